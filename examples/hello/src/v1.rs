@@ -1,0 +1,10 @@
+//! Version 1 of the example: greets whoever the caller names.
+
+mod server;
+
+fn main() -> std::process::ExitCode {
+    server::run(server::Release {
+        version: "1",
+        greet: |greeting, query| format!("{greeting}, {}!", query.get("name").unwrap_or("world")),
+    })
+}

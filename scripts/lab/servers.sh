@@ -1,0 +1,33 @@
+# shellcheck shell=bash
+# All servers of the lab together, with their data in one temporary folder. Sourced after common.sh.
+#
+#   lab_up      starts them without waiting
+#   lab_ready   waits for them and exports their addresses
+#   lab_down    stops them and removes the folder; made to be called from an EXIT trap
+
+# shellcheck source=scripts/lab/s3.sh
+source "$LAB_ROOT/scripts/lab/s3.sh"
+# shellcheck source=scripts/lab/smtp.sh
+source "$LAB_ROOT/scripts/lab/smtp.sh"
+
+LAB_TMP=
+
+lab_up() {
+    LAB_TMP=$(mktemp -d "${TMPDIR:-/tmp}/vice-lab.XXXXXX")
+    lab_s3_start "$LAB_TMP/s3"
+    lab_smtp_start "$LAB_TMP/smtp"
+}
+
+lab_ready() {
+    lab_smtp_ready
+    lab_s3_ready
+    export VICE_LAB_CHROMIUM
+    VICE_LAB_CHROMIUM=$(command -v chromium)
+}
+
+lab_down() {
+    lab_s3_stop
+    lab_smtp_stop
+    [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
+    LAB_TMP=
+}

@@ -1,0 +1,161 @@
+//! What every command is given: the clock, the history, the ports and the workspace. Built in one place (the
+//! composition root of the binary), so that a command can be run against memory backends in a test.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event::{Actor, Event, Head, Payload};
+use crate::fault::{Code, Fault, Result};
+use crate::id::{EnvName, Ids, ProjectName, Scope};
+use crate::manifest::{DashboardSpec, Project};
+use crate::port::action::Action;
+use crate::port::command::CommandRunner;
+use crate::port::config::ConfigSource;
+use crate::port::notifier::Notifier;
+use crate::port::verifier::Verifier;
+use crate::series::SeriesStore;
+use crate::store::EventStore;
+use crate::suggest::nearest;
+use crate::time::Clock;
+use crate::ui::Ui;
+
+/// The environment of the process, read once at the start: what a program is given is an argument too.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessEnv {
+    /// The variables.
+    pub vars: BTreeMap<String, String>,
+    /// The working folder.
+    pub dir: PathBuf,
+    /// The running binary, for starting it again as an agent.
+    pub exe: PathBuf,
+    /// The machine's name.
+    pub host: String,
+    /// The user's name.
+    pub user: String,
+}
+
+impl ProcessEnv {
+    /// A variable that is set and not empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+/// The projects that this command can see, and where their common state lies.
+#[derive(Debug, Clone, Default)]
+pub struct Workspace {
+    /// The folder of the outermost `vice.toml`.
+    pub root: PathBuf,
+    /// The state folder: history, artifacts, local targets.
+    pub state: PathBuf,
+    /// The projects by name.
+    pub projects: BTreeMap<ProjectName, Arc<Project>>,
+    /// Dashboards of the workspace and of its projects.
+    pub dashboards: BTreeMap<String, DashboardSpec>,
+    /// The project of the working folder, if it lies in one.
+    pub here: Option<ProjectName>,
+}
+
+impl Workspace {
+    /// A project by name.
+    ///
+    /// # Errors
+    /// `UnknownName` with the nearest and the list.
+    pub fn project(&self, name: &str) -> Result<Arc<Project>> {
+        if let Some(project) = self.projects.get(name) {
+            return Ok(Arc::clone(project));
+        }
+        let known: Vec<&str> = self.projects.keys().map(ProjectName::as_str).collect();
+        let shown: String = name.chars().take(80).collect();
+        let fault = Fault::new(Code::UnknownName, format!("There is no project {shown:?} here."));
+        let fault = match nearest(name, known.iter().copied()) {
+            Some(near) => fault.hint(format!("Did you mean {near}?")),
+            None => fault,
+        };
+        Err(if known.is_empty() {
+            fault.hint("No vice.toml was found here; `vice init` writes one.")
+        } else {
+            fault.hint(format!("Known projects: {}.", known.join(", ")))
+        })
+    }
+
+    /// The named project, or the one of the working folder, or the only one.
+    ///
+    /// # Errors
+    /// `UnknownName`, or `Usage` when it is not clear which is meant.
+    pub fn project_or_here(&self, name: Option<&str>) -> Result<Arc<Project>> {
+        if let Some(name) = name {
+            return self.project(name);
+        }
+        let only = || self.projects.keys().next().filter(|_| self.projects.len() == 1);
+        match self.here.as_ref().or_else(only) {
+            Some(name) => self.project(name.as_str()),
+            None => Err(Fault::new(Code::Usage, "Which project?").hint("Name it, or go into its folder.")),
+        }
+    }
+}
+
+/// What every command is given.
+#[derive(Clone)]
+pub struct App {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of ids.
+    pub ids: Arc<Ids>,
+    /// The terminal.
+    pub ui: Arc<dyn Ui>,
+    /// The environment of the process.
+    pub env: Arc<ProcessEnv>,
+    /// Who asks.
+    pub actor: Actor,
+    /// The projects.
+    pub workspace: Arc<Workspace>,
+    /// The history.
+    pub events: Arc<dyn EventStore>,
+    /// The observations.
+    pub series: Arc<dyn SeriesStore>,
+    /// Runs commands.
+    pub runner: Arc<dyn CommandRunner>,
+    /// Configuration (envy).
+    pub config: Arc<dyn ConfigSource>,
+    /// Verification (wrath).
+    pub verifier: Arc<dyn Verifier>,
+    /// Notification (lust).
+    pub notifier: Arc<dyn Notifier>,
+    /// Actions by name, from all crates.
+    pub actions: Arc<BTreeMap<&'static str, Arc<dyn Action>>>,
+    /// The HTTP client with the one TLS provider; see the binary's `wire` module. Opaque here because the core has no HTTP.
+    pub http: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+impl App {
+    /// Wraps a payload as an event of this actor, now.
+    ///
+    /// # Errors
+    /// `Internal` when it does not serialise.
+    pub fn event<P: Payload>(&self, stream: impl Into<String>, scope: Option<&Scope>, payload: &P) -> Result<Event> {
+        let now = self.clock.now();
+        let head = Head {
+            id: self.ids.next(now),
+            time: now,
+            stream: stream.into(),
+            scope: scope.cloned(),
+            actor: self.actor.clone(),
+            chain_id: None,
+        };
+        Event::new(head, payload)
+    }
+
+    /// The project and environment that a command means, from what the user typed.
+    ///
+    /// # Errors
+    /// As [`Workspace::project_or_here`] and [`Project::choose_env`].
+    pub fn scope(&self, project: Option<&str>, env: Option<&EnvName>) -> Result<(Arc<Project>, Scope)> {
+        let project = self.workspace.project_or_here(project)?;
+        let env = project.choose_env(env)?;
+        let scope = Scope::new(project.name().clone(), env);
+        Ok((project, scope))
+    }
+}

@@ -1,0 +1,296 @@
+//! The envelope of everything that is remembered: CloudEvents 1.0, whose `data` is a CDEvent where vice made it.
+//!
+//! A [`Payload`] is the typed content of one event type. Standard CDEvents keep their strict content and put what
+//! vice knows beyond it into `customData`; everything else is `dev.cdeventsx.vice-<subject>.<predicate>.<version>`.
+//! Foreign events are kept verbatim.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::digest::Digest;
+use crate::fault::{Code, Context, Fault, Result};
+use crate::id::Scope;
+
+/// The CDEvents specification that emitted events follow.
+pub const CDEVENTS_VERSION: &str = "0.5.1";
+
+/// The `source` of every event that vice itself makes.
+pub const SOURCE: &str = "/vice";
+
+/// The largest `data` of one event, in bytes. Events are facts, not files; larger things go to the artifact or
+/// blob stores and are named by digest.
+pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+
+/// Who did something, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Actor {
+    /// A stable name, such as a login.
+    pub id: String,
+    /// What kind of actor it is.
+    pub kind: ActorKind,
+    /// For bots and CI jobs: for whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// How the identity is known, such as `login name` or `GITHUB_ACTOR`.
+    pub evidence: String,
+}
+
+/// What kind of actor did something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorKind {
+    /// A person at a terminal.
+    Person,
+    /// A CI job.
+    Ci,
+    /// A chat bot or another program.
+    Bot,
+    /// vice itself, going on with something earlier.
+    System,
+}
+
+impl Actor {
+    /// vice itself.
+    #[must_use]
+    pub fn system(what: &str) -> Self {
+        Self { id: format!("vice/{what}"), kind: ActorKind::System, on_behalf_of: None, evidence: "internal".into() }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.on_behalf_of {
+            Some(person) => write!(f, "{person} (through {})", self.id),
+            None => f.write_str(&self.id),
+        }
+    }
+}
+
+/// An event before it has a place in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Unique within `source`.
+    pub id: String,
+    /// Who made it: a URI reference.
+    pub source: String,
+    /// The CloudEvents `type`.
+    pub kind: String,
+    /// The CloudEvents `subject`: what it is about.
+    pub subject: String,
+    /// When it happened.
+    pub time: Timestamp,
+    /// The stream it belongs to, such as `rollout/shop.dev.3`.
+    pub stream: String,
+    /// The project and environment, where it has one.
+    pub scope: Option<Scope>,
+    /// Who caused it.
+    pub actor: Actor,
+    /// One JSON document, exactly as it will be stored.
+    pub data: String,
+}
+
+/// An event with its place in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// The position in the whole log, from 1, without gaps.
+    pub seq: u64,
+    /// The position in its stream, from 1, without gaps.
+    pub version: u64,
+    /// The chain hash up to and including this event.
+    pub chain: Digest,
+    /// The event.
+    pub event: Event,
+}
+
+/// The typed content of one event type.
+pub trait Payload: Serialize + DeserializeOwned {
+    /// The CloudEvents `type`, which is also the CDEvents `context.type`.
+    const KIND: &'static str;
+
+    /// What it is about: the CDEvents `subject.id`.
+    fn subject(&self) -> String;
+
+    /// What vice knows beyond a standard CDEvent's strict content.
+    fn custom_data(&self) -> Option<Value> {
+        None
+    }
+}
+
+#[derive(Deserialize)]
+struct CdEvent<T> {
+    subject: CdSubject<T>,
+}
+
+#[derive(Deserialize)]
+struct CdSubject<T> {
+    content: T,
+}
+
+impl Event {
+    /// Wraps a payload as a CDEvent in a CloudEvent.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] when the payload does not serialise, which is a bug.
+    pub fn new<P: Payload>(head: Head, payload: &P) -> Result<Self> {
+        let subject = payload.subject();
+        let content = serde_json::to_value(payload)
+            .context(Code::Internal, || format!("An event of type {} does not serialise.", P::KIND))?;
+        let mut data = json!({
+            "context": {
+                "specversion": CDEVENTS_VERSION,
+                "id": head.id,
+                "source": SOURCE,
+                "type": P::KIND,
+                "timestamp": head.time.to_string(),
+            },
+            "subject": { "id": subject, "source": SOURCE, "content": content },
+        });
+        if let Some(chain) = &head.chain_id {
+            data["context"]["chainId"] = json!(chain);
+        }
+        if let Some(custom) = payload.custom_data() {
+            data["customData"] = custom;
+            data["customDataContentType"] = json!("application/json");
+        }
+        Ok(Self {
+            id: head.id,
+            source: SOURCE.to_owned(),
+            kind: P::KIND.to_owned(),
+            subject,
+            time: head.time,
+            stream: head.stream,
+            scope: head.scope,
+            actor: head.actor,
+            data: data.to_string(),
+        })
+    }
+
+    /// The typed content, if this is an event of `P`'s type.
+    ///
+    /// # Errors
+    /// [`Code::Decode`] when the type fits and the content does not.
+    pub fn decode<P: Payload>(&self) -> Result<Option<P>> {
+        if self.kind != P::KIND {
+            return Ok(None);
+        }
+        let event: CdEvent<P> = serde_json::from_str(&self.data)
+            .context(Code::Decode, || format!("Event {} of type {} does not decode.", self.id, self.kind))?;
+        Ok(Some(event.subject.content))
+    }
+
+    /// The event as a CloudEvent in structured JSON.
+    ///
+    /// # Errors
+    /// [`Code::Decode`] when the stored data is not JSON.
+    pub fn to_cloudevent(&self) -> Result<Value> {
+        let data: Value = serde_json::from_str(&self.data)
+            .context(Code::Decode, || format!("The data of event {} is not JSON.", self.id))?;
+        let mut out = Map::new();
+        let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+        put("specversion", json!("1.0"));
+        put("id", json!(self.id));
+        put("source", json!(self.source));
+        put("type", json!(self.kind));
+        put("subject", json!(self.subject));
+        put("time", json!(self.time.to_string()));
+        put("datacontenttype", json!("application/json"));
+        put("vicestream", json!(self.stream));
+        if let Some(scope) = &self.scope {
+            put("viceproject", json!(scope.project));
+            put("viceenv", json!(scope.env));
+        }
+        put("viceactor", json!(self.actor.id));
+        put("viceactorkind", json!(self.actor.kind));
+        put("viceactorevidence", json!(self.actor.evidence));
+        if let Some(person) = &self.actor.on_behalf_of {
+            put("viceonbehalfof", json!(person));
+        }
+        put("data", data);
+        Ok(Value::Object(out))
+    }
+
+    /// Checks the limits that every store relies on.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] naming the limit that is broken.
+    pub fn check(&self) -> Result<()> {
+        let wrong = if self.data.len() > DATA_BYTES_MAX {
+            format!("its data has {} bytes; at most {DATA_BYTES_MAX} are stored", self.data.len())
+        } else if [&self.id, &self.source, &self.kind, &self.stream].iter().any(|text| text.is_empty()) {
+            "id, source, type and stream must not be empty".to_owned()
+        } else if [&self.id, &self.source, &self.kind, &self.stream, &self.subject].iter().any(|text| text.len() > 1024)
+        {
+            "id, source, type, subject and stream have at most 1024 bytes each".to_owned()
+        } else {
+            return Ok(());
+        };
+        let id: String = self.id.chars().take(80).collect();
+        Err(Fault::new(Code::Usage, format!("The event {id:?} can't be stored: {wrong}.")))
+    }
+}
+
+/// What an [`Event`] has besides its payload.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// Unique id.
+    pub id: String,
+    /// When.
+    pub time: Timestamp,
+    /// The stream.
+    pub stream: String,
+    /// Project and environment, where there is one.
+    pub scope: Option<Scope>,
+    /// Who.
+    pub actor: Actor,
+    /// The CDEvents `chainId`: what ties the events of one cause together, such as the rollout.
+    pub chain_id: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct Probe {
+        n: u32,
+    }
+    impl Payload for Probe {
+        const KIND: &'static str = "dev.cdeventsx.vice-probe.made.0.1.0";
+        fn subject(&self) -> String {
+            format!("probe-{}", self.n)
+        }
+    }
+
+    fn head() -> Head {
+        Head {
+            id: "1".into(),
+            time: Timestamp::from_second(1_700_000_000).unwrap(),
+            stream: "probe".into(),
+            scope: None,
+            actor: Actor::system("test"),
+            chain_id: Some("c".into()),
+        }
+    }
+
+    #[test]
+    fn payloads_survive_the_envelope() {
+        let event = Event::new(head(), &Probe { n: 3 }).unwrap();
+        assert_eq!(event.decode::<Probe>().unwrap(), Some(Probe { n: 3 }));
+        let cloud = event.to_cloudevent().unwrap();
+        assert_eq!(cloud["specversion"], "1.0");
+        assert_eq!(cloud["data"]["context"]["type"], Probe::KIND);
+        assert_eq!(cloud["data"]["subject"]["id"], "probe-3");
+    }
+
+    #[test]
+    fn oversize_data_is_refused() {
+        let mut event = Event::new(head(), &Probe { n: 3 }).unwrap();
+        event.data = format!("\"{}\"", "x".repeat(DATA_BYTES_MAX));
+        assert_eq!(event.check().unwrap_err().code(), Code::Usage);
+    }
+}

@@ -1,0 +1,175 @@
+//! What runs in an environment, since when, by whom, what was proven before, and what is on hold.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Fold;
+use crate::event::Recorded;
+use crate::fault::Result;
+use crate::id::RolloutId;
+use crate::payload::ReleaseRef;
+use crate::payload::environment::{
+    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutEnded, RolloutOutcome,
+};
+use crate::time::Millis;
+
+/// How many earlier releases and rollouts are remembered for rollback and comparison.
+const REMEMBERED_MAX: usize = 20;
+
+/// A release that runs or ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// What.
+    pub release: ReleaseRef,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who put it there.
+    pub by: String,
+    /// In which rollout.
+    pub rollout: RolloutId,
+    /// Whether it was verified there.
+    pub proven: bool,
+}
+
+/// A version that must not be deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who placed it.
+    pub by: String,
+    /// In which rollout, if in one.
+    pub rollout: Option<RolloutId>,
+}
+
+/// A rollout in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Its id.
+    pub rollout: RolloutId,
+    /// Deploy or rollback.
+    pub direction: Direction,
+    /// What it wanted.
+    pub to: ReleaseRef,
+    /// When it began.
+    pub began: Timestamp,
+    /// Who asked.
+    pub by: String,
+    /// How it ended; none while it is under way.
+    pub outcome: Option<RolloutOutcome>,
+    /// How long it took.
+    pub took: Option<Millis>,
+    /// Why it did not succeed.
+    pub reason: Option<String>,
+}
+
+/// The state of one project in one environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentState {
+    /// What runs.
+    pub running: Option<Placed>,
+    /// What ran before and was proven, newest first; never what runs.
+    pub proven: Vec<Placed>,
+    /// The rollout under way.
+    pub active: Option<RolloutId>,
+    /// The number of the latest rollout.
+    pub last_number: u64,
+    /// Holds by version.
+    pub holds: BTreeMap<String, Hold>,
+    /// The latest rollouts, newest first.
+    pub past: Vec<Past>,
+    /// Whether somebody stopped the instances on purpose.
+    pub stopped: bool,
+}
+
+impl EnvironmentState {
+    /// What a rollback without an argument goes to: the last proven release other than what runs, not on hold.
+    #[must_use]
+    pub fn rollback_target(&self) -> Option<&Placed> {
+        let running = self.running.as_ref().map(|placed| &placed.release);
+        self.proven
+            .iter()
+            .find(|placed| Some(&placed.release) != running && !self.holds.contains_key(&placed.release.version))
+    }
+
+    fn began(&mut self, recorded: &Recorded, began: RolloutBegan) {
+        self.active = Some(began.rollout.clone());
+        self.last_number = self.last_number.max(began.rollout.number);
+        self.past.insert(
+            0,
+            Past {
+                rollout: began.rollout,
+                direction: began.direction,
+                to: began.to,
+                began: recorded.event.time,
+                by: recorded.event.actor.to_string(),
+                outcome: None,
+                took: None,
+                reason: None,
+            },
+        );
+        self.past.truncate(REMEMBERED_MAX);
+    }
+
+    fn ended(&mut self, recorded: &Recorded, ended: RolloutEnded) {
+        if self.active.as_ref() == Some(&ended.rollout) {
+            self.active = None;
+        }
+        let mut by = recorded.event.actor.to_string();
+        if let Some(past) = self.past.iter_mut().find(|past| past.rollout == ended.rollout) {
+            past.outcome = Some(ended.outcome);
+            past.took = Some(ended.took);
+            past.reason.clone_from(&ended.reason);
+            by.clone_from(&past.by);
+        }
+        let same = |placed: &Placed| Some(&placed.release) == ended.running.as_ref();
+        if self.running.as_ref().is_some_and(same) {
+            // What ran runs again (or still): since when and by whom stay, and a proof is never taken back here.
+            if let Some(running) = &mut self.running {
+                running.proven |= ended.proven;
+            }
+            return;
+        }
+        if let Some(previous) = self.running.take().filter(|placed| placed.proven) {
+            self.proven.retain(|placed| placed.release != previous.release);
+            self.proven.insert(0, previous);
+        }
+        self.proven.retain(|placed| !same(placed));
+        self.proven.truncate(REMEMBERED_MAX);
+        self.stopped = false;
+        self.running = ended.running.map(|release| Placed {
+            release,
+            since: recorded.event.time,
+            by,
+            rollout: ended.rollout,
+            proven: ended.proven,
+        });
+    }
+}
+
+impl Fold for EnvironmentState {
+    const NAME: &'static str = "environment";
+    const VERSION: u32 = 1;
+
+    fn apply(&mut self, recorded: &Recorded) -> Result<()> {
+        let event = &recorded.event;
+        if let Some(began) = event.decode::<RolloutBegan>()? {
+            self.began(recorded, began);
+        } else if let Some(ended) = event.decode::<RolloutEnded>()? {
+            self.ended(recorded, ended);
+        } else if let Some(hold) = event.decode::<HoldPlaced>()? {
+            let by = event.actor.to_string();
+            let hold_state = Hold { reason: hold.reason, since: event.time, by, rollout: hold.rollout };
+            self.holds.insert(hold.version, hold_state);
+        } else if let Some(released) = event.decode::<HoldReleased>()? {
+            self.holds.remove(&released.version);
+        } else if let Some(power) = event.decode::<PowerChanged>()? {
+            self.stopped = power.state == PowerState::Stopped;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! States as folds of streams. Deleting every snapshot changes no answer.
+
+pub mod environment;
+pub mod lease;
+pub mod rollout;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::event::Recorded;
+use crate::fault::{Code, Context, Result};
+use crate::store::{EventStore, PAGE_MAX, Query, Snapshot};
+
+/// A state that is computed from one stream.
+pub trait Fold: Default + Serialize + DeserializeOwned + Send {
+    /// The name under which snapshots are kept.
+    const NAME: &'static str;
+    /// Raised when the meaning of the state changes; older snapshots are ignored then.
+    const VERSION: u32;
+
+    /// Takes in one event.
+    ///
+    /// # Errors
+    /// `Decode` when a known event does not decode.
+    fn apply(&mut self, recorded: &Recorded) -> Result<()>;
+}
+
+/// After so many events beyond the last snapshot a new one is written: reading this many events takes about a
+/// millisecond, which is what a status line may cost.
+const SNAPSHOT_EVERY: u64 = 200;
+
+/// The state of a stream and the version up to which it is folded (0: the stream is empty).
+///
+/// # Errors
+/// What the store says, or `Decode`.
+pub async fn load<F: Fold>(store: &dyn EventStore, stream: &str) -> Result<(F, u64)> {
+    let (mut state, start) = match store.snapshot(F::NAME, stream).await? {
+        Some(snapshot) if snapshot.fold_version == F::VERSION => match serde_json::from_str(&snapshot.state) {
+            Ok(state) => (state, snapshot.version),
+            // A snapshot is a copy; when it does not parse, the events are read instead.
+            Err(_) => (F::default(), 0),
+        },
+        _ => (F::default(), 0),
+    };
+    let mut version = start;
+    loop {
+        let events = store.read(&Query::stream(stream, version)).await?;
+        for recorded in &events {
+            state.apply(recorded)?;
+            version = recorded.version;
+        }
+        if events.len() < PAGE_MAX {
+            break;
+        }
+    }
+    if version - start >= SNAPSHOT_EVERY {
+        let text = serde_json::to_string(&state).context(Code::Internal, || "A snapshot does not serialise.".into())?;
+        let snapshot = Snapshot { fold_version: F::VERSION, version, state: text };
+        // Reading works without the copy, so a store that can't keep it (read-only, full) is not an error here.
+        drop(store.put_snapshot(F::NAME, stream, snapshot).await);
+    }
+    Ok((state, version))
+}

@@ -1,0 +1,96 @@
+//! Configuration as the deploy needs it: resolved once, bound by a keyed digest, restorable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::fault::Result;
+use crate::id::{EnvName, Scope};
+use crate::manifest::Project;
+use crate::payload::config::{ConfigRecorded, Origin};
+use crate::port::command::EnvValue;
+use crate::secret::{Masker, Secret};
+
+/// One effective value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigValue {
+    /// A value that anyone may read: string, number, boolean, list or table.
+    Plain(Value),
+    /// A secret, always text.
+    Secret(Secret),
+}
+
+/// One effective entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The value.
+    pub value: ConfigValue,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// An effective configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResolvedConfig {
+    /// The entries by dotted key.
+    pub entries: BTreeMap<String, ConfigEntry>,
+    /// The keyed digest over names and values, such as `hmac-sha256:…`.
+    pub digest: String,
+}
+
+impl ResolvedConfig {
+    /// The masker for every secret in it.
+    #[must_use]
+    pub fn masker(&self) -> Masker {
+        let mut masker = Masker::default();
+        for (key, entry) in &self.entries {
+            if let ConfigValue::Secret(secret) = &entry.value {
+                masker.add(key, secret);
+            }
+        }
+        masker
+    }
+
+    /// The environment for a process: `a.b-c` becomes `A_B_C`; tables are already flattened; lists are JSON.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<String, EnvValue> {
+        let entries = self.entries.iter();
+        entries.map(|(key, entry)| (variable_name(key), environment_value(&entry.value))).collect()
+    }
+}
+
+/// The name of the environment variable for a dotted key.
+#[must_use]
+pub fn variable_name(key: &str) -> String {
+    key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+fn environment_value(value: &ConfigValue) -> EnvValue {
+    match value {
+        ConfigValue::Plain(Value::String(text)) => EnvValue::Plain(text.clone()),
+        ConfigValue::Plain(other) => EnvValue::Plain(other.to_string()),
+        ConfigValue::Secret(secret) => EnvValue::Secret(secret.clone()),
+    }
+}
+
+/// Resolves, records and restores configurations.
+#[async_trait]
+pub trait ConfigSource: Send + Sync + 'static {
+    /// The effective configuration as the files say now.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` pointing at the file, `SecretLocked` when a secret can't be decrypted.
+    async fn resolve(&self, project: &Arc<Project>, env: &EnvName) -> Result<ResolvedConfig>;
+
+    /// The event that stores a configuration, secrets by reference.
+    fn record(&self, scope: &Scope, config: &ResolvedConfig) -> ConfigRecorded;
+
+    /// An earlier configuration; secrets resolve to their current values. Its digest is the recorded one when no
+    /// secret has changed since, another one otherwise.
+    ///
+    /// # Errors
+    /// As `resolve`; also when a secret that it names does not exist any more.
+    async fn restore(&self, project: &Arc<Project>, recorded: &ConfigRecorded) -> Result<ResolvedConfig>;
+}

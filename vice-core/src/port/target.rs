@@ -1,0 +1,249 @@
+//! Where releases run. A [`Target`] changes units one operation at a time, under an epoch, and can say afterwards
+//! what an operation did. [`Traffic`] is a trait of its own; a backend may be both.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::capability::{BackendInfo, Capabilities};
+use crate::fault::Result;
+use crate::payload::ReleaseRef;
+use crate::port::command::EnvValue;
+use crate::time::Millis;
+
+/// Everything a target needs to run a release. Holds secrets: never stored in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// What it is.
+    pub release: ReleaseRef,
+    /// The unpacked artifact; none when the command needs no files.
+    pub files: Option<PathBuf>,
+    /// The command; `{{port}}` is filled in by the target for each unit.
+    pub command: Vec<String>,
+    /// The configuration as environment variables.
+    pub environment: BTreeMap<String, EnvValue>,
+    /// How to tell that an instance is healthy.
+    pub health: Option<HealthProbe>,
+    /// How long a new instance may take to become healthy.
+    pub ready_timeout: Millis,
+    /// How long requests under way may take before an old instance is stopped.
+    pub drain_timeout: Millis,
+    /// How long an instance may take to end after SIGTERM before SIGKILL.
+    pub stop_timeout: Millis,
+}
+
+/// How to tell that an instance is healthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthProbe {
+    /// The path that must answer 2xx; none: the port must accept connections.
+    pub path: Option<String>,
+    /// How often it is asked.
+    pub interval: Millis,
+    /// How long one answer may take.
+    pub timeout: Millis,
+    /// So many good answers in a row make it healthy.
+    pub healthy_after: u32,
+    /// So many bad answers in a row make it unhealthy.
+    pub unhealthy_after: u32,
+}
+
+/// What an operation changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// The unit shall run this release, whether it runs another or none.
+    Place(ReleaseRef),
+    /// The unit shall not exist any more.
+    Remove,
+    /// The unit shall run what it has.
+    Start,
+    /// The unit shall stop and keep what it has.
+    Stop,
+    /// The unit shall stop and start again.
+    Restart,
+}
+
+/// One operation on one unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// Stable: the same on every repeat. The target remembers it.
+    pub id: String,
+    /// The epoch of the caller.
+    pub epoch: u64,
+    /// The unit, such as `1`.
+    pub unit: String,
+    /// What to do.
+    pub change: Change,
+    /// What the unit ran before; what undo restores.
+    pub before: Option<ReleaseRef>,
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observed {
+    /// It was carried out.
+    Applied,
+    /// It was not carried out, and will not be by anybody else.
+    NotApplied,
+    /// The target can't tell.
+    Unknown {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// How a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitHealth {
+    /// It answers as it should.
+    Healthy,
+    /// It answers wrongly or not at all.
+    Unhealthy,
+    /// It is starting.
+    Starting,
+    /// It crashed and waits before it is started again.
+    Crashed,
+    /// It is stopped on purpose.
+    Stopped,
+    /// Nobody looked, or nothing tells.
+    Unknown,
+}
+
+/// One unit as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitState {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub release: Option<ReleaseRef>,
+    /// How it is.
+    pub health: UnitHealth,
+    /// Since when it runs.
+    pub since: Option<Timestamp>,
+    /// How often it was started again after a crash.
+    pub restarts: u32,
+    /// Facts for people, such as pid and port.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// What is on a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The units by name.
+    pub units: Vec<UnitState>,
+    /// Where the service answers, where that is known.
+    pub url: Option<String>,
+    /// The highest epoch that the target has seen.
+    pub epoch: u64,
+}
+
+/// Where releases run.
+#[async_trait]
+pub trait Target: Send + Sync + 'static {
+    /// What and where it is.
+    fn describe(&self) -> BackendInfo;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What is there. Must not change anything, nor start anything.
+    ///
+    /// # Errors
+    /// `Unreachable` when nothing answers.
+    async fn inventory(&self) -> Result<Inventory>;
+
+    /// Raises the epoch: from now on lower ones are refused. Waits for, or shuts out, operations under way.
+    ///
+    /// # Errors
+    /// `Fenced` when the target has seen a higher epoch.
+    async fn fence(&self, epoch: u64) -> Result<()>;
+
+    /// What became of an operation. Only meaningful after `fence`.
+    ///
+    /// # Errors
+    /// `Fenced`, `Unreachable`.
+    async fn observe(&self, op: &Op) -> Result<Observed>;
+
+    /// Carries out an operation; a repeat of one that was applied does nothing and succeeds. Returns when the unit
+    /// is as wanted and healthy. When it fails, the unit is as before the operation.
+    ///
+    /// # Errors
+    /// `Fenced`; `Unhealthy`, `PortInUse` and the like when the unit can't be brought there.
+    async fn apply(&self, op: &Op, workload: Option<&Workload>) -> Result<()>;
+
+    /// Takes an operation back: the unit runs again what it ran before. `workload` is that earlier release.
+    ///
+    /// # Errors
+    /// As `apply`.
+    async fn undo(&self, op: &Op, workload: Option<&Workload>) -> Result<()>;
+}
+
+/// One line of an instance's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// The unit.
+    pub unit: String,
+    /// The text, without line end; masked by the caller.
+    pub text: String,
+}
+
+/// Output of instances.
+#[async_trait]
+pub trait LogSource: Send + Sync + 'static {
+    /// The last `lines` lines of each unit (or of one), then, with `follow`, new ones until the receiver is dropped.
+    ///
+    /// # Errors
+    /// `UnknownName` for a unit that does not exist.
+    async fn logs(
+        &self,
+        unit: Option<&str>,
+        lines: usize,
+        follow: bool,
+        sink: &(dyn Fn(LogLine) -> bool + Send + Sync),
+    ) -> Result<()>;
+}
+
+/// The share of traffic that a version gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    /// The version.
+    pub version: String,
+    /// Its share in basis points; all together are 10,000.
+    pub basis_points: u32,
+}
+
+/// The weights in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightTable {
+    /// The epoch of whoever set them.
+    pub epoch: u64,
+    /// One entry a version; a version that is not listed gets nothing.
+    pub weights: Vec<Weight>,
+}
+
+/// Something that splits traffic.
+#[async_trait]
+pub trait Traffic: Send + Sync + 'static {
+    /// The weights in force.
+    ///
+    /// # Errors
+    /// `Unreachable`.
+    async fn table(&self) -> Result<WeightTable>;
+
+    /// Sets the whole table.
+    ///
+    /// # Errors
+    /// `Fenced` for a lower epoch, `Usage` when the weights do not add up or name an unknown version.
+    async fn set_weights(&self, table: &WeightTable) -> Result<()>;
+
+    /// Sends no new requests to a unit and waits for those under way; gives how many were left at the deadline.
+    ///
+    /// # Errors
+    /// `Fenced`, `UnknownName`.
+    async fn drain(&self, unit: &str, epoch: u64, at_most: Millis) -> Result<usize>;
+}

@@ -1,0 +1,3 @@
+//! Where artifacts run. One folder a backend.
+
+pub mod local;
