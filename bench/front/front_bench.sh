@@ -19,8 +19,12 @@ cleanup() {
 }
 trap cleanup EXIT
 
-cargo build --quiet --release -p vice-pride --example front
-front_bin=${CARGO_TARGET_DIR:-target}/release/examples/front
+# FRONT_BIN measures a binary that is already there.
+front_bin=${FRONT_BIN:-}
+if [[ -z $front_bin ]]; then
+    cargo build --quiet --release -p vice-pride --example front
+    front_bin=${CARGO_TARGET_DIR:-target}/release/examples/front
+fi
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 backend=$(free_port) nginx=$(free_port) front=$(free_port)

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::event::{Actor, Event, Head, Payload};
 use crate::fault::{Code, Fault, Result};
@@ -12,6 +13,7 @@ use crate::manifest::{DashboardSpec, Project};
 use crate::port::action::Action;
 use crate::port::command::CommandRunner;
 use crate::port::config::ConfigSource;
+use crate::port::locator::Locator;
 use crate::port::notifier::Notifier;
 use crate::port::verifier::Verifier;
 use crate::series::SeriesStore;
@@ -97,6 +99,28 @@ impl Workspace {
     }
 }
 
+/// Whether this process was asked to end. Long work looks at it between steps, parks safely and returns
+/// [`Code::Interrupted`] or [`Code::Terminated`].
+#[derive(Debug, Default)]
+pub struct StopSignal(AtomicU8);
+
+impl StopSignal {
+    /// Says that SIGINT (true) or SIGTERM (false) came.
+    pub fn raise(&self, interrupt: bool) {
+        self.0.store(if interrupt { 2 } else { 15 }, Ordering::SeqCst);
+    }
+
+    /// The reason to end, once there is one.
+    #[must_use]
+    pub fn raised(&self) -> Option<Code> {
+        match self.0.load(Ordering::SeqCst) {
+            0 => None,
+            2 => Some(Code::Interrupted),
+            _ => Some(Code::Terminated),
+        }
+    }
+}
+
 /// What every command is given.
 #[derive(Clone)]
 pub struct App {
@@ -122,10 +146,14 @@ pub struct App {
     pub config: Arc<dyn ConfigSource>,
     /// Verification (wrath).
     pub verifier: Arc<dyn Verifier>,
+    /// Where deployed services answer (pride).
+    pub locator: Arc<dyn Locator>,
     /// Notification (lust).
     pub notifier: Arc<dyn Notifier>,
     /// Actions by name, from all crates.
     pub actions: Arc<BTreeMap<&'static str, Arc<dyn Action>>>,
+    /// Whether the user or the system has asked this process to end.
+    pub stop: Arc<StopSignal>,
     /// The HTTP client with the one TLS provider; see the binary's `wire` module. Opaque here because the core has no HTTP.
     pub http: Arc<dyn std::any::Any + Send + Sync>,
 }

@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod capability;
+pub mod chain;
 pub mod digest;
 pub mod event;
 pub mod fault;

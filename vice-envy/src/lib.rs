@@ -1,1 +1,14 @@
+//! envy manages the configuration and the secrets that are given to a system: layers, where each value comes from,
+//! encryption, and what is bound to a rollout. It deploys nothing and keeps no history of its own.
+#![warn(missing_docs)]
 
+mod backend;
+mod file;
+mod key;
+mod keyed;
+mod layer;
+mod locked;
+mod source;
+mod stack;
+
+pub use source::Envy;

@@ -47,5 +47,9 @@ async fn serve(args: Args) -> Result<()> {
     writeln!(out, "{}", front.local_addr()).context(Code::Io, || "The address can't be printed.".to_owned())?;
     tokio::signal::ctrl_c().await.context(Code::Io, || "Signals can't be received.".to_owned())?;
     let ended = front.shutdown(Millis::from_secs(10)).await;
-    if ended { Ok(()) } else { Err(Fault::new(Code::TimedOut, "Requests were cut off at the end of the grace period.")) }
+    if ended {
+        Ok(())
+    } else {
+        Err(Fault::new(Code::TimedOut, "Requests were cut off at the end of the grace period."))
+    }
 }

@@ -1,1 +1,24 @@
+//! wrath verifies: it runs a project's checks against a live system and says, line by line, what does not hold.
+//!
+//! It owns the `Verifier` port, the checks of `vice.toml` and their reports. It decides nothing about a rollout: a
+//! deploy that is gated by checks reads the [`SuiteResult`](vice_core::payload::verification::SuiteResult) and draws
+//! its own conclusions. Nothing here reads the process environment: no proxy, no ambient credentials.
+#![warn(missing_docs)]
 
+
+mod attempt;
+mod capture;
+
+mod command;
+mod http;
+mod json_diff;
+
+mod plan;
+mod say;
+mod suite;
+mod tcp;
+mod tls;
+mod values;
+
+
+pub use suite::Wrath;

@@ -36,6 +36,9 @@ impl EnvValue {
 /// The largest part of a stream's end that is kept, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
+/// Takes the lines of a command as they come.
+pub type LineSink = Arc<dyn Fn(Stream, &str) + Send + Sync>;
+
 /// What to run.
 #[derive(Clone)]
 pub struct CommandSpec {
@@ -52,7 +55,7 @@ pub struct CommandSpec {
     /// What is replaced in everything it prints.
     pub masker: Masker,
     /// Called with each line as it comes, masked, without line end; for progress.
-    pub on_line: Option<Arc<dyn Fn(Stream, &str) + Send + Sync>>,
+    pub on_line: Option<LineSink>,
 }
 
 impl CommandSpec {

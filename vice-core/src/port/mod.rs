@@ -4,6 +4,7 @@
 pub mod action;
 pub mod command;
 pub mod config;
+pub mod locator;
 pub mod notifier;
 pub mod target;
 pub mod verifier;

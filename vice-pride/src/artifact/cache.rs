@@ -74,3 +74,17 @@ fn load(root: &Path) -> BTreeMap<String, Entry> {
         _ => BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_changed_just_now_is_not_trusted() {
+        let print = Fingerprint { digest: Digest::ZERO, changed_ns: 1_000_000_000 };
+        assert!(is_settled(&print, 1_050_000_001));
+        for read_ns in [1_050_000_000, 1_000_000_000, 0] {
+            assert!(!is_settled(&print, read_ns), "{read_ns}");
+        }
+    }
+}

@@ -41,7 +41,6 @@ pub(super) struct Fetched {
 
 /// Settings that a client for artifacts must have: the bytes as the server sent them (a client that unpacks gzip on its
 /// own would change their digest), few redirects, and none from https to http.
-#[must_use]
 pub fn configure(builder: ClientBuilder) -> ClientBuilder {
     let policy = redirect::Policy::custom(|attempt| {
         let downgraded =
@@ -132,7 +131,9 @@ fn checked(response: Response, url: &Url) -> Result<Response> {
         _ if status != StatusCode::OK => {
             Err(Fault::new(Code::Backend, format!("The server answered {} for {place}.", status.as_u16())))
         }
-        _ if encoded => Err(Fault::new(Code::Backend, format!("The server sent {place} in an encoding that was not asked for."))),
+        _ if encoded => {
+            Err(Fault::new(Code::Backend, format!("The server sent {place} in an encoding that was not asked for.")))
+        }
         _ => Ok(response),
     }
 }

@@ -44,7 +44,10 @@ fn candidates(path: &Path, folder: &Path) -> Vec<String> {
     let mut near: Vec<(SystemTime, String)> = names(folder)
         .unwrap_or_default()
         .into_iter()
-        .filter(|name| suffix.is_some_and(|suffix| super::reference::Format::of(name) == Some(suffix)) || (!stem.is_empty() && name.starts_with(&stem)))
+        .filter(|name| {
+            suffix.is_some_and(|suffix| super::reference::Format::of(name) == Some(suffix))
+                || (!stem.is_empty() && name.starts_with(&stem))
+        })
         .map(|name| (modified(&folder.join(&name)), name))
         .collect();
     near.sort_by(|one, two| two.cmp(one));

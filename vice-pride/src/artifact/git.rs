@@ -54,19 +54,33 @@ impl Checkout<'_> {
         let output = format!("--output=../{FILE}");
         let argv = ["-C", "repository", "archive", "--format=tar", &output, &tree, "--"];
         self.git(&argv).await.map(drop).map_err(|fault| match subdir {
-            Some(subdir) => missing(format!("The commit {} of {} has no folder {subdir}.", self.commit, self.place)).because(fault),
+            Some(subdir) => {
+                missing(format!("The commit {} of {} has no folder {subdir}.", self.commit, self.place)).because(fault)
+            }
             None => fault,
         })
     }
 
     async fn fetch_revision(&mut self, url: &Url, rev: &str) -> Result<()> {
-        let shallow = ["-C", "repository", "fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", url.as_str(), rev];
+        let shallow = [
+            "-C",
+            "repository",
+            "fetch",
+            "--quiet",
+            "--depth=1",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--",
+            url.as_str(),
+            rev,
+        ];
         if self.git(&shallow).await.is_ok() {
             return self.resolve("FETCH_HEAD", rev).await;
         }
         // Abbreviated ids, and commits that a server does not hand out by id, need the whole history.
         let heads = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
-        let whole = ["-C", "repository", "fetch", "--quiet", "--no-recurse-submodules", "--", url.as_str(), heads[0], heads[1]];
+        let whole =
+            ["-C", "repository", "fetch", "--quiet", "--no-recurse-submodules", "--", url.as_str(), heads[0], heads[1]];
         self.git(&whole).await?;
         self.resolve(rev, rev).await
     }
@@ -74,10 +88,10 @@ impl Checkout<'_> {
     async fn resolve(&mut self, name: &str, rev: &str) -> Result<()> {
         let commit = format!("{name}^{{commit}}");
         let argv = ["-C", "repository", "rev-parse", "--verify", "--quiet", "--end-of-options", &commit];
-        let gone = |fault| {
+        let gone = |fault: Fault| {
             missing(format!("{} has no branch, tag or commit {rev}.", self.place))
                 .hint("Push it first, or correct the revision in the manifest.")
-                .because::<Fault>(fault)
+                .because(fault)
         };
         let id = self.git(&argv).await.map_err(gone)?.trim().to_owned();
         if !matches!(id.len(), 40 | 64) || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {

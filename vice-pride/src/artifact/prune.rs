@@ -60,7 +60,8 @@ impl ArtifactStore {
         for name in names.iter().filter(orphan) {
             fs::remove_file(self.root().join(name)).context(Code::StateUnwritable, stuck)?;
         }
-        let work: Vec<_> = names.iter().filter(|name| name.starts_with(PREFIX)).map(|name| self.root().join(name)).collect();
+        let work: Vec<_> =
+            names.iter().filter(|name| name.starts_with(PREFIX)).map(|name| self.root().join(name)).collect();
         let dead: Vec<_> = work.into_iter().filter(|path| staging::is_abandoned(path)).collect();
         drop(lock);
         for path in dead.iter().map(PathBuf::as_path).chain([aside.path()]) {

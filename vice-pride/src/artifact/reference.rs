@@ -153,7 +153,7 @@ fn check_characters(text: &str) -> Result<()> {
         _ if text.chars().any(char::is_control) => "contains a control character",
         _ => return Ok(()),
     };
-    Err(Fault::new(Code::InvalidName, format!("The artifact reference {} {reason}.", quoted(text.as_bytes())))
+    Err(Fault::new(Code::InvalidName, format!("The artifact reference {} {reason}.", safe(text)))
         .hint("Write a path, https://…/name.tar.gz#sha256=…, or git+https://…@TAG."))
 }
 
@@ -173,7 +173,15 @@ fn unknown_scheme(scheme: &str) -> Fault {
 }
 
 fn invalid(text: &str) -> String {
-    format!("The artifact reference {} is not valid.", quoted(text.as_bytes()))
+    format!("The artifact reference {} is not valid.", safe(text))
+}
+
+/// The text for a message, without what stands before the last `@` of its authority: that may be a password.
+fn safe(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return quoted(text.as_bytes()) };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    quoted(format!("{scheme}://{host}{path}").as_bytes())
 }
 
 fn checked_url(text: &str, shown_text: &str) -> Result<Url> {
@@ -183,7 +191,7 @@ fn checked_url(text: &str, shown_text: &str) -> Result<Url> {
             .hint("Use a credential helper of git, or a signed URL; a manifest is no place for secrets."));
     }
     if url.username().starts_with('-') || url.host_str().is_some_and(|host| host.starts_with('-')) {
-        let message = format!("The artifact reference {} has a user or host that starts with `-`.", quoted(shown_text.as_bytes()));
+        let message = format!("The artifact reference {} has a user or host that starts with `-`.", safe(shown_text));
         return Err(Fault::new(Code::InvalidName, message));
     }
     Ok(url)
@@ -252,8 +260,11 @@ fn check_ref(rev: &str) -> Result<()> {
     if good {
         return Ok(());
     }
-    Err(Fault::new(Code::InvalidName, format!("The git revision {} is not a plain branch, tag or commit.", quoted(rev.as_bytes())))
-        .hint("Letters, digits and . _ / - + = , are allowed; it can't start with `-`."))
+    Err(Fault::new(
+        Code::InvalidName,
+        format!("The git revision {} is not a plain branch, tag or commit.", quoted(rev.as_bytes())),
+    )
+    .hint("Letters, digits and . _ / - + = , are allowed; it can't start with `-`."))
 }
 
 #[cfg(test)]
@@ -314,12 +325,15 @@ mod tests {
             ("oci:x", Code::BackendMissing),
             ("https://h/x.rpm", Code::ManifestInvalid),
             ("https://h/x.zip#sha256=abc", Code::ManifestInvalid),
-            ("https://user:secret@h/x.zip", Code::ManifestInvalid),
+            ("https://user:hunter2@h/x.zip", Code::ManifestInvalid),
+            ("git+https://user:hunter2@host", Code::ManifestInvalid),
+            ("https://user:hunter2@h/\u{7}", Code::InvalidName),
+            ("https://user:hunter2@[/x.zip", Code::ManifestInvalid),
         ];
         for (text, code) in refused {
             let fault = Reference::parse(text).unwrap_err();
             assert_eq!(fault.code(), code, "{text}: {fault:?}");
-            assert!(!format!("{fault:?}").contains("secret"), "{fault:?}");
+            assert!(!format!("{fault:?}").contains("hunter2"), "{fault:?}");
         }
     }
 }

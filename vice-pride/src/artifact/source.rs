@@ -28,7 +28,10 @@ pub(super) fn walk(root: &Path, limits: &Limits) -> Result<Vec<Found>> {
     while let Some((folder, prefix, depth)) = todo.pop() {
         let unreadable = || format!("The folder {} can't be read.", label_of(&folder));
         if depth > limits.depth {
-            return Err(Fault::new(Code::ArtifactRejected, format!("The folder {} is nested too deeply.", label_of(&folder))));
+            return Err(Fault::new(
+                Code::ArtifactRejected,
+                format!("The folder {} is nested too deeply.", label_of(&folder)),
+            ));
         }
         for entry in fs::read_dir(&folder).context(Code::Io, unreadable)? {
             let entry = entry.context(Code::Io, unreadable)?;
@@ -40,7 +43,9 @@ pub(super) fn walk(root: &Path, limits: &Limits) -> Result<Vec<Found>> {
             found.push(Found { name, path: entry.path(), metadata });
             if found.len() as u64 > limits.entries {
                 let message = format!("{} holds more than {} entries.", label_of(root), limits.entries);
-                return Err(Fault::new(Code::ArtifactRejected, message).hint("Point the artifact at the build's output only."));
+                return Err(
+                    Fault::new(Code::ArtifactRejected, message).hint("Point the artifact at the build's output only.")
+                );
             }
         }
     }
@@ -115,7 +120,8 @@ pub(super) fn copy(found: &[Found], label: &str, target: &Path, limits: &Limits)
         if kind.is_dir() {
             writer.folder(&entry.name)?;
         } else if kind.is_symlink() {
-            let link = fs::read_link(&entry.path).map_err(|error| writer.refused(&entry.name, "can't be read").because(error))?;
+            let link = fs::read_link(&entry.path)
+                .map_err(|error| writer.refused(&entry.name, "can't be read").because(error))?;
             writer.symlink(&entry.name, link.as_os_str().as_encoded_bytes())?;
         } else if kind.is_file() {
             let executable = entry.metadata.permissions().mode() & 0o111 != 0;
@@ -143,7 +149,8 @@ fn open_entry(entry: &Found, writer: &TreeWriter) -> Result<File> {
 pub(super) fn copy_single(path: &Path, label: &str, target: &Path, limits: &Limits) -> Result<Tree> {
     let mut file = open_regular(path, label)?;
     let size = file.metadata().context(Code::Io, || format!("{label} can't be read."))?.len();
-    let name = path.file_name().ok_or_else(|| Fault::new(Code::ArtifactRejected, format!("{label} has no file name.")))?;
+    let name =
+        path.file_name().ok_or_else(|| Fault::new(Code::ArtifactRejected, format!("{label} has no file name.")))?;
     let mut writer = TreeWriter::new(target, label, Style::Unix, *limits)?;
     writer.file(name.as_encoded_bytes(), true, size, &mut file)?;
     writer.finish()

@@ -12,7 +12,7 @@
 //! a name is whole, whatever was killed when; and two processes that add the same release both succeed.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -186,8 +186,11 @@ impl ArtifactStore {
             return Ok(Look { print: Fingerprint::of_file(path)?, found: Vec::new() });
         }
         if self.root.starts_with(path) {
-            return Err(Fault::new(Code::ArtifactRejected, format!("The folder {} contains the artifact store.", label_of(path)))
-                .hint("Point the artifact at the build's output, such as `dist`."));
+            return Err(Fault::new(
+                Code::ArtifactRejected,
+                format!("The folder {} contains the artifact store.", label_of(path)),
+            )
+            .hint("Point the artifact at the build's output, such as `dist`."));
         }
         let found = source::walk(path, limits)?;
         Ok(Look { print: Fingerprint::of_found(path, &found)?, found })
@@ -255,8 +258,9 @@ impl ArtifactStore {
     }
 
     pub(super) fn describe(&self, digest: Digest) -> Result<Description> {
-        let bytes = fs::read(self.description_path(digest))
-            .context(Code::ArtifactMissing, || format!("The release {} is not in the artifact store.", digest.short()))?;
+        let bytes = fs::read(self.description_path(digest)).context(Code::ArtifactMissing, || {
+            format!("The release {} is not in the artifact store.", digest.short())
+        })?;
         let broken = || format!("The description of the release {} is broken.", digest.short());
         let version: Versioned = serde_json::from_slice(&bytes).context(Code::Decode, broken)?;
         if version.format > FORMAT {

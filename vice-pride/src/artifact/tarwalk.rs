@@ -220,7 +220,8 @@ impl TarWalk {
                 b"path" => set(&mut self.pending.path, value.to_vec())?,
                 b"linkpath" => set(&mut self.pending.link, value.to_vec())?,
                 b"size" => {
-                    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+                    let digits =
+                        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                     let size = digits.and_then(|text| text.parse().ok()).ok_or("has a PAX size that is no number")?;
                     set(&mut self.pending.size, size)?;
                 }

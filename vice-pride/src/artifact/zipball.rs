@@ -15,19 +15,20 @@ const KIND: u32 = 0o170_000;
 /// Unpacks the whole file.
 pub(super) fn unpack(mut file: File, label: &str, limits: &Limits, writer: &mut TreeWriter) -> Result<()> {
     let rejected = |what: &str| Fault::new(Code::ArtifactRejected, format!("{label}: {what}."));
-    let listed = zipwalk::list(&mut file, limits.entries).map_err(|reason| rejected(&format!("the archive {reason}")))?;
-    let mut archive = zip::ZipArchive::new(BufReader::new(file))
-        .map_err(|error| rejected("the archive is broken").because(error))?;
+    let listed =
+        zipwalk::list(&mut file, limits.entries).map_err(|reason| rejected(&format!("the archive {reason}")))?;
+    let mut archive =
+        zip::ZipArchive::new(BufReader::new(file)).map_err(|error| rejected("the archive is broken").because(error))?;
     if archive.len() != listed.len() {
         return Err(rejected("the archive has entries of the same name or reads differently with two readers"));
     }
     for (index, listed) in listed.iter().enumerate() {
         let name = quoted(&listed.name);
-        let mut entry = archive
-            .by_index(index)
-            .map_err(|error| rejected(&format!("the entry {name} is broken")).because(error))?;
+        let mut entry =
+            archive.by_index(index).map_err(|error| rejected(&format!("the entry {name} is broken")).because(error))?;
+        // Names are compared and used as bytes: Info-ZIP writes UTF-8 without the flag for it, and the old code page
+        // shares all of ASCII with it, separators included.
         let agrees = entry.name_raw() == listed.name
-            && entry.name().as_bytes() == listed.name
             && (entry.size(), entry.compressed_size(), entry.crc32()) == (listed.size, listed.packed, listed.crc32);
         if !agrees {
             return Err(rejected(&format!("the entry {name} reads differently with two readers")));

@@ -48,7 +48,11 @@ pub(super) fn list(file: &mut File, entries_max: u64) -> Verdict<Vec<Listed>> {
         }
         next = local(&mut reader, entry)?;
     }
-    if next == end.start { Ok(listed) } else { Err("has content that no list names, or an overlapping entry".to_owned()) }
+    if next == end.start {
+        Ok(listed)
+    } else {
+        Err("has content that no list names, or an overlapping entry".to_owned())
+    }
 }
 
 struct End {
@@ -129,7 +133,11 @@ fn check_extra(mut extra: &[u8], name: &[u8]) -> Verdict<()> {
     while !extra.is_empty() {
         let [id_low, id_high, size_low, size_high, rest @ ..] = extra else {
             // Some writers pad with up to three zero bytes.
-            return if extra.iter().all(|byte| *byte == 0) { Ok(()) } else { Err("has a broken extra field".to_owned()) };
+            return if extra.iter().all(|byte| *byte == 0) {
+                Ok(())
+            } else {
+                Err("has a broken extra field".to_owned())
+            };
         };
         let size = usize::from(u16::from_le_bytes([*size_low, *size_high]));
         let body = rest.get(..size).ok_or("has a broken extra field")?;
@@ -195,6 +203,7 @@ fn take(reader: &mut impl Read, count: usize) -> Verdict<Vec<u8>> {
     Ok(bytes)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of an argument to map_err")]
 fn text(error: std::io::Error) -> String {
     format!("can't be read ({error})")
 }

@@ -74,7 +74,7 @@ enum Source {
     /// A body that has been received in full already; its connection is back in the pool.
     Received(Incoming),
     /// A body that is still being received.
-    Streaming { incoming: Incoming, link: Option<Box<Link>>, request: InFlight },
+    Streaming { incoming: Incoming, link: Option<Link>, request: InFlight },
 }
 
 /// A response's body. While it lives, its client counts as busy.
@@ -90,7 +90,7 @@ impl Download {
 
     /// Takes over the connection that the body arrives on. A short body has usually arrived together with its head;
     /// then the connection is free at once.
-    pub(super) fn new(incoming: Incoming, mut link: Box<Link>, request: InFlight) -> Self {
+    pub(super) fn new(incoming: Incoming, mut link: Link, request: InFlight) -> Self {
         let source = if link.settle() {
             request.upstream().pool.put(link);
             Source::Received(incoming)
@@ -115,7 +115,7 @@ impl Body for Download {
             Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Source::Received(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_| BrokenOff),
             Source::Streaming { incoming, link, request } => {
-                let polled = stream(incoming, link.as_deref_mut(), cx);
+                let polled = stream(incoming, link.as_mut(), cx);
                 if let Poll::Ready(Some(Err(BrokenOff))) = &polled {
                     request.upstream().counts.broke_off();
                     *link = None;
@@ -156,7 +156,8 @@ type Polled = Poll<Option<Result<Frame<Bytes>, BrokenOff>>>;
 fn stream(incoming: &mut Incoming, link: Option<&mut Link>, cx: &mut Context<'_>) -> Polled {
     // Asking tells the connection that more is wanted; only the connection can then supply it, and it is polled here,
     // so the body needs no wakeup of its own.
-    let mut ask = || Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop())).map_err(|_| BrokenOff);
+    let mut ask =
+        || Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop())).map_err(|_| BrokenOff);
     let first = ask();
     let Some(link) = link else { return Poll::Ready(Some(Err(BrokenOff))) };
     if first.is_ready() {

@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn buckets_double() {
-        for (ms, index) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (32_767, 15), (32_768, 16), (9_999_999, 16)] {
+        for (ms, index) in
+            [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (32_767, 15), (32_768, 16), (9_999_999, 16)]
+        {
             assert_eq!(bucket(Duration::from_millis(ms)), index, "{ms} ms");
         }
     }
@@ -123,7 +125,10 @@ mod tests {
             counts.answered(http::StatusCode::from_u16(status).unwrap(), Duration::from_millis(3));
         }
         let read = counts.read("a", "1");
-        assert_eq!((read.upgrades, read.status_2xx, read.status_3xx, read.status_4xx, read.status_5xx), (1, 2, 1, 1, 2));
+        assert_eq!(
+            (read.upgrades, read.status_2xx, read.status_3xx, read.status_4xx, read.status_5xx),
+            (1, 2, 1, 1, 2)
+        );
         assert_eq!(read.requests, 7);
         assert_eq!(read.latency.iter().sum::<u64>(), 7);
         assert_eq!(read.latency_sum_ms, 21);

@@ -105,18 +105,29 @@ mod tests {
     #[test]
     fn claims_of_an_untrusted_client_are_replaced() {
         let client = HeaderValue::from_static("10.0.0.9");
-        let claimed = [("host", "a"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "b")];
+        let claimed =
+            [("host", "a"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "b")];
         let mut map = headers(&claimed);
         set_forwarded(&mut map, &client, false);
         assert_eq!(
             map,
-            headers(&[("host", "a"), ("x-forwarded-for", "10.0.0.9"), ("x-forwarded-proto", "http"), ("x-forwarded-host", "a")])
+            headers(&[
+                ("host", "a"),
+                ("x-forwarded-for", "10.0.0.9"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "a")
+            ])
         );
         let mut map = headers(&claimed);
         set_forwarded(&mut map, &client, true);
         assert_eq!(
             map,
-            headers(&[("host", "a"), ("x-forwarded-for", "1.1.1.1, 10.0.0.9"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "b")])
+            headers(&[
+                ("host", "a"),
+                ("x-forwarded-for", "1.1.1.1, 10.0.0.9"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "b")
+            ])
         );
     }
 }

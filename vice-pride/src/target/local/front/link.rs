@@ -22,8 +22,8 @@ use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::body::Upload;
 use super::FrontOptions;
+use super::body::Upload;
 
 /// hyper does not let its upgradeable connection be named.
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
@@ -53,7 +53,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn connect(addr: SocketAddr, options: &FrontOptions) -> Result<Box<Self>, NoLink> {
+    pub(super) async fn connect(addr: SocketAddr, options: &FrontOptions) -> Result<Self, NoLink> {
         let limit = Duration::from_millis(options.connect_timeout.0);
         let connected = timeout(limit, TcpStream::connect(addr)).await.map_err(|_| NoLink::TimedOut)?;
         let prepared = connected.and_then(|stream| {
@@ -69,7 +69,7 @@ impl Link {
         builder.max_buf_size(options.buffer_max).max_headers(options.headers_max);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| NoLink::Refused)?;
         let driver = Box::pin(connection.with_upgrades());
-        Ok(Box::new(Self { sender, driver, probe, closed: false, idle_since: Instant::now() }))
+        Ok(Self { sender, driver, probe, closed: false, idle_since: Instant::now() })
     }
 
     /// Lets the connection do what I/O it can, and leaves a wakeup for the rest.
@@ -106,11 +106,11 @@ impl Link {
         self.is_idle()
     }
 
-    /// Whether an idle connection can take a request now.
-    pub(super) async fn still_good(&mut self) -> bool {
+    /// Whether an idle connection can take a request now. `certain` costs a system call, for what can't be repeated.
+    pub(super) async fn still_good(&mut self, certain: bool) -> bool {
         poll_fn(|cx| {
             self.drive(cx);
-            Poll::Ready(self.is_idle() && self.is_quiet())
+            Poll::Ready(self.is_idle() && (!certain || self.is_quiet()))
         })
         .await
     }
@@ -149,7 +149,7 @@ impl Link {
     }
 
     /// Drives the connection to its end, which is where an upgraded one hands its socket over.
-    pub(super) async fn finish(mut self: Box<Self>) {
+    pub(super) async fn finish(mut self) {
         poll_fn(|cx| {
             self.drive(cx);
             if self.closed { Poll::Ready(()) } else { Poll::Pending }

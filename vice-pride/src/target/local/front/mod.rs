@@ -16,8 +16,8 @@
 //!
 //! # What passes through
 //!
-//! Bodies are streamed both ways with the memory of a buffer each; trailers, upgrades (WebSocket) and 1xx-less
-//! HTTP/1.0 too. `Expect: 100-continue` is answered here. Header names arrive in lower case.
+//! Bodies are streamed both ways with the memory of a buffer each. Trailers and upgrades (WebSocket) pass; HTTP/1.0
+//! clients are served. `Expect: 100-continue` is answered here. Header names arrive in lower case.
 
 mod body;
 mod counts;
@@ -25,6 +25,7 @@ mod headers;
 mod link;
 mod pool;
 mod proxy;
+mod routing;
 mod serve;
 mod table;
 mod upgrade;
@@ -47,8 +48,6 @@ pub use counts::{LATENCY_BUCKETS, UpstreamCounts};
 use routing::Routing;
 use upstream::{InFlight, UpstreamState};
 
-mod routing;
-
 /// How often idle upstream connections are looked through. A fraction of how long they may be idle.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,9 +65,10 @@ pub struct FrontOptions {
     /// How long a client may keep a connection without a request, or take for a request's head. It is closed after
     /// at least half and at most the whole of it.
     pub client_idle: Millis,
-    /// The size in bytes of a connection's buffer, and with it of a request's or response's head; at least 8192.
-    /// A larger request head is answered with 431.
+    /// The size in bytes of a connection's buffer; at least 8192.
     pub buffer_max: usize,
+    /// The size in bytes of a request's head; a larger one is answered with 431.
+    pub head_max: usize,
     /// How many headers a request or response may have.
     pub headers_max: usize,
     /// How many client connections are served at once; further ones wait to be accepted.
@@ -85,6 +85,7 @@ impl Default for FrontOptions {
             upstream_idle: Millis::from_secs(4),
             client_idle: Millis::from_secs(120),
             buffer_max: 64 * 1024,
+            head_max: 32 * 1024,
             headers_max: 100,
             connections_max: 10_000,
             trust_forwarded: false,
@@ -172,10 +173,7 @@ impl Front {
     /// health; a new one starts healthy. Requests in flight on a removed one complete. Of two with the same id the
     /// first counts.
     pub fn set_table(&self, upstreams: Vec<Upstream>) {
-        let removed = self.shared.routing().replace(upstreams);
-        for upstream in removed {
-            upstream.pool.close();
-        }
+        self.shared.routing().replace(upstreams);
     }
 
     /// Marks an upstream. An unhealthy one gets no request while a healthy one with a weight is left. Returns whether
@@ -189,9 +187,6 @@ impl Front {
     /// is no longer in the table means the removed upstreams of that id.
     pub async fn drain(&self, id: &str, deadline: Millis) -> Drained {
         let draining = self.shared.routing().retire(id);
-        for upstream in &draining {
-            upstream.pool.close();
-        }
         let quiet = async {
             for upstream in &draining {
                 upstream.quiet().await;

@@ -15,7 +15,7 @@ const IDLE_MAX: usize = 256;
 
 struct Inner {
     open: bool,
-    idle: Vec<Box<Link>>,
+    idle: Vec<Link>,
 }
 
 pub(super) struct Pool(Mutex<Inner>);
@@ -29,12 +29,12 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn take(&self) -> Option<Box<Link>> {
+    pub(super) fn take(&self) -> Option<Link> {
         self.lock().idle.pop()
     }
 
     /// Keeps a connection for later, unless the pool has been closed or is full.
-    pub(super) fn put(&self, link: Box<Link>) {
+    pub(super) fn put(&self, link: Link) {
         let mut inner = self.lock();
         if inner.open && inner.idle.len() < IDLE_MAX {
             inner.idle.push(link);
@@ -63,10 +63,5 @@ impl Pool {
         stale.extend(inner.idle.drain(..fresh_from));
         drop(inner);
         drop(stale);
-    }
-
-    #[cfg(test)]
-    pub(super) fn idle(&self) -> usize {
-        self.lock().idle.len()
     }
 }

@@ -35,7 +35,8 @@ struct Refusal(StatusCode, &'static str);
 
 const NO_UPSTREAM: Refusal = Refusal(StatusCode::SERVICE_UNAVAILABLE, "No upstream is available.\n");
 const UNREACHABLE: Refusal = Refusal(StatusCode::BAD_GATEWAY, "The upstream can't be reached.\n");
-const CONNECT_SLOW: Refusal = Refusal(StatusCode::GATEWAY_TIMEOUT, "The upstream did not accept the connection in time.\n");
+const CONNECT_SLOW: Refusal =
+    Refusal(StatusCode::GATEWAY_TIMEOUT, "The upstream did not accept the connection in time.\n");
 const BROKEN: Refusal = Refusal(StatusCode::BAD_GATEWAY, "The upstream broke off.\n");
 const SLOW: Refusal = Refusal(StatusCode::GATEWAY_TIMEOUT, "The upstream did not answer in time.\n");
 const NO_HOST: Refusal = Refusal(StatusCode::BAD_REQUEST, "The request needs exactly one Host.\n");
@@ -144,11 +145,12 @@ impl<'a> Outgoing<'a> {
     }
 
     /// A connection, and whether it has served before.
-    async fn connection(&self, upstream: &UpstreamState, fresh_only: bool) -> Result<(Box<Link>, bool), NoLink> {
+    async fn connection(&self, upstream: &UpstreamState, fresh_only: bool) -> Result<(Link, bool), NoLink> {
         let options = &self.client.shared.options;
         let idle_max = Duration::from_millis(options.upstream_idle.0);
+        let certain = !self.request.as_ref().is_some_and(|request| self.is_repeatable(request));
         while !fresh_only && let Some(mut link) = upstream.pool.take() {
-            if link.idle_for(self.started) <= idle_max && link.still_good().await {
+            if link.idle_for(self.started) <= idle_max && link.still_good(certain).await {
                 return Ok((link, true));
             }
         }
@@ -178,9 +180,12 @@ impl<'a> Outgoing<'a> {
         if self.sends < SENDS_MAX { Ok(Sent::Again) } else { Err(BROKEN) }
     }
 
+    fn is_repeatable(&self, request: &Request<Upload>) -> bool {
+        self.upload.is_none() && self.upgrade.is_none() && request.method().is_idempotent()
+    }
+
     fn replay(&self, request: &Request<Upload>) -> Option<Replay> {
-        let repeatable = self.upload.is_none() && self.upgrade.is_none() && request.method().is_idempotent();
-        repeatable.then(|| Replay {
+        self.is_repeatable(request).then(|| Replay {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
@@ -205,7 +210,7 @@ impl<'a> Outgoing<'a> {
     fn deliver(
         self,
         mut response: Response<Incoming>,
-        link: Box<Link>,
+        link: Link,
         in_flight: InFlight,
     ) -> Result<Response<Download>, Refusal> {
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;

@@ -41,8 +41,8 @@ impl Routing {
         entry.map(|entry| entry.healthy = healthy).is_some()
     }
 
-    /// Sets the new table; returns the upstreams that keep no connections any more.
-    pub(super) fn replace(&mut self, upstreams: Vec<Upstream>) -> Vec<Arc<UpstreamState>> {
+    /// Sets the new table. Pools are closed and opened under the same lock, so that two changes can't cross.
+    pub(super) fn replace(&mut self, upstreams: Vec<Upstream>) {
         let mut entries: Vec<Entry<Arc<UpstreamState>>> = Vec::with_capacity(upstreams.len());
         for wanted in upstreams {
             if !entries.iter().any(|entry| entry.value.id == wanted.id) {
@@ -60,8 +60,10 @@ impl Routing {
         self.removed.retain(|upstream| upstream.in_flight() > 0);
         let gone = closing.iter().filter(|upstream| upstream.in_flight() > 0 && !listed(upstream));
         self.removed.extend(gone.cloned());
+        for upstream in closing {
+            upstream.pool.close();
+        }
         self.forget_old_counts();
-        closing
     }
 
     fn entry(&mut self, wanted: Upstream) -> Entry<Arc<UpstreamState>> {
@@ -98,11 +100,13 @@ impl Routing {
         });
     }
 
-    /// Takes an upstream out of the rotation; returns it, or the removed ones of that id.
+    /// Takes an upstream out of the rotation and closes its idle connections; returns it, or the removed ones of
+    /// that id.
     pub(super) fn retire(&mut self, id: &str) -> Vec<Arc<UpstreamState>> {
         match self.table.find_mut(|upstream| upstream.id == id) {
             Some(entry) => {
                 entry.weight = 0;
+                entry.value.pool.close();
                 vec![Arc::clone(&entry.value)]
             }
             None => self.removed.iter().filter(|upstream| upstream.id == id).cloned().collect(),

@@ -102,8 +102,12 @@ async fn serve(client: Arc<Client>, stream: TcpStream, _place: OwnedSemaphorePer
         let client = Arc::clone(&requests);
         async move { Ok::<_, Infallible>(proxy::answer(&client, request).await) }
     });
+    // Not `pipeline_flush`: it holds a response back while anything that can't be answered yet has been read, such as
+    // half of the next request, the first bytes after an upgrade, or what made the request malformed.
     let mut http = http1::Builder::new();
-    http.pipeline_flush(true).max_buf_size(shared.options.buffer_max).max_headers(shared.options.headers_max);
+    http.max_buf_size(shared.options.buffer_max)
+        .max_header_size(shared.options.head_max)
+        .max_headers(shared.options.headers_max);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let mut stopping = false;
     let mut rested = None;

@@ -11,7 +11,7 @@ use super::upstream::InFlight;
 
 /// Joins the two upgraded connections until both have ended or `cut` is cancelled.
 pub(super) async fn tunnel(
-    link: Box<Link>,
+    link: Link,
     upstream: OnUpgrade,
     client: OnUpgrade,
     request: InFlight,

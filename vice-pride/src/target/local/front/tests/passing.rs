@@ -18,10 +18,10 @@ async fn weights_split_exactly_and_are_counted_by_version() {
     }
     assert_eq!(from_a, 30);
     let counts = front.counts();
-    assert_eq!(counts.iter().map(|it| (it.id.as_str(), it.requests, it.status_2xx)).collect::<Vec<_>>(), [
-        ("a", 30, 30),
-        ("b", 10, 10)
-    ]);
+    assert_eq!(
+        counts.iter().map(|it| (it.id.as_str(), it.requests, it.status_2xx)).collect::<Vec<_>>(),
+        [("a", 30, 30), ("b", 10, 10)]
+    );
     assert_eq!(counts.iter().map(|it| it.latency.iter().sum::<u64>()).sum::<u64>(), 40);
     assert!(counts.iter().all(|it| it.in_table && it.in_flight == 0 && it.upstream_errors == 0));
 
@@ -31,7 +31,8 @@ async fn weights_split_exactly_and_are_counted_by_version() {
     front.set_table(vec![next]);
     assert_eq!(client.ask(GET).await.text(), "b");
     let counts = front.counts();
-    let facts: Vec<_> = counts.iter().map(|it| (it.id.as_str(), it.version.as_str(), it.requests, it.in_table)).collect();
+    let facts: Vec<_> =
+        counts.iter().map(|it| (it.id.as_str(), it.version.as_str(), it.requests, it.in_table)).collect();
     assert_eq!(facts, [("a", "1", 30, false), ("b", "1", 10, false), ("b", "2", 1, true)]);
 }
 
@@ -57,14 +58,17 @@ async fn headers_name_the_client_and_lose_those_of_the_connection() {
     let response = client.ask(request).await;
     let mut lines: Vec<_> = response.text().trim_end().lines().collect();
     lines[1..].sort_unstable();
-    assert_eq!(lines, [
-        "GET /path?q=1 HTTP/1.1",
-        "cookie: a=b",
-        "host: app.test:81",
-        "x-forwarded-for: 127.0.0.1",
-        "x-forwarded-host: app.test:81",
-        "x-forwarded-proto: http",
-    ]);
+    assert_eq!(
+        lines,
+        [
+            "GET /path?q=1 HTTP/1.1",
+            "cookie: a=b",
+            "host: app.test:81",
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-host: app.test:81",
+            "x-forwarded-proto: http",
+        ]
+    );
     assert!(response.header("via").is_none());
 
     let response = client.ask("GET http://other.test/x HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
@@ -131,7 +135,9 @@ async fn chunked_bodies_and_trailers_pass_both_ways() {
 
 #[tokio::test]
 async fn http_1_0_clients_get_a_body_that_ends_with_the_connection() {
-    let backend = Backend::answering(|_| b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_vec()).await;
+    let backend =
+        Backend::answering(|_| b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_vec())
+            .await;
     let front = front(vec![upstream("a", backend.addr, 1)]).await;
     let mut client = Raw::connect(front.local_addr()).await;
     client.send("GET / HTTP/1.0\r\n\r\n").await;
@@ -168,7 +174,9 @@ async fn upgraded_connections_pass_bytes_and_hold_up_a_drain() {
     .await;
     let front = front(vec![upstream("a", backend.addr, 1)]).await;
     let mut client = Raw::connect(front.local_addr()).await;
-    client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\nearly").await;
+    client
+        .send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
+        .await;
     let head = client.head().await.unwrap();
     assert_eq!((head.status(), head.header("upgrade")), (101, Some("websocket")));
     assert_eq!(client.bytes(10).await, b"helloEARLY");

@@ -61,7 +61,12 @@ fn instance(index: usize, version: &str, backend: &Backend) -> Upstream {
 }
 
 /// Replaces every instance, one by one, as a rollout does; the old process is killed as soon as its drain has ended.
-async fn roll(front: &Front, running: &mut [(Upstream, Backend)], version: &str, progress: &mut watch::Receiver<usize>) {
+async fn roll(
+    front: &Front,
+    running: &mut [(Upstream, Backend)],
+    version: &str,
+    progress: &mut watch::Receiver<usize>,
+) {
     for index in 0..running.len() {
         let new = echo().await;
         let new = (instance(index, version, &new), new);

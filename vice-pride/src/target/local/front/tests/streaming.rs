@@ -116,7 +116,7 @@ async fn a_stream_without_length_passes_piece_by_piece() {
     let backend = Backend::start(|mut raw| async move {
         raw.head().await.unwrap();
         raw.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-        // Each event is sent only after the client has answered the one before, through another connection.
+        // One event, and then nothing: it must arrive although the body goes on.
         raw.send("2\r\nA\n\r\n").await;
         raw.until(b"never").await;
     })

@@ -156,7 +156,8 @@ impl Raw {
 pub(super) const GET: &str = "GET /path?q=1 HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
 pub(super) fn post(body: &[u8]) -> Vec<u8> {
-    let mut request = format!("POST /in HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    let mut request =
+        format!("POST /in HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
     request.extend_from_slice(body);
     request
 }

@@ -1,0 +1,7 @@
+//! The commands that belong to none of the seven.
+
+pub(crate) mod doctor;
+pub(crate) mod external;
+pub(crate) mod init;
+pub(crate) mod offline;
+pub(crate) mod tick;

@@ -1,0 +1,247 @@
+//! The way of a command: parse, wire, run, print, exit. The only place where a fault becomes an exit status.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use rustix::process::DumpableBehavior;
+use tokio::signal::unix::{SignalKind, signal};
+use vice_core::app::{App, ProcessEnv, StopSignal};
+use vice_core::port::notifier::Severity;
+use vice_core::ui::{Format, Outcome, Ui};
+use vice_core::{Class, Code, Context, Fault, Result};
+
+use crate::args::{Cli, Command, Global};
+use crate::commands;
+use crate::fault_report;
+use crate::ui::{Terminal, UiOptions};
+use crate::{process_env, wire};
+
+/// Parses, runs and prints; gives the exit status.
+pub(crate) fn main() -> ExitCode {
+    // Memory may hold secrets; a core dump would write them to disk. Not every kernel lets us say so.
+    drop(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let env = match process_env::read(cli.global.directory.as_ref()) {
+        Ok(env) => Arc::new(env),
+        Err(fault) => return report(&Terminal::new(options(&cli.global, &ProcessEnv::default())), &fault),
+    };
+    let terminal = Arc::new(Terminal::new(options(&cli.global, &env)));
+    let result = check_variables(&cli.global, &env, &terminal).and_then(|()| run(cli, &env, &terminal));
+    match result.and_then(|outcome| terminal.finish(&outcome).map(|()| outcome.class)) {
+        Ok(class) => ExitCode::from(class.exit_status()),
+        Err(fault) => report(&terminal, &fault),
+    }
+}
+
+fn report(terminal: &Terminal, fault: &Fault) -> ExitCode {
+    // Nothing more can be done about a standard output that is closed; the exit status still tells.
+    drop(terminal.finish_fault(fault));
+    terminal.err(&fault_report::render(fault, terminal.color_err(), terminal.width()));
+    ExitCode::from(fault.class().exit_status())
+}
+
+/// clap prints its own errors; only a machine-readable format needs more.
+fn usage(error: &clap::Error) -> ExitCode {
+    let machine = asked_for_json();
+    let harmless = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if let (Some(format), false) = (machine, harmless) {
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or("The command line does not fit.").trim_start_matches("error: ");
+        let fault = Fault::new(Code::Usage, first).hint(lines.collect::<Vec<_>>().join(" "));
+        let terminal = Terminal::new(UiOptions { format, ..options_without_flags() });
+        return report(&terminal, &fault);
+    }
+    drop(error.print());
+    ExitCode::from(if harmless { Class::Done } else { Class::Usage }.exit_status())
+}
+
+/// Whether `--format json` or `ndjson` stands on a command line that clap could not make sense of.
+fn asked_for_json() -> Option<Format> {
+    let words: Vec<String> = std::env::args().collect();
+    let joined = words.iter().find_map(|word| word.strip_prefix("--format=").map(str::to_owned));
+    let after = words.iter().position(|word| word == "--format").and_then(|at| words.get(at + 1).cloned());
+    match joined.or(after).as_deref() {
+        Some("json") => Some(Format::Json),
+        Some("ndjson") => Some(Format::Ndjson),
+        _ => None,
+    }
+}
+
+fn options_without_flags() -> UiOptions {
+    UiOptions {
+        format: Format::Text,
+        output: None,
+        quiet: false,
+        color: crate::ui::Color::Auto,
+        progress: false,
+        input: false,
+        ci: false,
+        no_color: true,
+        columns: None,
+    }
+}
+
+fn options(global: &Global, env: &ProcessEnv) -> UiOptions {
+    UiOptions {
+        format: global.format.0,
+        output: global.output.clone().map(|path| env.dir.join(path)),
+        quiet: global.quiet,
+        color: global.color,
+        progress: !global.no_progress,
+        input: !global.no_input,
+        ci: env.get("CI").is_some(),
+        no_color: env.get("NO_COLOR").is_some() || env.get("TERM") == Some("dumb"),
+        columns: env.get("COLUMNS").and_then(|columns| columns.parse().ok()),
+    }
+}
+
+/// The variables that vice reads. Others that start with `VICE_` are most likely slips.
+const VARIABLES: &[&str] = &[
+    "VICE_FORMAT", "VICE_DIRECTORY", "VICE_QUIET", "VICE_COLOR", "VICE_NO_PROGRESS", "VICE_NO_INPUT", "VICE_ACTOR",
+    "VICE_STRICT", "VICE_CEILING", "VICE_AGE_IDENTITY", "VICE_AGE_IDENTITY_FILE", "VICE_LOG", "VICE_TEST_NOW",
+    "VICE_TEST_SEED",
+];
+
+/// What a task or an instance was told may be seen by a vice that it calls.
+const TOLD: &[&str] = &[
+    "VICE_PROJECT", "VICE_ENV", "VICE_VERSION", "VICE_PREVIOUS_VERSION", "VICE_DIRECTION", "VICE_ROLLOUT", "VICE_UNIT",
+    "VICE_INSTANCE", "VICE_NOTICE_KEY", "VICE_STEP", "VICE_RUN", "VICE_GRAPH",
+];
+
+fn check_variables(global: &Global, env: &ProcessEnv, terminal: &Terminal) -> Result<()> {
+    let known = |name: &str| VARIABLES.contains(&name) || TOLD.contains(&name) || name.starts_with("VICE_LAB");
+    for name in env.vars.keys().filter(|name| name.starts_with("VICE_") && !known(name)) {
+        let message = format!("The variable {name} means nothing to vice.");
+        let near = vice_core::suggest::nearest(name, VARIABLES.iter().copied());
+        if global.strict {
+            let fault = Fault::new(Code::Usage, message);
+            return Err(match near {
+                Some(near) => fault.hint(format!("Did you mean {near}?")),
+                None => fault.hint("Unset it, or leave out --strict."),
+            });
+        }
+        terminal.say(Severity::Warning, &message);
+    }
+    Ok(())
+}
+
+fn run(cli: Cli, env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>) -> Result<Outcome> {
+    // These need neither a project nor a history, and should answer at once.
+    match cli.command {
+        Command::Completions { shell } => return commands::offline::completions(shell),
+        Command::Man { out } => return commands::offline::man(&env.dir.join(out)),
+        Command::Schema => return commands::offline::schema(),
+        Command::Version => return Ok(commands::offline::version()),
+        Command::Help { topic } => return commands::offline::help(&topic),
+        Command::External(words) => return commands::external::run(env, &words),
+        Command::Agent { dir } => return agent(dir),
+        Command::Init(args) => return commands::init::run(env, &args),
+        command => with_app(cli.global, command, env, terminal),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context(Code::Internal, || "The runtime can't be started.".to_owned())
+}
+
+fn agent(dir: std::path::PathBuf) -> Result<Outcome> {
+    wire::install_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context(Code::Internal, || "The runtime can't be started.".to_owned())?;
+    runtime.block_on(vice_pride::target::local::agent_main(dir, Arc::new(vice_core::time::SystemClock)))?;
+    Ok(Outcome::done("", serde_json::Value::Null))
+}
+
+fn with_app(global: Global, command: Command, env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>) -> Result<Outcome> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let stop = Arc::new(StopSignal::default());
+        let wired = wire::wire(env, terminal, Arc::clone(&stop), global.actor.as_deref())?;
+        let graceful = graceful(&command);
+        let result = until_signal(&stop, graceful, terminal, dispatch(&wired, command)).await;
+        wired.app.events.close().await?;
+        result
+    });
+    // A blocking read of standard input must not keep the process alive.
+    runtime.shutdown_background();
+    result
+}
+
+/// Commands that change something end at a safe point of their own after the first signal; the others end at once.
+const fn graceful(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Pride(_) | Command::Deploy(_) | Command::Rollback(_) | Command::Sloth(_) | Command::Tick(_) | Command::Greed(_)
+    )
+}
+
+async fn until_signal(
+    stop: &StopSignal,
+    graceful: bool,
+    terminal: &Terminal,
+    work: Pin<Box<dyn Future<Output = Result<Outcome>> + '_>>,
+) -> Result<Outcome> {
+    let fail = || "Signals can't be listened for.".to_owned();
+    let mut interrupts = signal(SignalKind::interrupt()).context(Code::Internal, fail)?;
+    let mut terminates = signal(SignalKind::terminate()).context(Code::Internal, fail)?;
+    let mut work = work;
+    loop {
+        let interrupt = tokio::select! {
+            result = &mut work => return result,
+            _ = interrupts.recv() => true,
+            _ = terminates.recv() => false,
+        };
+        let again = stop.raised().is_some();
+        stop.raise(interrupt);
+        if again || !graceful {
+            let code = if interrupt { Code::Interrupted } else { Code::Terminated };
+            return Err(Fault::new(code, if again { "Ended at once." } else { "Ended." }));
+        }
+        terminal.say(Severity::Warning, "Stopping at the next safe point; once more ends at once.");
+    }
+}
+
+fn dispatch(wired: &wire::Wired, command: Command) -> Pin<Box<dyn Future<Output = Result<Outcome>> + '_>> {
+    let app: &App = &wired.app;
+    match command {
+        Command::Pride(args) => Box::pin(vice_pride::cmd::run(app, args)),
+        Command::Deploy(args) => Box::pin(vice_pride::cmd::deploy(app, args)),
+        Command::Plan(args) => Box::pin(vice_pride::cmd::plan(app, args)),
+        Command::Rollback(args) => Box::pin(vice_pride::cmd::rollback(app, args)),
+        Command::Status(args) => Box::pin(vice_pride::cmd::status(app, args)),
+        Command::History(args) => Box::pin(vice_pride::cmd::history(app, args)),
+        Command::Logs(args) => Box::pin(vice_pride::cmd::logs(app, args)),
+        Command::Why(args) => Box::pin(vice_pride::cmd::why(app, args)),
+        Command::Envy(args) => Box::pin(vice_envy::cmd::run(app, &wired.envy, args)),
+        Command::Wrath(args) => Box::pin(vice_wrath::cmd::run(app, args)),
+        Command::Greed(args) => Box::pin(vice_greed::cmd::run(app, args)),
+        Command::Lust(args) => Box::pin(vice_lust::cmd::run(app, &wired.lust, args)),
+        Command::Gluttony(args) => Box::pin(vice_gluttony::cmd::run(app, args)),
+        Command::Report(args) => Box::pin(vice_gluttony::cmd::report(app, args)),
+        Command::Sloth(args) => Box::pin(vice_sloth::cmd::run(app, args)),
+        Command::Doctor(args) => Box::pin(commands::doctor::run(app, args)),
+        Command::Tick(args) => Box::pin(commands::tick::run(app, args)),
+        Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Schema
+        | Command::Version
+        | Command::Help { .. }
+        | Command::External(_)
+        | Command::Agent { .. }
+        | Command::Init(_) => Box::pin(async { Err(Fault::internal("A command was dispatched twice.")) }),
+    }
+}

@@ -1,0 +1,287 @@
+//! The terminal: the only place that prints. Results go to standard output or a file, everything else to standard
+//! error. Colour, progress and prompts are decided here, once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anstream::adapter::strip_str;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use vice_core::port::notifier::Severity;
+use vice_core::text::{Tone, paint, sanitize};
+use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
+use vice_core::{Code, Context, Fault, Result};
+
+/// How output is meant to look; decided from flags, environment and what the streams are.
+#[derive(Debug, Clone)]
+pub(crate) struct UiOptions {
+    pub(crate) format: Format,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) quiet: bool,
+    pub(crate) color: Color,
+    pub(crate) progress: bool,
+    pub(crate) input: bool,
+    pub(crate) ci: bool,
+    pub(crate) no_color: bool,
+    pub(crate) columns: Option<usize>,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The terminal of this process.
+pub(crate) struct Terminal {
+    options: UiOptions,
+    color_out: bool,
+    color_err: bool,
+    live: Option<MultiProgress>,
+    bars: Mutex<BTreeMap<String, ProgressBar>>,
+    seen: Mutex<BTreeMap<String, String>>,
+}
+
+impl Terminal {
+    pub(crate) fn new(options: UiOptions) -> Self {
+        let wants = |is_terminal: bool| match options.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && !options.no_color && !options.ci,
+        };
+        let out_terminal = io::stdout().is_terminal();
+        let err_terminal = io::stderr().is_terminal();
+        let live = err_terminal && !options.ci && options.progress && !options.quiet;
+        Self {
+            color_out: wants(out_terminal),
+            color_err: wants(err_terminal),
+            live: live.then(MultiProgress::new),
+            bars: Mutex::default(),
+            seen: Mutex::default(),
+            options,
+        }
+    }
+
+    /// Whether errors may be drawn with colour.
+    pub(crate) const fn color_err(&self) -> bool {
+        self.color_err
+    }
+
+    /// Prints the result of a command, to standard output or to the file that was asked for.
+    pub(crate) fn finish(&self, outcome: &Outcome) -> Result<()> {
+        self.clear();
+        let document = match self.options.format {
+            Format::Json => format!("{:#}\n", outcome.json),
+            Format::Ndjson => {
+                let ok = outcome.class == vice_core::Class::Done;
+                format!("{}\n", json!({ "type": "result", "ok": ok, "result": outcome.json }))
+            }
+            _ => with_newline(&outcome.text),
+        };
+        self.deliver(&document)
+    }
+
+    /// Prints a fault as the one document of a machine-readable format.
+    pub(crate) fn finish_fault(&self, fault: &Fault) -> Result<()> {
+        self.clear();
+        let document = match self.options.format {
+            Format::Json => format!("{:#}\n", json!({ "ok": false, "error": fault_json(fault) })),
+            Format::Ndjson => {
+                format!("{}\n", json!({ "type": "result", "ok": false, "error": fault_json(fault) }))
+            }
+            _ => return Ok(()),
+        };
+        self.deliver(&document)
+    }
+
+    fn deliver(&self, document: &str) -> Result<()> {
+        match &self.options.output {
+            Some(path) => {
+                write_file(path, &strip_str(document).to_string())?;
+                self.say(Severity::Success, &format!("Wrote {}.", path.display()));
+                Ok(())
+            }
+            None => {
+                self.out(document);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes to standard output; false when nobody reads any more.
+    fn out(&self, text: &str) -> bool {
+        let mut stdout = io::stdout().lock();
+        let written = if self.color_out {
+            stdout.write_all(text.as_bytes())
+        } else {
+            stdout.write_all(strip_str(text).to_string().as_bytes())
+        };
+        written.and_then(|()| stdout.flush()).is_ok()
+    }
+
+    /// Writes whole lines to standard error, above whatever progress is drawn.
+    pub(crate) fn err(&self, text: &str) {
+        let text = with_newline(text);
+        let text = if self.color_err { text } else { strip_str(&text).to_string() };
+        let write = || {
+            // When standard error is closed there is nobody left to tell.
+            drop(io::stderr().lock().write_all(text.as_bytes()));
+        };
+        match &self.live {
+            Some(live) => live.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn clear(&self) {
+        if let Ok(mut bars) = self.bars.lock() {
+            for bar in std::mem::take(&mut *bars).into_values() {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    fn draw(&self, live: &MultiProgress, progress: &Progress) {
+        let Ok(mut bars) = self.bars.lock() else { return };
+        match progress.state {
+            ProgressState::Running | ProgressState::Waiting => {
+                let bar = bars.entry(progress.key.clone()).or_insert_with(|| {
+                    let bar = live.add(ProgressBar::new_spinner().with_style(spinner()));
+                    bar.enable_steady_tick(Duration::from_millis(120));
+                    bar
+                });
+                bar.set_message(progress.text.clone());
+            }
+            ProgressState::Done | ProgressState::Failed => {
+                if let Some(bar) = bars.remove(&progress.key) {
+                    bar.finish_and_clear();
+                }
+                drop(bars);
+                self.err(&line_of(progress));
+            }
+        }
+    }
+
+    /// Without a live terminal: one line when the state or the text of something changes.
+    fn log(&self, progress: &Progress) {
+        let line = line_of(progress);
+        let Ok(mut seen) = self.seen.lock() else { return };
+        if seen.insert(progress.key.clone(), line.clone()).as_ref() != Some(&line) {
+            drop(seen);
+            self.err(&line);
+        }
+    }
+}
+
+impl Ui for Terminal {
+    fn format(&self) -> Format {
+        self.options.format
+    }
+
+    fn say(&self, severity: Severity, text: &str) {
+        if self.options.quiet && severity < Severity::Warning {
+            return;
+        }
+        let text = match severity {
+            Severity::Info | Severity::Success => text.to_owned(),
+            Severity::Warning => format!("{} {text}", paint(Tone::Warn, "warning:")),
+            Severity::Error => format!("{} {text}", paint(Tone::Bad, "error:")),
+        };
+        self.err(&text);
+    }
+
+    fn progress(&self, progress: Progress) {
+        if self.options.quiet {
+            return;
+        }
+        match &self.live {
+            Some(live) => self.draw(live, &progress),
+            None => self.log(&progress),
+        }
+    }
+
+    fn emit(&self, text: &str, value: &Value) -> bool {
+        match self.options.format {
+            Format::Text if self.options.output.is_none() => self.out(&with_newline(text)),
+            Format::Ndjson if self.options.output.is_none() => self.out(&format!("{value}\n")),
+            _ => true,
+        }
+    }
+
+    fn ask(&self, question: &str, flag: &str) -> Result<String> {
+        if !self.options.input || self.options.ci || !io::stdin().is_terminal() {
+            return Err(Fault::new(Code::NoInput, format!("{question} Nobody can be asked here."))
+                .hint(format!("Pass {flag}.")));
+        }
+        self.err(&format!("{} ", paint(Tone::Strong, question)));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).context(Code::Io, || "The answer can't be read.".to_owned())?;
+        Ok(answer.trim().to_owned())
+    }
+
+    fn width(&self) -> usize {
+        self.options.columns.filter(|columns| *columns >= 20).unwrap_or(100)
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn line_of(progress: &Progress) -> String {
+    let mark = match progress.state {
+        ProgressState::Running => paint(Tone::Faint, "·"),
+        ProgressState::Done => paint(Tone::Good, "✓"),
+        ProgressState::Failed => paint(Tone::Bad, "✗"),
+        ProgressState::Waiting => paint(Tone::Warn, "…"),
+    };
+    format!("{mark} {}", progress.text)
+}
+
+fn with_newline(text: &str) -> String {
+    if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
+}
+
+/// Writes a document whole or not at all.
+fn write_file(path: &Path, document: &str) -> Result<()> {
+    let fail = || format!("{} can't be written.", path.display());
+    let name = path.file_name().ok_or_else(|| Fault::new(Code::Usage, format!("{} is no file.", path.display())))?;
+    let draft = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
+    let written = fs::write(&draft, document).and_then(|()| fs::rename(&draft, path));
+    written.map_err(|error| {
+        drop(fs::remove_file(&draft));
+        error
+    })
+    .context(Code::Io, fail)
+}
+
+/// The JSON form of a fault.
+pub(crate) fn fault_json(fault: &Fault) -> Value {
+    let chain = fault.chain();
+    let mut error = json!({
+        "code": fault.code().as_str(),
+        "message": sanitize(&fault.to_string()),
+        "help": fault.hints(),
+        "exit_status": fault.class().exit_status(),
+    });
+    if chain.len() > 1 {
+        error["causes"] = json!(chain[1..].iter().map(|line| sanitize(line)).collect::<Vec<_>>());
+    }
+    if let Some(place) = fault.place() {
+        let (line, column) = place.line_column();
+        error["place"] = json!({ "file": place.file, "line": line, "column": column });
+    }
+    if !fault.details().is_empty() {
+        error["details"] = Value::Object(fault.details().clone());
+    }
+    error
+}

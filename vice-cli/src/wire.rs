@@ -1,0 +1,149 @@
+//! The composition root: which implementation stands behind which port. Nothing else knows more than one of the seven.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
+use vice_core::id::Ids;
+use vice_core::port::action::Action;
+use vice_core::port::command::CommandRunner;
+use vice_core::port::config::ConfigSource;
+use vice_core::rng::Streams;
+use vice_core::time::{Clock, ManualClock, SystemClock};
+use vice_core::ui::Ui;
+use vice_core::{Code, Context, Fault, Millis, Result};
+use vice_envy::Envy;
+use vice_greed::{SqliteSeries, SqliteStore};
+use vice_lust::{Lust, LustParts};
+use vice_pride::locator::PrideLocator;
+use vice_wrath::Wrath;
+
+use crate::runner::ProcessRunner;
+use crate::ui::Terminal;
+use crate::{actor, workspace};
+
+/// Everything that commands are given, and the few implementations that their own commands look into.
+pub(crate) struct Wired {
+    pub(crate) app: App,
+    pub(crate) envy: Arc<Envy>,
+    pub(crate) lust: Arc<Lust>,
+}
+
+/// Makes ring the one TLS provider. Clients panic without one, so this comes first wherever a client may be made.
+pub(crate) fn install_tls() {
+    // A second call says that one is installed, which is what is wanted.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// The client for everything that speaks HTTP, except checks, which bring their own.
+fn http_client() -> Result<reqwest::Client> {
+    install_tls();
+    vice_pride::artifact::configure(reqwest::Client::builder())
+        .user_agent(concat!("vice/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(std::time::Duration::from_secs(10))
+        .build()
+        .context(Code::Internal, || "The HTTP client can't be made.".to_owned())
+}
+
+/// The clock and the seed: the machine's, unless a test sets them.
+fn time_and_chance(env: &ProcessEnv) -> Result<(Arc<dyn Clock>, Streams)> {
+    let clock: Arc<dyn Clock> = match env.get("VICE_TEST_NOW") {
+        Some(at) => {
+            let at = at.parse().context(Code::Usage, || "VICE_TEST_NOW is not a time.".to_owned())?;
+            Arc::new(ManualClock::new(at, Millis(1)))
+        }
+        None => Arc::new(SystemClock),
+    };
+    let seed = match env.get("VICE_TEST_SEED") {
+        Some(seed) => seed.parse().context(Code::Usage, || "VICE_TEST_SEED is not a number.".to_owned())?,
+        None => random_seed()?,
+    };
+    Ok((clock, Streams::new(seed)))
+}
+
+/// Eight bytes from the operating system.
+fn random_seed() -> Result<u64> {
+    use std::io::Read;
+    let mut bytes = [0_u8; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context(Code::Io, || "The operating system gives no random numbers.".to_owned())?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Puts everything together.
+pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<StopSignal>, named: Option<&str>) -> Result<Wired> {
+    let actor = actor::find(env, named)?;
+    let workspace = Arc::new(workspace::load(env)?);
+    let (clock, streams) = time_and_chance(env)?;
+    let ids = Arc::new(Ids::new(&streams));
+    let ui: Arc<dyn Ui> = terminal.clone();
+    let runner: Arc<dyn CommandRunner> = Arc::new(ProcessRunner::new(Arc::clone(env)));
+    let events = Arc::new(SqliteStore::open(&workspace.state, Arc::clone(&clock))?);
+    let series = Arc::new(SqliteSeries::open(&workspace.state)?);
+    let http = http_client()?;
+    let envy = Arc::new(Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock)));
+    let config: Arc<dyn ConfigSource> = envy.clone();
+    let lust = Arc::new(Lust::new(LustParts {
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        actor: actor.clone(),
+        ui: Arc::clone(&ui),
+        env: Arc::clone(env),
+        workspace: Arc::clone(&workspace),
+        events: events.clone(),
+        runner: Arc::clone(&runner),
+        config: Arc::clone(&config),
+        http: http.clone(),
+    }));
+    let locator = Arc::new(PrideLocator {
+        workspace: Arc::clone(&workspace),
+        env: Arc::clone(env),
+        clock: Arc::clone(&clock),
+    });
+    let mut app = App {
+        clock,
+        ids,
+        ui,
+        env: Arc::clone(env),
+        actor,
+        workspace,
+        events,
+        series,
+        runner: Arc::clone(&runner),
+        config,
+        verifier: Arc::new(Wrath::new(runner)),
+        locator,
+        notifier: lust.clone(),
+        actions: Arc::default(),
+        stop,
+        http: Arc::new(http),
+    };
+    app.actions = Arc::new(actions(&app)?);
+    Ok(Wired { app, envy, lust })
+}
+
+/// The actions of all crates by name. Two of one name are a bug, found at the first start.
+fn actions(app: &App) -> Result<BTreeMap<&'static str, Arc<dyn Action>>> {
+    let all = [
+        vice_pride::cmd::actions(app),
+        vice_envy::cmd::actions(app),
+        vice_wrath::cmd::actions(app),
+        vice_greed::cmd::actions(app),
+        vice_lust::cmd::actions(app),
+        vice_gluttony::cmd::actions(app),
+    ];
+    let mut named = BTreeMap::new();
+    for action in all.into_iter().flatten() {
+        let name = action.describe().name;
+        if named.insert(name, action).is_some() {
+            return Err(Fault::internal(format!("Two actions are named {name}.")));
+        }
+    }
+    Ok(named)
+}
+
+/// The workspace type is re-read by `doctor`, which wants to go on where wiring fails.
+pub(crate) fn load_workspace(env: &ProcessEnv) -> Result<Workspace> {
+    workspace::load(env)
+}

@@ -1,0 +1,135 @@
+//! Finding and reading project files: walking up from the working folder, stopping at a version control root or at
+//! `VICE_CEILING`; a `[workspace]` above a project wins, so that all its projects share one history.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vice_core::app::{ProcessEnv, Workspace};
+use vice_core::manifest::{Manifest, Project, parse};
+use vice_core::{Code, Context, Fault, Result};
+
+/// The project file's name.
+pub(crate) const FILE: &str = "vice.toml";
+
+/// How many projects one workspace may have; more is surely a pattern that went wrong.
+const PROJECTS_MAX: usize = 1000;
+
+/// The workspace around the working folder. An empty one when there is no project file.
+pub(crate) fn load(env: &ProcessEnv) -> Result<Workspace> {
+    let files = find(env);
+    let Some(nearest) = files.first() else {
+        return Ok(Workspace { root: env.dir.clone(), state: env.dir.join(".vice"), ..Workspace::default() });
+    };
+    for file in files.iter().rev() {
+        let (text, manifest) = read(env, file)?;
+        let root = parent(file);
+        if let Some(spec) = &manifest.workspace {
+            let members = members(env, &root, file, &text, &spec.projects)?;
+            if file == nearest || members.contains(nearest) {
+                return collect(env, root, &manifest, &members, nearest);
+            }
+        }
+    }
+    let (_, manifest) = read(env, nearest)?;
+    collect(env, parent(nearest), &manifest, &[], nearest)
+}
+
+fn parent(file: &Path) -> PathBuf {
+    file.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// The project files from the working folder upwards, nearest first.
+fn find(env: &ProcessEnv) -> Vec<PathBuf> {
+    let ceiling = env.get("VICE_CEILING").map(PathBuf::from);
+    let mut found = Vec::new();
+    for dir in env.dir.ancestors() {
+        let file = dir.join(FILE);
+        if file.is_file() {
+            found.push(file);
+        }
+        let top = [".git", ".hg", ".jj"].iter().any(|name| dir.join(name).exists());
+        if top || ceiling.as_deref() == Some(dir) {
+            break;
+        }
+    }
+    found
+}
+
+/// The path as the user knows it: relative to the working folder where it lies below.
+fn shown(env: &ProcessEnv, file: &Path) -> String {
+    file.strip_prefix(&env.dir).unwrap_or(file).display().to_string()
+}
+
+fn read(env: &ProcessEnv, file: &Path) -> Result<(String, Manifest)> {
+    let name = shown(env, file);
+    let text = fs::read_to_string(file).context(Code::ManifestInvalid, || format!("{name} can't be read."))?;
+    let manifest = parse(&name, &text)?;
+    Ok((text, manifest))
+}
+
+/// The project files that a workspace names.
+fn members(env: &ProcessEnv, root: &Path, file: &Path, text: &str, patterns: &[String]) -> Result<Vec<PathBuf>> {
+    let mut members = Vec::new();
+    for pattern in patterns {
+        let found = match pattern.strip_suffix('*') {
+            Some(prefix) => below(&root.join(prefix)),
+            None => vec![root.join(pattern).join(FILE)],
+        };
+        let existing: Vec<PathBuf> = found.into_iter().filter(|file| file.is_file()).collect();
+        if existing.is_empty() {
+            let place = vice_core::manifest::place_of(&shown(env, file), text, &["workspace", "projects"], "named here");
+            return Err(Fault::new(Code::ManifestInvalid, format!("The workspace names {pattern:?}, where no vice.toml is."))
+                .at(place)
+                .hint("`vice init` in that folder writes one."));
+        }
+        members.extend(existing);
+    }
+    if members.len() > PROJECTS_MAX {
+        return Err(Fault::new(Code::ManifestInvalid, format!("The workspace has more than {PROJECTS_MAX} projects.")));
+    }
+    members.sort();
+    members.dedup();
+    Ok(members)
+}
+
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join(FILE)).collect()
+}
+
+fn collect(env: &ProcessEnv, root: PathBuf, top: &Manifest, members: &[PathBuf], nearest: &Path) -> Result<Workspace> {
+    let state = root.join(top.history.store.as_deref().unwrap_or(".vice"));
+    let mut workspace = Workspace { state, dashboards: top.dashboard.clone(), ..Workspace::default() };
+    let own = root.join(FILE);
+    let own = top.name.is_some().then_some(&own).or_else(|| (members.is_empty()).then_some(&own));
+    for file in own.into_iter().chain(members) {
+        let (text, _) = read(env, file)?;
+        let project = Project::parse(parent(file), shown(env, file), text)?;
+        let name = project.name().clone();
+        if file == nearest {
+            workspace.here = Some(name.clone());
+        }
+        for (dashboard, spec) in &project.manifest.dashboard {
+            workspace.dashboards.entry(dashboard.clone()).or_insert_with(|| spec.clone());
+        }
+        add(&mut workspace.projects, project)?;
+    }
+    workspace.root = root;
+    Ok(workspace)
+}
+
+fn add(projects: &mut BTreeMap<vice_core::id::ProjectName, Arc<Project>>, project: Project) -> Result<()> {
+    let name = project.name().clone();
+    if let Some(other) = projects.get(&name) {
+        return Err(Fault::new(
+            Code::ManifestInvalid,
+            format!("Two projects are named {name}: {} and {}.", other.file, project.file),
+        )
+        .at(project.place(&["name"], "this one"))
+        .hint("Give one of them another name."));
+    }
+    projects.insert(name, Arc::new(project));
+    Ok(())
+}

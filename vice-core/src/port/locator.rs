@@ -1,0 +1,16 @@
+//! Where a deployed service answers.
+
+use async_trait::async_trait;
+
+use crate::fault::Result;
+use crate::id::Scope;
+
+/// Finds the address of what is deployed.
+#[async_trait]
+pub trait Locator: Send + Sync + 'static {
+    /// The base URL without a slash at its end; none when nothing is deployed there.
+    ///
+    /// # Errors
+    /// `UnknownName` for an unknown scope, `Unreachable` when the target does not answer.
+    async fn url(&self, scope: &Scope) -> Result<Option<String>>;
+}

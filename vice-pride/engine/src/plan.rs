@@ -1,0 +1,225 @@
+//! The plan: everything that a rollout will do, frozen before it begins and hashed by content.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vice_core::manifest::types::{TaskPer, TaskRun, VerifyWhen};
+use vice_core::payload::ReleaseRef;
+use vice_core::payload::environment::Direction;
+use vice_core::{Digest, Millis};
+
+use crate::number::UnitNo;
+
+/// The version of planner and engine together. It is raised when the same inputs would give another plan or other
+/// effects; a rollout of another version is resumed only if replaying its journal gives the same effects.
+pub const PLANNER_VERSION: u32 = 1;
+
+/// What will be done, in which order, and within which limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The planner that made it.
+    pub planner: u32,
+    /// Deploy or rollback.
+    pub direction: Direction,
+    /// What runs before; none on the first deploy, or where units disagree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<ReleaseRef>,
+    /// What shall run.
+    pub to: ReleaseRef,
+    /// Every unit of the environment, wanted or found; [`UnitNo`] is the index.
+    pub units: Vec<UnitPlan>,
+    /// The units that change, in order. A wave begins when the one before it is done and proven.
+    pub waves: Vec<Vec<UnitNo>>,
+    /// How many units may be changing at once, by group. The whole environment is one group.
+    pub limits: Vec<Limit>,
+    /// Tasks and hooks; [`crate::TaskNo`] is the index.
+    pub tasks: Vec<TaskPlan>,
+    /// How long to watch after each wave, before its verification.
+    pub bake: Millis,
+    /// When checks run.
+    pub verify: VerifyWhen,
+    /// Whether there is anything to verify with.
+    pub has_checks: bool,
+}
+
+/// One unit of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitPlan {
+    /// Its name, such as `1`.
+    pub name: String,
+    /// What it runs before: what going back restores. None: it does not exist yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ReleaseRef>,
+    /// What happens to it.
+    pub action: UnitAction,
+}
+
+/// What happens to a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitAction {
+    /// It shall run the plan's release.
+    Place,
+    /// It shall not exist any more.
+    Remove,
+    /// It already is as wanted.
+    Keep,
+}
+
+/// At most so many units of a group may be changing at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// The group's name.
+    pub name: String,
+    /// Its units.
+    pub members: Vec<UnitNo>,
+    /// How many of them may be changing at once; at least one.
+    pub max_down: u32,
+}
+
+/// One task or hook of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskPlan {
+    /// Its name.
+    pub name: String,
+    /// Before or after the change.
+    pub run: TaskRun,
+    /// Once in the rollout, or for each unit.
+    pub per: TaskPer,
+    /// What it does in this plan's direction.
+    pub does: TaskDoes,
+    /// What going back means for it once it has completed.
+    pub rollback: Rollback,
+    /// Whether it also runs, as it is, when the rollout goes back.
+    pub on_rollback: bool,
+}
+
+/// What a task does in the direction of its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskDoes {
+    /// Its command runs.
+    Run,
+    /// Its rollback command runs: the plan goes back over it.
+    TakeBack,
+    /// Nothing runs; the plan goes back over a task that forbids it, and asks before it begins.
+    Forbid,
+}
+
+/// What going back means for a completed task. The command itself stays in the manifest of the release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rollback {
+    /// Nothing has to be done.
+    Safe,
+    /// It would break something: pause and ask.
+    Forbid,
+    /// A command takes it back.
+    Command,
+}
+
+/// What the plan means for one unit, in the words of the printed diff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitChange {
+    /// It does not exist and will.
+    Create,
+    /// It exists and will run another release, or the same one anew.
+    Update,
+    /// It exists and will not.
+    Remove,
+    /// It stays as it is.
+    Keep,
+}
+
+impl UnitChange {
+    /// The word that people read.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Remove => "remove",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// How many units a plan creates, updates, removes and keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Units that are created.
+    pub create: u32,
+    /// Units that are updated.
+    pub update: u32,
+    /// Units that are removed.
+    pub remove: u32,
+    /// Units that stay as they are.
+    pub keep: u32,
+}
+
+impl UnitPlan {
+    /// What the plan means for this unit.
+    #[must_use]
+    pub const fn change(&self) -> UnitChange {
+        match (self.action, self.before.is_some()) {
+            (UnitAction::Keep, _) => UnitChange::Keep,
+            (UnitAction::Remove, _) => UnitChange::Remove,
+            (UnitAction::Place, true) => UnitChange::Update,
+            (UnitAction::Place, false) => UnitChange::Create,
+        }
+    }
+}
+
+impl Plan {
+    /// The content's hash: SHA-256 over its canonical JSON (keys sorted, no blanks). It is the same on every machine
+    /// and for every order of writing the fields.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        let value = serde_json::to_value(self).unwrap_or(Value::Null);
+        Digest::of(sorted(value).to_string().as_bytes())
+    }
+
+    /// Whether nothing has to be changed.
+    #[must_use]
+    pub fn is_noop(&self) -> bool {
+        self.waves.iter().all(Vec::is_empty)
+    }
+
+    /// Whether nothing runs before it: going back then removes what was placed.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.units.iter().all(|unit| unit.before.is_none())
+    }
+
+    /// How many units are created, updated, removed and kept.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for unit in &self.units {
+            match unit.change() {
+                UnitChange::Create => summary.create += 1,
+                UnitChange::Update => summary.update += 1,
+                UnitChange::Remove => summary.remove += 1,
+                UnitChange::Keep => summary.keep += 1,
+            }
+        }
+        summary
+    }
+}
+
+/// The value with the keys of every object in byte order.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            entries.sort_by(|one, two| one.0.cmp(&two.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        plain => plain,
+    }
+}

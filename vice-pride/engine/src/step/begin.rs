@@ -1,0 +1,137 @@
+//! Beginning and taking over: fence first, then observe what is in flight, then decide.
+
+use vice_core::payload::environment::RolloutOutcome;
+use vice_core::payload::rollout::Verdict;
+
+use super::{Flow, Turn};
+use crate::effect::Effect;
+use crate::input::{Failure, OpResult, Seen};
+use crate::note::EngineNote;
+use crate::number::OpNo;
+use crate::reason::Reason;
+use crate::sink::Sink;
+use crate::state::{Fence, OpStatus, Phase, Work};
+
+impl<S: Sink> Turn<'_, S> {
+    pub(super) fn begin(&mut self, epoch: u64) {
+        if self.state.phase != Phase::Idle {
+            return self.sink.held(Reason::AlreadyBegun);
+        }
+        self.changed = true;
+        self.state.epoch = epoch;
+        if self.course.is_noop() {
+            self.decide(Verdict::Proceed, Reason::NothingToDo);
+            self.finish(RolloutOutcome::Succeeded);
+            return;
+        }
+        self.state.phase = Phase::Gate;
+        self.raise_fence();
+    }
+
+    /// Another process has taken over. What the old one had begun may still happen until the fence is up, so it is
+    /// observed only after that; observing first is a race with the orphan.
+    pub(super) fn resumed(&mut self, epoch: u64) {
+        if self.state.phase == Phase::Idle {
+            return self.begin(epoch);
+        }
+        if epoch <= self.state.epoch {
+            return self.sink.held(Reason::StaleEpoch { epoch: self.state.epoch });
+        }
+        self.changed = true;
+        self.state.epoch = epoch;
+        self.state.waiting = None;
+        self.sink.note(EngineNote::Resumed { epoch });
+        for op in &mut self.state.ops {
+            if matches!(op.status, OpStatus::Running | OpStatus::Observing) {
+                let is_fence = matches!(op.work, Work::Fence { .. });
+                op.status = if is_fence { OpStatus::Closed } else { OpStatus::Unseen };
+            }
+        }
+        self.raise_fence();
+    }
+
+    pub(super) fn raise_fence(&mut self) {
+        let op = self.number(Work::Fence { epoch: self.state.epoch });
+        self.state.fence = Fence::Raising(op);
+        self.send(op);
+    }
+
+    pub(super) fn fence_done(&mut self, result: OpResult) {
+        match result {
+            OpResult::Done => {
+                self.state.fence = Fence::Up;
+                self.sink.note(EngineNote::Fenced { epoch: self.state.epoch });
+                self.ask_about_unseen();
+            }
+            OpResult::Failed(failure) => self.fence_failed(failure),
+        }
+    }
+
+    fn fence_failed(&mut self, failure: Failure) {
+        self.state.fence = Fence::Failed(failure);
+        let before_anything = matches!(self.state.phase, Phase::Gate | Phase::Halting) && self.is_untouched();
+        if before_anything && !self.state.abandoned {
+            self.decide(Verdict::Inconclusive, Reason::FenceFailed { failure });
+            self.finish(RolloutOutcome::Failed);
+        }
+    }
+
+    /// Whether nothing of this rollout has reached the target.
+    pub(super) fn is_untouched(&self) -> bool {
+        let state = &self.state;
+        state.touched.is_empty() && state.ever_done == 0 && state.open == 0 && state.doubts.is_empty()
+    }
+
+    fn ask_about_unseen(&mut self) {
+        for index in 0..self.state.ops.len() {
+            let op = &mut self.state.ops[index];
+            if op.status != OpStatus::Unseen {
+                continue;
+            }
+            let number = OpNo::from_index(index);
+            if matches!(op.work, Work::Verify { .. }) {
+                // Checks change nothing, so they are simply run again.
+                op.status = OpStatus::Running;
+                op.attempt += 1;
+                self.send(number);
+            } else {
+                op.status = OpStatus::Observing;
+                self.sink.effect(Effect::Observe { op: number });
+            }
+        }
+    }
+
+    pub(super) fn observed(&mut self, op: OpNo, seen: Seen) {
+        let Some(status) = self.state.ops.get(op.index()).map(|op| op.status) else {
+            return self.sink.held(Reason::UnknownOp { op });
+        };
+        if status != OpStatus::Observing {
+            return self.sink.held(Reason::LateAnswer { op });
+        }
+        self.changed = true;
+        let stopping = self.state.paused || self.state.abandoned || self.state.phase == Phase::Halting;
+        match seen {
+            Seen::Applied => self.close(op, Ok(())),
+            Seen::Unknown => self.doubt(op),
+            Seen::NotApplied if stopping => self.drop_op(op),
+            Seen::NotApplied => {
+                let entry = &mut self.state.ops[op.index()];
+                entry.status = OpStatus::Running;
+                entry.attempt += 1;
+                self.send(op);
+            }
+        }
+    }
+
+    /// A rollback across a task that forbids it asks before anything begins.
+    pub(super) fn gate(&mut self) -> Flow {
+        match self.course.gate() {
+            Some(task) if !self.state.forced => {
+                self.decide(Verdict::Hold, Reason::RollbackForbidden { task });
+                self.state.phase = Phase::Barrier { task };
+            }
+            _ => self.state.phase = Phase::Before { at: 0 },
+        }
+        Flow::Go
+    }
+}

@@ -1,0 +1,113 @@
+//! Operators always win. A command that would change nothing is ignored with a reason, so saying it twice is harmless.
+
+use vice_core::payload::rollout::OperatorCommand;
+
+use super::Turn;
+use crate::note::EngineNote;
+use crate::reason::Reason;
+use crate::sink::Sink;
+use crate::state::{Fence, Phase};
+
+impl<S: Sink> Turn<'_, S> {
+    pub(super) fn operator(&mut self, command: OperatorCommand) {
+        let heard = match command {
+            OperatorCommand::Pause => self.pause(),
+            OperatorCommand::Resume => self.go_on(),
+            OperatorCommand::Abort => self.abort(Reason::Aborted),
+            OperatorCommand::ForceRollback => self.force(),
+            OperatorCommand::Abandon => self.leave(),
+        };
+        if heard {
+            self.changed = true;
+            self.sink.note(EngineNote::Commanded { command });
+        } else {
+            self.sink.held(Reason::NothingFor { command });
+        }
+    }
+
+    fn pause(&mut self) -> bool {
+        !self.state.abandoned && !std::mem::replace(&mut self.state.paused, true)
+    }
+
+    /// One `resume` answers one question: the one that the rollout waits with.
+    fn go_on(&mut self) -> bool {
+        if self.state.abandoned {
+            return false;
+        }
+        if let Fence::Failed(_) = self.state.fence {
+            self.raise_fence();
+            return true;
+        }
+        if self.state.paused {
+            self.state.paused = false;
+            return true;
+        }
+        if !self.state.doubts.is_empty() {
+            // When it is turning back anyway, what may have been done has to be taken back, not done again.
+            self.settle_doubts(self.state.phase != Phase::Halting);
+            return true;
+        }
+        match (self.state.phase, self.state.halt) {
+            (Phase::Barrier { .. }, Some(halt)) => {
+                self.state.phase = halt.from;
+                self.state.halt = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn abort(&mut self, cause: Reason) -> bool {
+        if self.state.abandoned {
+            return false;
+        }
+        let lifted = std::mem::replace(&mut self.state.paused, false);
+        let doubted = !self.state.doubts.is_empty();
+        match self.state.phase {
+            Phase::Over { .. } => false,
+            Phase::Idle => {
+                self.state.abandoned = true;
+                true
+            }
+            phase if phase.is_back() => {
+                self.settle_doubts(true);
+                lifted || doubted
+            }
+            Phase::Halting => {
+                self.settle_doubts(false);
+                lifted || doubted
+            }
+            Phase::Barrier { .. } if self.state.halt.is_some() => lifted,
+            _ => {
+                self.settle_doubts(false);
+                self.halt(cause);
+                true
+            }
+        }
+    }
+
+    fn force(&mut self) -> bool {
+        if self.state.abandoned {
+            return false;
+        }
+        let first = !std::mem::replace(&mut self.state.forced, true);
+        match (self.state.phase, self.state.halt) {
+            (Phase::Idle | Phase::Gate, _) if self.course.gate().is_some() => first,
+            (Phase::Barrier { .. }, Some(_)) => {
+                self.state.paused = false;
+                self.go_back();
+                true
+            }
+            (Phase::Barrier { .. }, None) => {
+                self.state.paused = false;
+                self.state.phase = Phase::Before { at: 0 };
+                true
+            }
+            _ => self.abort(Reason::Forced) || first,
+        }
+    }
+
+    fn leave(&mut self) -> bool {
+        !std::mem::replace(&mut self.state.abandoned, true)
+    }
+}

@@ -1,0 +1,184 @@
+//! The life of one operation: numbered, sent, answered, closed. Nothing opens a closed one again.
+
+use vice_core::Millis;
+
+use super::Turn;
+use crate::effect::Effect;
+use crate::input::{CheckCounts, Failure, OpResult};
+use crate::note::EngineNote;
+use crate::number::OpNo;
+use crate::reason::Reason;
+use crate::sink::Sink;
+use crate::state::{Op, OpStatus, Work};
+use vice_core::payload::environment::Direction;
+
+impl<S: Sink> Turn<'_, S> {
+    /// The direction that tasks and notes are told now.
+    pub(super) fn direction(&self) -> Direction {
+        if self.state.phase.is_back() { Direction::Rollback } else { self.course.direction }
+    }
+
+    pub(super) fn number(&mut self, work: Work) -> OpNo {
+        let op = OpNo::from_index(self.state.ops.len());
+        self.state.ops.push(Op { work, status: OpStatus::Running, attempt: 1, started: self.now });
+        op
+    }
+
+    /// Begins an operation.
+    pub(super) fn issue(&mut self, work: Work) {
+        let op = self.number(work);
+        self.state.open += 1;
+        self.changed = true;
+        self.send(op);
+        let direction = self.direction();
+        match work {
+            Work::Apply { unit } | Work::Undo { unit, .. } => {
+                self.sink.note(EngineNote::UnitStarted { unit, op, direction });
+            }
+            Work::Task { task, unit, direction, .. } => {
+                self.sink.note(EngineNote::TaskStarted { task, unit, op, direction });
+            }
+            Work::Verify { direction } => self.sink.note(EngineNote::VerifyStarted { op, direction }),
+            Work::Fence { .. } => {}
+        }
+    }
+
+    /// Asks for the operation, for the first time or again.
+    pub(super) fn send(&mut self, op: OpNo) {
+        let Op { work, attempt, .. } = self.state.ops[op.index()];
+        self.sink.effect(match work {
+            Work::Fence { epoch } => Effect::Fence { op, epoch },
+            Work::Apply { unit } => Effect::Apply { op, unit, attempt },
+            Work::Undo { unit, undoes } => Effect::Undo { op, unit, undoes, attempt },
+            Work::Task { task, unit, undo, direction, .. } => {
+                Effect::RunTask { op, task, unit, undo, direction, attempt }
+            }
+            Work::Verify { .. } => Effect::Verify { op },
+        });
+    }
+
+    /// The work of an operation that a driver is carrying out; anything else is a late or repeated answer.
+    fn running(&mut self, op: OpNo) -> Option<Work> {
+        match self.state.ops.get(op.index()) {
+            Some(entry) if entry.status == OpStatus::Running => return Some(entry.work),
+            Some(_) => self.sink.held(Reason::LateAnswer { op }),
+            None => self.sink.held(Reason::UnknownOp { op }),
+        }
+        None
+    }
+
+    pub(super) fn effect_done(&mut self, op: OpNo, result: OpResult) {
+        let Some(work) = self.running(op) else { return };
+        match (work, result) {
+            (Work::Fence { .. }, result) => {
+                self.changed = true;
+                self.state.ops[op.index()].status = OpStatus::Closed;
+                self.fence_done(result);
+            }
+            // Checks are answered by their counts; only that they could not be run is said here.
+            (Work::Verify { .. }, OpResult::Done) => self.sink.held(Reason::LateAnswer { op }),
+            (Work::Verify { .. }, OpResult::Failed(_)) => self.verify_done(op, false, CheckCounts::default()),
+            (_, OpResult::Failed(Failure::InDoubt)) => {
+                self.changed = true;
+                self.doubt(op);
+            }
+            (_, OpResult::Done) => self.close(op, Ok(())),
+            (_, OpResult::Failed(failure)) => self.close(op, Err(failure)),
+        }
+    }
+
+    pub(super) fn verified(&mut self, op: OpNo, passed: bool, counts: CheckCounts) {
+        match self.running(op) {
+            Some(Work::Verify { .. }) => self.verify_done(op, passed, counts),
+            Some(_) => self.sink.held(Reason::LateAnswer { op }),
+            None => {}
+        }
+    }
+
+    fn verify_done(&mut self, op: OpNo, passed: bool, counts: CheckCounts) {
+        self.shut(op);
+        self.state.counts = counts;
+        let (started, took) = self.since(op);
+        self.sink.note(EngineNote::VerifyFinished { op, counts, started, took });
+        if passed && counts.is_pass() {
+            self.checks_passed();
+        } else {
+            self.checks_did_not_pass();
+        }
+    }
+
+    /// An operation has ended.
+    pub(super) fn close(&mut self, op: OpNo, result: Result<(), Failure>) {
+        self.shut(op);
+        let work = self.state.ops[op.index()].work;
+        self.say_closed(op, work, result.err());
+        match (work, result) {
+            (Work::Fence { .. } | Work::Verify { .. }, _) => {}
+            (Work::Apply { unit }, Ok(())) => self.applied(unit, op),
+            (Work::Undo { unit, .. }, Ok(())) => self.undone(unit),
+            (Work::Task { task, unit, takes_back, .. }, Ok(())) => self.task_done(task, unit, takes_back),
+            (work, Err(failure)) if self.state.phase.is_back() => self.failed_back(work, failure),
+            (work, Err(failure)) => self.failed(work, failure),
+        }
+    }
+
+    fn say_closed(&mut self, op: OpNo, work: Work, failure: Option<Failure>) {
+        let took = self.since(op).1;
+        let direction = self.direction();
+        self.sink.note(match (work, failure) {
+            (Work::Apply { unit } | Work::Undo { unit, .. }, None) => {
+                EngineNote::UnitFinished { unit, op, direction, took }
+            }
+            (Work::Apply { unit } | Work::Undo { unit, .. }, Some(failure)) => {
+                EngineNote::UnitFailed { unit, op, direction, failure, took }
+            }
+            (Work::Task { task, unit, .. }, failure) => EngineNote::TaskFinished { task, unit, op, failure, took },
+            (Work::Fence { .. } | Work::Verify { .. }, _) => return,
+        });
+    }
+
+    fn since(&self, op: OpNo) -> (jiff::Timestamp, Millis) {
+        let started = self.state.ops[op.index()].started;
+        (started, Millis::between(started, self.now))
+    }
+
+    fn shut(&mut self, op: OpNo) {
+        self.changed = true;
+        self.state.ops[op.index()].status = OpStatus::Closed;
+        self.state.open -= 1;
+    }
+
+    /// Nobody can tell what it did: an operator is asked, and nothing new begins until then.
+    pub(super) fn doubt(&mut self, op: OpNo) {
+        self.shut(op);
+        self.state.ops[op.index()].status = OpStatus::Doubt;
+        self.state.doubts.push(op);
+        if let Some(unit) = self.state.ops[op.index()].work.unit() {
+            self.release(unit);
+        }
+    }
+
+    /// It was not carried out and is not sent again now; what it was for is taken up later under a new number.
+    pub(super) fn drop_op(&mut self, op: OpNo) {
+        self.shut(op);
+        if let Some(unit) = self.state.ops[op.index()].work.unit() {
+            self.release(unit);
+            self.state.again.push_back(unit);
+        }
+    }
+
+    /// Settles what is in doubt: done again under a new number, or taken as done so that it is taken back.
+    pub(super) fn settle_doubts(&mut self, again: bool) {
+        for op in std::mem::take(&mut self.state.doubts) {
+            let entry = &mut self.state.ops[op.index()];
+            entry.status = OpStatus::Closed;
+            let work = entry.work;
+            match work {
+                _ if again => self.state.again.extend(work.unit()),
+                Work::Apply { unit } => self.mark_applied(unit, op),
+                Work::Task { task, unit, .. } => self.mark_done(task, unit),
+                Work::Undo { .. } | Work::Fence { .. } | Work::Verify { .. } => {}
+            }
+        }
+    }
+}

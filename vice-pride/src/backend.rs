@@ -1,0 +1,63 @@
+//! Which target stands behind an environment. The kinds are known here; how each works is its own folder.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vice_core::app::App;
+use vice_core::id::Scope;
+use vice_core::manifest::Project;
+use vice_core::port::target::{LogSource, Target, Traffic};
+use vice_core::suggest::nearest;
+use vice_core::{Code, Fault, Result};
+
+use crate::target::local::{LocalOptions, LocalTarget};
+
+/// The kinds that can be named in `vice.toml`.
+pub const KINDS: &[&str] = &["local"];
+
+/// What stands behind an environment; one object may serve several ports.
+#[derive(Clone)]
+pub struct Backend {
+    /// Changes units.
+    pub target: Arc<dyn Target>,
+    /// Splits traffic, where it can.
+    pub traffic: Option<Arc<dyn Traffic>>,
+    /// Shows output, where it can.
+    pub logs: Option<Arc<dyn LogSource>>,
+}
+
+/// The folder of a local target.
+#[must_use]
+pub fn local_dir(app: &App, scope: &Scope) -> PathBuf {
+    app.workspace.state.join("local").join(scope.project.as_str()).join(scope.env.as_str())
+}
+
+/// Connects to the target of an environment. Starts nothing.
+///
+/// # Errors
+/// `BackendMissing` for an unknown kind, pointing at `vice.toml`.
+pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
+    let spec = project.env(&scope.env)?;
+    let kind = spec.target.as_ref().map_or("local", |target| target.kind.as_str());
+    match kind {
+        "local" => {
+            let local = Arc::new(LocalTarget::new(LocalOptions {
+                dir: local_dir(app, scope),
+                scope: scope.clone(),
+                exe: app.env.exe.clone(),
+                port: spec.port,
+                clock: Arc::clone(&app.clock),
+                env: Arc::clone(&app.env),
+            }));
+            Ok(Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local) })
+        }
+        other => {
+            let fault = Fault::new(Code::BackendMissing, format!("There is no target of the kind {other:?}."))
+                .at(project.place(&["env", scope.env.as_str(), "target", "kind"], "not a kind that is built in"));
+            Err(match nearest(other, KINDS.iter().copied()) {
+                Some(near) => fault.hint(format!("Did you mean {near:?}?")),
+                None => fault.hint(format!("Built in: {}.", KINDS.join(", "))),
+            })
+        }
+    }
+}

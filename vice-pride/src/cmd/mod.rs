@@ -1,0 +1,181 @@
+//! The command line of pride: arguments, and one file a command.
+
+mod actions;
+mod control;
+mod deploy;
+mod history;
+mod holds;
+mod logs;
+mod plan;
+mod power;
+mod prune;
+mod rollback;
+mod status;
+mod tick;
+mod why;
+
+use clap::{Args, Subcommand};
+use vice_core::app::App;
+use vice_core::id::EnvName;
+use vice_core::ui::Outcome;
+use vice_core::{Code, Fault, Result};
+
+pub use actions::actions;
+pub use control::{AbandonArgs, AbortArgs, PauseArgs, ResumeArgs};
+pub use deploy::{DeployArgs, run as deploy};
+pub use history::{HistoryArgs, run as history};
+pub use holds::HoldArgs;
+pub use logs::{LogsArgs, run as logs};
+pub use plan::{PlanArgs, run as plan};
+pub use power::PowerArgs;
+pub use prune::PruneArgs;
+pub use rollback::{RollbackArgs, run as rollback};
+pub use status::{StatusArgs, run as status};
+pub use tick::tick;
+pub use why::{WhyArgs, run as why};
+
+/// Arguments of `vice pride`.
+#[derive(Debug, Args)]
+pub struct PrideArgs {
+    #[command(subcommand)]
+    command: PrideCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PrideCommand {
+    /// Deploy a project
+    Deploy(DeployArgs),
+    /// Show what a deploy would change
+    Plan(PlanArgs),
+    /// Go back to the last version that was proven
+    Rollback(RollbackArgs),
+    /// What runs where
+    Status(StatusArgs),
+    /// The rollouts so far
+    History(HistoryArgs),
+    /// What was decided in a rollout, and on which evidence
+    Why(WhyArgs),
+    /// The output of the instances
+    Logs(LogsArgs),
+    /// Let a rollout start nothing new until it is resumed
+    Pause(PauseArgs),
+    /// Go on with a rollout that was paused, interrupted or killed
+    Resume(ResumeArgs),
+    /// End a rollout and roll back
+    Abort(AbortArgs),
+    /// End a rollout where it is, and leave it so
+    Abandon(AbandonArgs),
+    /// Start the instances with what they have
+    Start(PowerArgs),
+    /// Stop the instances and keep what they have
+    Stop(PowerArgs),
+    /// Stop the instances and start them again, one after another
+    Restart(PowerArgs),
+    /// Versions that must not be deployed: list, place, release
+    Hold(HoldArgs),
+    /// Remove artifacts that nothing needs any more
+    Prune(PruneArgs),
+}
+
+/// Runs `vice pride …`.
+///
+/// # Errors
+/// Whatever the command fails with.
+pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
+    match args.command {
+        PrideCommand::Deploy(args) => deploy::run(app, args).await,
+        PrideCommand::Plan(args) => plan::run(app, args).await,
+        PrideCommand::Rollback(args) => rollback::run(app, args).await,
+        PrideCommand::Status(args) => status::run(app, args).await,
+        PrideCommand::History(args) => history::run(app, args).await,
+        PrideCommand::Why(args) => why::run(app, args).await,
+        PrideCommand::Logs(args) => logs::run(app, args).await,
+        PrideCommand::Pause(args) => control::pause(app, args).await,
+        PrideCommand::Resume(args) => control::resume(app, args).await,
+        PrideCommand::Abort(args) => control::abort(app, args).await,
+        PrideCommand::Abandon(args) => control::abandon(app, args).await,
+        PrideCommand::Start(args) => power::start(app, args).await,
+        PrideCommand::Stop(args) => power::stop(app, args).await,
+        PrideCommand::Restart(args) => power::restart(app, args).await,
+        PrideCommand::Hold(args) => holds::run(app, args).await,
+        PrideCommand::Prune(args) => prune::run(app, args).await,
+    }
+}
+
+/// What a person types for a project: a name, and perhaps a version, as in `shop@1.4.2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The project; the one of the working folder when empty.
+    pub project: Option<String>,
+    /// The version.
+    pub version: Option<String>,
+}
+
+/// The longest version that is accepted, in bytes: versions become parts of file names.
+const VERSION_BYTES_MAX: usize = 128;
+
+impl std::str::FromStr for Wanted {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (project, version) = match text.split_once('@') {
+            Some((project, version)) => (project, Some(version)),
+            None => (text, None),
+        };
+        if let Some(version) = version {
+            check_version(version)?;
+        }
+        let project = (!project.is_empty()).then(|| project.to_owned());
+        Ok(Self { project, version: version.map(str::to_owned) })
+    }
+}
+
+/// Versions become parts of paths, arguments and labels, so that only harmless characters are let in.
+pub(crate) fn check_version(version: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+' | '/');
+    let bad = version.is_empty()
+        || version.len() > VERSION_BYTES_MAX
+        || !version.chars().all(fine)
+        || version.starts_with(['-', '.', '/'])
+        || version.contains("..");
+    if bad {
+        let shown: String = version.chars().take(80).collect();
+        return Err(Fault::new(Code::InvalidName, format!("{shown:?} can't be a version."))
+            .hint("Versions have letters, digits, and . - _ + / in between, such as 1.4.2."));
+    }
+    Ok(())
+}
+
+/// The arguments that say which project and environment.
+#[derive(Debug, Clone, Args)]
+pub struct ScopeArgs {
+    /// The project; the one of this folder when absent
+    #[arg(value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// The environment
+    #[arg(short, long)]
+    pub env: Option<EnvName>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_part_of_the_name() {
+        let wanted: Wanted = "shop@1.4.2".parse().unwrap();
+        assert_eq!((wanted.project.as_deref(), wanted.version.as_deref()), (Some("shop"), Some("1.4.2")));
+        let here: Wanted = "@2".parse().unwrap();
+        assert_eq!((here.project, here.version.as_deref()), (None, Some("2")));
+    }
+
+    #[test]
+    fn versions_that_would_be_paths_or_flags_are_refused() {
+        for bad in ["", "-x", "../1", "a..b", "/etc", "1;2", "`x`", "$(x)", "1\n2", ".hidden"] {
+            assert!(check_version(bad).is_err(), "{bad:?}");
+        }
+        for good in ["1", "1.4.2", "2026-11-20", "v1.0.0-rc.1+build5", "feature/x"] {
+            assert!(check_version(good).is_ok(), "{good:?}");
+        }
+    }
+}

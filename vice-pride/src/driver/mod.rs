@@ -1,0 +1,20 @@
+//! The driver: the one place where the engine meets the real world.
+//!
+//! It hands the engine its inputs, appends inputs, effects and meaning in one append, and carries out the effects only
+//! then. It decides nothing: if something here seems to need a decision, it belongs into the engine.
+//!
+//! Reading order: `prepare` (from what somebody wants to a plan), `session` (the loop), `journal` (what is stored),
+//! `perform` (what is done), `begin` (how a rollout starts and is taken up again).
+
+mod begin;
+mod journal;
+mod perform;
+mod prepare;
+mod present;
+mod session;
+mod tasks;
+mod workload;
+
+pub use begin::{Ended, begin, command, take_up};
+pub use journal::{Journal, load};
+pub use prepare::{Prepared, Want, prepare};

@@ -1,0 +1,260 @@
+//! From what somebody wants to a plan: version, artifact, configuration, what is there, and the difference.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use vice_core::app::App;
+use vice_core::fold;
+use vice_core::fold::environment::EnvironmentState;
+use vice_core::id::{EnvName, Scope};
+use vice_core::manifest::{EnvClass, Project};
+use vice_core::payload::config::{ConfigRecorded, StoredValue};
+use vice_core::payload::environment::Direction;
+use vice_core::payload::rollout::ConfigChange;
+use vice_core::payload::{ReleaseRef, environment_stream};
+use vice_core::port::command::CommandSpec;
+use vice_core::port::config::ResolvedConfig;
+use vice_core::port::target::{Inventory, Workload};
+use vice_core::secret::masked;
+use vice_core::template::{names, render};
+use vice_core::ui::{Progress, ProgressState};
+use vice_core::{Code, Fault, Millis, Result};
+use vice_pride_engine::{Plan, PlanRequest, plan};
+
+use super::workload;
+use crate::artifact::{Reference, newest_version, resolve};
+use crate::backend::{Backend, connect};
+use crate::cmd::check_version;
+
+/// What somebody wants.
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// The project; the one of the working folder when absent.
+    pub project: Option<String>,
+    /// The environment.
+    pub env: Option<EnvName>,
+    /// The version, if it was named.
+    pub version: Option<String>,
+    /// Forward, or back to what was proven.
+    pub direction: Direction,
+    /// Another artifact than the one of `vice.toml`.
+    pub artifact: Option<String>,
+}
+
+/// Everything that is known before a rollout begins. Nothing was changed yet.
+pub struct Prepared {
+    /// The project.
+    pub project: Arc<Project>,
+    /// Project and environment.
+    pub scope: Scope,
+    /// The target.
+    pub backend: Backend,
+    /// The history of the environment.
+    pub state: EnvironmentState,
+    /// Up to which version of its stream.
+    pub state_version: u64,
+    /// What is on the target.
+    pub inventory: Inventory,
+    /// What will be done.
+    pub plan: Plan,
+    /// What shall run.
+    pub workload: Workload,
+    /// Its configuration.
+    pub config: ResolvedConfig,
+    /// The configuration as it is stored.
+    pub record: ConfigRecorded,
+    /// How the configuration differs from what runs, masked.
+    pub config_changes: Vec<ConfigChange>,
+}
+
+/// Finds everything out and plans. Changes nothing but the artifact store.
+///
+/// # Errors
+/// Everything that is wrong with the request, before anything is changed.
+pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
+    let (project, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
+    let backend = connect(app, &project, &scope)?;
+    let stream = environment_stream(&scope);
+    let (state, state_version) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
+    let (workload, config) = match want.direction {
+        Direction::Deploy => forward(app, &project, &scope, &state, want).await?,
+        Direction::Rollback => backward(app, &project, &scope, &state, want).await?,
+    };
+    let inventory = backend.target.inventory().await?;
+    let spec = project.env(&scope.env)?;
+    let units: Vec<String> = (1..=spec.instances.unwrap_or(1)).map(|number| number.to_string()).collect();
+    let plan = plan(&PlanRequest {
+        direction: want.direction,
+        to: &workload.release,
+        units: &units,
+        inventory: &inventory,
+        rollout: &spec.rollout,
+        tasks: &project.manifest.task,
+        has_checks: project.manifest.check.values().any(|check| check.only.is_empty() || check.only.contains(&scope.env)),
+    })
+    .map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], "")))?;
+    let record = app.config.record(&scope, &config);
+    let config_changes = config_changes(app, &scope, &state, &record).await?;
+    Ok(Prepared { project, scope, backend, state, state_version, inventory, plan, workload, config, record, config_changes })
+}
+
+async fn forward(
+    app: &App,
+    project: &Arc<Project>,
+    scope: &Scope,
+    state: &EnvironmentState,
+    want: &Want,
+) -> Result<(Workload, ResolvedConfig)> {
+    let version = version(app, project, scope, want).await?;
+    if let Some(hold) = version.as_ref().and_then(|version| state.holds.get(version).map(|hold| (version, hold))) {
+        return Err(held(scope, hold.0, hold.1));
+    }
+    let config = app.config.resolve(project, &scope.env).await?;
+    let digest = (!config.entries.is_empty()).then(|| config.digest.clone());
+    let pattern = want.artifact.as_ref().or(project.manifest.artifact.as_ref());
+    let Some(pattern) = pattern else {
+        let version = version.ok_or_else(|| unknown_version(project))?;
+        let release = ReleaseRef { version, artifact: None, source: String::new(), config: digest };
+        return Ok((workload::assemble(project, scope, &release, None, &config)?, config));
+    };
+    let place = || project.place(&["artifact"], "");
+    let vars = workload::vars(scope, version.as_deref().unwrap_or_default());
+    let text = render(pattern, &vars).map_err(|fault| fault.at(place()))?;
+    let reference = Reference::parse(&text).map_err(|fault| fault.at(place()))?;
+    let key = "artifact".to_owned();
+    app.ui.progress(Progress { key: key.clone(), text: format!("taking in {text}"), state: ProgressState::Running });
+    let resolved = resolve(&reference, &workload::resolver(app, project)?, app.clock.now()).await;
+    let artifact = match resolved {
+        Ok(artifact) => artifact,
+        Err(fault) => {
+            app.ui.progress(Progress { key, text: format!("artifact {text}"), state: ProgressState::Failed });
+            return Err(fault.at(place()));
+        }
+    };
+    let said = format!("artifact {} ({} files)", artifact.digest.short(), artifact.files);
+    app.ui.progress(Progress { key, text: said, state: ProgressState::Done });
+    let version = version.unwrap_or_else(|| artifact.digest.short());
+    let release = ReleaseRef { version, artifact: Some(artifact.digest), source: artifact.origin.reference, config: digest };
+    Ok((workload::assemble(project, scope, &release, Some(artifact.path), &config)?, config))
+}
+
+/// The version that is meant: the named one, that of `vice.toml`, git's, or that of the newest artifact. None when the
+/// artifact's own digest has to serve.
+async fn version(app: &App, project: &Project, scope: &Scope, want: &Want) -> Result<Option<String>> {
+    if let Some(version) = want.version.as_ref() {
+        check_version(version)?;
+        return Ok(Some(version.clone()));
+    }
+    if project.env(&scope.env)?.class == EnvClass::Prod {
+        return Err(Fault::new(Code::ConfirmationNeeded, format!("{} is of production class: which version?", scope.env))
+            .hint(format!("Write it out: vice deploy {}@VERSION --env {}.", scope.project, scope.env)));
+    }
+    if let Some(version) = &project.manifest.version {
+        check_version(version).map_err(|fault| fault.at(project.place(&["version"], "")))?;
+        return Ok(Some(version.clone()));
+    }
+    let pattern = want.artifact.as_ref().or(project.manifest.artifact.as_ref());
+    let versioned = match pattern {
+        Some(pattern) => names(pattern)?.iter().any(|name| name == "version"),
+        None => false,
+    };
+    let described = describe(app, project).await;
+    match (pattern, versioned) {
+        (Some(pattern), true) => {
+            let known = crate::artifact::versions(pattern, &project.root);
+            let by_git = described.filter(|version| known.contains(version));
+            by_git.or_else(|| newest_version(pattern, &project.root)).map(Some).ok_or_else(|| {
+                unknown_version(project).hint(format!("No file fits {pattern:?} below {}.", project.root.display()))
+            })
+        }
+        _ => Ok(described),
+    }
+}
+
+fn unknown_version(project: &Project) -> Fault {
+    Fault::new(Code::ArtifactMissing, format!("Which version of {} is to be deployed can't be told.", project.name()))
+        .hint(format!("Name it, as in {}@1.0, or set `version` in {}.", project.name(), project.file))
+}
+
+/// What `git describe` says, where the project lies in a repository and the answer can be a version.
+async fn describe(app: &App, project: &Project) -> Option<String> {
+    let argv = ["git", "describe", "--tags", "--always", "--dirty"].map(str::to_owned).to_vec();
+    let output = app.runner.run(CommandSpec::new(argv, project.root.clone(), Millis(10_000))).await.ok()?;
+    let version = output.stdout.trim().to_owned();
+    (output.ok() && check_version(&version).is_ok()).then_some(version)
+}
+
+fn held(scope: &Scope, version: &str, hold: &fold::environment::Hold) -> Fault {
+    Fault::new(Code::Held, format!("Version {version} is on hold in {scope}: {}", hold.reason))
+        .hint(format!("Release it with: vice pride hold release {}@{version} --env {} --reason WHY.", scope.project, scope.env))
+        .detail("placed_by", hold.by.clone())
+}
+
+async fn backward(
+    app: &App,
+    project: &Arc<Project>,
+    scope: &Scope,
+    state: &EnvironmentState,
+    want: &Want,
+) -> Result<(Workload, ResolvedConfig)> {
+    let placed = match &want.version {
+        None => state.rollback_target(),
+        Some(version) => state.proven.iter().find(|placed| placed.release.version == *version),
+    };
+    let Some(placed) = placed else {
+        let known: Vec<&str> = state.proven.iter().map(|placed| placed.release.version.as_str()).collect();
+        let message = match &want.version {
+            Some(version) => format!("Version {version} was never proven in {scope}."),
+            None => format!("No earlier version was proven in {scope}."),
+        };
+        let fault = Fault::new(Code::UnknownName, message);
+        return Err(if known.is_empty() {
+            fault.hint("Deploy the version that you want instead: `vice deploy`.")
+        } else {
+            fault.hint(format!("Proven: {}.", known.join(", ")))
+        });
+    };
+    if let Some(hold) = state.holds.get(&placed.release.version) {
+        return Err(held(scope, &placed.release.version, hold));
+    }
+    let mut release = placed.release.clone();
+    let (_, config) = workload::restore(app, project, scope, &release).await?;
+    // Secrets resolve to their current values, so that the configuration may have another digest than it had.
+    release.config = (!config.entries.is_empty()).then(|| config.digest.clone());
+    let files = release.artifact.map(|digest| workload::store(app)?.get(digest).map(|artifact| artifact.path)).transpose()?;
+    Ok((workload::assemble(project, scope, &release, files, &config)?, config))
+}
+
+/// The keys whose values differ from the configuration of what runs; secrets are masked and only said to have changed
+/// when nothing else tells the two apart.
+async fn config_changes(
+    app: &App,
+    scope: &Scope,
+    state: &EnvironmentState,
+    record: &ConfigRecorded,
+) -> Result<Vec<ConfigChange>> {
+    let running = state.running.as_ref().and_then(|placed| placed.release.config.as_ref());
+    let before = match running {
+        Some(digest) => workload::find_config(app, scope, digest).await?,
+        None => None,
+    };
+    let old = before.map(|config| config.entries).unwrap_or_default();
+    let shown = |key: &str, value: &StoredValue| match value {
+        StoredValue::Plain(Value::String(text)) => text.clone(),
+        StoredValue::Plain(other) => other.to_string(),
+        StoredValue::Secret(_) => masked(key),
+    };
+    let mut changes = Vec::new();
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(record.entries.keys()).collect();
+    for key in keys {
+        let (before, after) = (old.get(key), record.entries.get(key));
+        if before.map(|entry| &entry.value) != after.map(|entry| &entry.value) {
+            changes.push(ConfigChange {
+                key: key.clone(),
+                before: before.map(|entry| shown(key, &entry.value)),
+                after: after.map(|entry| shown(key, &entry.value)),
+            });
+        }
+    }
+    Ok(changes)
+}

@@ -1,0 +1,162 @@
+//! From a release to everything that a target needs to run it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vice_core::app::App;
+use vice_core::id::Scope;
+use vice_core::manifest::{HealthSpec, Project};
+use vice_core::payload::config::ConfigRecorded;
+use vice_core::payload::{ReleaseRef, config_stream};
+use vice_core::port::command::EnvValue;
+use vice_core::port::config::ResolvedConfig;
+use vice_core::port::target::{HealthProbe, Workload};
+use vice_core::store::{Order, Query};
+use vice_core::template::{Vars, render};
+use vice_core::{Code, Fault, Millis, Result};
+
+use crate::artifact::{ArtifactStore, Reference, Resolver, resolve};
+
+/// How long a new instance may take to become healthy when `vice.toml` does not say.
+const READY_TIMEOUT: Millis = Millis(30_000);
+/// How long requests under way may take before an old instance is stopped.
+const DRAIN_TIMEOUT: Millis = Millis(30_000);
+/// How long an instance may take to end after SIGTERM.
+const STOP_TIMEOUT: Millis = Millis(10_000);
+/// How many configurations are looked through for the one of an earlier release.
+const CONFIGS_MAX: usize = 1_000;
+
+/// Where releases are kept.
+pub(crate) fn store(app: &App) -> Result<ArtifactStore> {
+    ArtifactStore::open(&app.workspace.state.join("artifacts"))
+}
+
+/// What brings artifacts in.
+pub(crate) fn resolver(app: &App, project: &Project) -> Result<Resolver> {
+    let mut resolver = Resolver::new(store(app)?, &project.root);
+    resolver.http = app.http.downcast_ref::<reqwest::Client>().cloned();
+    resolver.commands = Some(Arc::clone(&app.runner));
+    let passed = ["SSH_AUTH_SOCK", "PATH"].iter();
+    resolver.git_env =
+        passed.filter_map(|name| app.env.get(name).map(|value| ((*name).to_owned(), value.to_owned()))).collect();
+    Ok(resolver)
+}
+
+/// The template variables of an environment: `project`, `env`, `version`.
+pub(crate) fn vars(scope: &Scope, version: &str) -> Vars {
+    Vars::from([
+        ("project".to_owned(), scope.project.to_string()),
+        ("env".to_owned(), scope.env.to_string()),
+        ("version".to_owned(), version.to_owned()),
+    ])
+}
+
+/// The workload of a release whose files and configuration are at hand.
+pub(crate) fn assemble(
+    project: &Project,
+    scope: &Scope,
+    release: &ReleaseRef,
+    files: Option<PathBuf>,
+    config: &ResolvedConfig,
+) -> Result<Workload> {
+    let manifest = &project.manifest;
+    let command = manifest.command.as_ref().ok_or_else(|| {
+        project
+            .invalid(&[], format!("{} has no `command`, so there is nothing to run.", project.file))
+            .hint("Add a line such as: command = [\"./shop\", \"--port\", \"{{port}}\"].")
+    })?;
+    let mut vars = vars(scope, &release.version);
+    // The target fills these in for each unit; here they stay as they are.
+    vars.insert("port".to_owned(), "{{port}}".to_owned());
+    vars.insert("unit".to_owned(), "{{unit}}".to_owned());
+    let place = || project.place(&["command"], "");
+    let command = command.0.iter().map(|word| render(word, &vars).map_err(|fault| fault.at(place())));
+    let health = manifest.health.as_ref().map(|health| &health.0);
+    Ok(Workload {
+        release: release.clone(),
+        files,
+        command: command.collect::<Result<_>>()?,
+        environment: config.environment(),
+        health: Some(probe(health)),
+        ready_timeout: health.and_then(|health| health.ready_timeout).unwrap_or(READY_TIMEOUT),
+        drain_timeout: manifest.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
+        stop_timeout: manifest.stop_timeout.unwrap_or(STOP_TIMEOUT),
+    })
+}
+
+fn probe(spec: Option<&HealthSpec>) -> HealthProbe {
+    HealthProbe {
+        path: spec.and_then(|spec| spec.path.clone()),
+        interval: spec.and_then(|spec| spec.interval).unwrap_or(Millis(1_000)),
+        timeout: spec.and_then(|spec| spec.timeout).unwrap_or(Millis(2_000)),
+        healthy_after: spec.and_then(|spec| spec.healthy_after).unwrap_or(1),
+        unhealthy_after: spec.and_then(|spec| spec.unhealthy_after).unwrap_or(3),
+    }
+}
+
+/// An earlier release as it was: its files from the store, its configuration from the history.
+///
+/// # Errors
+/// `ArtifactMissing` when its files are gone and can't be fetched again, what restoring the configuration says.
+pub(crate) async fn restore(
+    app: &App,
+    project: &Arc<Project>,
+    scope: &Scope,
+    release: &ReleaseRef,
+) -> Result<(Workload, ResolvedConfig)> {
+    let files = match release.artifact {
+        Some(digest) => Some(match store(app)?.get(digest) {
+            Ok(artifact) => artifact.path,
+            Err(_) => fetch_again(app, project, release).await?,
+        }),
+        None => None,
+    };
+    let config = match &release.config {
+        Some(digest) => app.config.restore(project, &recorded_config(app, scope, digest).await?).await?,
+        None => ResolvedConfig::default(),
+    };
+    let workload = assemble(project, scope, release, files, &config)?;
+    Ok((workload, config))
+}
+
+async fn fetch_again(app: &App, project: &Project, release: &ReleaseRef) -> Result<PathBuf> {
+    let reference = Reference::parse(&release.source)?;
+    let artifact = resolve(&reference, &resolver(app, project)?, app.clock.now()).await?;
+    if Some(artifact.digest) == release.artifact {
+        return Ok(artifact.path);
+    }
+    Err(Fault::new(
+        Code::ArtifactDigest,
+        format!("The artifact of version {} is not in the store any more, and {} holds another one now.", release.version, release.source),
+    ))
+}
+
+/// The recorded configuration with a digest.
+///
+/// # Errors
+/// `ConfigInvalid` when it is not in the history.
+pub(crate) async fn recorded_config(app: &App, scope: &Scope, digest: &str) -> Result<ConfigRecorded> {
+    find_config(app, scope, digest).await?.ok_or_else(|| {
+        Fault::new(Code::ConfigInvalid, format!("The configuration {digest} of {scope} is not in the history."))
+    })
+}
+
+/// The recorded configuration with a digest, if there is one.
+pub(crate) async fn find_config(app: &App, scope: &Scope, digest: &str) -> Result<Option<ConfigRecorded>> {
+    let query = Query { order: Order::Backward, limit: CONFIGS_MAX, ..Query::stream(config_stream(scope), 0) };
+    for recorded in app.events.read(&query).await? {
+        if let Some(config) = recorded.event.decode::<ConfigRecorded>()?
+            && config.digest == digest
+        {
+            return Ok(Some(config));
+        }
+    }
+    Ok(None)
+}
+
+/// What a task or check is told besides the configuration.
+pub(crate) fn told(scope: &Scope, entries: &[(&str, String)]) -> BTreeMap<String, EnvValue> {
+    let base = [("VICE_PROJECT", scope.project.to_string()), ("VICE_ENV", scope.env.to_string())];
+    base.iter().chain(entries).map(|(name, value)| ((*name).to_owned(), EnvValue::Plain(value.clone()))).collect()
+}

@@ -1,0 +1,47 @@
+//! Where a deployed service answers, for whoever wants to ask it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use vice_core::Result;
+use vice_core::app::ProcessEnv;
+use vice_core::app::Workspace;
+use vice_core::id::Scope;
+use vice_core::port::locator::Locator;
+use vice_core::port::target::Target;
+use vice_core::time::Clock;
+
+use crate::target::local::{LocalOptions, LocalTarget};
+
+/// Asks the manifest first and the local target then.
+pub struct PrideLocator {
+    /// The projects.
+    pub workspace: Arc<Workspace>,
+    /// The environment of the process.
+    pub env: Arc<ProcessEnv>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Locator for PrideLocator {
+    async fn url(&self, scope: &Scope) -> Result<Option<String>> {
+        let project = self.workspace.project(scope.project.as_str())?;
+        let spec = project.env(&scope.env)?;
+        if spec.url.is_some() {
+            return Ok(spec.url.clone());
+        }
+        if spec.target.as_ref().is_some_and(|target| target.kind != "local") {
+            return Ok(None);
+        }
+        let local = LocalTarget::new(LocalOptions {
+            dir: self.workspace.state.join("local").join(scope.project.as_str()).join(scope.env.as_str()),
+            scope: scope.clone(),
+            exe: self.env.exe.clone(),
+            port: spec.port,
+            clock: Arc::clone(&self.clock),
+            env: Arc::clone(&self.env),
+        });
+        Ok(local.inventory().await?.url)
+    }
+}

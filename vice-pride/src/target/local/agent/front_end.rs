@@ -1,0 +1,152 @@
+//! The front end in the agent's hands: where it listens, and keeping its table true.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vice_core::port::target::UnitHealth;
+use vice_core::{Code, Fault, Millis, Result};
+
+use super::super::client::VersionCounts;
+use super::super::front::{Front, FrontOptions, Upstream};
+use super::super::health::address;
+use super::super::process;
+use super::super::wire::Setup;
+use super::Agent;
+use super::routes::{self, Candidate};
+
+/// How long requests may take to end when the agent ends or the port changes.
+const GRACE: Millis = Millis::from_secs(5);
+
+/// The running front end, if there is one.
+#[derive(Default)]
+pub(super) struct FrontEnd {
+    running: Mutex<Option<Arc<Front>>>,
+    binding: tokio::sync::Mutex<()>,
+}
+
+impl FrontEnd {
+    pub(super) fn get(&self) -> Option<Arc<Front>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, front: Option<Front>) -> Option<Arc<Front>> {
+        std::mem::replace(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner), front.map(Arc::new))
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        self.get().map(|front| front.local_addr().port())
+    }
+
+    /// Takes a unit's process out of the rotation and waits for its requests; says how many are left.
+    pub(super) async fn drain(&self, id: &str, at_most: Millis) -> usize {
+        match self.get() {
+            Some(front) => front.drain(id, at_most).await.in_flight_left,
+            None => 0,
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        if let Some(front) = self.put(None) {
+            front.shutdown(GRACE).await;
+        }
+    }
+}
+
+impl Agent {
+    /// Makes the target what a client wants it to be: notes what it is for and listens where it shall.
+    pub(super) async fn set_up(&self, setup: &Setup) -> Result<()> {
+        let scope = setup.scope.clone();
+        if self.store.read().scope.as_ref() != Some(&scope) {
+            let noted = self.store.update(|state| {
+                state.scope = Some(scope);
+                Ok(())
+            });
+            noted.await?;
+        }
+        self.listen(setup.port).await
+    }
+
+    /// Listens on the wanted port, or on the one used before, or on a free one. What listens there already stays.
+    pub(super) async fn listen(&self, wanted: Option<u16>) -> Result<()> {
+        let _binding = self.front.binding.lock().await;
+        let now = self.front.port();
+        if now.is_some() && (wanted.is_none() || wanted == now) {
+            return Ok(());
+        }
+        let front = match wanted.or(self.store.read().front_port) {
+            Some(port) => match bind(port).await {
+                // A port that nobody asked for need not be the same for ever.
+                Err(fault) if wanted.is_none() && fault.code() == Code::PortInUse => bind(0).await?,
+                bound => bound?,
+            },
+            None => bind(0).await?,
+        };
+        let port = front.local_addr().port();
+        if self.store.read().front_port != Some(port) {
+            let noted = self.store.update(|state| {
+                state.front_port = Some(port);
+                Ok(())
+            });
+            noted.await?;
+        }
+        tracing::info!(port, "the front end listens");
+        if let Some(old) = self.front.put(Some(front)) {
+            tokio::spawn(async move { old.shutdown(GRACE).await });
+        }
+        self.route();
+        Ok(())
+    }
+
+    /// Brings the front end's table in line with the units.
+    pub(super) fn route(&self) {
+        let Some(front) = self.front.get() else { return };
+        let state = self.store.read();
+        let units: Vec<_> = self
+            .cells()
+            .into_iter()
+            .filter_map(|cell| {
+                let drained = state.units.get(&cell.name)?.drained;
+                let instance = cell.instance().filter(|instance| instance.has_ended().is_none())?;
+                let healthy = cell.health() == UnitHealth::Healthy;
+                let candidate = Candidate { version: instance.record.version.clone(), healthy, drained };
+                Some((instance.front_id(&cell.name), instance.record.port, candidate))
+            })
+            .collect();
+        let candidates: Vec<Candidate> = units.iter().map(|(_, _, candidate)| candidate.clone()).collect();
+        let weights = routes::weights(&candidates, state.weights.as_ref());
+        let upstreams = units.iter().zip(weights).map(|((id, port, candidate), weight)| Upstream {
+            id: id.clone(),
+            addr: address(*port),
+            weight,
+            version: candidate.version.clone(),
+        });
+        front.set_table(upstreams.collect());
+        for (id, _, candidate) in &units {
+            front.set_healthy(id, candidate.healthy);
+        }
+    }
+
+    /// What the front end has counted for each version since this agent began.
+    pub(super) fn counts(&self) -> Vec<VersionCounts> {
+        let mut versions: BTreeMap<String, VersionCounts> = BTreeMap::new();
+        for counts in self.front.get().map(|front| front.counts()).unwrap_or_default() {
+            let version = counts.version.clone();
+            versions.entry(version.clone()).or_insert_with(|| VersionCounts::new(version)).add(&counts);
+        }
+        versions.into_values().collect()
+    }
+}
+
+async fn bind(port: u16) -> Result<Front> {
+    let bound = Front::bind(address(port), FrontOptions::default()).await;
+    bound.map_err(|fault| {
+        if fault.code() != Code::PortInUse {
+            return fault;
+        }
+        let fault = Fault::new(Code::PortInUse, format!("The front end can't listen on port {port}: it is taken.")).because(fault);
+        match process::listener(port) {
+            Some((name, pid)) => fault.hint(format!("{name} (pid {pid}) listens there; stop it, or set another `port`.")),
+            None => fault.hint("Somebody else listens there; stop it, or set another `port`."),
+        }
+    })
+}

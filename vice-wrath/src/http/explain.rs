@@ -1,0 +1,58 @@
+//! Why a request could not be carried out, in words: what happened, to what, and never the URL, which can hold secrets.
+
+use std::error::Error as StdError;
+use std::io;
+
+use reqwest::StatusCode;
+
+/// Why there was no answer.
+pub(super) fn request(error: &reqwest::Error) -> String {
+    let cause = cause(error);
+    if cause.starts_with("TLS") {
+        return cause;
+    }
+    if error.is_connect() {
+        return format!("can't connect: {cause}");
+    }
+    format!("the request got no answer: {cause}")
+}
+
+/// Why the answer broke off.
+pub(super) fn body(error: &reqwest::Error, status: StatusCode, read: usize) -> String {
+    let what = if error.is_decode() { "can't be read" } else { "broke off" };
+    format!("the answer (status {status}) {what} after {read} bytes: {}", cause(error))
+}
+
+/// The innermost cause, which is the one that names the fact.
+fn cause(error: &reqwest::Error) -> String {
+    let mut innermost: &(dyn StdError + 'static) = error;
+    let mut next = error.source();
+    while let Some(source) = next {
+        if let Some(tls) = tls_error(source) {
+            return format!("TLS: {tls}");
+        }
+        innermost = source;
+        next = source.source();
+    }
+    match innermost.downcast_ref::<io::Error>() {
+        Some(error) => io_cause(error),
+        None if innermost.downcast_ref::<reqwest::Error>().is_some() => "it can't be sent".to_owned(),
+        None => innermost.to_string(),
+    }
+}
+
+fn tls_error(source: &(dyn StdError + 'static)) -> Option<&rustls::Error> {
+    let inside = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    source.downcast_ref().or_else(|| inside.and_then(|inside| inside.downcast_ref()))
+}
+
+/// The words for an I/O error, without the number of the operating system.
+pub(crate) fn io_cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "the connection was reset".to_owned(),
+        io::ErrorKind::TimedOut => "the connection timed out".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the connection ended too early".to_owned(),
+        _ => error.to_string(),
+    }
+}

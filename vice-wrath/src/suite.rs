@@ -1,0 +1,273 @@
+//! Runs the checks of a plan, one after the other, and is the [`Verifier`] that others know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+use vice_core::app::StopSignal;
+use vice_core::payload::verification::{CheckOutcome, CheckResult, SuiteResult};
+use vice_core::port::command::CommandRunner;
+use vice_core::port::verifier::{Verifier, VerifyRequest};
+use vice_core::series::{Labels, Point, SeriesStore};
+use vice_core::time::Clock;
+use vice_core::ui::{Progress, ProgressState, Ui};
+use vice_core::{Fault, Millis, Result};
+
+use crate::attempt::Attempt;
+use crate::http::{self, Http, build_client};
+use crate::plan::{Plan, Planned, plan};
+use crate::say;
+use crate::tls::Tls;
+use crate::values::Values;
+
+/// How long one attempt may take when the check does not say.
+const ATTEMPT_TIMEOUT: Millis = Millis::from_secs(10);
+
+/// How long to wait between attempts when the check does not say.
+const RETRY_EVERY: Millis = Millis(500);
+
+/// The series of the latency of good answers, in seconds.
+const LATENCY_SERIES: &str = "check_latency_seconds";
+
+/// Verification: checks against a live system.
+pub struct Wrath {
+    clock: Arc<dyn Clock>,
+    runner: Arc<dyn CommandRunner>,
+    ui: Option<Arc<dyn Ui>>,
+    series: Option<Arc<dyn SeriesStore>>,
+    stop: Arc<StopSignal>,
+    roots: Vec<CertificateDer<'static>>,
+    client: OnceCell<reqwest::Client>,
+    tls: Tls,
+}
+
+impl Wrath {
+    /// A verifier that tells nobody and records nothing. The program must have installed its TLS provider.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, runner: Arc<dyn CommandRunner>) -> Self {
+        Self {
+            clock,
+            runner,
+            ui: None,
+            series: None,
+            stop: Arc::default(),
+            roots: Vec::new(),
+            client: OnceCell::new(),
+            tls: Tls::new(),
+        }
+    }
+
+    /// Tells the terminal about each check.
+    #[must_use]
+    pub fn with_ui(mut self, ui: Arc<dyn Ui>) -> Self {
+        self.ui = Some(ui);
+        self
+    }
+
+    /// Records the latency of good answers.
+    #[must_use]
+    pub fn with_series(mut self, series: Arc<dyn SeriesStore>) -> Self {
+        self.series = Some(series);
+        self
+    }
+
+    /// Ends between attempts when the process was asked to.
+    #[must_use]
+    pub fn with_stop(mut self, stop: Arc<StopSignal>) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Trusts these roots (DER) and no others, instead of those of the machine.
+    #[must_use]
+    pub fn with_roots(mut self, roots: Vec<CertificateDer<'static>>) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    fn tell(&self, check: &Planned, state: ProgressState, text: String) {
+        if let Some(ui) = &self.ui {
+            ui.progress(Progress { key: format!("check/{}", check.name), text, state });
+        }
+    }
+
+    async fn record(&self, request: &VerifyRequest, latencies: Vec<(String, Duration)>) {
+        let Some(series) = self.series.as_ref().filter(|_| !latencies.is_empty()) else { return };
+        let mut labels: Labels = [("env".to_owned(), request.env.to_string())].into();
+        labels.insert("project".to_owned(), request.project.name().to_string());
+        labels.extend(request.vars.get("version").map(|version| ("version".to_owned(), version.clone())));
+        let time = self.clock.now();
+        let points = latencies.into_iter().map(|(check, latency)| {
+            let mut labels = labels.clone();
+            labels.insert("check".to_owned(), check);
+            Point { name: LATENCY_SERIES.to_owned(), labels, time, value: latency.as_secs_f64() }
+        });
+        // Observations are not history: a check run that can't be observed is still a check run.
+        drop(series.record(points.collect()).await);
+    }
+}
+
+#[async_trait]
+impl Verifier for Wrath {
+    async fn verify(&self, request: VerifyRequest) -> Result<SuiteResult> {
+        let values = Values::new(&request.vars, request.config.as_ref());
+        let plan = plan(&request, &values)?;
+        let begun = Instant::now();
+        let started = self.clock.now();
+        let deadline = begun + request.deadline.as_duration().min(FAR);
+        let mut run = Run { wrath: self, request: &request, values, deadline, results: BTreeMap::new(), latencies: Vec::new() };
+        let checks = run.all(&plan).await?;
+        let latencies = std::mem::take(&mut run.latencies);
+        self.record(&request, latencies).await;
+        Ok(SuiteResult { started, took: elapsed(begun), checks })
+    }
+}
+
+/// Longer than any run; keeps sums of instants in range.
+const FAR: Duration = Duration::from_secs(30 * 86_400);
+
+fn elapsed(since: Instant) -> Millis {
+    Millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
+struct Run<'a> {
+    wrath: &'a Wrath,
+    request: &'a VerifyRequest,
+    values: Values,
+    deadline: Instant,
+    results: BTreeMap<usize, CheckResult>,
+    latencies: Vec<(String, Duration)>,
+}
+
+impl Run<'_> {
+    /// Runs all checks; the results are in the order of `vice.toml`.
+    async fn all(&mut self, plan: &Plan) -> Result<Vec<CheckResult>> {
+        for index in &plan.order {
+            let check = &plan.checks[*index];
+            let result = match self.skip(check, plan) {
+                Some(reason) => self.not_run(check, CheckOutcome::Skipped, reason),
+                None if Instant::now() >= self.deadline => {
+                    let reason = format!("not reached before the deadline of {} for all checks", self.request.deadline);
+                    self.not_run(check, CheckOutcome::Errored, reason)
+                }
+                None => self.one(check).await?,
+            };
+            self.tell_end(check, &result);
+            self.results.insert(*index, result);
+        }
+        Ok(std::mem::take(&mut self.results).into_values().collect())
+    }
+
+    fn skip(&self, check: &Planned, plan: &Plan) -> Option<String> {
+        if !check.applies {
+            let only: Vec<&str> = check.spec.only.iter().map(vice_core::id::EnvName::as_str).collect();
+            return Some(format!("only for {}", only.join(", ")));
+        }
+        let ended = |need: &String| {
+            let index = plan.checks.iter().position(|other| other.name == *need)?;
+            let result = self.results.get(&index)?;
+            (result.outcome != CheckOutcome::Passed).then_some((need.clone(), result.outcome))
+        };
+        let (need, outcome) = check.needs.iter().find_map(ended)?;
+        let how = match outcome {
+            CheckOutcome::Failed => "failed",
+            CheckOutcome::Errored => "could not be run",
+            CheckOutcome::Skipped | CheckOutcome::Passed => "was skipped",
+        };
+        Some(format!("needs {need}, which {how}"))
+    }
+
+    fn not_run(&self, check: &Planned, outcome: CheckOutcome, reason: String) -> CheckResult {
+        CheckResult {
+            name: check.name.clone(),
+            kind: check.kind.to_owned(),
+            subject: self.subject(check),
+            outcome,
+            attempts: 0,
+            took: Millis::ZERO,
+            messages: vec![reason],
+        }
+    }
+
+    /// One check with all its attempts.
+    async fn one(&mut self, check: &Planned) -> Result<CheckResult> {
+        let begun = Instant::now();
+        let retry_end = begun + check.spec.retry_for.unwrap_or_default().as_duration().min(FAR);
+        let pause = check.spec.retry_every.unwrap_or(RETRY_EVERY).max(Millis(1)).as_duration();
+        let mut attempts = 0;
+        self.wrath.tell(check, ProgressState::Running, format!("{}: {}", check.name, self.subject(check)));
+        let last = loop {
+            if let Some(code) = self.wrath.stop.raised() {
+                return Err(Fault::new(code, "The verification was interrupted.").hint("Nothing was changed."));
+            }
+            attempts += 1;
+            let attempt = self.attempt(check).await?;
+            let next = Instant::now() + pause;
+            if attempt.outcome() == CheckOutcome::Passed || next >= retry_end || next >= self.deadline {
+                break attempt;
+            }
+            let why = attempt.messages().next().map(|text| say::message(self.values.masker(), text)).unwrap_or_default();
+            self.wrath.tell(check, ProgressState::Waiting, format!("{}: attempt {attempts}: {why}", check.name));
+            sleep(pause).await;
+        };
+        Ok(self.result(check, last, attempts, elapsed(begun)))
+    }
+
+    async fn attempt(&self, check: &Planned) -> Result<Attempt> {
+        let limit = check.spec.timeout.unwrap_or(ATTEMPT_TIMEOUT).min(Millis(FAR.as_secs() * 1000));
+        let now = Instant::now();
+        let until = (now + limit.as_duration()).min(self.deadline);
+        // The time that is named in messages: what was left of the deadline, when that is shorter.
+        let timeout = Millis(u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX));
+        Ok(match check.kind {
+            "tcp" => crate::tcp::attempt(check, &self.values, timeout, until).await,
+            "command" => {
+                crate::command::attempt(self.wrath.runner.as_ref(), self.request, check, &self.values, until).await
+            }
+            _ => {
+                let client = self.wrath.client.get_or_try_init(async || build_client(&self.wrath.roots)).await?;
+                let http = Http { client, tls: &self.wrath.tls, clock: self.wrath.clock.as_ref() };
+                http.attempt(check, &self.values, timeout, until).await
+            }
+        })
+    }
+
+    fn result(&mut self, check: &Planned, attempt: Attempt, attempts: u32, took: Millis) -> CheckResult {
+        let outcome = attempt.outcome();
+        let masker = self.values.masker();
+        let messages = attempt.messages().map(|text| say::message(masker, text)).collect();
+        if outcome == CheckOutcome::Passed {
+            self.latencies.extend(attempt.latency.map(|latency| (check.name.clone(), latency)));
+        }
+        let subject = self.subject(check);
+        for captured in attempt.captured {
+            self.values.capture(captured);
+        }
+        CheckResult { name: check.name.clone(), kind: check.kind.to_owned(), subject, outcome, attempts, took, messages }
+    }
+
+    /// What the check looks at, with values where they are known.
+    fn subject(&self, check: &Planned) -> String {
+        let template = check.subject_template();
+        let filled = self.values.text(&template).unwrap_or(template);
+        let shown = http::shown_url(&filled);
+        let method = http::method(&check.spec);
+        let text = if check.kind == "http" && method != "GET" { format!("{method} {shown}") } else { shown.into_owned() };
+        say::message(self.values.masker(), &text)
+    }
+
+    fn tell_end(&self, check: &Planned, result: &CheckResult) {
+        let first = result.messages.first().map(String::as_str).unwrap_or_default();
+        let (state, text) = match result.outcome {
+            CheckOutcome::Passed => (ProgressState::Done, format!("{}: passed in {}", check.name, result.took)),
+            CheckOutcome::Failed => (ProgressState::Failed, format!("{}: failed: {first}", check.name)),
+            CheckOutcome::Errored => (ProgressState::Failed, format!("{}: could not be run: {first}", check.name)),
+            CheckOutcome::Skipped => (ProgressState::Done, format!("{}: skipped: {first}", check.name)),
+        };
+        self.wrath.tell(check, state, text);
+    }
+}
