@@ -2,13 +2,17 @@
 //! encryption, and what is bound to a rollout. It deploys nothing and keeps no history of its own.
 #![warn(missing_docs)]
 
+mod actions;
 mod backend;
+pub mod cmd;
 mod file;
 mod key;
 mod keyed;
 mod layer;
 mod locked;
+mod render;
 mod source;
 mod stack;
 
+pub use actions::actions;
 pub use source::Envy;

@@ -127,12 +127,12 @@ fn of_started(recorded: &Recorded, started: &RolloutStarted) -> Meaning {
     facts.version.clone_from(&started.to.version);
     facts.previous_version = started.from.as_ref().map(|release| release.version.clone()).unwrap_or_default();
     facts.reason = started.reason.clone().unwrap_or_default();
+    let (project, version, env) = (&facts.project, &facts.version, &facts.env);
     let what = match started.direction {
-        Direction::Deploy => "is being deployed to",
-        Direction::Rollback => "is being rolled back to in",
+        Direction::Deploy => format!("{project} {version} is being deployed to {env}"),
+        Direction::Rollback => format!("{project} is being rolled back to {version} in {env}"),
     };
-    facts.title_default =
-        format!("{} {} {what} {} by {}", facts.project, facts.version, facts.env, facts.actor);
+    facts.title_default = format!("{what} by {}", facts.actor);
     with(Severity::Info, "started", facts)
 }
 
@@ -149,17 +149,28 @@ fn of_finished(recorded: &Recorded, finished: &RolloutFinished, start: Option<&(
         facts.actor.clone_from(asked_by);
         facts.previous_version = started.from.as_ref().map(|release| release.version.clone()).unwrap_or_default();
     }
-    let (severity, word, what) = match (finished.outcome, direction) {
-        (RolloutOutcome::Succeeded, Direction::Deploy) => (Severity::Success, "deployed", "deployed to"),
-        (RolloutOutcome::Succeeded, Direction::Rollback) => (Severity::Success, "rolled-back", "restored by rollback in"),
-        (RolloutOutcome::RolledBack, _) => (Severity::Error, "rolled-back", "rolled back in"),
-        (RolloutOutcome::Failed, _) => (Severity::Error, "failed", "failed, nothing changed, in"),
-        (RolloutOutcome::NotRestored, _) => (Severity::Error, "failed", "failed and could not be undone in"),
-        (RolloutOutcome::Aborted, _) => (Severity::Warning, "failed", "ended by an operator in"),
+    let (severity, word) = match (finished.outcome, direction) {
+        (RolloutOutcome::Succeeded, Direction::Deploy) => (Severity::Success, "deployed"),
+        (RolloutOutcome::Succeeded, Direction::Rollback) => (Severity::Success, "rolled-back"),
+        (RolloutOutcome::RolledBack, _) => (Severity::Error, "rolled-back"),
+        (RolloutOutcome::Failed | RolloutOutcome::NotRestored, _) => (Severity::Error, "failed"),
+        (RolloutOutcome::Aborted, _) => (Severity::Warning, "failed"),
     };
     let because = if facts.reason.is_empty() { String::new() } else { format!(": {}", facts.reason) };
-    facts.title_default = format!("{} {} {what} {}{because}", facts.project, facts.version, facts.env);
+    facts.title_default = format!("{}{because}", finished_title(&facts, finished.outcome, direction));
     with(severity, word, facts)
+}
+
+fn finished_title(facts: &Facts, outcome: RolloutOutcome, direction: Direction) -> String {
+    let (project, version, env) = (&facts.project, &facts.version, &facts.env);
+    match (outcome, direction) {
+        (RolloutOutcome::Succeeded, Direction::Deploy) => format!("{project} {version} deployed to {env}"),
+        (RolloutOutcome::Succeeded, Direction::Rollback) => format!("{project} rolled back to {version} in {env}"),
+        (RolloutOutcome::RolledBack, _) => format!("{project} {version} rolled back in {env}"),
+        (RolloutOutcome::Failed, _) => format!("{project} {version} failed in {env}, nothing was changed"),
+        (RolloutOutcome::NotRestored, _) => format!("{project} {version} failed in {env} and could not be undone"),
+        (RolloutOutcome::Aborted, _) => format!("{project} {version} was ended by an operator in {env}"),
+    }
 }
 
 const fn outcome_word(outcome: RolloutOutcome) -> &'static str {
@@ -185,8 +196,7 @@ fn of_hold(recorded: &Recorded, hold: HoldPlaced) -> Meaning {
     facts.rollout = hold.rollout.map(|rollout| rollout.to_string()).unwrap_or_default();
     facts.version = hold.version;
     facts.reason = hold.reason;
-    facts.title_default =
-        format!("{} {} is on hold in {}: {}", facts.project, facts.version, facts.env, facts.reason);
+    facts.title_default = format!("{} {} is on hold in {}: {}", facts.project, facts.version, facts.env, facts.reason);
     with(Severity::Warning, "hold", facts)
 }
 

@@ -12,13 +12,19 @@ const DETAIL_CHARS_MAX: usize = 300;
 /// A URL without what may be secret in it: user, password, query and fragment.
 pub(crate) fn shown_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return "«a URL that does not parse»".to_owned() };
+    if url.cannot_be_a_base() {
+        // Text such as `user:password@host` counts as a URL whose scheme is `user`.
+        return "«a URL that does not parse»".to_owned();
+    }
     let had_query = url.query().is_some();
     let had_user = !url.username().is_empty() || url.password().is_some();
     url.set_query(None);
     url.set_fragment(None);
-    // Both fail only for URLs that can have neither.
-    drop(url.set_password(None));
-    drop(url.set_username(""));
+    // Both fail only for URLs that can have neither, in which case there is nothing to hide.
+    let hidden = url.set_password(None).and_then(|()| url.set_username(""));
+    if had_user && hidden.is_err() {
+        return "«a URL with a password»".to_owned();
+    }
     let mut shown = url.to_string();
     if had_user {
         shown = shown.replacen("://", "://«…»@", 1);

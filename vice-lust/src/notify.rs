@@ -154,9 +154,9 @@ impl Lust {
         }
     }
 
-    /// Stores the message, its copies for the channels, and this process's claim on each, in one append. False when
-    /// all of it was there already.
-    async fn post(&self, notice: &Notice, messages: &[&Message]) -> Result<bool> {
+    /// Stores the message, its copies for the channels, and this process's claim on each, in one append. Says for each
+    /// copy whether it is new.
+    async fn post(&self, notice: &Notice, messages: &[&Message]) -> Result<Vec<bool>> {
         let actor = &self.parts.actor;
         let stream = message_stream(notice.project.name());
         let scope = notice.scope.clone();
@@ -174,7 +174,11 @@ impl Lust {
             events.push(self.own_event(scope.clone(), &attempted)?);
         }
         let appended = self.parts.events.append(Append::of(events)).await?;
-        Ok(appended.duplicates == 0)
+        // What is new in an append has the latest numbers, without gaps.
+        let end = appended.seqs.iter().copied().max().unwrap_or(0);
+        let new = u64::try_from(appended.seqs.len() - appended.duplicates).unwrap_or(0);
+        let copies = appended.seqs.iter().skip(1).take(messages.len());
+        Ok(copies.map(|seq| seq + new > end).collect())
     }
 
     /// What became of a message that was queued earlier.
@@ -194,8 +198,12 @@ impl Lust {
         Ok(Some(Delivery { channel: message.channel.clone(), delivered, detail }))
     }
 
-    async fn send_posted(&self, message: Message) -> Result<Delivery> {
+    async fn send_posted(&self, message: Message, new: bool) -> Result<Delivery> {
         let channel = message.channel.clone();
+        if !new {
+            // Delivered so long ago that the state no longer knows it: the log does, and a repeat is not sent.
+            return Ok(Delivery { channel, delivered: true, detail: "it was delivered before".to_owned() });
+        }
         let sent = self.send(Claimed { message, attempt: 1, repeat: false }).await?;
         Ok(Delivery { channel, delivered: sent.delivered, detail: sent.detail })
     }
@@ -229,16 +237,9 @@ impl Notifier for Lust {
         if fresh.is_empty() {
             return Ok(deliveries);
         }
-        if !self.post(&notice, &fresh).await? {
-            // Delivered so long ago that the state no longer knows it: the log does, and a repeat is not sent.
-            let detail = "it was posted before".to_owned();
-            let before = |message: &&Message| {
-                Delivery { channel: message.channel.clone(), delivered: true, detail: detail.clone() }
-            };
-            deliveries.extend(fresh.iter().map(before));
-            return Ok(deliveries);
-        }
-        for delivery in join_all(fresh.into_iter().map(|message| self.send_posted(message.clone()))).await {
+        let new = self.post(&notice, &fresh).await?;
+        let send = fresh.into_iter().zip(new).map(|(message, new)| self.send_posted(message.clone(), new));
+        for delivery in join_all(send).await {
             deliveries.push(delivery?);
         }
         Ok(deliveries)

@@ -51,11 +51,16 @@ impl Secrets<'_> {
         let absent = |what: &str| {
             let fault = Fault::new(
                 Code::ConfigInvalid,
-                format!("The configuration of {} for {env} {what} {key:?}, and a channel needs it.", self.project.name()),
+                format!(
+                    "The configuration of {} for {env} {what} {key:?}, and a channel needs it.",
+                    self.project.name()
+                ),
             );
             match nearest(key, config.entries.keys().map(String::as_str)) {
                 Some(near) if near != key => fault.hint(format!("Did you mean {near}?")),
-                _ => fault.hint(format!("Add it to a layer of the configuration, or write env:NAME; see `vice envy explain {key}`.")),
+                _ => fault.hint(format!(
+                    "Add it to a layer of the configuration, or write env:NAME; see `vice envy explain {key}`."
+                )),
             }
         };
         match config.entries.get(key).map(|entry| &entry.value) {

@@ -3,7 +3,9 @@
 //! pure function of the template and the facts.
 
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
-use handlebars::{Context, Handlebars, Helper, HelperDef, Path, PathSeg, RenderContext, RenderError, ScopedJson, Template};
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, Path, PathSeg, RenderContext, RenderError, ScopedJson, Template,
+};
 use serde_json::Value;
 use vice_core::suggest::nearest;
 use vice_core::{Code, Context as _, Fault, Result};
@@ -12,8 +14,22 @@ use crate::facts::Facts;
 
 /// The names that templates can use.
 pub(crate) const NAMES: [&str; 16] = [
-    "project", "env", "version", "previous_version", "outcome", "reason", "actor", "rollout", "took", "title_default",
-    "word", "severity", "event.id", "event.type", "event.time", "event.subject",
+    "project",
+    "env",
+    "version",
+    "previous_version",
+    "outcome",
+    "reason",
+    "actor",
+    "rollout",
+    "took",
+    "title_default",
+    "word",
+    "severity",
+    "event.id",
+    "event.type",
+    "event.time",
+    "event.subject",
 ];
 
 const HELPERS: [&str; 8] = ["if", "unless", "eq", "ne", "and", "or", "not", "default"];
@@ -113,7 +129,8 @@ fn known(source: &str, name: &str, all: &[&str], what: &str) -> Result<()> {
     if all.contains(&name) {
         return Ok(());
     }
-    let fault = Fault::new(Code::Template, format!("The template {source:?} uses the {what} {name:?}, which does not exist."));
+    let fault =
+        Fault::new(Code::Template, format!("The template {source:?} uses the {what} {name:?}, which does not exist."));
     Err(match nearest(name, all.iter().copied()) {
         Some(near) => fault.hint(format!("Did you mean {near}?")),
         None => fault.hint(format!("Known: {}.", all.join(", "))),
@@ -182,9 +199,16 @@ mod tests {
 
     #[test]
     fn only_the_listed_helpers_exist() {
-        for template in
-            ["{{log \"x\"}}", "{{#each project}}x{{/each}}", "{{lookup event \"id\"}}", "{{> part}}", "{{this}}", "{{../env}}", "{{@root.env}}", "{{event}}"]
-        {
+        for template in [
+            "{{log \"x\"}}",
+            "{{#each project}}x{{/each}}",
+            "{{lookup event \"id\"}}",
+            "{{> part}}",
+            "{{this}}",
+            "{{../env}}",
+            "{{@root.env}}",
+            "{{event}}",
+        ] {
             assert_eq!(check(template).unwrap_err().code(), Code::Template, "{template}");
         }
         assert_eq!(check("{{#if env}}x").unwrap_err().code(), Code::Template);

@@ -10,3 +10,5 @@ pub mod driver;
 pub mod lease;
 pub mod locator;
 pub mod target;
+
+pub use vice_pride_engine::PLANNER_VERSION;

@@ -5,14 +5,14 @@
 //! its own conclusions. Nothing here reads the process environment: no proxy, no ambient credentials.
 #![warn(missing_docs)]
 
-
+mod action;
 mod attempt;
 mod capture;
-
+pub mod cmd;
 mod command;
 mod http;
 mod json_diff;
-
+mod junit;
 mod plan;
 mod say;
 mod suite;
@@ -20,5 +20,5 @@ mod tcp;
 mod tls;
 mod values;
 
-
+pub use action::actions;
 pub use suite::Wrath;

@@ -10,9 +10,9 @@ use crate::capability::{BackendInfo, Capabilities, Capability};
 use crate::chain::{Chainer, Header};
 use crate::digest::Digest;
 use crate::event::{Event, Recorded};
-use crate::fault::{Code, Fault, Result};
+use crate::fault::{Fault, Result};
 use crate::store::{
-    Append, Appended, EventStore, Expected, LogHead, Order, Query, Snapshot, StreamHead, Verification,
+    Append, Appended, EventStore, LogHead, Order, Query, Snapshot, StreamHead, Verification,
 };
 use crate::time::Millis;
 
@@ -138,60 +138,6 @@ impl Log {
     }
 }
 
-impl Expected {
-    /// Whether a stream at this version (0: without events) meets the condition.
-    #[must_use]
-    pub const fn holds(self, version: u64) -> bool {
-        match self {
-            Self::NoStream => version == 0,
-            Self::Version(expected) => version == expected,
-        }
-    }
-}
-
-impl Event {
-    /// Whether two events of the same id say the same thing. When and by whom they were recorded is not part of it:
-    /// a script that tries again an hour later repeats itself, and the first record stays.
-    #[must_use]
-    pub fn same_content(&self, other: &Self) -> bool {
-        self.stream == other.stream
-            && self.kind == other.kind
-            && self.subject == other.subject
-            && self.scope == other.scope
-            && self.data == other.data
-    }
-}
-
-impl Fault {
-    /// An event of this id exists and says something else.
-    #[must_use]
-    pub fn other_content(event: &Event) -> Self {
-        let id: String = event.id.chars().take(80).collect();
-        Self::new(Code::Conflict, format!("The history has an event {id:?} of source {:?} with other content.", event.source))
-            .hint("An id names one event for ever; give the new event an id of its own.")
-    }
-
-    /// The writer's epoch is too low.
-    #[must_use]
-    pub fn fenced(fence: &crate::store::Fence, highest: u64) -> Self {
-        let crate::store::Fence { scope, epoch } = fence;
-        Self::new(Code::Fenced, format!("Another process has taken over {scope}: epoch {epoch} is below {highest}."))
-            .hint("Nothing was written. Look at `vice status` before you try again.")
-    }
-
-    /// A stream is not where the writer expected it.
-    #[must_use]
-    pub fn unexpected(stream: &str, expected: Expected, version: u64) -> Self {
-        let wanted = match expected {
-            Expected::NoStream => "empty".to_owned(),
-            Expected::Version(expected) => format!("at version {expected}"),
-        };
-        let is = if version == 0 { "empty".to_owned() } else { format!("at version {version}") };
-        Self::new(Code::Conflict, format!("The stream {stream} was expected to be {wanted}, but is {is}."))
-            .hint("Something else was recorded first. Run the command again; it decides anew.")
-    }
-}
-
 #[async_trait]
 impl EventStore for MemoryEventStore {
     fn describe(&self) -> BackendInfo {
@@ -250,7 +196,7 @@ impl EventStore for MemoryEventStore {
             let until_grown = shared.grown.wait_timeout_while(log, at_most.as_duration(), |log| log.head().seq <= after);
             let (log, _) = until_grown.unwrap_or_else(PoisonError::into_inner);
             // Nobody listens any more when the caller has given up, and then nobody misses the answer.
-            drop(answer.send(log.head()));
+            answer.send(log.head()).ok();
         });
         answered.await.map_err(|_| Fault::internal("The thread that waits for events has ended."))
     }

@@ -1,1 +1,9 @@
 //! In-memory backends: for tests, for simulations, and as the reference that the conformance suites are written against.
+
+mod event_store;
+mod rules;
+mod series_store;
+pub mod target;
+
+pub use event_store::MemoryEventStore;
+pub use series_store::{MemorySeriesStore, POINTS_MAX};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::capability::BackendInfo;
-use crate::fault::{Code, Fault, Result};
+use crate::fault::Result;
 use crate::series::{Labels, Point, SeriesQuery, SeriesStore};
 use crate::store::PAGE_MAX;
 
@@ -26,20 +26,6 @@ pub struct MemorySeriesStore {
 impl MemorySeriesStore {
     fn points(&self) -> MutexGuard<'_, Points> {
         self.points.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Point {
-    /// Checks what every store relies on.
-    ///
-    /// # Errors
-    /// `Usage` when the value is not finite.
-    pub fn check(&self) -> Result<()> {
-        if self.value.is_finite() {
-            return Ok(());
-        }
-        let name: String = self.name.chars().take(80).collect();
-        Err(Fault::new(Code::Usage, format!("A point of {name:?} has the value {}, which is not finite.", self.value)))
     }
 }
 

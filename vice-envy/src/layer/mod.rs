@@ -3,9 +3,9 @@
 
 pub(crate) mod dotenv;
 mod environ;
-mod json;
+pub(crate) mod json;
 pub(crate) mod toml;
-mod yaml;
+pub(crate) mod yaml;
 
 use vice_core::app::ProcessEnv;
 use vice_core::id::EnvName;

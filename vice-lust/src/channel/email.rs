@@ -150,7 +150,8 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_not_sent_in_the_clear() {
         let login = Some(("ann".to_owned(), Secret::new("hunter22")));
-        let email = |server: &str| Email { server: server.into(), from: "a@b.c".into(), to: vec![], login: login.clone() };
+        let email =
+            |server: &str| Email { server: server.into(), from: "a@b.c".into(), to: vec![], login: login.clone() };
         let built = |server: &str| format!("{:?}", email(server).transport(server).unwrap().build::<Tokio1Executor>());
         assert!(!built("smtp://mail.example.test").contains("hunter22"));
         assert!(email("imap://x").transport("x").err().unwrap().permanent);

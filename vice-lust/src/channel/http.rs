@@ -30,7 +30,7 @@ impl Post {
         let request = self.client.post(url.clone()).headers(headers).body(body);
         let sent = request.timeout(SEND_TIMEOUT.as_duration()).send().await;
         let response = sent.map_err(|error| self.unreached(error))?;
-        if *response.url() != url {
+        if bare(response.url()) != bare(&url) {
             let to = crate::mask::shown_url(response.url().as_str());
             return Err(SendError::permanent(format!("{shown} redirects (to {to}): name the final URL.")));
         }
@@ -53,6 +53,11 @@ impl Post {
             (false, false) => SendError::uncertain(why),
         }
     }
+}
+
+/// A URL as it is requested: user and password travel in a header, the fragment not at all.
+fn bare(url: &url::Url) -> (Option<&str>, Option<u16>, &str, Option<&str>) {
+    (url.host_str(), url.port_or_known_default(), url.path(), url.query())
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

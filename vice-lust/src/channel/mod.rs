@@ -109,7 +109,9 @@ pub(crate) fn receiver(spec: &ChannelSpec) -> String {
             Some(channel) => format!("{channel} through the URL in {}", reference(url)),
             None => format!("the URL in {}", reference(url)),
         },
-        ChannelSpec::Email { server, to, .. } => format!("{} through {}", to.join(", "), crate::mask::shown_url(server)),
+        ChannelSpec::Email { server, to, .. } => {
+            format!("{} through {}", to.join(", "), crate::mask::shown_url(server))
+        }
         ChannelSpec::Command { command } => command.0.join(" "),
     }
 }
@@ -153,9 +155,7 @@ async fn build(
 ) -> Result<Box<dyn Channel>, SendError> {
     Ok(match spec {
         ChannelSpec::Stdout {} => Box::new(stdout::Stdout { ui: Arc::clone(tools.ui) }),
-        ChannelSpec::File { path } => {
-            Box::new(file::File { root: secrets.project.root.clone(), path: path.clone() })
-        }
+        ChannelSpec::File { path } => Box::new(file::File { root: secrets.project.root.clone(), path: path.clone() }),
         ChannelSpec::Webhook { url, secret } => {
             let secret = match secret {
                 Some(reference) => Some(secrets.get(reference).await?),

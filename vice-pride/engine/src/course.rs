@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use vice_core::manifest::types::{TaskPer, TaskRun, VerifyWhen};
+use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::{Code, Fault, Result};
 
 use crate::number::{TaskNo, UnitNo};

@@ -51,8 +51,8 @@ pub enum EngineNote {
         unit: UnitNo,
         /// The operation.
         op: OpNo,
-        /// To the new release, or back.
-        direction: Direction,
+        /// Whether it is on the way back.
+        back: bool,
     },
     /// A unit has changed and is healthy.
     UnitFinished {
@@ -60,8 +60,8 @@ pub enum EngineNote {
         unit: UnitNo,
         /// The operation.
         op: OpNo,
-        /// To the new release, or back.
-        direction: Direction,
+        /// Whether it is on the way back.
+        back: bool,
         /// How long it took.
         took: Millis,
     },
@@ -71,8 +71,8 @@ pub enum EngineNote {
         unit: UnitNo,
         /// The operation.
         op: OpNo,
-        /// To the new release, or back.
-        direction: Direction,
+        /// Whether it is on the way back.
+        back: bool,
         /// Why.
         failure: Failure,
         /// How long it took.

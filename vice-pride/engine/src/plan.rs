@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vice_core::manifest::types::{TaskPer, TaskRun, VerifyWhen};
+use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::{Digest, Millis};

@@ -66,7 +66,7 @@ async fn change(app: &App, args: PowerArgs, change: &Change, state: PowerState, 
             let text = format!("unit {unit} {done}");
             app.ui.progress(Progress { key: format!("unit/{unit}"), text, state: ProgressState::Done });
         }
-        Ok(())
+        Ok::<(), Fault>(())
     }
     .await;
     lease.release(app).await?;

@@ -133,24 +133,14 @@ pub(crate) async fn rows(app: &App, project: Option<&str>, env: Option<&EnvName>
     };
     let mut rows = Vec::new();
     for project in projects {
-        if let (Some(env), true) = (env, projects_named(project.as_ref(), env)) {
-            rows.push(row(app, &project, Scope::new(project.name().clone(), env.clone())).await?);
-            continue;
-        }
-        if env.is_none() {
-            for name in project.manifest.env.keys() {
-                rows.push(row(app, &project, Scope::new(project.name().clone(), name.clone())).await?);
-            }
+        for name in project.manifest.env.keys().filter(|name| env.is_none_or(|env| env == *name)) {
+            rows.push(row(app, &project, Scope::new(project.name().clone(), name.clone())).await?);
         }
     }
     if let (Some(env), true, Some(name)) = (env, rows.is_empty(), project) {
         app.workspace.project(name)?.env(env)?;
     }
     Ok(rows)
-}
-
-fn projects_named(project: &Project, env: &EnvName) -> bool {
-    project.manifest.env.contains_key(env)
 }
 
 async fn row(app: &App, project: &Project, scope: Scope) -> Result<Row> {

@@ -15,6 +15,7 @@ mod session;
 mod tasks;
 mod workload;
 
-pub use begin::{Ended, begin, command, take_up};
+pub use begin::{EndState, Ended, begin, command, take_up};
+pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};
 pub use prepare::{Prepared, Want, prepare};

@@ -85,11 +85,12 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let units: Vec<String> = (1..=spec.instances.unwrap_or(1)).map(|number| number.to_string()).collect();
     let plan = plan(&PlanRequest {
         direction: want.direction,
-        to: &workload.release,
-        units: &units,
+        from: state.running.as_ref().map(|placed| placed.release.clone()),
+        to: workload.release.clone(),
+        units,
         inventory: &inventory,
         rollout: &spec.rollout,
-        tasks: &project.manifest.task,
+        tasks: project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect(),
         has_checks: project.manifest.check.values().any(|check| check.only.is_empty() || check.only.contains(&scope.env)),
     })
     .map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], "")))?;

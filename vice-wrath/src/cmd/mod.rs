@@ -1,0 +1,82 @@
+//! `vice wrath PROJECT`: runs the checks now, says what was found, and records it.
+
+mod list;
+pub(crate) mod report;
+mod verify;
+
+use vice_core::app::App;
+use vice_core::id::EnvName;
+use vice_core::payload::verification::{CheckOutcome, SuiteResult};
+use vice_core::ui::{Format, Outcome};
+use vice_core::{Class, Millis, Result};
+
+use crate::junit;
+pub use verify::vars;
+pub(crate) use verify::{Asked, verify};
+
+/// Runs the checks of a project against what is deployed.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  vice wrath hello
+  vice wrath hello --env dev --only smoke
+  vice wrath hello --tag slow --format junit -o report.xml
+  vice wrath hello --list")]
+pub struct WrathArgs {
+    /// The project; the one of the working folder when absent.
+    pub project: Option<String>,
+
+    /// The environment.
+    #[arg(short, long)]
+    pub env: Option<EnvName>,
+
+    /// Only this check and those it needs; may be repeated.
+    #[arg(long, value_name = "CHECK")]
+    pub only: Vec<String>,
+
+    /// Only checks with this tag and those they need; may be repeated.
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+
+    /// Say what the checks do, and run none.
+    #[arg(long)]
+    pub list: bool,
+
+    /// Give up on all checks after this time, such as 90s [default: 5m, or the environment's verify_timeout].
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<Millis>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// As the [`Verifier`](vice_core::port::verifier::Verifier) port; `Usage` when there are no checks, `Unreachable`
+/// when nothing is deployed.
+pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
+    let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
+    if args.list {
+        app.ui.format().among(&[])?;
+        return list::list(&project, &scope, &args.only, &args.tag);
+    }
+    let format = app.ui.format().among(&[Format::Junit])?;
+    let asked = Asked { only: args.only, tags: args.tag, timeout: args.timeout };
+    let verified = verify(app, &project, &scope, asked).await?;
+    let suite = &verified.suite;
+    let text = match format {
+        Format::Junit => junit::document(&scope, suite)?,
+        _ => report::text(&scope, suite),
+    };
+    let json = report::json(&scope, verified.version.as_deref(), suite);
+    Ok(Outcome { class: class(suite), text, json })
+}
+
+/// What a run means for whoever called: a check that failed says something about the system, one that could not be
+/// carried out only about the run.
+pub(crate) fn class(suite: &SuiteResult) -> Class {
+    if suite.count(CheckOutcome::Failed) > 0 {
+        Class::Verification
+    } else if suite.count(CheckOutcome::Errored) > 0 {
+        Class::Failed
+    } else {
+        Class::Done
+    }
+}

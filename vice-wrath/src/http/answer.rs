@@ -39,7 +39,7 @@ impl Answer {
 }
 
 /// The status that is expected when none is given.
-pub(super) const STATUS_DEFAULT: u16 = 200;
+pub(crate) const STATUS_DEFAULT: u16 = 200;
 
 /// Notes every assertion that does not hold.
 ///

@@ -41,7 +41,7 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
-fn tls_error(source: &(dyn StdError + 'static)) -> Option<&rustls::Error> {
+fn tls_error<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     let inside = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     source.downcast_ref().or_else(|| inside.and_then(|inside| inside.downcast_ref()))
 }

@@ -22,6 +22,7 @@ use crate::plan::Planned;
 use crate::tls::Tls;
 use crate::values::Values;
 use answer::Answer;
+pub(crate) use answer::STATUS_DEFAULT;
 pub(crate) use client::build as build_client;
 
 /// The largest body that is read, in bytes, after decompression.
@@ -54,9 +55,12 @@ pub(crate) fn parse_url(text: &str, needs_tls: bool) -> Result<Url, String> {
 
 /// The URL as it may be shown: without a password.
 pub(crate) fn shown_url(text: &str) -> Cow<'_, str> {
-    match Url::parse(text) {
-        Ok(mut url) if url.password().is_some() && url.set_password(Some("…")).is_ok() => Cow::Owned(url.to_string()),
-        _ => Cow::Borrowed(text),
+    let Some(mut url) = Url::parse(text).ok().filter(|url| url.password().is_some()) else {
+        return Cow::Borrowed(text);
+    };
+    match url.set_password(Some("…")) {
+        Ok(()) => Cow::Owned(url.to_string().replace("%E2%80%A6", "…")),
+        Err(()) => Cow::Borrowed("a URL with a password"),
     }
 }
 

@@ -43,8 +43,7 @@ impl<S: Sink> Turn<'_, S> {
             return true;
         }
         if !self.state.doubts.is_empty() {
-            // When it is turning back anyway, what may have been done has to be taken back, not done again.
-            self.settle_doubts(self.state.phase != Phase::Halting);
+            self.settle_doubts();
             return true;
         }
         match (self.state.phase, self.state.halt) {
@@ -69,17 +68,13 @@ impl<S: Sink> Turn<'_, S> {
                 self.state.abandoned = true;
                 true
             }
-            phase if phase.is_back() => {
-                self.settle_doubts(true);
-                lifted || doubted
-            }
-            Phase::Halting => {
-                self.settle_doubts(false);
+            phase if phase.is_back() || phase == Phase::Halting => {
+                self.settle_doubts();
                 lifted || doubted
             }
             Phase::Barrier { .. } if self.state.halt.is_some() => lifted,
             _ => {
-                self.settle_doubts(false);
+                self.settle_doubts();
                 self.halt(cause);
                 true
             }

@@ -1,6 +1,7 @@
 //! The life of one operation: numbered, sent, answered, closed. Nothing opens a closed one again.
 
 use vice_core::Millis;
+use vice_core::payload::environment::Direction;
 
 use super::Turn;
 use crate::effect::Effect;
@@ -10,7 +11,6 @@ use crate::number::OpNo;
 use crate::reason::Reason;
 use crate::sink::Sink;
 use crate::state::{Op, OpStatus, Work};
-use vice_core::payload::environment::Direction;
 
 impl<S: Sink> Turn<'_, S> {
     /// The direction that tasks and notes are told now.
@@ -30,10 +30,10 @@ impl<S: Sink> Turn<'_, S> {
         self.state.open += 1;
         self.changed = true;
         self.send(op);
-        let direction = self.direction();
+        let back = self.state.phase.is_back();
         match work {
             Work::Apply { unit } | Work::Undo { unit, .. } => {
-                self.sink.note(EngineNote::UnitStarted { unit, op, direction });
+                self.sink.note(EngineNote::UnitStarted { unit, op, back });
             }
             Work::Task { task, unit, direction, .. } => {
                 self.sink.note(EngineNote::TaskStarted { task, unit, op, direction });
@@ -117,20 +117,20 @@ impl<S: Sink> Turn<'_, S> {
             (Work::Apply { unit }, Ok(())) => self.applied(unit, op),
             (Work::Undo { unit, .. }, Ok(())) => self.undone(unit),
             (Work::Task { task, unit, takes_back, .. }, Ok(())) => self.task_done(task, unit, takes_back),
-            (work, Err(failure)) if self.state.phase.is_back() => self.failed_back(work, failure),
+            (work, Err(_)) if self.state.phase.is_back() => self.failed_back(work),
             (work, Err(failure)) => self.failed(work, failure),
         }
     }
 
     fn say_closed(&mut self, op: OpNo, work: Work, failure: Option<Failure>) {
         let took = self.since(op).1;
-        let direction = self.direction();
+        let back = self.state.phase.is_back();
         self.sink.note(match (work, failure) {
             (Work::Apply { unit } | Work::Undo { unit, .. }, None) => {
-                EngineNote::UnitFinished { unit, op, direction, took }
+                EngineNote::UnitFinished { unit, op, back, took }
             }
             (Work::Apply { unit } | Work::Undo { unit, .. }, Some(failure)) => {
-                EngineNote::UnitFailed { unit, op, direction, failure, took }
+                EngineNote::UnitFailed { unit, op, back, failure, took }
             }
             (Work::Task { task, unit, .. }, failure) => EngineNote::TaskFinished { task, unit, op, failure, took },
             (Work::Fence { .. } | Work::Verify { .. }, _) => return,
@@ -167,17 +167,19 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    /// Settles what is in doubt: done again under a new number, or taken as done so that it is taken back.
-    pub(super) fn settle_doubts(&mut self, again: bool) {
+    /// An operator has decided about what is in doubt. It is done again under a new number when the rollout goes on in
+    /// the same direction; and as it may have been done, it counts as done for the way back.
+    pub(super) fn settle_doubts(&mut self) {
+        let back = self.state.phase.is_back();
         for op in std::mem::take(&mut self.state.doubts) {
             let entry = &mut self.state.ops[op.index()];
             entry.status = OpStatus::Closed;
             let work = entry.work;
+            self.state.again.extend(work.unit());
             match work {
-                _ if again => self.state.again.extend(work.unit()),
                 Work::Apply { unit } => self.mark_applied(unit, op),
-                Work::Task { task, unit, .. } => self.mark_done(task, unit),
-                Work::Undo { .. } | Work::Fence { .. } | Work::Verify { .. } => {}
+                Work::Task { task, unit, .. } if !back => self.mark_done(task, unit),
+                Work::Task { .. } | Work::Undo { .. } | Work::Fence { .. } | Work::Verify { .. } => {}
             }
         }
     }

@@ -128,11 +128,11 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     /// Something failed on the way back.
-    pub(super) fn failed_back(&mut self, work: Work, _: Failure) {
+    pub(super) fn failed_back(&mut self, work: Work) {
         match work {
             // Announcements and the like: their failing must not keep the environment from being restored.
             Work::Task { unit: None, takes_back: false, .. } => self.errand_done(),
-            Work::Task { unit: Some(unit), takes_back: false, .. } => self.skip_hook(unit),
+            Work::Task { unit: Some(unit), takes_back: false, .. } => self.unit_moved(unit),
             Work::Apply { unit } | Work::Undo { unit, .. } | Work::Task { unit: Some(unit), .. } => {
                 self.release(unit);
                 self.state.later.push(unit);

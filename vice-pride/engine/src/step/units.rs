@@ -90,7 +90,7 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     /// A step of the unit's script is done; it goes on before any new unit begins.
-    fn unit_moved(&mut self, unit: UnitNo) {
+    pub(super) fn unit_moved(&mut self, unit: UnitNo) {
         self.release(unit);
         self.state.units[unit.index()].at += 1;
         self.state.again.push_back(unit);
@@ -104,10 +104,10 @@ impl<S: Sink> Turn<'_, S> {
     /// Notes that the unit has changed, as the latest one.
     pub(super) fn mark_applied(&mut self, unit: UnitNo, op: OpNo) {
         let entry = &mut self.state.units[unit.index()];
-        let touched_by_hook = entry.hooks != 0;
+        let is_touched = entry.hooks != 0 || entry.applied.is_some();
         entry.applied = Some(op);
         self.state.proven = false;
-        if touched_by_hook && let Some(place) = self.state.touched.iter().rposition(|other| *other == unit) {
+        if is_touched && let Some(place) = self.state.touched.iter().rposition(|other| *other == unit) {
             self.state.touched.remove(place);
         }
         self.state.touched.push(unit);
@@ -152,10 +152,5 @@ impl<S: Sink> Turn<'_, S> {
             Some(unit) => self.state.units[unit.index()].hooks &= bit,
             None => self.state.once_done &= bit,
         }
-    }
-
-    /// Goes past a hook that failed where that does not matter.
-    pub(super) fn skip_hook(&mut self, unit: UnitNo) {
-        self.unit_moved(unit);
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use vice_core::Millis;
-use vice_core::manifest::types::VerifyWhen;
+use vice_core::manifest::VerifyWhen;
 use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::Verdict;
 

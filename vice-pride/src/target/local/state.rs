@@ -12,6 +12,7 @@ use vice_core::payload::ReleaseRef;
 use vice_core::port::target::WeightTable;
 use vice_core::{Code, Context, Fault, Millis, Result};
 
+use super::shares;
 use super::layout::{Layout, write_durably};
 
 /// The form of the file.
@@ -123,6 +124,15 @@ impl State {
     pub(super) fn versions(&self) -> BTreeSet<&str> {
         let running = self.units.values().filter(|unit| unit.running);
         running.map(|unit| unit.placed.release.version.as_str()).collect()
+    }
+
+    /// The weights in force: those that were set, or what the units make up.
+    pub(super) fn table(&self) -> WeightTable {
+        self.weights.clone().unwrap_or_else(|| {
+            let running = self.units.values().filter(|unit| unit.running);
+            let versions: Vec<String> = running.map(|unit| unit.placed.release.version.clone()).collect();
+            WeightTable { epoch: self.epoch, weights: shares::implied(&versions) }
+        })
     }
 
     /// A split ends when the last but one version has gone: what comes next is a new matter.

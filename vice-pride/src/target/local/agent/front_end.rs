@@ -10,9 +10,9 @@ use super::super::client::VersionCounts;
 use super::super::front::{Front, FrontOptions, Upstream};
 use super::super::health::address;
 use super::super::process;
+use super::super::shares::{self, Candidate};
 use super::super::wire::Setup;
 use super::Agent;
-use super::routes::{self, Candidate};
 
 /// How long requests may take to end when the agent ends or the port changes.
 const GRACE: Millis = Millis::from_secs(5);
@@ -22,6 +22,8 @@ const GRACE: Millis = Millis::from_secs(5);
 pub(super) struct FrontEnd {
     running: Mutex<Option<Arc<Front>>>,
     binding: tokio::sync::Mutex<()>,
+    /// Held while a table is made and set, so that an older one never follows a newer one.
+    routing: Mutex<()>,
 }
 
 impl FrontEnd {
@@ -99,6 +101,7 @@ impl Agent {
 
     /// Brings the front end's table in line with the units.
     pub(super) fn route(&self) {
+        let _routing = self.front.routing.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(front) = self.front.get() else { return };
         let state = self.store.read();
         let units: Vec<_> = self
@@ -113,7 +116,7 @@ impl Agent {
             })
             .collect();
         let candidates: Vec<Candidate> = units.iter().map(|(_, _, candidate)| candidate.clone()).collect();
-        let weights = routes::weights(&candidates, state.weights.as_ref());
+        let weights = shares::weights(&candidates, state.weights.as_ref());
         let upstreams = units.iter().zip(weights).map(|((id, port, candidate), weight)| Upstream {
             id: id.clone(),
             addr: address(*port),

@@ -9,7 +9,6 @@ mod instance;
 mod mind;
 mod operate;
 mod recover;
-mod routes;
 mod running;
 mod serve;
 mod unit;

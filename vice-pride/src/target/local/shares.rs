@@ -1,4 +1,4 @@
-//! From units and weights to the front end's table.
+//! How traffic is split: from units and weights to a share for each unit.
 
 use std::collections::BTreeMap;
 

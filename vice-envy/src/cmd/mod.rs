@@ -1,0 +1,218 @@
+//! The command line of `vice envy` (and `vice config`).
+
+mod check;
+mod diff;
+mod exec;
+mod explain;
+mod init;
+mod keys;
+mod set;
+mod show;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use vice_core::app::{ProcessEnv, Workspace};
+use vice_core::id::EnvName;
+use vice_core::manifest::Project;
+use vice_core::port::command::CommandRunner;
+use vice_core::ui::{Outcome, Ui};
+use vice_core::{App, Millis, Result};
+
+use crate::Envy;
+
+/// Show and change the configuration and the secrets of a project.
+#[derive(Debug, Clone, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  vice envy --env dev hello\n  vice envy --env dev hello --format env -o .env\n  vice envy explain db.host --env prod"
+)]
+pub struct EnvyArgs {
+    #[command(subcommand)]
+    command: Option<EnvyCommand>,
+    /// The project; the one of this folder when absent
+    project: Option<String>,
+    /// The environment
+    #[arg(short, long)]
+    env: Option<EnvName>,
+    /// Print secrets as they are; keep the output away from logs
+    #[arg(long)]
+    reveal: bool,
+}
+
+/// The project and the environment that a subcommand works on.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Where {
+    /// The project; the one of this folder when absent
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// The environment
+    #[arg(short, long)]
+    pub(crate) env: Option<EnvName>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum EnvyCommand {
+    /// Make your key and the list of those who can read secrets
+    #[command(
+        after_help = "Examples:\n  vice envy init\n  vice envy init --recipient-file ~/.ssh/id_ed25519.pub\n  vice envy init --recipient age1…"
+    )]
+    Init {
+        /// The project; the one of this folder when absent
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
+        /// A public key that may read secrets: age1…, ssh-ed25519 … or ssh-rsa … (repeatable)
+        #[arg(long, value_name = "KEY")]
+        recipient: Vec<String>,
+        /// A file with public keys, one in a line, such as id_ed25519.pub (repeatable)
+        #[arg(long, value_name = "PATH")]
+        recipient_file: Vec<PathBuf>,
+    },
+    /// Set a value in a TOML layer, keeping its comments
+    #[command(
+        after_help = "Examples:\n  vice envy set greeting Hello --env dev\n  vice envy set db.password --secret --from-file - < password.txt"
+    )]
+    Set {
+        /// The dotted key
+        key: String,
+        /// The value: a number, true, false or a list as in TOML; anything else is text
+        #[arg(allow_hyphen_values = true, required_unless_present = "from_file", conflicts_with = "from_file")]
+        value: Option<String>,
+        /// Take the value as text, whatever it looks like
+        #[arg(long)]
+        text: bool,
+        /// Encrypt the value for the recipients; it has to come from --from-file
+        #[arg(long, requires = "from_file")]
+        secret: bool,
+        /// Read the value from a file, or from standard input with -
+        #[arg(long, value_name = "PATH")]
+        from_file: Option<String>,
+        /// The layer's file, as in [config] layers; the strongest TOML layer when absent
+        #[arg(long, value_name = "FILE")]
+        layer: Option<String>,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Say which layer and line a value comes from, and what it overrides
+    #[command(after_help = "Example:\n  vice envy explain db.host --env prod")]
+    Explain {
+        /// The dotted key
+        key: String,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Compare two environments; secrets are compared and not shown
+    #[command(after_help = "Example:\n  vice envy diff dev prod")]
+    Diff {
+        /// The first environment
+        from: EnvName,
+        /// The second environment
+        to: EnvName,
+        /// The project; the one of this folder when absent
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
+        /// Also list what is equal
+        #[arg(long)]
+        all: bool,
+    },
+    /// Check layers, secrets and the JSON Schema of [config] schema
+    #[command(after_help = "Example:\n  vice envy check --env prod")]
+    Check {
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Run a command with the configuration as its environment
+    #[command(after_help = "Example:\n  vice envy exec --env dev -- ./shop --port 8080")]
+    Exec {
+        #[command(flatten)]
+        at: Where,
+        /// How long the command may take
+        #[arg(long, value_name = "DURATION", default_value = "24h")]
+        timeout: Millis,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+    /// List who can read secrets, your own keys, and what each of them opens
+    #[command(after_help = "Example:\n  vice envy keys --env prod")]
+    Keys {
+        #[command(flatten)]
+        at: Where,
+    },
+}
+
+/// Runs `vice envy`.
+///
+/// # Errors
+/// What the chosen command fails with.
+pub async fn run(app: &App, envy: &Envy, args: EnvyArgs) -> Result<Outcome> {
+    let desk = Desk {
+        ui: Arc::clone(&app.ui),
+        workspace: Arc::clone(&app.workspace),
+        runner: Arc::clone(&app.runner),
+        process: Arc::clone(&app.env),
+        envy: envy.clone(),
+    };
+    dispatch(&desk, args).await
+}
+
+/// What the commands need of the [`App`], so that tests need no more.
+pub(crate) struct Desk {
+    pub(crate) ui: Arc<dyn Ui>,
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) runner: Arc<dyn CommandRunner>,
+    pub(crate) process: Arc<ProcessEnv>,
+    pub(crate) envy: Envy,
+}
+
+impl Desk {
+    /// The project and the environment that are meant.
+    pub(crate) fn place(&self, project: Option<&str>, env: Option<&EnvName>) -> Result<(Arc<Project>, EnvName)> {
+        let project = self.workspace.project_or_here(project)?;
+        let env = project.choose_env(env)?;
+        Ok((project, env))
+    }
+
+    fn at(&self, at: &Where) -> Result<(Arc<Project>, EnvName)> {
+        self.place(at.project.as_deref(), at.env.as_ref())
+    }
+}
+
+pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
+    let Some(command) = args.command else {
+        let (project, env) = desk.place(args.project.as_deref(), args.env.as_ref())?;
+        return show::run(desk, &project, &env, args.reveal).await;
+    };
+    match command {
+        EnvyCommand::Init { project, recipient, recipient_file } => {
+            let project = desk.workspace.project_or_here(project.as_deref())?;
+            init::run(desk, project, recipient, recipient_file).await
+        }
+        EnvyCommand::Set { key, value, text, secret, from_file, layer, at } => {
+            let (project, env) = desk.at(&at)?;
+            set::run(desk, project, env, set::Change { key, value, text, secret, from_file, layer }).await
+        }
+        EnvyCommand::Explain { key, at } => {
+            let (project, env) = desk.at(&at)?;
+            explain::run(desk, &project, &env, key).await
+        }
+        EnvyCommand::Diff { from, to, project, all } => {
+            let project = desk.workspace.project_or_here(project.as_deref())?;
+            diff::run(desk, &project, [&from, &to], all).await
+        }
+        EnvyCommand::Check { at } => {
+            let (project, env) = desk.at(&at)?;
+            check::run(desk, project, env).await
+        }
+        EnvyCommand::Exec { at, timeout, command } => {
+            let (project, env) = desk.at(&at)?;
+            exec::run(desk, &project, &env, command, timeout).await
+        }
+        EnvyCommand::Keys { at } => {
+            let (project, env) = desk.at(&at)?;
+            keys::run(desk, project, env).await
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! From numbers to names: the notes of vice-core, which terminal, report, notification and `why` read. Driver and
+//! simulator both come through here, so real and simulated rollouts are drawn alike.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use vice_core::Millis;
+use vice_core::payload::rollout::{Note, OperatorCommand};
+use vice_core::payload::verification::{CheckOutcome, CheckResult, SuiteResult};
+
+use crate::input::{CheckCounts, Failure};
+use crate::note::EngineNote;
+use crate::number::{OpNo, TaskNo, UnitNo};
+use crate::plan::{Plan, UnitAction};
+use crate::reason::{Names, Reason};
+
+/// The texts that the engine does not have: the driver's side table.
+pub trait Details {
+    /// The id that the target knows an operation by.
+    fn op_id(&self, op: OpNo) -> String;
+    /// What was said when an operation failed, bounded and masked.
+    fn failure(&self, op: OpNo) -> Option<String>;
+    /// What the checks said.
+    fn suite(&self, op: OpNo) -> Option<SuiteResult>;
+    /// Who gave a command, and why.
+    fn operator(&self, command: OperatorCommand) -> (String, Option<String>);
+}
+
+/// No texts: what a simulation has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoDetails;
+
+impl Details for NoDetails {
+    fn op_id(&self, op: OpNo) -> String {
+        op.0.to_string()
+    }
+    fn failure(&self, _: OpNo) -> Option<String> {
+        None
+    }
+    fn suite(&self, _: OpNo) -> Option<SuiteResult> {
+        None
+    }
+    fn operator(&self, _: OperatorCommand) -> (String, Option<String>) {
+        ("operator".to_owned(), None)
+    }
+}
+
+impl Names for Plan {
+    fn unit(&self, unit: UnitNo) -> String {
+        self.units.get(unit.index()).map_or_else(|| format!("#{}", unit.0), |unit| unit.name.clone())
+    }
+    fn task(&self, task: TaskNo) -> String {
+        self.tasks.get(task.index()).map_or_else(|| format!("#{}", task.0), |task| task.name.clone())
+    }
+    fn limit(&self, limit: u16) -> String {
+        self.limits.get(usize::from(limit)).map_or_else(|| format!("#{limit}"), |limit| limit.name.clone())
+    }
+}
+
+/// A reason as a whole sentence with the plan's names.
+#[must_use]
+pub fn describe_reason(reason: &Reason, plan: &Plan) -> String {
+    reason.sentence(plan)
+}
+
+/// The notes that people read, one for each of the engine's, in the same order.
+#[must_use]
+pub fn notes_named(notes: &[EngineNote], plan: &Plan, details: &dyn Details) -> Vec<Note> {
+    let namer = Namer { plan, details };
+    notes.iter().map(|note| namer.note(*note)).collect()
+}
+
+struct Namer<'a> {
+    plan: &'a Plan,
+    details: &'a dyn Details,
+}
+
+impl Namer<'_> {
+    fn note(&self, note: EngineNote) -> Note {
+        match note {
+            EngineNote::Fenced { epoch } => Note::Fenced { epoch },
+            EngineNote::WaveStarted { wave } => self.wave_started(wave),
+            EngineNote::WaveFinished { wave } => Note::WaveFinished { wave: wave + 1 },
+            EngineNote::UnitStarted { .. } | EngineNote::UnitFinished { .. } | EngineNote::UnitFailed { .. } => {
+                self.unit_note(note)
+            }
+            EngineNote::TaskStarted { task, unit, direction, .. } => {
+                Note::TaskStarted { task: self.plan.task(task), unit: unit.map(|unit| self.plan.unit(unit)), direction }
+            }
+            EngineNote::TaskFinished { task, unit, op, failure, took } => Note::TaskFinished {
+                task: self.plan.task(task),
+                unit: unit.map(|unit| self.plan.unit(unit)),
+                ok: failure.is_none(),
+                reason: failure.map(|failure| self.failure(op, failure)),
+                took,
+            },
+            EngineNote::VerifyStarted { direction, .. } => Note::VerifyStarted { direction },
+            EngineNote::VerifyFinished { op, counts, started, took } => Note::VerifyFinished {
+                suite: self.details.suite(op).unwrap_or_else(|| nameless_suite(counts, started, took)),
+            },
+            EngineNote::Decided { verdict, reason, evidence } => Note::Decided {
+                verdict,
+                reason: describe_reason(&reason, self.plan),
+                evidence: serde_json::to_value(evidence).unwrap_or(Value::Null),
+            },
+            EngineNote::Held { reason, until } => Note::Held { reason: describe_reason(&reason, self.plan), until },
+            EngineNote::Commanded { command } => {
+                let (by, reason) = self.details.operator(command);
+                Note::Commanded { command, by, reason }
+            }
+            EngineNote::Resumed { epoch } => Note::Resumed { epoch },
+            EngineNote::Finished { outcome } => Note::Finished { outcome },
+        }
+    }
+
+    fn wave_started(&self, wave: u32) -> Note {
+        let units = self.plan.waves.get(wave as usize).map(Vec::as_slice).unwrap_or_default();
+        Note::WaveStarted {
+            wave: wave + 1,
+            of: u32::try_from(self.plan.waves.len()).unwrap_or(u32::MAX),
+            units: units.iter().map(|unit| self.plan.unit(*unit)).collect(),
+            direction: self.plan.direction,
+        }
+    }
+
+    fn unit_note(&self, note: EngineNote) -> Note {
+        match note {
+            EngineNote::UnitFinished { unit, back, took, .. } => {
+                Note::UnitFinished { unit: self.plan.unit(unit), version: self.version(unit, back), took }
+            }
+            EngineNote::UnitFailed { unit, op, back, failure, took } => Note::UnitFailed {
+                unit: self.plan.unit(unit),
+                version: self.version(unit, back),
+                reason: self.failure(op, failure),
+                took,
+            },
+            EngineNote::UnitStarted { unit, op, back } => Note::UnitStarted {
+                unit: self.plan.unit(unit),
+                version: self.version(unit, back),
+                op: self.details.op_id(op),
+            },
+            other => self.note(other),
+        }
+    }
+
+    /// The version that a unit goes to: the plan's, or on the way back the one before. `none`: it is removed.
+    fn version(&self, unit: UnitNo, back: bool) -> String {
+        let Some(entry) = self.plan.units.get(unit.index()) else { return "none".to_owned() };
+        match (back, entry.action, &entry.before) {
+            (true, _, Some(before)) => before.version.clone(),
+            (true, _, None) | (false, UnitAction::Remove, _) => "none".to_owned(),
+            (false, _, _) => self.plan.to.version.clone(),
+        }
+    }
+
+    fn failure(&self, op: OpNo, failure: Failure) -> String {
+        self.details.failure(op).unwrap_or_else(|| failure.clause().to_owned())
+    }
+}
+
+/// Counts drawn as checks, where nobody has the checks themselves.
+fn nameless_suite(counts: CheckCounts, started: Timestamp, took: Millis) -> SuiteResult {
+    let groups = [
+        (CheckOutcome::Passed, counts.passed),
+        (CheckOutcome::Failed, counts.failed),
+        (CheckOutcome::Errored, counts.errored),
+    ];
+    let outcomes = groups.into_iter().flat_map(|(outcome, count)| std::iter::repeat_n(outcome, count as usize));
+    let check = |(index, outcome): (usize, CheckOutcome)| CheckResult {
+        name: format!("check-{}", index + 1),
+        kind: "simulated".to_owned(),
+        subject: String::new(),
+        outcome,
+        attempts: 1,
+        took: Millis::ZERO,
+        messages: Vec::new(),
+    };
+    SuiteResult { started, took, checks: outcomes.enumerate().map(check).collect() }
+}

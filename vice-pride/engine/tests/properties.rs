@@ -1,0 +1,476 @@
+//! Random plans in a random world: failures, operators, crashes, late and repeated messages, clocks that go back. The
+//! judge below knows the rules and nothing of the engine.
+#![expect(clippy::disallowed_methods, reason = "the property runner reads its own settings from the environment")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arbtest::arbitrary::{Result, Unstructured};
+use jiff::SignedDuration;
+use support::{BAD, GOOD, Run, release};
+use vice_core::Millis;
+use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
+use vice_core::payload::environment::{Direction, RolloutOutcome};
+use vice_core::payload::rollout::OperatorCommand;
+use vice_pride_engine::{
+    CheckCounts, Course, Effect, Failure, Input, Limit, OpNo, OpResult, PLANNER_VERSION, Plan, Rollback, Seen, State,
+    TaskDoes, TaskNo, TaskPlan, UnitAction, UnitNo, UnitPlan, check_replay,
+};
+
+fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
+    let count = u.int_in_range(1..=6_u32)?;
+    let first = u.ratio(1, 5)?;
+    let mut units = Vec::new();
+    for index in 0..count {
+        let before = (!first && u.ratio(4, 5)?).then(|| release("old"));
+        let action = match u.int_in_range(0..=9)? {
+            0 => UnitAction::Keep,
+            1 if before.is_some() => UnitAction::Remove,
+            _ => UnitAction::Place,
+        };
+        units.push(UnitPlan { name: index.to_string(), before, action });
+    }
+    let mut waves: Vec<Vec<UnitNo>> = Vec::new();
+    for (index, unit) in units.iter().enumerate() {
+        if unit.action == UnitAction::Keep {
+            continue;
+        }
+        match waves.last_mut() {
+            Some(wave) if u.ratio(1, 2)? => wave.push(UnitNo::from_index(index)),
+            _ => waves.push(vec![UnitNo::from_index(index)]),
+        }
+    }
+    let mut limits = vec![Limit {
+        name: "all".into(),
+        members: (0..count).map(UnitNo).collect(),
+        max_down: u.int_in_range(1..=3)?,
+    }];
+    if u.ratio(1, 3)? {
+        let members = (0..count).filter(|unit| unit % 2 == 0).map(UnitNo).collect();
+        limits.push(Limit { name: "even".into(), members, max_down: 1 });
+    }
+    let mut tasks = Vec::new();
+    for index in 0..u.int_in_range(0..=3)? {
+        tasks.push(TaskPlan {
+            name: format!("task-{index}"),
+            run: *u.choose(&[TaskRun::Before, TaskRun::After])?,
+            per: *u.choose(&[TaskPer::Rollout, TaskPer::Unit])?,
+            does: TaskDoes::Run,
+            rollback: *u.choose(&[Rollback::Safe, Rollback::Safe, Rollback::Command, Rollback::Forbid])?,
+            on_rollback: u.ratio(1, 4)?,
+        });
+    }
+    Ok(Plan {
+        planner: PLANNER_VERSION,
+        direction: Direction::Deploy,
+        from: (!first).then(|| release("old")),
+        to: release("new"),
+        units,
+        waves,
+        limits,
+        tasks,
+        bake: Millis(*u.choose(&[0, 5_000])?),
+        verify: *u.choose(&[VerifyWhen::EachWave, VerifyWhen::End, VerifyWhen::Never])?,
+        has_checks: u.ratio(4, 5)?,
+    })
+}
+
+/// What is really there, and what has been promised so far.
+struct Judge {
+    plan: Plan,
+    /// The version that each unit really runs.
+    real: Vec<Option<String>>,
+    /// Units with something under way, by operation.
+    flying: BTreeMap<OpNo, UnitNo>,
+    /// What each operation is.
+    sent: BTreeMap<OpNo, Effect>,
+    /// Operations that were really carried out.
+    carried: BTreeSet<OpNo>,
+    /// Units whose apply the engine knows to be done.
+    known: BTreeSet<UnitNo>,
+    /// Tasks that the engine knows to be done.
+    tasks: BTreeSet<TaskNo>,
+    forced: bool,
+    verified: bool,
+    finished: Option<RolloutOutcome>,
+}
+
+impl Judge {
+    fn new(plan: &Plan) -> Self {
+        let real = plan.units.iter().map(|unit| unit.before.as_ref().map(|before| before.version.clone())).collect();
+        Self {
+            plan: plan.clone(),
+            real,
+            flying: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            carried: BTreeSet::new(),
+            known: BTreeSet::new(),
+            tasks: BTreeSet::new(),
+            forced: false,
+            verified: false,
+            finished: None,
+        }
+    }
+
+    fn asked(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            assert!(self.finished.is_none(), "{effect:?} came after the end");
+            if let Some(op) = effect.op().filter(|_| !matches!(effect, Effect::Observe { .. })) {
+                self.sent.insert(op, *effect);
+            }
+            match *effect {
+                Effect::Apply { op, unit, .. } => self.apply_asked(op, unit),
+                Effect::Undo { op, unit, .. } => self.undo_asked(op, unit),
+                Effect::RunTask { op, unit: Some(unit), .. } => self.flies(op, unit),
+                Effect::Finish { outcome } => self.ended(outcome),
+                _ => {}
+            }
+        }
+    }
+
+    fn flies(&mut self, op: OpNo, unit: UnitNo) {
+        self.flying.insert(op, unit);
+        let changing: BTreeSet<UnitNo> = self.flying.values().copied().collect();
+        for limit in &self.plan.limits {
+            let down = limit.members.iter().filter(|member| changing.contains(member)).count();
+            assert!(down <= limit.max_down as usize, "{down} units of {} change at once: {changing:?}", limit.name);
+        }
+    }
+
+    fn apply_asked(&mut self, op: OpNo, unit: UnitNo) {
+        self.flies(op, unit);
+        assert!(!self.known.contains(&unit), "{unit} is applied twice");
+        let wave = self.plan.waves.iter().position(|wave| wave.contains(&unit)).expect("only units of waves change");
+        for earlier in self.plan.waves[..wave].iter().flatten() {
+            assert!(self.known.contains(earlier), "{unit} of wave {wave} begins before {earlier} is done");
+        }
+        let each = self.plan.has_checks && self.plan.verify == VerifyWhen::EachWave;
+        let begun = self.plan.waves[wave].iter().any(|other| self.known.contains(other));
+        if wave > 0 && each && !begun && self.plan.tasks.is_empty() && self.plan.waves[wave].len() == 1 {
+            assert!(self.verified, "wave {wave} begins although the one before is not verified");
+        }
+    }
+
+    fn undo_asked(&mut self, op: OpNo, unit: UnitNo) {
+        self.flies(op, unit);
+        let crossed = self.tasks.iter().find(|task| self.plan.tasks[task.index()].rollback == Rollback::Forbid);
+        assert!(self.forced || crossed.is_none(), "{unit} goes back across {crossed:?}");
+    }
+
+    /// The world carries an operation out.
+    fn carry(&mut self, op: OpNo) {
+        self.carried.insert(op);
+        match self.sent[&op] {
+            Effect::Apply { unit, .. } => {
+                let to = (self.plan.units[unit.index()].action == UnitAction::Place).then(|| "new".to_owned());
+                self.real[unit.index()] = to;
+            }
+            Effect::Undo { unit, .. } => {
+                let before = self.plan.units[unit.index()].before.as_ref();
+                self.real[unit.index()] = before.map(|before| before.version.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// The engine is told that an operation was carried out.
+    fn told_done(&mut self, op: OpNo) {
+        self.flying.remove(&op);
+        match self.sent[&op] {
+            Effect::Apply { unit, .. } => {
+                self.known.insert(unit);
+                self.verified = false;
+            }
+            Effect::RunTask { task, direction, .. } => {
+                if direction == Direction::Deploy {
+                    self.tasks.insert(task);
+                }
+                self.verified = false;
+            }
+            _ => {}
+        }
+    }
+
+    fn ended(&mut self, outcome: RolloutOutcome) {
+        self.finished = Some(outcome);
+        let checks = self.plan.has_checks && self.plan.verify != VerifyWhen::Never;
+        for (unit, real) in self.plan.units.iter().zip(&self.real) {
+            let before = unit.before.as_ref().map(|before| before.version.clone());
+            let wanted = match (outcome, unit.action) {
+                (RolloutOutcome::Succeeded, UnitAction::Place) => Some("new".to_owned()),
+                (RolloutOutcome::Succeeded, UnitAction::Remove) => None,
+                (RolloutOutcome::NotRestored | RolloutOutcome::Aborted, _) => continue,
+                _ => before,
+            };
+            assert_eq!(*real, wanted, "the unit {} after {outcome:?}", unit.name);
+        }
+        if outcome == RolloutOutcome::Succeeded && checks && !self.plan.is_noop() {
+            assert!(self.verified, "it succeeded without being verified");
+        }
+    }
+}
+
+struct World<'a, 'b> {
+    u: &'a mut Unstructured<'b>,
+    run: Run,
+    judge: Judge,
+    epoch: u64,
+    answers: Vec<Input>,
+}
+
+impl World<'_, '_> {
+    fn tell(&mut self, inputs: &[Input]) {
+        self.answers.extend(inputs.iter().filter(|input| !matches!(input, Input::Tick)));
+        let effects = self.run.tell_all(inputs);
+        self.judge.asked(&effects);
+        self.parked_or_busy();
+    }
+
+    /// Every run is over, has something under way, or waits and says for what.
+    fn parked_or_busy(&self) {
+        let state = &self.run.state;
+        let flying = state.in_flight().count();
+        assert_eq!(flying, self.run.open.len(), "the engine and the driver agree on what is under way");
+        let free = state.outcome().is_none() && flying == 0 && state.epoch() > 0;
+        assert_eq!(free, state.waiting().is_some() && state.outcome().is_none(), "{:?}", self.run.held);
+    }
+
+    fn chaos(&mut self) -> Result<()> {
+        match self.u.int_in_range(0..=19)? {
+            0..=9 => self.answer_one()?,
+            10 => {
+                let seconds = self.u.int_in_range(0..=4)?;
+                self.tick(SignedDuration::from_secs(seconds));
+            }
+            11 => self.tick(SignedDuration::from_secs(-100)),
+            12 | 13 => self.repeat()?,
+            14 => self.tell(&[Input::EffectDone { op: OpNo(9_999), result: OpResult::Done }]),
+            15 | 16 => self.crash()?,
+            17 => {
+                let command = self.random_command()?;
+                self.operator(command)?;
+            }
+            _ => self.pass_time(),
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, by: SignedDuration) {
+        let before = self.run.now;
+        self.run.now = before.checked_add(by).unwrap();
+        self.tell(&[Input::Tick]);
+        let steps = self.run.journal.len();
+        self.tell(&[Input::Tick]);
+        assert_eq!(steps, self.run.journal.len(), "a second tick at the same time changes nothing");
+        self.run.now = self.run.now.max(before);
+    }
+
+    fn pass_time(&mut self) {
+        if let Some(until) = self.run.state.waiting().and_then(|waiting| waiting.until) {
+            self.run.now = until;
+        }
+        self.tell(&[Input::Tick]);
+    }
+
+    /// An answer that was given before comes again, and changes nothing.
+    fn repeat(&mut self) -> Result<()> {
+        if self.answers.is_empty() {
+            return Ok(());
+        }
+        let input = *self.u.choose(&self.answers)?;
+        // A command may be said again and mean it; an operation that is being asked about again may be answered again.
+        let asked = |op: OpNo| self.run.open.contains(&Effect::Observe { op });
+        if matches!(input, Input::Operator { .. }) || matches!(input, Input::Observed { op, .. } if asked(op)) {
+            return Ok(());
+        }
+        let steps = self.run.journal.len();
+        self.tell(&[input]);
+        assert_eq!(steps, self.run.journal.len(), "{input:?} was heard twice");
+        Ok(())
+    }
+
+    fn random_command(&mut self) -> Result<OperatorCommand> {
+        use OperatorCommand::{Abandon, Abort, ForceRollback, Pause, Resume};
+        Ok(*self.u.choose(&[Pause, Resume, Resume, Resume, Abort, ForceRollback, Abandon])?)
+    }
+
+    fn operator(&mut self, command: OperatorCommand) -> Result<()> {
+        self.judge.forced |= command == OperatorCommand::ForceRollback;
+        self.tell(&[Input::Operator { command }]);
+        let steps = self.run.journal.len();
+        if !matches!(command, OperatorCommand::Resume | OperatorCommand::Abort | OperatorCommand::ForceRollback) {
+            self.tell(&[Input::Operator { command }]);
+            assert_eq!(steps, self.run.journal.len(), "{command:?} twice is {command:?} once");
+        }
+        Ok(())
+    }
+
+    /// The driver dies: some of what it had asked for happens all the same, and no answer arrives.
+    fn crash(&mut self) -> Result<()> {
+        for effect in std::mem::take(&mut self.run.open) {
+            if self.u.ratio(1, 2)? && !matches!(effect, Effect::Observe { .. }) {
+                self.judge.carry(effect.op().unwrap());
+            }
+        }
+        if self.run.state.outcome().is_none() {
+            // What the new driver knows is the journal, and nothing else.
+            let course = self.run.state.course().clone();
+            self.run.state = check_replay(&course, &self.run.journal).expect("the journal replays");
+        }
+        self.epoch += 1;
+        self.tell(&[Input::Resumed { epoch: self.epoch }]);
+        Ok(())
+    }
+
+    fn answer_one(&mut self) -> Result<()> {
+        if self.run.open.is_empty() {
+            return Ok(());
+        }
+        let index = self.u.choose_index(self.run.open.len())?;
+        let effect = self.run.open.remove(index);
+        let op = effect.op().unwrap();
+        match effect {
+            Effect::Verify { .. } => {
+                let good = self.u.ratio(4, 5)?;
+                let bad = *self.u.choose(&[BAD, CheckCounts { passed: 0, failed: 0, errored: 2 }])?;
+                self.verified(op, if good { GOOD } else { bad });
+            }
+            Effect::Observe { .. } if self.u.ratio(1, 6)? => {
+                self.judge.flying.remove(&op);
+                self.tell(&[Input::Observed { op, seen: Seen::Unknown }]);
+            }
+            Effect::Observe { .. } => self.observed(op),
+            _ => match self.u.int_in_range(0..=11)? {
+                0 | 1 => self.failed(op)?,
+                2 if !matches!(effect, Effect::Fence { .. }) => self.unsure(op)?,
+                _ => self.done(op),
+            },
+        }
+        Ok(())
+    }
+
+    fn verified(&mut self, op: OpNo, counts: CheckCounts) {
+        self.judge.verified = counts == GOOD;
+        self.tell(&[Input::Verified { op, passed: counts == GOOD, counts }]);
+    }
+
+    fn observed(&mut self, op: OpNo) {
+        let seen = if self.judge.carried.contains(&op) { Seen::Applied } else { Seen::NotApplied };
+        if seen == Seen::Applied {
+            self.judge.told_done(op);
+        } else {
+            self.judge.flying.remove(&op);
+        }
+        self.tell(&[Input::Observed { op, seen }]);
+    }
+
+    fn done(&mut self, op: OpNo) {
+        self.judge.carry(op);
+        self.judge.told_done(op);
+        self.tell(&[Input::EffectDone { op, result: OpResult::Done }]);
+    }
+
+    fn failed(&mut self, op: OpNo) -> Result<()> {
+        let failure = *self.u.choose(&[Failure::Unhealthy, Failure::Unreachable, Failure::Task, Failure::TimedOut])?;
+        self.judge.flying.remove(&op);
+        self.tell(&[Input::EffectDone { op, result: OpResult::Failed(failure) }]);
+        Ok(())
+    }
+
+    fn unsure(&mut self, op: OpNo) -> Result<()> {
+        if self.u.ratio(1, 2)? {
+            self.judge.carry(op);
+        }
+        self.judge.flying.remove(&op);
+        self.tell(&[Input::EffectDone { op, result: OpResult::Failed(Failure::InDoubt) }]);
+        Ok(())
+    }
+
+    /// From now on everything goes well; it has to come to an end, at the latest when it is abandoned.
+    fn settle(&mut self) -> Result<()> {
+        for round in 0..400 {
+            if self.judge.finished.is_some() {
+                return Ok(());
+            }
+            if let Some(effect) = self.run.open.first().copied() {
+                self.run.open.remove(0);
+                let op = effect.op().unwrap();
+                match effect {
+                    Effect::Verify { .. } => self.verified(op, GOOD),
+                    Effect::Observe { .. } => self.observed(op),
+                    _ => self.done(op),
+                }
+            } else if self.run.state.waiting().is_some_and(|waiting| waiting.until.is_some()) {
+                self.pass_time();
+            } else if round < 300 {
+                let commands = [OperatorCommand::Resume, OperatorCommand::Abort, OperatorCommand::ForceRollback];
+                let command = if self.u.is_empty() { OperatorCommand::Resume } else { *self.u.choose(&commands)? };
+                self.operator(command)?;
+            } else {
+                self.operator(OperatorCommand::Abandon)?;
+            }
+        }
+        panic!("it does not come to an end: {:?} {:?}", self.run.held, self.run.state);
+    }
+
+    /// Nothing changes after the end.
+    fn after_the_end(&mut self) -> Result<()> {
+        let steps = self.run.journal.len();
+        for input in self.answers.clone() {
+            self.run.tell(input);
+        }
+        for op in 0..self.judge.sent.len() {
+            self.run.tell(support::done(u32::try_from(op).unwrap()));
+        }
+        self.run.tell(Input::Resumed { epoch: self.epoch + 5 });
+        self.run.tell(Input::Begin { epoch: self.epoch + 6 });
+        assert_eq!(steps, self.run.journal.len(), "terminal is terminal");
+        Ok(())
+    }
+}
+
+fn one_life(u: &mut Unstructured<'_>) -> Result<Run> {
+    let plan = random_plan(u)?;
+    let judge = Judge::new(&plan);
+    let mut world = World { u, run: Run::new(plan), judge, epoch: 1, answers: Vec::new() };
+    world.tell(&[Input::Begin { epoch: 1 }]);
+    for _ in 0..world.u.int_in_range(0..=60)? {
+        if world.judge.finished.is_some() || world.u.is_empty() {
+            break;
+        }
+        world.chaos()?;
+    }
+    world.settle()?;
+    world.after_the_end()?;
+    Ok(world.run)
+}
+
+#[test]
+fn the_rules_hold_in_a_random_world() {
+    arbtest::arbtest(|u| {
+        one_life(u)?;
+        Ok(())
+    })
+    .size_min(200)
+    .size_max(4_000)
+    .budget_ms(8_000);
+}
+
+#[test]
+fn journals_replay_and_states_survive_storage() {
+    arbtest::arbtest(|u| {
+        let run = one_life(u)?;
+        let text = serde_json::to_string(&run.journal).unwrap();
+        let stored: Vec<vice_pride_engine::Recorded> = serde_json::from_str(&text).unwrap();
+        let course = Course::new(run.state.course().plan().clone()).unwrap();
+        let replayed = check_replay(&course, &stored).expect("the journal replays");
+        assert_eq!(replayed, run.state);
+        let state: State = serde_json::from_str(&serde_json::to_string(&replayed).unwrap()).unwrap();
+        assert_eq!(state, run.state);
+        Ok(())
+    })
+    .size_min(200)
+    .size_max(4_000)
+    .budget_ms(4_000);
+}

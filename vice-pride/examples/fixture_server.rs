@@ -1,0 +1,117 @@
+//! A small HTTP service for the tests of the local target. It says which version and process answers, echoes bodies,
+//! and misbehaves in every way that its flags ask for.
+
+use std::io::Write;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Parser;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+use vice_core::{Code, Context, Result};
+
+#[derive(Parser, Clone)]
+struct Args {
+    /// Where to listen on 127.0.0.1.
+    #[arg(long)]
+    port: u16,
+    /// What to call itself.
+    #[arg(long, default_value = "1")]
+    version: String,
+    /// Answers the health check with 503.
+    #[arg(long)]
+    unhealthy: bool,
+    /// Ends with status 3 after so long.
+    #[arg(long)]
+    crash_after_ms: Option<u64>,
+    /// Does not end on SIGTERM.
+    #[arg(long)]
+    ignore_term: bool,
+    /// Listens only after so long.
+    #[arg(long, default_value_t = 0)]
+    slow_start_ms: u64,
+    /// Prints this first.
+    #[arg(long)]
+    say: Option<String>,
+    /// Prints the value of the variable TOKEN.
+    #[arg(long)]
+    leak: bool,
+    /// Prints escape sequences and so many MiB without a line end.
+    #[arg(long)]
+    shout_mib: Option<usize>,
+    /// Each answer takes so long.
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    speak(&args).context(Code::Io, || "Nobody listens.".to_owned())?;
+    let _ignored = args.ignore_term.then(|| signal(SignalKind::terminate()));
+    if let Some(after) = args.crash_after_ms {
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(after)).await;
+            crash();
+        });
+    }
+    sleep(Duration::from_millis(args.slow_start_ms)).await;
+    let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
+    let listener = listener.context(Code::PortInUse, || format!("bind 127.0.0.1:{}", args.port))?;
+    loop {
+        let (stream, _) = listener.accept().await.context(Code::Io, || "accept".to_owned())?;
+        let args = args.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(args.clone(), request));
+            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            // A client that goes away is no matter of the service.
+            drop(served);
+        });
+    }
+}
+
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "crashing is what this service is for")]
+fn crash() -> ! {
+    std::process::exit(3)
+}
+
+#[expect(clippy::disallowed_methods, reason = "what a service finds in its environment is what is tested")]
+fn speak(args: &Args) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    if let Some(text) = &args.say {
+        writeln!(out, "{text}")?;
+    }
+    if args.leak {
+        writeln!(out, "token {}", std::env::var("TOKEN").unwrap_or_default())?;
+    }
+    if let Some(mib) = args.shout_mib {
+        write!(out, "\u{1b}[2J\u{1b}]0;title\u{7}")?;
+        for _ in 0..mib {
+            out.write_all(&vec![b'x'; 1024 * 1024])?;
+        }
+    }
+    out.flush()
+}
+
+async fn answer(args: Args, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    if request.uri().path() == "/health" && args.unhealthy {
+        let mut response = Response::new(Full::from("not well"));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        return Ok(response);
+    }
+    sleep(Duration::from_millis(args.delay_ms)).await;
+    let who = format!("{} {}", args.version, std::process::id());
+    let body = request.into_body().collect().await?.to_bytes();
+    let body = if body.is_empty() { Bytes::from(who.clone()) } else { body };
+    let mut response = Response::new(Full::from(body));
+    if let Ok(value) = who.parse() {
+        response.headers_mut().insert("x-who", value);
+    }
+    Ok(response)
+}

@@ -1,0 +1,219 @@
+//! `vice deploy`: the main job.
+
+use clap::Args;
+use serde_json::{Value, json};
+use vice_core::app::App;
+use vice_core::fold;
+use vice_core::fold::rollout::RolloutView;
+use vice_core::id::EnvName;
+use vice_core::manifest::EnvClass;
+use vice_core::payload::environment::{Direction, RolloutOutcome};
+use vice_core::payload::rollout_stream;
+use vice_core::port::notifier::Severity;
+use vice_core::text::{Tone, paint, sanitize};
+use vice_core::ui::Outcome;
+use vice_core::{Class, Code, Digest, Fault, Result};
+
+use super::Wanted;
+use super::plan::render;
+use crate::driver::{EndState, Ended, Prepared, Want, begin, prepare, unfinished};
+use crate::lease;
+
+/// Arguments of `vice deploy`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vice deploy\n  vice deploy shop@1.4.2 --env prod --confirm prod\n  vice deploy shop --plan 3f9c…   only if nothing has changed since `vice plan`")]
+pub struct DeployArgs {
+    /// Project and version, as in shop@1.4.2; the project of this folder and its version when absent
+    #[arg(value_name = "PROJECT[@VERSION]")]
+    wanted: Option<Wanted>,
+    /// The environment
+    #[arg(short, long)]
+    env: Option<EnvName>,
+    /// Another artifact than the one in vice.toml
+    #[arg(long, value_name = "REFERENCE")]
+    artifact: Option<String>,
+    /// Go on only if the plan has this hash
+    #[arg(long, value_name = "HASH")]
+    plan: Option<String>,
+    /// Show the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// For environments of production class: the environment's name in full
+    #[arg(long, value_name = "ENV")]
+    confirm: Option<EnvName>,
+    /// Why, for the history
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Plans, asks what has to be asked, and rolls out.
+///
+/// # Errors
+/// Everything that is wrong before the rollout begins; its own ends are outcomes.
+pub async fn run(app: &App, args: DeployArgs) -> Result<Outcome> {
+    let wanted = args.wanted.clone().unwrap_or(Wanted { project: None, version: None });
+    let want = Want {
+        project: wanted.project,
+        env: args.env,
+        version: wanted.version,
+        direction: Direction::Deploy,
+        artifact: args.artifact,
+    };
+    let consent = Consent { plan: args.plan, confirm: args.confirm, dry_run: args.dry_run };
+    roll_out(app, &want, &consent, args.reason).await
+}
+
+/// What the caller has agreed to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Consent {
+    pub(crate) plan: Option<String>,
+    pub(crate) confirm: Option<EnvName>,
+    pub(crate) dry_run: bool,
+}
+
+/// The way that deploy and rollback share.
+pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent, reason: Option<String>) -> Result<Outcome> {
+    let (_, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
+    // Asked before any expensive work; asked again, for good, when the lease is acquired.
+    if !consent.dry_run && lease::is_held(app, &scope)? {
+        lease::acquire(app, &scope, "deploy").await?.release(app).await?;
+    }
+    let prepared = prepare(app, want).await?;
+    if consent.dry_run {
+        return Ok(render(&prepared, app));
+    }
+    if let Some(active) = &prepared.state.active {
+        return Err(unfinished(active));
+    }
+    let hash = prepared.plan.hash();
+    agree(&prepared, consent, hash)?;
+    let recorded = prepared.state.running.as_ref().map(|placed| &placed.release) == Some(&prepared.plan.to);
+    if prepared.plan.is_noop() && recorded {
+        return Ok(nothing_to_do(&prepared));
+    }
+    let lease = lease::acquire(app, &scope, &format!("{} {}", want.direction.word(), prepared.plan.to.version)).await?;
+    let ended = begin(app, prepared, lease, reason).await?;
+    conclude(app, ended).await
+}
+
+/// Production asks for its name or for the hash of the plan that was looked at.
+fn agree(prepared: &Prepared, consent: &Consent, hash: Digest) -> Result<()> {
+    let env = &prepared.scope.env;
+    if let Some(wanted) = &consent.plan {
+        if wanted.len() >= 8 && hash.to_string().starts_with(wanted.as_str()) {
+            return Ok(());
+        }
+        return Err(Fault::new(Code::PlanDrifted, "The plan is not the one that was agreed to: something has changed since.")
+            .hint(format!("The plan's hash is {hash} now. Look at it again with: vice plan.")));
+    }
+    if prepared.project.env(env)?.class != EnvClass::Prod || consent.confirm.as_ref() == Some(env) {
+        return Ok(());
+    }
+    let fault = Fault::new(Code::ConfirmationNeeded, format!("{env} is of production class, so that this has to be confirmed."));
+    Err(match &consent.confirm {
+        Some(other) => fault.hint(format!("--confirm says {other}, but the environment is {env}.")),
+        None => fault.hint(format!("Add --confirm {env}, or --plan {} for exactly this plan.", hash.short())),
+    })
+}
+
+fn nothing_to_do(prepared: &Prepared) -> Outcome {
+    let release = &prepared.plan.to;
+    let text = format!("{} runs {} already; nothing to do.\n", prepared.scope, paint(Tone::Strong, release.label()));
+    let value = json!({
+        "changed": false,
+        "project": prepared.scope.project,
+        "env": prepared.scope.env,
+        "version": release.version,
+        "outcome": "succeeded",
+        "url": prepared.inventory.url,
+    });
+    Outcome::done(text, value)
+}
+
+/// Says how it ended, and delivers the notifications that it caused.
+pub(crate) async fn conclude(app: &App, ended: Ended) -> Result<Outcome> {
+    // What can't be delivered now is delivered by a later command.
+    if let Err(fault) = app.notifier.pump().await {
+        app.ui.say(Severity::Warning, &format!("Notifications are not delivered yet: {fault}"));
+    }
+    let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(&ended.id)).await?;
+    let url = app.locator.url(&ended.id.scope).await.ok().flatten();
+    Ok(match &ended.state {
+        EndState::Finished { outcome, .. } => finished(&ended, *outcome, &view, url),
+        EndState::Parked { reason, until, stopped } => parked(&ended, reason, *until, *stopped),
+    })
+}
+
+const fn class_of(outcome: RolloutOutcome) -> Class {
+    match outcome {
+        RolloutOutcome::Succeeded => Class::Done,
+        RolloutOutcome::RolledBack => Class::RolledBack,
+        RolloutOutcome::Failed => Class::Failed,
+        RolloutOutcome::NotRestored | RolloutOutcome::Aborted => Class::NotRestored,
+    }
+}
+
+fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Option<String>) -> Outcome {
+    let scope = &ended.id.scope;
+    let EndState::Finished { running, reason, .. } = &ended.state else {
+        return Outcome::done("", Value::Null);
+    };
+    let version = running.as_ref().map_or_else(|| "nothing".to_owned(), vice_core::payload::ReleaseRef::label);
+    let took = view.took.map(|took| format!(" in {took}")).unwrap_or_default();
+    let wanted = view.to.as_ref().map_or("?", |to| to.version.as_str());
+    let mut text = match outcome {
+        RolloutOutcome::Succeeded => format!("{} {scope} runs {}{took}.\n", paint(Tone::Good, "✓"), paint(Tone::Strong, &version)),
+        RolloutOutcome::RolledBack => {
+            format!("{} {wanted} was rolled back{took}; {scope} runs {}.\n", paint(Tone::Bad, "✗"), paint(Tone::Strong, &version))
+        }
+        RolloutOutcome::Failed => format!("{} {wanted} was not deployed; nothing was changed, {scope} runs {version}.\n", paint(Tone::Bad, "✗")),
+        RolloutOutcome::NotRestored => {
+            format!("{} {wanted} failed and what ran before could not be restored: somebody must look.\n", paint(Tone::Bad, "✗"))
+        }
+        RolloutOutcome::Aborted => format!("{} The rollout was left as it is.\n", paint(Tone::Warn, "!")),
+    };
+    if let Some(reason) = reason {
+        text.push_str(&format!("  {}\n", sanitize(reason)));
+    }
+    if outcome == RolloutOutcome::RolledBack {
+        text.push_str(&format!("  {wanted} is on hold: it is not deployed again until the hold is released.\n"));
+    }
+    if let (Some(url), true) = (&url, running.is_some()) {
+        text.push_str(&format!("  {}  {url}\n", paint(Tone::Faint, "at")));
+    }
+    let next = if outcome == RolloutOutcome::Succeeded { "vice report" } else { "vice why" };
+    let object = if outcome == RolloutOutcome::Succeeded { scope.project.to_string() } else { ended.id.to_string() };
+    text.push_str(&format!("  {} {}\n", paint(Tone::Faint, "more:"), paint(Tone::Code, format!("{next} {object}"))));
+    let value = json!({
+        "changed": true,
+        "rollout": ended.id,
+        "project": scope.project,
+        "env": scope.env,
+        "outcome": outcome,
+        "wanted": view.to,
+        "version": running.as_ref().map(|release| &release.version),
+        "running": running,
+        "reason": reason,
+        "took_ms": view.took,
+        "url": url,
+    });
+    Outcome::done(text, value).with_class(class_of(outcome))
+}
+
+fn parked(ended: &Ended, reason: &str, until: Option<jiff::Timestamp>, stopped: Option<Code>) -> Outcome {
+    let scope = &ended.id.scope;
+    let next = until.map_or_else(|| "it needs an operator".to_owned(), |until| format!("it goes on at {until}"));
+    let text = format!(
+        "{} {} waits: {} ({next})\n  {} {}\n  {} {}\n",
+        paint(Tone::Warn, "…"),
+        ended.id,
+        sanitize(reason),
+        paint(Tone::Faint, "go on:"),
+        paint(Tone::Code, format!("vice pride resume {} --env {}", scope.project, scope.env)),
+        paint(Tone::Faint, "go back:"),
+        paint(Tone::Code, format!("vice pride abort {} --env {}", scope.project, scope.env)),
+    );
+    let value = json!({ "changed": true, "rollout": ended.id, "outcome": "waiting", "reason": reason, "until": until });
+    let class = stopped.map_or(Class::Waiting, Code::class);
+    Outcome::done(text, value).with_class(class)
+}

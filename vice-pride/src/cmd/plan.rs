@@ -1,0 +1,139 @@
+//! `vice plan`: what a deploy would change, byte for byte the same for the same input.
+
+use clap::Args;
+use serde_json::json;
+use vice_core::app::App;
+use vice_core::id::EnvName;
+use vice_core::payload::environment::Direction;
+use vice_core::text::{Table, Tone, paint, sanitize};
+use vice_core::ui::Outcome;
+use vice_core::{Class, Result};
+use vice_pride_engine::{TaskDoes, UnitChange};
+
+use super::Wanted;
+use crate::driver::{Prepared, Want, prepare};
+
+/// Arguments of `vice plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vice plan\n  vice plan shop@1.4.2 --env prod --detailed-exitcode")]
+pub struct PlanArgs {
+    /// Project and version, as in shop@1.4.2
+    #[arg(value_name = "PROJECT[@VERSION]")]
+    wanted: Option<Wanted>,
+    /// The environment
+    #[arg(short, long)]
+    env: Option<EnvName>,
+    /// Another artifact than the one in vice.toml
+    #[arg(long, value_name = "REFERENCE")]
+    artifact: Option<String>,
+    /// Exit with 3 when there are changes
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+/// Plans and prints; changes nothing but the artifact store.
+///
+/// # Errors
+/// Everything that would stop the deploy before it begins.
+pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
+    let wanted = args.wanted.unwrap_or(Wanted { project: None, version: None });
+    let want = Want {
+        project: wanted.project,
+        env: args.env,
+        version: wanted.version,
+        direction: Direction::Deploy,
+        artifact: args.artifact,
+    };
+    let prepared = prepare(app, &want).await?;
+    let outcome = render(&prepared, app);
+    let changes = !prepared.plan.is_noop();
+    Ok(if changes && args.detailed_exitcode { outcome.with_class(Class::Changes) } else { outcome })
+}
+
+/// The plan as a diff.
+pub(crate) fn render(prepared: &Prepared, _app: &App) -> Outcome {
+    let plan = &prepared.plan;
+    let summary = plan.summary();
+    let from = plan.from.as_ref().map_or_else(|| "nothing".to_owned(), vice_core::payload::ReleaseRef::label);
+    let mut text = format!(
+        "{} {}: {from} → {}\n\n",
+        if plan.direction == Direction::Deploy { "Deploy" } else { "Roll back" },
+        paint(Tone::Strong, prepared.scope.to_string()),
+        paint(Tone::Strong, plan.to.label()),
+    );
+    text.push_str(&units(prepared));
+    tasks(prepared, &mut text);
+    for change in &prepared.config_changes {
+        let side = |value: &Option<String>| value.as_ref().map_or_else(|| "(absent)".to_owned(), |value| sanitize(value));
+        text.push_str(&format!("  config {}: {} → {}\n", sanitize(&change.key), side(&change.before), side(&change.after)));
+    }
+    let checks = if plan.has_checks { format!("checks run ({:?})", plan.verify).to_lowercase() } else { "no checks".to_owned() };
+    text.push_str(&format!(
+        "\n{} to create, {} to update, {} to remove, {} to keep; {} waves; {checks}.\n",
+        summary.create,
+        summary.update,
+        summary.remove,
+        summary.keep,
+        plan.waves.len(),
+    ));
+    let hash = plan.hash();
+    if plan.is_noop() {
+        text.push_str("Nothing to do.\n");
+    } else {
+        text.push_str(&format!("Plan {}: {}\n", hash.short(), paint(Tone::Code, format!("vice deploy {}@{} --env {} --plan {}", prepared.scope.project, plan.to.version, prepared.scope.env, hash.short()))));
+    }
+    let value = json!({
+        "project": prepared.scope.project,
+        "env": prepared.scope.env,
+        "hash": hash,
+        "changes": !plan.is_noop(),
+        "summary": summary,
+        "plan": plan,
+        "config_changes": prepared.config_changes,
+    });
+    Outcome::done(text, value)
+}
+
+fn units(prepared: &Prepared) -> String {
+    let plan = &prepared.plan;
+    let mut table = Table::default();
+    let wave_of = |index: usize| {
+        plan.waves.iter().position(|wave| wave.iter().any(|unit| unit.index() == index)).map(|wave| wave + 1)
+    };
+    for (index, unit) in plan.units.iter().enumerate() {
+        let change = unit.change();
+        let (mark, tone) = match change {
+            UnitChange::Create => ("+", Tone::Good),
+            UnitChange::Update => ("~", Tone::Warn),
+            UnitChange::Remove => ("-", Tone::Bad),
+            UnitChange::Keep => ("=", Tone::Faint),
+        };
+        let before = unit.before.as_ref().map_or_else(|| "nothing".to_owned(), vice_core::payload::ReleaseRef::label);
+        let after = match change {
+            UnitChange::Remove => "nothing".to_owned(),
+            UnitChange::Keep => before.clone(),
+            UnitChange::Create | UnitChange::Update => plan.to.label(),
+        };
+        table.row([
+            (tone, format!("  {mark} {}", change.word())),
+            (Tone::Plain, format!("unit {}", unit.name)),
+            (Tone::Plain, if before == after { after } else { format!("{before} → {after}") }),
+            (Tone::Faint, wave_of(index).map_or_else(String::new, |wave| format!("wave {wave}"))),
+        ]);
+    }
+    table.render()
+}
+
+fn tasks(prepared: &Prepared, text: &mut String) {
+    for task in &prepared.plan.tasks {
+        let run = format!("{:?}", task.run).to_lowercase();
+        let per = format!("{:?}", task.per).to_lowercase();
+        let what = match task.does {
+            TaskDoes::Run => "runs",
+            TaskDoes::TakeBack => "is taken back",
+            TaskDoes::Forbid => "forbids going back: an operator is asked",
+        };
+        let rollback = format!("{:?}", task.rollback).to_lowercase();
+        text.push_str(&format!("  task {} {what} {run}, once per {per}; rollback: {rollback}\n", sanitize(&task.name)));
+    }
+}

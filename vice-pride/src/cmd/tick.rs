@@ -1,0 +1,52 @@
+//! Going on with rollouts that wait for time, or that their process has left.
+
+use vice_core::Result;
+use vice_core::app::App;
+use vice_core::fold;
+use vice_core::fold::environment::EnvironmentState;
+use vice_core::fold::rollout::RolloutView;
+use vice_core::id::{RolloutId, Scope};
+use vice_core::payload::{environment_stream, rollout_stream};
+
+use crate::driver::{EndState, lease_for, take_up};
+use crate::lease;
+
+/// Looks at every environment; gives each rollout under way and what became of it.
+///
+/// # Errors
+/// What the store says. A rollout that can't be taken up is reported, not an error.
+pub async fn tick(app: &App) -> Result<Vec<(RolloutId, String)>> {
+    let mut found = Vec::new();
+    for project in app.workspace.projects.values() {
+        for env in project.manifest.env.keys() {
+            let scope = Scope::new(project.name().clone(), env.clone());
+            let stream = environment_stream(&scope);
+            let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
+            if let Some(id) = state.active {
+                let became = go_on(app, &id).await?;
+                found.push((id, became));
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn go_on(app: &App, id: &RolloutId) -> Result<String> {
+    if lease::is_held(app, &id.scope)? {
+        return Ok("is being driven".to_owned());
+    }
+    let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(id)).await?;
+    match view.waiting {
+        Some((reason, None)) => return Ok(format!("needs an operator: {reason}")),
+        Some((reason, Some(until))) if until > app.clock.now() => return Ok(format!("waits until {until}: {reason}")),
+        _ => {}
+    }
+    let lease = lease_for(app, id).await?;
+    Ok(match take_up(app, id, lease).await {
+        Ok(ended) => match ended.state {
+            EndState::Finished { outcome, .. } => format!("ended: {outcome:?}").to_lowercase(),
+            EndState::Parked { reason, .. } => format!("waits: {reason}"),
+        },
+        Err(fault) => format!("could not be taken up: {}", fault.chain().join(" ")),
+    })
+}

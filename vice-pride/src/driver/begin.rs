@@ -1,0 +1,245 @@
+//! How a rollout starts, how it is taken up again by another process, and how operators speak to it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use vice_core::app::App;
+use vice_core::id::{RolloutId, Scope};
+use vice_core::payload::environment::{RolloutBegan, RolloutOutcome};
+use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutStarted};
+use vice_core::payload::{ReleaseRef, config_stream, environment_stream, rollout_stream};
+use vice_core::port::config::ResolvedConfig;
+use vice_core::port::notifier::Severity;
+use vice_core::port::target::Workload;
+use vice_core::store::{Append, Expected};
+use vice_core::{Code, Fault, Result};
+use vice_pride_engine::{Course, Input, PLANNER_VERSION, Plan, State};
+
+use super::journal::{self, Texts};
+use super::perform::Performer;
+use super::prepare::Prepared;
+use super::session::Session;
+use super::workload;
+use crate::backend;
+use crate::lease::{self, Lease};
+
+/// How driving a rollout ended, in this process.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The rollout.
+    pub id: RolloutId,
+    /// How.
+    pub state: EndState,
+}
+
+/// The two ways.
+#[derive(Debug, Clone)]
+pub enum EndState {
+    /// It is over.
+    Finished {
+        /// How.
+        outcome: RolloutOutcome,
+        /// What runs now.
+        running: Option<ReleaseRef>,
+        /// Why it did not succeed.
+        reason: Option<String>,
+    },
+    /// It waits, and this process does not.
+    Parked {
+        /// For what.
+        reason: String,
+        /// The next moment at which something can happen by itself.
+        until: Option<Timestamp>,
+        /// The signal that ended this process, if that was it.
+        stopped: Option<Code>,
+    },
+}
+
+/// Starts a rollout of what was prepared and drives it.
+///
+/// # Errors
+/// `Locked` when another rollout is not over; `InDoubt` when it stopped in the middle; what the store says.
+pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<String>) -> Result<Ended> {
+    let scope = prepared.scope.clone();
+    let id = RolloutId { scope: scope.clone(), number: prepared.state.last_number + 1 };
+    let append = opening(app, &prepared, &lease, &id, reason).await;
+    let appended = match append {
+        Ok(append) => app.events.append(append).await,
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = appended {
+        lease.release(app).await?;
+        return Err(fault);
+    }
+    let earlier = earlier(app, &prepared, &scope).await;
+    let epoch = lease.epoch();
+    let session = Session {
+        app: app.clone(),
+        state: State::new(Course::new(prepared.plan.clone())?),
+        performer: Arc::new(Performer {
+            app: app.clone(),
+            project: prepared.project,
+            scope,
+            rollout: id.clone(),
+            backend: prepared.backend,
+            plan: prepared.plan,
+            epoch,
+            to: (prepared.workload, prepared.config),
+            earlier,
+        }),
+        texts: Texts::new(&id),
+        id,
+        lease,
+        steps: 0,
+        version: 1,
+        started_at: app.clock.now(),
+        unheard: Vec::new(),
+        told_to_stop: false,
+    };
+    session.run(Input::Begin { epoch }).await
+}
+
+/// The append that opens a rollout: its plan, its place in the environment, and its configuration if that is new.
+async fn opening(app: &App, prepared: &Prepared, lease: &Lease, id: &RolloutId, reason: Option<String>) -> Result<Append> {
+    let scope = &prepared.scope;
+    let plan = &prepared.plan;
+    let started = RolloutStarted {
+        rollout: id.clone(),
+        direction: plan.direction,
+        from: plan.from.clone(),
+        to: plan.to.clone(),
+        plan_hash: plan.hash(),
+        planner: PLANNER_VERSION,
+        plan: serde_json::json!(plan),
+        reason: reason.clone(),
+        config_changes: prepared.config_changes.clone(),
+    };
+    let began = RolloutBegan {
+        rollout: id.clone(),
+        direction: plan.direction,
+        from: plan.from.clone(),
+        to: plan.to.clone(),
+        reason,
+    };
+    let environment = environment_stream(scope);
+    let mut events = vec![
+        app.event(rollout_stream(id), Some(scope), &started)?,
+        app.event(environment.clone(), Some(scope), &began)?,
+    ];
+    let known = workload::find_config(app, scope, &prepared.record.digest).await?.is_some();
+    if !known && !prepared.record.entries.is_empty() {
+        events.push(app.event(config_stream(scope), Some(scope), &prepared.record)?);
+    }
+    Ok(Append::of(events)
+        .expect(rollout_stream(id), Expected::NoStream)
+        .expect(environment, Expected::from_version(prepared.state_version))
+        .fenced(lease.fence()))
+}
+
+/// What the units ran before, as far as it can be brought back from here. The target keeps its own copies, so that
+/// what can't is a warning.
+async fn earlier(app: &App, prepared: &Prepared, scope: &Scope) -> Vec<(Workload, ResolvedConfig)> {
+    restored(app, &prepared.project, scope, &prepared.plan).await
+}
+
+async fn restored(
+    app: &App,
+    project: &Arc<vice_core::manifest::Project>,
+    scope: &Scope,
+    plan: &Plan,
+) -> Vec<(Workload, ResolvedConfig)> {
+    let mut releases: Vec<&ReleaseRef> = plan.units.iter().filter_map(|unit| unit.before.as_ref()).chain(&plan.from).collect();
+    releases.sort_by_key(|release| (&release.version, release.artifact, &release.config));
+    releases.dedup();
+    let mut earlier = Vec::new();
+    for release in releases {
+        match workload::restore(app, project, scope, release).await {
+            Ok(restored) => earlier.push(restored),
+            Err(fault) => app.ui.say(
+                Severity::Warning,
+                &format!("Version {} can only be brought back from the target's own copy: {fault}", release.version),
+            ),
+        }
+    }
+    earlier
+}
+
+/// Takes up a rollout that its process has left, under a lease that was just acquired.
+///
+/// # Errors
+/// As [`begin`]; `HistoryDamaged` when the journal does not follow from itself.
+pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
+    let scope = id.scope.clone();
+    let project = app.workspace.project(scope.project.as_str())?;
+    let journal = match journal::load(app, id).await {
+        Ok(journal) => journal,
+        Err(fault) => {
+            lease.release(app).await?;
+            return Err(fault);
+        }
+    };
+    let backend = backend::connect(app, &project, &scope)?;
+    let to = workload::restore(app, &project, &scope, &journal.plan.to).await?;
+    let earlier = restored(app, &project, &scope, &journal.plan).await;
+    let epoch = lease.epoch();
+    let performer = Performer {
+        app: app.clone(),
+        project,
+        scope,
+        rollout: id.clone(),
+        backend,
+        plan: journal.plan,
+        epoch,
+        to,
+        earlier,
+    };
+    let begun = journal.steps > 0;
+    let session = Session {
+        app: app.clone(),
+        id: id.clone(),
+        performer: Arc::new(performer),
+        lease,
+        state: journal.state,
+        steps: journal.steps,
+        version: journal.version,
+        texts: journal.texts,
+        started_at: journal.started_at,
+        unheard: journal.unheard,
+        told_to_stop: false,
+    };
+    // A process may have died between opening the rollout and its first step.
+    session.run(if begun { Input::Resumed { epoch } } else { Input::Begin { epoch } }).await
+}
+
+/// Appends an operator's word to a rollout. Whoever drives it hears it at once; otherwise the next driver does.
+///
+/// # Errors
+/// What the store says.
+pub async fn command(app: &App, id: &RolloutId, command: OperatorCommand, reason: Option<String>) -> Result<()> {
+    let commanded = RolloutCommanded { rollout: id.clone(), command, reason };
+    let event = app.event(rollout_stream(id), Some(&id.scope), &commanded)?;
+    app.events.append(Append::of(vec![event])).await?;
+    Ok(())
+}
+
+/// Acquires the lease for taking a rollout up.
+///
+/// # Errors
+/// `Locked` when a living process drives it.
+pub(crate) async fn lease_for(app: &App, id: &RolloutId) -> Result<Lease> {
+    lease::acquire(app, &id.scope, &format!("resume {id}")).await.map_err(|fault| {
+        if fault.code() == Code::Locked {
+            return fault.hint(format!("The rollout {id} is being driven; there is nothing to resume."));
+        }
+        fault
+    })
+}
+
+/// The fault for an environment that has a rollout under way.
+pub(crate) fn unfinished(id: &RolloutId) -> Fault {
+    let scope = &id.scope;
+    Fault::new(Code::Locked, format!("The rollout {id} of {scope} is not over."))
+        .hint(format!("Go on with it: vice pride resume {} --env {}.", scope.project, scope.env))
+        .hint(format!("Or take it back: vice pride abort {} --env {}.", scope.project, scope.env))
+        .detail("rollout", id.to_string())
+}

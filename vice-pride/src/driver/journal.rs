@@ -1,0 +1,306 @@
+//! What a rollout leaves in the history, and reading it back: inputs with their texts, the engine's answers, and the
+//! events for everybody else, all of one step in one append.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use vice_core::app::App;
+use vice_core::event::Event;
+use vice_core::id::{RolloutId, Scope};
+use vice_core::payload::cdevents::{
+    EnvironmentRef, ServiceDeployed, ServiceRemoved, ServiceRolledBack, ServiceUpgraded, TestSuiteRunFinished,
+    package_url,
+};
+use vice_core::payload::environment::{Direction, HoldPlaced, RolloutEnded, RolloutOutcome};
+use vice_core::payload::rollout::{
+    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted, RolloutStepped,
+};
+use vice_core::payload::verification::{SuiteResult, VerificationFinished};
+use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};
+use vice_core::store::{EventStoreExt, Query};
+use vice_core::{Code, Context, Fault, Millis, Result};
+use vice_pride_engine::{Course, Details, Input, OpNo, Plan, Recorded, State, check_replay};
+
+/// One input as it is stored: the engine's value, and the texts that belong to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredInput {
+    pub(crate) input: Input,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) suite: Option<SuiteResult>,
+    /// Who spoke, for operator commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// The stream version of the command, so that none is heard twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) heard: Option<u64>,
+}
+
+impl StoredInput {
+    pub(crate) const fn plain(input: Input) -> Self {
+        Self { input, text: None, suite: None, by: None, reason: None, heard: None }
+    }
+}
+
+/// The texts of a rollout so far: the engine has only numbers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Texts {
+    rollout: String,
+    failures: BTreeMap<OpNo, String>,
+    suites: BTreeMap<OpNo, SuiteResult>,
+    operators: Vec<(OperatorCommand, String, Option<String>)>,
+}
+
+impl Texts {
+    pub(crate) fn new(rollout: &RolloutId) -> Self {
+        Self { rollout: rollout.to_string(), ..Self::default() }
+    }
+
+    pub(crate) fn take(&mut self, stored: &StoredInput) {
+        match &stored.input {
+            Input::EffectDone { op, .. } | Input::Verified { op, .. } | Input::Observed { op, .. } => {
+                if let Some(text) = &stored.text {
+                    self.failures.insert(*op, text.clone());
+                }
+                if let Some(suite) = &stored.suite {
+                    self.suites.insert(*op, suite.clone());
+                }
+            }
+            Input::Operator { command } => {
+                let by = stored.by.clone().unwrap_or_default();
+                self.operators.push((*command, by, stored.reason.clone()));
+            }
+            Input::Tick | Input::Begin { .. } | Input::Resumed { .. } => {}
+        }
+    }
+
+    /// The latest failure that was said, for the reason of an unhappy end.
+    pub(crate) fn last_failure(&self) -> Option<&String> {
+        self.failures.values().next_back()
+    }
+}
+
+impl Details for Texts {
+    fn op_id(&self, op: OpNo) -> String {
+        format!("{}/{}", self.rollout, op.0)
+    }
+    fn failure(&self, op: OpNo) -> Option<String> {
+        self.failures.get(&op).cloned()
+    }
+    fn suite(&self, op: OpNo) -> Option<SuiteResult> {
+        self.suites.get(&op).cloned()
+    }
+    fn operator(&self, command: OperatorCommand) -> (String, Option<String>) {
+        let found = self.operators.iter().rev().find(|(said, _, _)| *said == command);
+        found.map_or_else(|| ("somebody".to_owned(), None), |(_, by, reason)| (by.clone(), reason.clone()))
+    }
+}
+
+/// A rollout read back from the history and replayed.
+pub struct Journal {
+    /// How it was started.
+    pub started: RolloutStarted,
+    /// When.
+    pub started_at: jiff::Timestamp,
+    /// Who asked.
+    pub by: String,
+    /// The plan.
+    pub plan: Plan,
+    /// The state at its end.
+    pub state: State,
+    /// How many steps it has.
+    pub steps: u64,
+    /// The version of its stream.
+    pub version: u64,
+    /// Whether an end is recorded.
+    pub finished: bool,
+    pub(crate) texts: Texts,
+    /// Operator commands that no step has heard yet.
+    pub(crate) unheard: Vec<StoredInput>,
+}
+
+/// Reads a rollout and replays it.
+///
+/// # Errors
+/// `UnknownName` when there is none of that id; `HistoryDamaged` when its plan does not have the hash that was recorded,
+/// or when replaying the inputs does not give the recorded answers.
+pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
+    let events = app.events.read_all(Query::stream(rollout_stream(id), 0)).await?;
+    let mut reader = Reader::default();
+    let mut texts = Texts::new(id);
+    for recorded in &events {
+        reader.take(recorded, &mut texts)?;
+    }
+    let Some((started, started_at, by)) = reader.started else {
+        return Err(Fault::new(Code::UnknownName, format!("There is no rollout {id}.")).hint("`vice history` lists them."));
+    };
+    let plan: Plan = serde_json::from_value(started.plan.clone())
+        .context(Code::Decode, || format!("The plan of {id} does not decode."))?;
+    if plan.hash() != started.plan_hash {
+        return Err(damaged(id, "Its plan does not have the hash that was recorded when it began."));
+    }
+    let course = Course::new(plan.clone())?;
+    let state = check_replay(&course, &reader.steps).map_err(|mismatch| damaged(id, &mismatch.to_string()))?;
+    let unheard = reader.commands.into_iter().filter(|command| command.heard.is_none_or(|at| !reader.heard.contains(&at)));
+    Ok(Journal {
+        unheard: unheard.collect(),
+        started,
+        started_at,
+        by,
+        plan,
+        state,
+        steps: reader.last_step,
+        version: events.last().map_or(0, |recorded| recorded.version),
+        finished: reader.finished,
+        texts,
+    })
+}
+
+fn damaged(id: &RolloutId, what: &str) -> Fault {
+    Fault::new(Code::HistoryDamaged, format!("The journal of {id} can't be trusted. {what}"))
+        .hint("`vice greed verify` says whether stored events were altered.")
+}
+
+#[derive(Default)]
+struct Reader {
+    started: Option<(RolloutStarted, jiff::Timestamp, String)>,
+    steps: Vec<Recorded>,
+    last_step: u64,
+    commands: Vec<StoredInput>,
+    heard: BTreeSet<u64>,
+    finished: bool,
+}
+
+impl Reader {
+    fn take(&mut self, recorded: &vice_core::event::Recorded, texts: &mut Texts) -> Result<()> {
+        let event = &recorded.event;
+        if let Some(stepped) = event.decode::<RolloutStepped>()? {
+            let fail = || format!("Step {} of {} does not decode.", stepped.step, stepped.rollout);
+            let inputs: Vec<StoredInput> =
+                serde_json::from_value(stepped.inputs.clone()).context(Code::Decode, fail)?;
+            let answer = serde_json::from_value(stepped.effects.clone()).context(Code::Decode, fail)?;
+            inputs.iter().for_each(|input| texts.take(input));
+            self.heard.extend(inputs.iter().filter_map(|input| input.heard));
+            self.last_step = stepped.step;
+            let inputs = inputs.into_iter().map(|stored| stored.input).collect();
+            self.steps.push(Recorded { now: stepped.now, inputs, answer });
+        } else if let Some(started) = event.decode::<RolloutStarted>()? {
+            self.started = Some((started, event.time, event.actor.to_string()));
+        } else if let Some(commanded) = event.decode::<RolloutCommanded>()? {
+            self.commands.push(heard_command(recorded, commanded));
+        } else if event.decode::<RolloutFinished>()?.is_some() {
+            self.finished = true;
+        }
+        Ok(())
+    }
+}
+
+/// An operator's word from the stream as an input.
+pub(crate) fn heard_command(recorded: &vice_core::event::Recorded, commanded: RolloutCommanded) -> StoredInput {
+    StoredInput {
+        by: Some(recorded.event.actor.to_string()),
+        reason: commanded.reason,
+        heard: Some(recorded.version),
+        ..StoredInput::plain(Input::Operator { command: commanded.command })
+    }
+}
+
+/// How a rollout ended, for the events about it.
+pub(crate) struct Ending<'a> {
+    pub(crate) outcome: RolloutOutcome,
+    pub(crate) plan: &'a Plan,
+    pub(crate) running: Option<ReleaseRef>,
+    pub(crate) proven: bool,
+    pub(crate) reason: Option<String>,
+    pub(crate) took: Millis,
+}
+
+/// The events that end a rollout: in its own stream, in the environment's, and as standard CDEvents.
+pub(crate) fn ending_events(app: &App, id: &RolloutId, ending: &Ending<'_>) -> Result<Vec<Event>> {
+    let scope = &id.scope;
+    let finished = RolloutFinished {
+        rollout: id.clone(),
+        outcome: ending.outcome,
+        to: ending.plan.to.clone(),
+        running: ending.running.clone(),
+        reason: ending.reason.clone(),
+        took: ending.took,
+    };
+    let ended = RolloutEnded {
+        rollout: id.clone(),
+        outcome: ending.outcome,
+        running: ending.running.clone(),
+        proven: ending.proven,
+        reason: ending.reason.clone(),
+        took: ending.took,
+    };
+    let mut events = vec![
+        app.event(rollout_stream(id), Some(scope), &finished)?,
+        app.event(environment_stream(scope), Some(scope), &ended)?,
+    ];
+    events.extend(service_event(app, id, ending)?);
+    Ok(events)
+}
+
+fn service_event(app: &App, id: &RolloutId, ending: &Ending<'_>) -> Result<Option<Event>> {
+    let scope = &id.scope;
+    let stream = format!("service/{}/{}", scope.project, scope.env);
+    let environment = EnvironmentRef { id: scope.env.to_string() };
+    let (service, rollout) = (scope.project.to_string(), id.to_string());
+    let url = |release: &ReleaseRef| package_url(scope.project.as_str(), release);
+    let plan = ending.plan;
+    let event = match (ending.outcome, plan.direction, &plan.from) {
+        (RolloutOutcome::Succeeded, Direction::Deploy, None) => {
+            let deployed = ServiceDeployed { environment, artifact_id: url(&plan.to), service, rollout };
+            app.event(stream, Some(scope), &deployed)?
+        }
+        (RolloutOutcome::Succeeded, Direction::Deploy, Some(_)) => {
+            let upgraded = ServiceUpgraded { environment, artifact_id: url(&plan.to), service, rollout };
+            app.event(stream, Some(scope), &upgraded)?
+        }
+        (RolloutOutcome::Succeeded, Direction::Rollback, _) => {
+            let back = ServiceRolledBack { environment, artifact_id: url(&plan.to), service, rollout };
+            app.event(stream, Some(scope), &back)?
+        }
+        (RolloutOutcome::RolledBack, _, Some(from)) => {
+            let back = ServiceRolledBack { environment, artifact_id: url(from), service, rollout };
+            app.event(stream, Some(scope), &back)?
+        }
+        (RolloutOutcome::RolledBack, _, None) => {
+            app.event(stream, Some(scope), &ServiceRemoved { environment, service })?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(event))
+}
+
+/// A hold on the version that turned out bad.
+pub(crate) fn hold_event(app: &App, id: &RolloutId, version: &str, reason: String) -> Result<Event> {
+    let placed =
+        HoldPlaced { scope: id.scope.clone(), version: version.to_owned(), reason, rollout: Some(id.clone()) };
+    app.event(environment_stream(&id.scope), Some(&id.scope), &placed)
+}
+
+/// What a verification found, in vice's words and in CDEvents'.
+pub(crate) fn verification_events(app: &App, id: &RolloutId, version: &str, suite: &SuiteResult) -> Result<Vec<Event>> {
+    let scope: &Scope = &id.scope;
+    let finished = VerificationFinished {
+        scope: scope.clone(),
+        version: Some(version.to_owned()),
+        rollout: Some(id.clone()),
+        suite: suite.clone(),
+    };
+    let run = TestSuiteRunFinished {
+        environment: EnvironmentRef { id: scope.env.to_string() },
+        outcome: if suite.passed() { "success" } else { "failure" }.to_owned(),
+        severity: None,
+        reason: None,
+        run: id.to_string(),
+    };
+    let stream = verification_stream(scope);
+    Ok(vec![app.event(stream.clone(), Some(scope), &finished)?, app.event(stream, Some(scope), &run)?])
+}

@@ -1,0 +1,216 @@
+//! Carries out one effect and turns what happened into the input that answers it.
+
+use std::sync::Arc;
+
+use vice_core::app::App;
+use vice_core::id::{RolloutId, Scope};
+use vice_core::manifest::Project;
+use vice_core::payload::ReleaseRef;
+use vice_core::payload::environment::Direction;
+use vice_core::payload::verification::{CheckOutcome, SuiteResult};
+use vice_core::port::config::ResolvedConfig;
+use vice_core::port::target::{Change, Observed, Op, Workload};
+use vice_core::port::verifier::VerifyRequest;
+use vice_core::{Code, Fault, Millis, Result};
+use vice_pride_engine::{CheckCounts, Effect, Failure, Input, OpNo, OpResult, Plan, Seen, UnitAction, UnitNo, Work};
+
+use super::{tasks, workload};
+use crate::backend::Backend;
+
+/// How long one verification may take when `vice.toml` does not say.
+const VERIFY_TIMEOUT: Millis = Millis(2 * 60 * 1000);
+
+/// Everything that effects need; shared by the tasks that carry them out.
+pub(crate) struct Performer {
+    pub(crate) app: App,
+    pub(crate) project: Arc<Project>,
+    pub(crate) scope: Scope,
+    pub(crate) rollout: RolloutId,
+    pub(crate) backend: Backend,
+    pub(crate) plan: Plan,
+    pub(crate) epoch: u64,
+    /// The wanted release.
+    pub(crate) to: (Workload, ResolvedConfig),
+    /// Earlier releases that can be brought back, by what they are.
+    pub(crate) earlier: Vec<(Workload, ResolvedConfig)>,
+}
+
+/// What an effect came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) input: Input,
+    pub(crate) text: Option<String>,
+    pub(crate) suite: Option<SuiteResult>,
+}
+
+impl Answer {
+    pub(crate) const fn plain(input: Input) -> Self {
+        Self { input, text: None, suite: None }
+    }
+
+}
+
+/// Texts of failures are stored with every step, so that they are kept short, in characters.
+const TEXT_CHARS_MAX: usize = 2_000;
+
+/// The code that the engine is told for a fault.
+fn failure(fault: &Fault) -> Failure {
+    match fault.code() {
+        Code::Unhealthy | Code::PortInUse => Failure::Unhealthy,
+        Code::Fenced | Code::Locked | Code::Unsupported | Code::Usage => Failure::Refused,
+        Code::Unreachable => Failure::Unreachable,
+        Code::TimedOut => Failure::TimedOut,
+        Code::TaskFailed => Failure::Task,
+        Code::InDoubt => Failure::InDoubt,
+        _ => Failure::Other,
+    }
+}
+
+impl Performer {
+    /// Carries out an effect that acts; none for effects that are only stored.
+    pub(crate) async fn perform(&self, effect: Effect, work: Option<Work>) -> Option<Answer> {
+        Some(match effect {
+            Effect::Fence { op, epoch } => self.answer(op, self.backend.target.fence(epoch).await),
+            Effect::Observe { op } => Answer::plain(Input::Observed { op, seen: self.observe(op, work).await }),
+            Effect::Apply { op, unit, .. } => self.answer(op, self.apply(op, unit).await),
+            Effect::Undo { op, unit, .. } => self.answer(op, self.undo(op, unit).await),
+            Effect::RunTask { op, task, unit, undo, direction, .. } => {
+                let name = self.plan.tasks.get(task.index()).map_or("?", |task| task.name.as_str());
+                let unit = unit.and_then(|unit| self.plan.units.get(unit.index())).map(|unit| unit.name.as_str());
+                self.answer(op, self.task(op, name, unit, undo, direction).await)
+            }
+            Effect::Verify { op } => self.verify(op, work).await,
+            Effect::PlaceHold { .. } | Effect::Wait { .. } | Effect::Finish { .. } => return None,
+        })
+    }
+
+    fn answer(&self, op: OpNo, result: Result<()>) -> Answer {
+        match result {
+            Ok(()) => Answer::plain(Input::EffectDone { op, result: OpResult::Done }),
+            Err(fault) => Answer {
+                input: Input::EffectDone { op, result: OpResult::Failed(failure(&fault)) },
+                text: Some(self.text(&fault)),
+                suite: None,
+            },
+        }
+    }
+
+    /// What is stored of a fault: it may quote what an instance printed, so that secrets are masked here too.
+    fn text(&self, fault: &Fault) -> String {
+        let whole = fault.chain().join(" ");
+        let configs = self.earlier.iter().map(|(_, config)| config).chain([&self.to.1]);
+        let masked = configs.fold(whole, |text, config| config.masker().mask(&text));
+        masked.chars().take(TEXT_CHARS_MAX).collect()
+    }
+
+    fn op(&self, op: OpNo, unit: UnitNo) -> Result<Op> {
+        let unit = self.plan.units.get(unit.index()).ok_or_else(|| Fault::internal("The plan has no such unit."))?;
+        let change = match unit.action {
+            UnitAction::Remove => Change::Remove,
+            UnitAction::Place | UnitAction::Keep => Change::Place(self.plan.to.clone()),
+        };
+        let id = format!("{}/{}", self.rollout, op.0);
+        Ok(Op { id, epoch: self.epoch, unit: unit.name.clone(), change, before: unit.before.clone() })
+    }
+
+    async fn apply(&self, op: OpNo, unit: UnitNo) -> Result<()> {
+        let op = self.op(op, unit)?;
+        let workload = matches!(op.change, Change::Place(_)).then_some(&self.to.0);
+        self.backend.target.apply(&op, workload).await
+    }
+
+    async fn undo(&self, op: OpNo, unit: UnitNo) -> Result<()> {
+        let op = self.op(op, unit)?;
+        let workload = op.before.as_ref().and_then(|before| self.earlier(before)).map(|(workload, _)| workload);
+        self.backend.target.undo(&op, workload).await
+    }
+
+    fn earlier(&self, release: &ReleaseRef) -> Option<&(Workload, ResolvedConfig)> {
+        self.earlier.iter().find(|(workload, _)| workload.release == *release)
+    }
+
+    /// What runs again after going back; what was wanted where nothing ran before.
+    fn side(&self, direction: Direction) -> &(Workload, ResolvedConfig) {
+        let back = direction == Direction::Rollback && self.plan.direction == Direction::Deploy;
+        let before = self.plan.from.as_ref().filter(|_| back).and_then(|release| self.earlier(release));
+        before.unwrap_or(&self.to)
+    }
+
+    async fn observe(&self, op: OpNo, work: Option<Work>) -> Seen {
+        let unit = match work {
+            Some(Work::Apply { unit } | Work::Undo { unit, .. }) => unit,
+            Some(Work::Task { .. }) => return tasks::observe(&self.app, &self.rollout, op),
+            _ => return Seen::NotApplied,
+        };
+        let Ok(op) = self.op(op, unit) else { return Seen::Unknown };
+        match self.backend.target.observe(&op).await {
+            Ok(Observed::Applied) => Seen::Applied,
+            Ok(Observed::NotApplied) => Seen::NotApplied,
+            Ok(Observed::Unknown { .. }) | Err(_) => Seen::Unknown,
+        }
+    }
+
+    async fn task(&self, op: OpNo, task: &str, unit: Option<&str>, undo: bool, direction: Direction) -> Result<()> {
+        let (workload, config) = &self.to;
+        let errand = tasks::Errand {
+            project: &self.project,
+            scope: &self.scope,
+            rollout: &self.rollout,
+            op,
+            task,
+            unit,
+            undo,
+            direction,
+            workload,
+            previous: self.plan.from.as_ref().map(|release| release.version.as_str()),
+            masker: config.masker(),
+        };
+        tasks::run(&self.app, &errand).await
+    }
+
+    async fn verify(&self, op: OpNo, work: Option<Work>) -> Answer {
+        let direction = match work {
+            Some(Work::Verify { direction }) => direction,
+            _ => self.plan.direction,
+        };
+        let (workload, config) = self.side(direction);
+        let result = async {
+            let mut vars = workload::vars(&self.scope, &workload.release.version);
+            if let Some(url) = self.url().await? {
+                vars.insert("env.url".to_owned(), url);
+            }
+            let timeout = self.project.env(&self.scope.env)?.rollout.verify_timeout.unwrap_or(VERIFY_TIMEOUT);
+            let request = VerifyRequest {
+                project: Arc::clone(&self.project),
+                env: self.scope.env.clone(),
+                only: Vec::new(),
+                tags: Vec::new(),
+                direction: Some(direction),
+                vars,
+                config: Some(config.clone()),
+                deadline: timeout,
+            };
+            self.app.verifier.verify(request).await
+        }
+        .await;
+        match result {
+            Ok(suite) => {
+                let count = |outcome| u32::try_from(suite.count(outcome)).unwrap_or(u32::MAX);
+                let counts = CheckCounts {
+                    passed: count(CheckOutcome::Passed),
+                    failed: count(CheckOutcome::Failed),
+                    errored: count(CheckOutcome::Errored),
+                };
+                Answer { input: Input::Verified { op, passed: suite.passed(), counts }, text: None, suite: Some(suite) }
+            }
+            Err(fault) => self.answer(op, Err(fault)),
+        }
+    }
+
+    async fn url(&self) -> Result<Option<String>> {
+        match &self.project.env(&self.scope.env)?.url {
+            Some(url) => Ok(Some(url.trim_end_matches('/').to_owned())),
+            None => Ok(self.backend.target.inventory().await?.url),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One process driving one rollout: inputs into the engine, one append, effects, and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use vice_core::app::App;
+use vice_core::id::RolloutId;
+use vice_core::payload::environment::{Direction, RolloutOutcome};
+use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutStepped, RolloutWaiting};
+use vice_core::payload::{ReleaseRef, rollout_stream};
+use vice_core::port::target::Inventory;
+use vice_core::store::{Append, EventStoreExt, Expected, Query};
+use vice_core::{Code, Context, Fault, Millis, Result};
+use vice_pride_engine::{Answer as Said, Effect, Input, Recorder, State, Waiting, Work, describe_reason, notes_named, step};
+
+use super::begin::{EndState, Ended};
+use super::journal::{
+    Ending, StoredInput, Texts, ending_events, heard_command, hold_event, verification_events,
+};
+use super::perform::{Answer, Performer};
+use super::{present, tasks};
+use crate::lease::Lease;
+
+/// How often the log is looked at for what operators say, and the stop signal for what the user says.
+const LISTEN_EVERY: Duration = Duration::from_millis(200);
+
+/// A wait up to this long is sat out; a longer one parks the rollout, and `vice tick` goes on with it.
+const SIT_OUT_MAX: Millis = Millis(10 * 60 * 1000);
+
+/// How often an append is tried again when an operator's word came in between.
+const TRIES_MAX: u32 = 32;
+
+/// A rollout in this process.
+pub(crate) struct Session {
+    pub(crate) app: App,
+    pub(crate) id: RolloutId,
+    pub(crate) performer: Arc<Performer>,
+    pub(crate) lease: Lease,
+    pub(crate) state: State,
+    pub(crate) steps: u64,
+    pub(crate) version: u64,
+    pub(crate) texts: Texts,
+    pub(crate) started_at: jiff::Timestamp,
+    /// Operator commands that were read and not yet handed to the engine.
+    pub(crate) unheard: Vec<StoredInput>,
+    /// Whether the engine was told that the user wants this process to end.
+    pub(crate) told_to_stop: bool,
+}
+
+impl Session {
+    /// Drives until the rollout ends or parks.
+    pub(crate) async fn run(mut self, first: Input) -> Result<Ended> {
+        let mut work: JoinSet<Option<Answer>> = JoinSet::new();
+        let mut inputs = vec![StoredInput::plain(first)];
+        inputs.append(&mut self.unheard);
+        loop {
+            let effects = match self.step(inputs).await {
+                Ok(effects) => effects,
+                Err(fault) => return Err(self.broken_off(fault)),
+            };
+            for effect in effects {
+                self.start(effect, &mut work);
+            }
+            if let Some(outcome) = self.state.outcome() {
+                return self.finished(outcome).await;
+            }
+            if let (Some(waiting), true) = (self.state.waiting(), work.is_empty())
+                && self.parks(waiting)
+            {
+                return self.park(waiting).await;
+            }
+            inputs = match self.next(&mut work).await {
+                Ok(inputs) => inputs,
+                Err(fault) => return Err(self.broken_off(fault)),
+            };
+        }
+    }
+
+    fn start(&self, effect: Effect, work: &mut JoinSet<Option<Answer>>) {
+        let purpose: Option<Work> = effect.op().and_then(|op| self.state.work(op));
+        let performer = Arc::clone(&self.performer);
+        if effect.op().is_some() {
+            work.spawn(async move { performer.perform(effect, purpose).await });
+        }
+    }
+
+    /// One step of the engine, stored together with what it caused; nothing is stored when nothing changed.
+    async fn step(&mut self, inputs: Vec<StoredInput>) -> Result<Vec<Effect>> {
+        let now = self.app.clock.now();
+        let mut state = self.state.clone();
+        let mut recorder = Recorder::default();
+        let plain: Vec<Input> = inputs.iter().map(|stored| stored.input).collect();
+        let changed = step(&mut state, now, &plain, &mut recorder);
+        let heard = inputs.iter().any(|stored| stored.heard.is_some());
+        if !changed && !heard {
+            return Ok(Vec::new());
+        }
+        inputs.iter().for_each(|stored| self.texts.take(stored));
+        let said = Said::from(recorder);
+        let notes = notes_named(&said.notes, &self.performer.plan, &self.texts);
+        let stepped = RolloutStepped {
+            rollout: self.id.clone(),
+            step: self.steps + 1,
+            now,
+            inputs: json!(inputs),
+            effects: json!(said),
+            notes: notes.clone(),
+        };
+        let mut events = vec![self.app.event(rollout_stream(&self.id), Some(&self.id.scope), &stepped)?];
+        for stored in &inputs {
+            if let Some(suite) = &stored.suite {
+                events.extend(verification_events(&self.app, &self.id, self.verified_version(&state), suite)?);
+            }
+        }
+        for effect in &said.effects {
+            events.extend(self.caused(effect, &state, now).await?);
+        }
+        self.append(events).await?;
+        self.steps += 1;
+        self.state = state;
+        for note in &notes {
+            present::show(self.app.ui.as_ref(), note);
+        }
+        Ok(said.effects)
+    }
+
+    fn verified_version<'a>(&'a self, state: &State) -> &'a str {
+        let plan = &self.performer.plan;
+        let back = state.is_going_back() && plan.direction == Direction::Deploy;
+        let release = plan.from.as_ref().filter(|_| back).unwrap_or(&plan.to);
+        &release.version
+    }
+
+    /// The events for everybody else that an effect is: holds and the end.
+    async fn caused(&self, effect: &Effect, state: &State, now: jiff::Timestamp) -> Result<Vec<vice_core::event::Event>> {
+        let plan = &self.performer.plan;
+        match effect {
+            Effect::PlaceHold { reason } => {
+                let reason = describe_reason(reason, plan);
+                Ok(vec![hold_event(&self.app, &self.id, &plan.to.version, reason)?])
+            }
+            Effect::Finish { outcome } => {
+                let running = match state.running() {
+                    Some(release) => Some(release.clone()),
+                    None if matches!(outcome, RolloutOutcome::NotRestored | RolloutOutcome::Aborted) => self.agreed().await,
+                    None => None,
+                };
+                let ending = Ending {
+                    outcome: *outcome,
+                    plan,
+                    proven: state.is_proven(),
+                    reason: self.reason(*outcome, state),
+                    took: Millis::between(self.started_at, now),
+                    running,
+                };
+                ending_events(&self.app, &self.id, &ending)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Why it did not succeed: the engine's reason, and the text of the failure where there is one.
+    fn reason(&self, outcome: RolloutOutcome, state: &State) -> Option<String> {
+        if outcome == RolloutOutcome::Succeeded {
+            return None;
+        }
+        let cause = state.cause().map(|reason| describe_reason(&reason, &self.performer.plan));
+        match (cause, self.texts.last_failure()) {
+            (Some(cause), Some(text)) => Some(format!("{cause} {text}")),
+            (cause, text) => cause.or_else(|| text.cloned()),
+        }
+    }
+
+    /// What every unit runs, where they agree.
+    async fn agreed(&self) -> Option<ReleaseRef> {
+        let inventory: Inventory = self.performer.backend.target.inventory().await.ok()?;
+        let first = inventory.units.first()?.release.clone();
+        inventory.units.iter().all(|unit| unit.release == first).then_some(first).flatten()
+    }
+
+    /// Appends under the lease's fence. An operator's word that came in between is read, and the append tried again.
+    async fn append(&mut self, events: Vec<vice_core::event::Event>) -> Result<()> {
+        let stream = rollout_stream(&self.id);
+        for _ in 0..TRIES_MAX {
+            let append = Append::of(events.clone())
+                .expect(stream.clone(), Expected::from_version(self.version))
+                .fenced(self.lease.fence());
+            match self.app.events.append(append).await {
+                Ok(_) => {
+                    let own = events.iter().filter(|event| event.stream == stream).count();
+                    self.version += u64::try_from(own).unwrap_or(0);
+                    return Ok(());
+                }
+                Err(fault) if fault.code() == Code::Conflict => self.listen().await?,
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(Fault::new(Code::Conflict, format!("Too many commands came for {} at once.", self.id)))
+    }
+
+    /// Reads what operators have said since.
+    async fn listen(&mut self) -> Result<()> {
+        let events = self.app.events.read_all(Query::stream(rollout_stream(&self.id), self.version)).await?;
+        for recorded in events {
+            let Some(commanded) = recorded.event.decode::<RolloutCommanded>()? else {
+                return Err(Fault::new(Code::Fenced, format!("Another process drives {} now.", self.id)));
+            };
+            self.version = recorded.version;
+            self.unheard.push(heard_command(&recorded, commanded));
+        }
+        Ok(())
+    }
+
+    /// The next inputs: answers of effects, an operator's word, the user's wish to end, or time.
+    async fn next(&mut self, work: &mut JoinSet<Option<Answer>>) -> Result<Vec<StoredInput>> {
+        loop {
+            if !self.unheard.is_empty() {
+                return Ok(std::mem::take(&mut self.unheard));
+            }
+            if let (Some(_), false) = (self.app.stop.raised(), self.told_to_stop) {
+                self.told_to_stop = true;
+                return Ok(vec![self.pause_for_the_user()]);
+            }
+            let until = self.state.waiting().and_then(|waiting| waiting.until);
+            let now = self.app.clock.now();
+            if until.is_some_and(|until| until <= now) || (work.is_empty() && self.state.waiting().is_none()) {
+                return Ok(vec![StoredInput::plain(Input::Tick)]);
+            }
+            let left = until.map_or(LISTEN_EVERY, |until| Millis::between(now, until).as_duration().min(LISTEN_EVERY));
+            let left = left.max(Duration::from_millis(1));
+            tokio::select! {
+                Some(answer) = work.join_next() => {
+                    let mut inputs = vec![stored(answer)?];
+                    while let Some(answer) = work.try_join_next() {
+                        inputs.push(stored(answer)?);
+                    }
+                    return Ok(inputs.into_iter().flatten().collect());
+                }
+                () = tokio::time::sleep(left) => self.listen().await?,
+            }
+        }
+    }
+
+    fn pause_for_the_user(&self) -> StoredInput {
+        StoredInput {
+            by: Some(self.app.actor.to_string()),
+            reason: Some("the process was told to end".to_owned()),
+            ..StoredInput::plain(Input::Operator { command: OperatorCommand::Pause })
+        }
+    }
+
+    fn parks(&self, waiting: Waiting) -> bool {
+        let Some(until) = waiting.until else { return self.unheard.is_empty() };
+        self.told_to_stop || Millis::between(self.app.clock.now(), until) > SIT_OUT_MAX
+    }
+
+    async fn park(mut self, waiting: Waiting) -> Result<Ended> {
+        let reason = describe_reason(&waiting.reason, &self.performer.plan);
+        let parked = RolloutWaiting { rollout: self.id.clone(), reason: reason.clone(), until: waiting.until };
+        let event = self.app.event(rollout_stream(&self.id), Some(&self.id.scope), &parked)?;
+        self.append(vec![event]).await?;
+        // A command that came during this append is heard by whoever takes the rollout up next.
+        self.lease.release(&self.app).await?;
+        let stopped = self.app.stop.raised();
+        Ok(Ended { id: self.id, state: EndState::Parked { reason, until: waiting.until, stopped } })
+    }
+
+    async fn finished(self, outcome: RolloutOutcome) -> Result<Ended> {
+        let reason = self.reason(outcome, &self.state);
+        let running = self.state.running().cloned();
+        tasks::forget(&self.app, &self.id);
+        self.lease.release(&self.app).await?;
+        Ok(Ended { id: self.id, state: EndState::Finished { outcome, running, reason } })
+    }
+
+    /// The rollout stopped in the middle because something around it broke.
+    fn broken_off(&self, fault: Fault) -> Fault {
+        if fault.code() == Code::Fenced {
+            return fault.hint(format!("`vice why {}` says where it stands.", self.id));
+        }
+        let scope = &self.id.scope;
+        Fault::new(Code::InDoubt, format!("The rollout {} stopped in the middle.", self.id))
+            .because(fault)
+            .hint(format!("When that is mended, go on with: vice pride resume {} --env {}.", scope.project, scope.env))
+    }
+}
+
+fn stored(answer: std::result::Result<Option<Answer>, tokio::task::JoinError>) -> Result<Option<StoredInput>> {
+    let answer = answer.context(Code::Internal, || "An effect broke down.".to_owned())?;
+    Ok(answer.map(|answer| StoredInput { text: answer.text, suite: answer.suite, ..StoredInput::plain(answer.input) }))
+}

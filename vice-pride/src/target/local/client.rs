@@ -1,0 +1,224 @@
+//! The client's side: finds the agent, starts it where that is allowed, and asks it. What can be read without an
+//! agent is read from the folder.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+use vice_core::port::target::{Inventory, Op, UnitHealth, UnitState, Workload};
+use vice_core::{Code, Context, Fault, Result};
+
+use super::agent::BASE_VARIABLES;
+use super::front::UpstreamCounts;
+use super::release::StoredWorkload;
+use super::state::{InstanceRecord, State, UnitRecord};
+use super::wire::{Hello, Line, PROTOCOL, Reply, Request, Setup};
+use super::{LocalTarget, output, process};
+
+/// How long a new agent may take until it answers.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a connection is tried while the agent starts.
+const TRY_EVERY: Duration = Duration::from_millis(10);
+
+/// So many of the agent's last lines are part of the error when it does not start.
+const AGENT_LINES: usize = 5;
+
+/// What the front end has counted for one version since the agent began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionCounts {
+    /// The version.
+    pub version: String,
+    /// Responses of any status.
+    pub requests: u64,
+    /// Responses of status 200 to 299.
+    pub status_2xx: u64,
+    /// Responses of status 300 to 399.
+    pub status_3xx: u64,
+    /// Responses of status 400 to 499.
+    pub status_4xx: u64,
+    /// Responses of status 500 to 599.
+    pub status_5xx: u64,
+    /// Connections that switched protocols.
+    pub upgrades: u64,
+    /// Attempts to connect that failed.
+    pub connect_failures: u64,
+    /// Exchanges that broke off after they had begun.
+    pub upstream_errors: u64,
+    /// Requests by time; bucket `n` counts those below `2^n` ms that no earlier one counts, the last one the rest.
+    pub latency: Vec<u64>,
+    /// The sum of those times.
+    pub latency_sum_ms: u64,
+}
+
+impl VersionCounts {
+    pub(super) fn new(version: String) -> Self {
+        Self { version, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, upstream: &UpstreamCounts) {
+        self.requests += upstream.requests;
+        self.status_2xx += upstream.status_2xx;
+        self.status_3xx += upstream.status_3xx;
+        self.status_4xx += upstream.status_4xx;
+        self.status_5xx += upstream.status_5xx;
+        self.upgrades += upstream.upgrades;
+        self.connect_failures += upstream.connect_failures;
+        self.upstream_errors += upstream.upstream_errors;
+        self.latency.resize(upstream.latency.len(), 0);
+        for (sum, count) in self.latency.iter_mut().zip(upstream.latency) {
+            *sum += count;
+        }
+        self.latency_sum_ms += upstream.latency_sum_ms;
+    }
+}
+
+/// A unit for people and plans.
+pub(super) fn described(
+    name: &str,
+    unit: &UnitRecord,
+    health: UnitHealth,
+    instance: Option<&InstanceRecord>,
+) -> UnitState {
+    let mut facts = BTreeMap::new();
+    if let Some(instance) = instance {
+        facts.insert("pid".to_owned(), instance.pid.to_string());
+        facts.insert("port".to_owned(), instance.port.to_string());
+    }
+    if unit.drained {
+        facts.insert("traffic".to_owned(), "drained".to_owned());
+    }
+    UnitState {
+        name: name.to_owned(),
+        release: Some(unit.placed.release.clone()),
+        health,
+        since: instance.map(|instance| instance.since),
+        restarts: unit.restarts,
+        facts,
+    }
+}
+
+/// What is there according to the file and the process table, without an agent.
+pub(super) fn inventory_of(state: &State) -> Inventory {
+    let same_boot = state.boot == process::boot_id();
+    let units = state.units.iter().map(|(name, unit)| {
+        let is_alive = |record: &&InstanceRecord| same_boot && process::is_alive(record.pid, record.start_time);
+        let instance = unit.current.as_ref().filter(is_alive);
+        let health = match (unit.running, instance) {
+            (false, _) => UnitHealth::Stopped,
+            (true, Some(_)) => UnitHealth::Unknown,
+            (true, None) => UnitHealth::Crashed,
+        };
+        described(name, unit, health, instance)
+    });
+    let units: Vec<UnitState> = units.collect();
+    let port = state.front_port.filter(|_| !units.is_empty());
+    Inventory { units, url: port.map(|port| format!("http://127.0.0.1:{port}")), epoch: state.epoch }
+}
+
+pub(super) fn apply_request(op: &Op, workload: Option<&Workload>) -> Request {
+    Request::Apply { op: op.clone(), workload: workload.map(StoredWorkload::from) }
+}
+
+pub(super) fn undo_request(op: &Op, workload: Option<&Workload>) -> Request {
+    Request::Undo { op: op.clone(), workload: workload.map(StoredWorkload::from) }
+}
+
+impl LocalTarget {
+    /// Asks the agent, if one runs.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<Option<T>> {
+        match self.greeted(None).await? {
+            Some(line) => exchange(line, request).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks the agent, which is started when none runs.
+    pub(super) async fn tell<T: DeserializeOwned>(&self, request: &Request) -> Result<T> {
+        let setup = Setup { scope: self.options.scope.clone(), port: self.options.port };
+        let deadline = Instant::now() + STARTS_WITHIN;
+        let mut child: Option<Child> = None;
+        loop {
+            if let Some(line) = self.greeted(Some(&setup)).await? {
+                return exchange(line, request).await;
+            }
+            // One that has ended already found another one that was just about to end.
+            let running = matches!(child.as_mut().map(Child::try_wait), Some(Ok(None)));
+            if Instant::now() >= deadline {
+                return Err(self.did_not_start());
+            }
+            if !running {
+                if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait)
+                    && !status.success()
+                {
+                    return Err(self.did_not_start());
+                }
+                child = Some(self.start()?);
+            }
+            sleep(TRY_EVERY).await;
+        }
+    }
+
+    /// A connection on which the agent has said that it is there; none when it isn't.
+    async fn greeted(&self, setup: Option<&Setup>) -> Result<Option<Line>> {
+        let Ok(stream) = UnixStream::connect(self.layout.socket()).await else { return Ok(None) };
+        let mut line = Line::new(stream);
+        let hello = Hello { protocol: PROTOCOL, setup: setup.cloned() };
+        // An agent that is about to end breaks off here, before it has begun anything.
+        if line.send(&hello).await.is_err() {
+            return Ok(None);
+        }
+        match line.receive::<Reply>().await {
+            Ok(Some(reply)) => reply.into_result::<()>().map(|()| Some(line)),
+            Ok(None) => Ok(None),
+            Err(fault) if fault.code() == Code::Unreachable => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the agent outlives this process, which CommandRunner's commands must not")]
+    fn start(&self) -> Result<Child> {
+        self.layout.prepare()?;
+        let log = self.layout.agent_log();
+        let opened = output::open(&log).and_then(|file| Ok((file.try_clone()?, file)));
+        let (out, err) = opened.context(Code::StateUnwritable, || format!("{} can't be written.", log.display()))?;
+        let kept = |(name, _): &(&String, &String)| BASE_VARIABLES.contains(&name.as_str());
+        let mut command = Command::new(&self.options.exe);
+        command.arg("agent").arg("--dir").arg(self.layout.dir()).current_dir("/");
+        command.env_clear().envs(self.options.env.vars.iter().filter(kept));
+        command.stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(false);
+        command.spawn().context(Code::Io, || format!("The local agent {} can't be started.", self.options.exe.display()))
+    }
+
+    fn did_not_start(&self) -> Fault {
+        let log = self.layout.agent_log();
+        let fault = Fault::new(Code::Unreachable, "The local agent did not start.")
+            .hint(format!("Its output is in {}.", log.display()));
+        match output::tail(&log, 0, AGENT_LINES) {
+            Ok((lines, _)) if !lines.is_empty() => fault.because(format!("its last lines are: {}", lines.join(" | "))),
+            _ => fault,
+        }
+    }
+}
+
+async fn exchange<T: DeserializeOwned>(mut line: Line, request: &Request) -> Result<T> {
+    let lost = || {
+        Fault::new(Code::Unreachable, "The local agent ended before it answered; what it did is not known.")
+            .hint("Resume: the next agent knows what was carried out.")
+    };
+    match line.send(request).await {
+        Err(fault) if fault.code() == Code::Unreachable => return Err(lost().because(fault)),
+        sent => sent?,
+    }
+    match line.receive::<Reply>().await {
+        Ok(Some(reply)) => reply.into_result(),
+        Ok(None) => Err(lost()),
+        Err(fault) if fault.code() == Code::Unreachable => Err(lost().because(fault)),
+        Err(fault) => Err(fault),
+    }
+}

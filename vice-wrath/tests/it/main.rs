@@ -1,0 +1,14 @@
+//! Checks against real servers on the loopback interface: honest, broken and hostile ones.
+
+mod app;
+mod commands;
+mod flow;
+mod hostile;
+mod http;
+mod lab_nginx;
+mod plan;
+mod secrets;
+mod server;
+mod speed;
+mod support;
+mod tls;
