@@ -16,7 +16,8 @@ pub(crate) const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Refuses paths that are absolute or go up.
 pub(crate) fn check_relative(path: &str) -> Result<()> {
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    let fine = !path.contains('\0') && Path::new(path).components().all(inside) && Path::new(path).file_name().is_some();
+    let fine =
+        !path.contains('\0') && Path::new(path).components().all(inside) && Path::new(path).file_name().is_some();
     if fine {
         return Ok(());
     }

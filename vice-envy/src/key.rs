@@ -84,6 +84,7 @@ impl Sheet {
         self.entries.iter().map(|(key, found)| (key.as_str(), found))
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -46,7 +46,8 @@ impl DigestKey {
     /// The digest over names, types and values.
     pub(crate) fn digest(&self, entries: &BTreeMap<String, ConfigEntry>) -> Result<String> {
         let key = self.0.as_slice();
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).context(Code::Internal, || "The digest key has a wrong length.".into())?;
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
+            .context(Code::Internal, || "The digest key has a wrong length.".into())?;
         mac.update(b"vice configuration 1\0");
         for (key, entry) in entries {
             part(&mut mac, b'k', key.as_bytes());
@@ -118,7 +119,9 @@ mod tests {
     fn digest(key: u8, values: &[(&str, ConfigValue)], layer: &str) -> String {
         let origin = Origin { layer: layer.to_owned(), line: None };
         let entry = |value: &ConfigValue| ConfigEntry { value: value.clone(), origin: origin.clone() };
-        DigestKey::fixed(key).digest(&values.iter().map(|(key, value)| ((*key).to_owned(), entry(value))).collect()).unwrap()
+        DigestKey::fixed(key)
+            .digest(&values.iter().map(|(key, value)| ((*key).to_owned(), entry(value))).collect())
+            .unwrap()
     }
 
     #[test]

@@ -16,3 +16,6 @@ mod stack;
 
 pub use actions::actions;
 pub use source::Envy;
+
+#[cfg(test)]
+mod tests;

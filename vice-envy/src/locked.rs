@@ -52,26 +52,32 @@ impl<'e> Lock<'e> {
 
     fn fault(&self, why: Closed, what: &str) -> Fault {
         match why {
-            Closed::NotBuilt => {
-                Fault::new(Code::BackendMissing, format!("{what} is encrypted, and this vice was built without encryption."))
-                    .hint("Use a released binary, or build with the feature `secrets`.")
-            }
+            Closed::NotBuilt => Fault::new(
+                Code::BackendMissing,
+                format!("{what} is encrypted, and this vice was built without encryption."),
+            )
+            .hint("Use a released binary, or build with the feature `secrets`."),
             Closed::Damaged => {
                 Fault::new(Code::ConfigInvalid, format!("{what} is damaged and can't be decrypted by any key."))
                     .hint("Take it from an earlier commit, or set it again with `vice envy set KEY --secret`.")
             }
-            Closed::Passphrase => {
-                Fault::new(Code::SecretLocked, format!("{what} is protected by a passphrase, which vice does not ask for."))
-                    .hint("Encrypt it for the public keys in the recipients file instead.")
-            }
+            Closed::Passphrase => Fault::new(
+                Code::SecretLocked,
+                format!("{what} is protected by a passphrase, which vice does not ask for."),
+            )
+            .hint("Encrypt it for the public keys in the recipients file instead."),
             Closed::NoKey => self.no_key(what),
         }
     }
 
     fn no_key(&self, what: &str) -> Fault {
         let fault = Fault::new(Code::SecretLocked, format!("{what} can't be decrypted with the keys at hand."));
-        let tried: Vec<String> =
-            self.ring().public_keys().iter().map(|key| format!("{} (from {})", key.public, sanitize(&key.source))).collect();
+        let tried: Vec<String> = self
+            .ring()
+            .public_keys()
+            .iter()
+            .map(|key| format!("{} (from {})", key.public, sanitize(&key.source)))
+            .collect();
         let fault = if tried.is_empty() {
             fault.hint("No key was found; `vice envy init` makes one.")
         } else {

@@ -56,12 +56,18 @@ pub(crate) fn as_text(value: &Value) -> String {
 pub(crate) fn env(values: &[(String, Value)]) -> Result<String> {
     let line = |(key, value): &(String, Value)| {
         if key.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(Fault::new(Code::ConfigInvalid, format!("The key {key} can't be the name of a variable: it starts with a digit."))
-                .detail("key", key.as_str()));
+            return Err(Fault::new(
+                Code::ConfigInvalid,
+                format!("The key {key} can't be the name of a variable: it starts with a digit."),
+            )
+            .detail("key", key.as_str()));
         }
         dotenv::write(&variable_name(key), &as_text(value)).ok_or_else(|| {
-            Fault::new(Code::ConfigInvalid, format!("The value of {key} has a NUL byte, which no environment variable can hold."))
-                .detail("key", key.as_str())
+            Fault::new(
+                Code::ConfigInvalid,
+                format!("The value of {key} has a NUL byte, which no environment variable can hold."),
+            )
+            .detail("key", key.as_str())
         })
     };
     values.iter().map(line).collect()
@@ -77,7 +83,8 @@ pub(crate) fn toml(values: &[(String, Value)]) -> Result<String> {
     if let Some((key, _)) = values.iter().find(|(_, value)| !fits_toml(value)) {
         return Err(unfit(key));
     }
-    ::toml::to_string(&nested(values)).context(Code::Internal, || "The configuration can't be written as TOML.".to_owned())
+    ::toml::to_string(&nested(values))
+        .context(Code::Internal, || "The configuration can't be written as TOML.".to_owned())
 }
 
 fn fits_toml(value: &Value) -> bool {
@@ -158,8 +165,38 @@ mod tests {
 
     fn scalar() -> impl Strategy<Value = Value> {
         let special = prop::sample::select(vec![
-            "", "yes", "no", "null", "~", "1", "1.0", "0x10", "1e3", "true", "- a", "a: b", "# x", "'", "\"", "\\", "{{x}}",
-            "=", "<<", "*a", "&a", "!t", "%", "@", "`", "\n", " a ", "2026-01-01", "\u{85}", "\u{2028}", "\u{feff}", "«secret:x»",
+            "",
+            "yes",
+            "no",
+            "null",
+            "~",
+            "1",
+            "1.0",
+            "0x10",
+            "1e3",
+            "true",
+            "- a",
+            "a: b",
+            "# x",
+            "'",
+            "\"",
+            "\\",
+            "{{x}}",
+            "=",
+            "<<",
+            "*a",
+            "&a",
+            "!t",
+            "%",
+            "@",
+            "`",
+            "\n",
+            " a ",
+            "2026-01-01",
+            "\u{85}",
+            "\u{2028}",
+            "\u{feff}",
+            "«secret:x»",
         ]);
         prop_oneof![
             any::<bool>().prop_map(Value::from),
@@ -182,7 +219,8 @@ mod tests {
         let key = "(a|b|no|1|null|x-y)\\.(c|true|2|d_e)(\\.f)?|[k-z][A-Z0-9_-]{0,3}";
         prop::collection::btree_map(key, value(), 0..8).prop_map(|map| {
             let keys: Vec<String> = map.keys().cloned().collect();
-            let clash = |key: &str| keys.iter().any(|other| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
+            let clash =
+                |key: &str| keys.iter().any(|other| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
             map.into_iter().filter(|(key, _)| !clash(key)).collect()
         })
     }

@@ -68,7 +68,7 @@ impl Envy {
 #[async_trait]
 impl ConfigSource for Envy {
     async fn resolve(&self, project: &Arc<Project>, env: &EnvName) -> Result<ResolvedConfig> {
-        let entries = self.with_stack(project, env, |stack, lock| stack.entries(lock)).await?;
+        let entries = self.with_stack(project, env, Stack::entries).await?;
         self.off_thread(move |envy| envy.digested(entries)).await
     }
 
@@ -109,9 +109,12 @@ fn secret_name(entry: &StoredEntry) -> Option<&str> {
 fn current(stack: &Stack, lock: &Lock<'_>, names: Vec<String>) -> Result<BTreeMap<String, Secret>> {
     let find = |name: String| {
         let Some(say) = stack.say(&name) else {
-            return Err(Fault::new(Code::ConfigInvalid, format!("The secret {name} of the earlier configuration does not exist any more."))
-                .hint(format!("Set it again: vice envy set {name} --secret --from-file -"))
-                .detail("key", name));
+            return Err(Fault::new(
+                Code::ConfigInvalid,
+                format!("The secret {name} of the earlier configuration does not exist any more."),
+            )
+            .hint(format!("Set it again: vice envy set {name} --secret --from-file -"))
+            .detail("key", name));
         };
         let secret = match stack.entry(&name, &say, lock)?.value {
             ConfigValue::Secret(secret) => secret,
@@ -127,7 +130,8 @@ fn restored(entry: &StoredEntry, secrets: &BTreeMap<String, Secret>) -> Result<C
     let value = match &entry.value {
         StoredValue::Plain(value) => ConfigValue::Plain(value.clone()),
         StoredValue::Secret(name) => {
-            let secret = secrets.get(name).ok_or_else(|| Fault::internal(format!("The secret {name} was not looked up.")))?;
+            let secret =
+                secrets.get(name).ok_or_else(|| Fault::internal(format!("The secret {name} was not looked up.")))?;
             ConfigValue::Secret(secret.clone())
         }
     };

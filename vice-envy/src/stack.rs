@@ -94,7 +94,9 @@ impl Stack {
 
     /// Whether what a layer says about a key must not be shown.
     pub(crate) fn is_secret(&self, key: &str, say: &Say<'_>) -> bool {
-        say.layer.sealed || self.declared_secret(key) || say.found.value.as_str().is_some_and(|text| parse_value(text).is_some())
+        say.layer.sealed
+            || self.declared_secret(key)
+            || say.found.value.as_str().is_some_and(|text| parse_value(text).is_some())
     }
 
     /// The value that a layer gives to a key, decrypted.
@@ -108,7 +110,9 @@ impl Stack {
             },
             other if holds_encrypted(other) => {
                 let message = format!("The value of {key} ({}) has an encrypted value inside it.", say.place());
-                return Err(Fault::new(Code::ConfigInvalid, message).hint("Encrypt the whole value as one text.").detail("key", key));
+                return Err(Fault::new(Code::ConfigInvalid, message)
+                    .hint("Encrypt the whole value as one text.")
+                    .detail("key", key));
             }
             other if self.is_secret(key, say) => ConfigValue::Secret(Secret::new(other.to_string())),
             other => ConfigValue::Plain(other.clone()),
@@ -156,7 +160,8 @@ impl Stack {
     /// The fault for a key that does not exist.
     pub(crate) fn unknown(&self, key: &str) -> Fault {
         let shown: String = key.chars().take(80).collect();
-        let below: Vec<&str> = self.keys().filter(|known| ancestors(known).any(|parent| parent == key)).take(20).collect();
+        let below: Vec<&str> =
+            self.keys().filter(|known| ancestors(known).any(|parent| parent == key)).take(20).collect();
         if !below.is_empty() {
             return Fault::new(Code::UnknownName, format!("{shown:?} is a table, not a value."))
                 .hint(format!("It has: {}.", below.join(", ")));
@@ -202,8 +207,12 @@ fn make_room(effective: &mut BTreeMap<String, usize>, key: &str) {
         effective.remove(parent);
     }
     let prefix = format!("{key}.");
-    let below: Vec<String> =
-        effective.range(prefix.clone()..).map(|(known, _)| known).take_while(|known| known.starts_with(&prefix)).cloned().collect();
+    let below: Vec<String> = effective
+        .range(prefix.clone()..)
+        .map(|(known, _)| known)
+        .take_while(|known| known.starts_with(&prefix))
+        .cloned()
+        .collect();
     for known in below {
         effective.remove(&known);
     }
@@ -268,7 +277,9 @@ mod tests {
     #[test]
     fn patterns_name_keys_tables_and_prefixes() {
         let patterns = ["token".to_owned(), "db.pass*".to_owned()];
-        for (key, secret) in [("token", true), ("token.x", true), ("tokens", false), ("db.password", true), ("db.host", false)] {
+        for (key, secret) in
+            [("token", true), ("token.x", true), ("tokens", false), ("db.password", true), ("db.host", false)]
+        {
             assert_eq!(declared_secret(&patterns, key), secret, "{key}");
         }
     }

@@ -7,7 +7,7 @@ use vice_core::payload::verification::CheckOutcome;
 use crate::capture::Captured;
 
 /// What one attempt found. Messages are not masked or cut yet.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Attempt {
     /// Assertions that do not hold, one line each.
     pub(crate) failures: Vec<String>,

@@ -25,8 +25,8 @@ pub(crate) struct Capture {
     pub(crate) secret: bool,
 }
 
-/// A value that was captured.
-#[derive(Debug, Clone)]
+/// A value that was captured. It can be a secret, so it does not print.
+#[derive(Clone)]
 pub(crate) struct Captured {
     /// Its name.
     pub(crate) name: String,
@@ -81,9 +81,12 @@ mod tests {
 
     #[test]
     fn credentials_are_recognised_by_their_names() {
-        for (name, text) in
-            [("sid", "header:Set-Cookie"), ("x", "header:Authorization"), ("x", "json:/access_token"), ("api_key", "regex:a")]
-        {
+        for (name, text) in [
+            ("sid", "header:Set-Cookie"),
+            ("x", "header:Authorization"),
+            ("x", "json:/access_token"),
+            ("api_key", "regex:a"),
+        ] {
             assert!(Capture::parse(name, text).unwrap().secret, "{name} {text}");
         }
         assert!(!Capture::parse("id", "json:/user/id").unwrap().secret);

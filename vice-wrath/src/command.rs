@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, EnvValue};
-use vice_core::port::config::variable_name;
+use vice_core::port::config::{ResolvedConfig, variable_name};
 use vice_core::port::verifier::VerifyRequest;
 use vice_core::{Millis, Result, Secret};
 
@@ -50,7 +50,7 @@ fn command(request: &VerifyRequest, check: &Planned, values: &Values, until: Ins
 }
 
 fn environment(request: &VerifyRequest, values: &Values) -> BTreeMap<String, EnvValue> {
-    let mut env = request.config.as_ref().map(|config| config.environment()).unwrap_or_default();
+    let mut env = request.config.as_ref().map(ResolvedConfig::environment).unwrap_or_default();
     for (name, variable) in
         [("project", "VICE_PROJECT"), ("env", "VICE_ENV"), ("version", "VICE_VERSION"), ("env.url", "VICE_URL")]
     {
@@ -70,7 +70,9 @@ fn judge(check: &Planned, values: &Values, output: &CommandOutput) -> Attempt {
     match output.ended {
         Ended::TimedOut => attempt.error = Some(output.failure()),
         Ended::Exited(0) => {}
-        Ended::Exited(_) | Ended::Signalled(_) => attempt.fail(format!("command: expected exit status 0, got {}", output.failure())),
+        Ended::Exited(_) | Ended::Signalled(_) => {
+            attempt.fail(format!("command: expected exit status 0, got {}", output.failure()));
+        }
     }
     for template in check.spec.matches.iter().flat_map(|matches| &matches.0) {
         match values.pattern(template) {

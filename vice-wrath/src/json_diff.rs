@@ -77,12 +77,20 @@ mod tests {
 
     #[test]
     fn equal_values_have_no_differences() {
-        assert!(differences(&Masker::default(), "/a", &json!({"n": 1, "l": [1.0]}), &json!({"l": [1], "n": 1.0})).is_empty());
+        assert!(
+            differences(&Masker::default(), "/a", &json!({"n": 1, "l": [1.0]}), &json!({"l": [1], "n": 1.0}))
+                .is_empty()
+        );
     }
 
     #[test]
     fn differences_name_the_pointer() {
-        let lines = differences(&Masker::default(), "", &json!({"a": {"b/c": 1}, "l": [1, 2], "gone": null}), &json!({"a": {"b/c": "1"}, "l": [1], "new": true}));
+        let lines = differences(
+            &Masker::default(),
+            "",
+            &json!({"a": {"b/c": 1}, "l": [1, 2], "gone": null}),
+            &json!({"a": {"b/c": "1"}, "l": [1], "new": true}),
+        );
         assert_eq!(
             lines,
             [

@@ -20,5 +20,4 @@ mod tcp;
 mod tls;
 mod values;
 
-pub use action::actions;
 pub use suite::Wrath;

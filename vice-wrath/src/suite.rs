@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use vice_core::app::StopSignal;
 use vice_core::payload::verification::{CheckOutcome, CheckResult, SuiteResult};
 use vice_core::port::command::CommandRunner;
@@ -18,7 +17,7 @@ use vice_core::ui::{Progress, ProgressState, Ui};
 use vice_core::{Fault, Millis, Result};
 
 use crate::attempt::Attempt;
-use crate::http::{self, Http, build_client};
+use crate::http::{self, Clients, Http};
 use crate::plan::{Plan, Planned, plan};
 use crate::say;
 use crate::tls::Tls;
@@ -30,6 +29,9 @@ const ATTEMPT_TIMEOUT: Millis = Millis::from_secs(10);
 /// How long to wait between attempts when the check does not say.
 const RETRY_EVERY: Millis = Millis(500);
 
+/// How often a pause looks whether the process was asked to end; about what a person notices.
+const STOP_EVERY: Duration = Duration::from_millis(100);
+
 /// The series of the latency of good answers, in seconds.
 const LATENCY_SERIES: &str = "check_latency_seconds";
 
@@ -40,8 +42,7 @@ pub struct Wrath {
     ui: Option<Arc<dyn Ui>>,
     series: Option<Arc<dyn SeriesStore>>,
     stop: Arc<StopSignal>,
-    roots: Vec<CertificateDer<'static>>,
-    client: OnceCell<reqwest::Client>,
+    clients: Clients,
     tls: Tls,
 }
 
@@ -55,8 +56,7 @@ impl Wrath {
             ui: None,
             series: None,
             stop: Arc::default(),
-            roots: Vec::new(),
-            client: OnceCell::new(),
+            clients: Clients::default(),
             tls: Tls::new(),
         }
     }
@@ -85,7 +85,7 @@ impl Wrath {
     /// Trusts these roots (DER) and no others, instead of those of the machine.
     #[must_use]
     pub fn with_roots(mut self, roots: Vec<CertificateDer<'static>>) -> Self {
-        self.roots = roots;
+        self.clients.roots = roots;
         self
     }
 
@@ -93,6 +93,23 @@ impl Wrath {
         if let Some(ui) = &self.ui {
             ui.progress(Progress { key: format!("check/{}", check.name), text, state });
         }
+    }
+
+    /// Fails when the process was asked to end.
+    fn go_on(&self) -> Result<()> {
+        match self.stop.raised() {
+            None => Ok(()),
+            Some(code) => Err(Fault::new(code, "The verification was interrupted.")),
+        }
+    }
+
+    /// Waits, and looks in between whether to go on.
+    async fn pause_until(&self, end: Instant) -> Result<()> {
+        while Instant::now() < end {
+            self.go_on()?;
+            sleep_until(end.min(Instant::now() + STOP_EVERY)).await;
+        }
+        Ok(())
     }
 
     async fn record(&self, request: &VerifyRequest, latencies: Vec<(String, Duration)>) {
@@ -119,7 +136,8 @@ impl Verifier for Wrath {
         let begun = Instant::now();
         let started = self.clock.now();
         let deadline = begun + request.deadline.as_duration().min(FAR);
-        let mut run = Run { wrath: self, request: &request, values, deadline, results: BTreeMap::new(), latencies: Vec::new() };
+        let mut run =
+            Run { wrath: self, request: &request, values, deadline, results: BTreeMap::new(), latencies: Vec::new() };
         let checks = run.all(&plan).await?;
         let latencies = std::mem::take(&mut run.latencies);
         self.record(&request, latencies).await;
@@ -201,39 +219,37 @@ impl Run<'_> {
         let mut attempts = 0;
         self.wrath.tell(check, ProgressState::Running, format!("{}: {}", check.name, self.subject(check)));
         let last = loop {
-            if let Some(code) = self.wrath.stop.raised() {
-                return Err(Fault::new(code, "The verification was interrupted.").hint("Nothing was changed."));
-            }
+            self.wrath.go_on()?;
             attempts += 1;
-            let attempt = self.attempt(check).await?;
+            let attempt = self.attempt(check).await;
             let next = Instant::now() + pause;
             if attempt.outcome() == CheckOutcome::Passed || next >= retry_end || next >= self.deadline {
                 break attempt;
             }
-            let why = attempt.messages().next().map(|text| say::message(self.values.masker(), text)).unwrap_or_default();
+            let why =
+                attempt.messages().next().map(|text| say::message(self.values.masker(), text)).unwrap_or_default();
             self.wrath.tell(check, ProgressState::Waiting, format!("{}: attempt {attempts}: {why}", check.name));
-            sleep(pause).await;
+            self.wrath.pause_until(next).await?;
         };
         Ok(self.result(check, last, attempts, elapsed(begun)))
     }
 
-    async fn attempt(&self, check: &Planned) -> Result<Attempt> {
+    async fn attempt(&self, check: &Planned) -> Attempt {
         let limit = check.spec.timeout.unwrap_or(ATTEMPT_TIMEOUT).min(Millis(FAR.as_secs() * 1000));
         let now = Instant::now();
         let until = (now + limit.as_duration()).min(self.deadline);
         // The time that is named in messages: what was left of the deadline, when that is shorter.
         let timeout = Millis(u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX));
-        Ok(match check.kind {
+        match check.kind {
             "tcp" => crate::tcp::attempt(check, &self.values, timeout, until).await,
             "command" => {
                 crate::command::attempt(self.wrath.runner.as_ref(), self.request, check, &self.values, until).await
             }
             _ => {
-                let client = self.wrath.client.get_or_try_init(async || build_client(&self.wrath.roots)).await?;
-                let http = Http { client, tls: &self.wrath.tls, clock: self.wrath.clock.as_ref() };
+                let http = Http { clients: &self.wrath.clients, tls: &self.wrath.tls, clock: self.wrath.clock.as_ref() };
                 http.attempt(check, &self.values, timeout, until).await
             }
-        })
+        }
     }
 
     fn result(&mut self, check: &Planned, attempt: Attempt, attempts: u32, took: Millis) -> CheckResult {
@@ -247,7 +263,15 @@ impl Run<'_> {
         for captured in attempt.captured {
             self.values.capture(captured);
         }
-        CheckResult { name: check.name.clone(), kind: check.kind.to_owned(), subject, outcome, attempts, took, messages }
+        CheckResult {
+            name: check.name.clone(),
+            kind: check.kind.to_owned(),
+            subject,
+            outcome,
+            attempts,
+            took,
+            messages,
+        }
     }
 
     /// What the check looks at, with values where they are known.
@@ -256,7 +280,8 @@ impl Run<'_> {
         let filled = self.values.text(&template).unwrap_or(template);
         let shown = http::shown_url(&filled);
         let method = http::method(&check.spec);
-        let text = if check.kind == "http" && method != "GET" { format!("{method} {shown}") } else { shown.into_owned() };
+        let text =
+            if check.kind == "http" && method != "GET" { format!("{method} {shown}") } else { shown.into_owned() };
         say::message(self.values.masker(), &text)
     }
 

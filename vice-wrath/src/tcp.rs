@@ -33,7 +33,7 @@ pub(crate) async fn attempt(check: &Planned, values: &Values, timeout: Millis, u
     };
     let (host, port) = match parse_address(&address) {
         Ok(parts) => parts,
-        Err(why) => return Attempt::errored(why),
+        Err(why) => return Attempt::errored(format!("the check {why}")),
     };
     let started = Instant::now();
     match timeout_at(until, TcpStream::connect((host, port))).await {

@@ -36,7 +36,8 @@ impl Expiry {
             let when = self.not_after;
             return Some(format!("certificate: expected {least} left, but it expired {gone} ago, at {when}"));
         }
-        (left < least).then(|| format!("certificate: expected {least} left, got {left}: it expires at {}", self.not_after))
+        (left < least)
+            .then(|| format!("certificate: expected {least} left, got {left}: it expires at {}", self.not_after))
     }
 }
 
@@ -53,7 +54,8 @@ impl Tls {
         let host = url.host_str().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let port = url.port_or_known_default().unwrap_or(443);
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| format!("{host} is not the name of a server"))?;
+        let name =
+            ServerName::try_from(bare.to_owned()).map_err(|_| "TLS: the URL does not name a server".to_owned())?;
         let recorder = Arc::new(Recorder { provider: Arc::clone(&self.provider), leaf: Mutex::new(None) });
         let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -61,7 +63,8 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>)
             .with_no_client_auth();
-        let stream = TcpStream::connect((bare, port)).await.map_err(|error| format!("can't connect: {}", io_cause(&error)))?;
+        let stream =
+            TcpStream::connect((bare, port)).await.map_err(|error| format!("can't connect: {}", io_cause(&error)))?;
         let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         let leaf = recorder.leaf.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (leaf, shaken) {

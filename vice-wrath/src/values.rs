@@ -30,6 +30,10 @@ impl Values {
     /// The variables of a request and its configuration as `config.<key>`.
     pub(crate) fn new(vars: &Vars, config: Option<&ResolvedConfig>) -> Self {
         let mut values = Self { text: vars.clone(), ..Self::default() };
+        if let Some(url) = values.text.get_mut("env.url") {
+            // So that `{{env.url}}/healthz` has one slash, whoever said where it is.
+            url.truncate(url.trim_end_matches('/').len());
+        }
         for (key, entry) in config.iter().flat_map(|config| &config.entries) {
             let name = config_name(key);
             match &entry.value {
@@ -64,7 +68,8 @@ impl Values {
         let quoted = Value::from(value).to_string();
         let in_query: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
         let in_path = in_query.replace('+', "%20");
-        let mut forms = BTreeSet::from([value, &quoted[1..quoted.len() - 1], &in_query, &in_path, value.trim()]);
+        let mut forms: BTreeSet<String> = [value, &quoted[1..quoted.len() - 1], value.trim()].map(str::to_owned).into();
+        forms.extend([lower_hex(&in_query), lower_hex(&in_path), in_query, in_path]);
         forms.remove("");
         for form in forms {
             self.masker.add(name, &Secret::new(form));
@@ -141,6 +146,17 @@ impl Values {
     }
 }
 
+/// `%2F` as `%2f`: both are written.
+fn lower_hex(encoded: &str) -> String {
+    let mut out = String::with_capacity(encoded.len());
+    let mut digits = 0;
+    for c in encoded.chars() {
+        out.push(if digits > 0 { c.to_ascii_lowercase() } else { c });
+        digits = if c == '%' { 2 } else { usize::saturating_sub(digits, 1) };
+    }
+    out
+}
+
 fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -176,7 +192,13 @@ mod tests {
     fn secrets_are_hidden_in_every_form() {
         let values = values();
         let quoted = json!({"t": "ca\"na ry/ü"}).to_string();
-        for shown in [quoted.as_str(), "?t=ca%22na+ry%2F%C3%BC", "/ca%22na%20ry%2F%C3%BC/", "x ca\"na ry/ü"] {
+        for shown in [
+            quoted.as_str(),
+            "?t=ca%22na+ry%2F%C3%BC",
+            "/ca%22na%20ry%2F%C3%BC/",
+            "/ca%22na%20ry%2f%c3%bc",
+            "x ca\"na ry/ü",
+        ] {
             let masked = values.masker().mask(shown);
             assert!(masked.contains("«secret:token»"), "{masked}");
         }

@@ -54,7 +54,7 @@ impl Keyring {
             Err(_) if !expected => return,
             Err(error) => return self.notes.push(format!("{name} can't be opened ({})", error.kind())),
         };
-        match read_bounded(file, &name).map(|bytes| Zeroizing::new(bytes)) {
+        match read_bounded(file, &name).map(Zeroizing::new) {
             Ok(bytes) => match std::str::from_utf8(&bytes) {
                 Ok(text) => self.add(&name, text),
                 Err(_) => self.notes.push(format!("{name} is not a text")),
@@ -76,9 +76,8 @@ impl Keyring {
     }
 
     fn add_ssh(&mut self, source: &str, text: &str) {
-        let identity = match age::ssh::Identity::from_buffer(text.as_bytes(), None) {
-            Ok(identity) => identity,
-            Err(_) => return self.notes.push(format!("{source} is not a readable ssh key")),
+        let Ok(identity) = age::ssh::Identity::from_buffer(text.as_bytes(), None) else {
+            return self.notes.push(format!("{source} is not a readable ssh key"));
         };
         if matches!(identity, age::ssh::Identity::Encrypted(_)) {
             return self.notes.push(format!("{source} is protected by a passphrase and was not tried"));
@@ -126,10 +125,7 @@ fn key_files(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn open<'k>(
-    sealed: &[u8],
-    keys: impl Iterator<Item = &'k dyn age::Identity>,
-) -> Result<Zeroizing<Vec<u8>>, Closed> {
+fn open<'k>(sealed: &[u8], keys: impl Iterator<Item = &'k dyn age::Identity>) -> Result<Zeroizing<Vec<u8>>, Closed> {
     let decryptor = Decryptor::new_buffered(ArmoredReader::new(sealed)).map_err(|_| Closed::Damaged)?;
     if decryptor.is_scrypt() {
         return Err(Closed::Passphrase);

@@ -24,6 +24,7 @@ use vice_core::app::ProcessEnv;
 pub(crate) const VALUE_PREFIX: &str = "age:v1:";
 
 /// Why something can't be decrypted.
+#[cfg_attr(not(feature = "secrets"), expect(dead_code, reason = "a binary without encryption knows only one reason"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
     /// None of the keys fits.
@@ -78,6 +79,11 @@ pub(crate) fn settings_dir(env: &ProcessEnv) -> Option<PathBuf> {
     let base = env.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     base.or_else(|| env.get("HOME").map(|home| PathBuf::from(home).join(".config"))).map(|base| base.join("vice"))
 }
+
+#[cfg(all(test, feature = "secrets"))]
+mod tests_with_age;
+#[cfg(all(test, not(feature = "secrets")))]
+mod tests_without_age;
 
 #[cfg(test)]
 mod tests {

@@ -94,7 +94,9 @@ fn findings(project: &Project, env: &EnvName, lock: &Lock<'_>, envy: &crate::Env
                 if let ConfigValue::Secret(secret) = &entry.value
                     && secret.reveal().len() < MASK_BYTES_MIN
                 {
-                    found.warnings.push(format!("The secret {key} is too short to be masked in the output of programs."));
+                    found
+                        .warnings
+                        .push(format!("The secret {key} is too short to be masked in the output of programs."));
                 }
                 values.push((key.to_owned(), typed(&entry.value, &say.found.value)));
             }

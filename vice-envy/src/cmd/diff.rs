@@ -4,29 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vice_core::Result;
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::config::{ConfigEntry, ConfigValue};
 use vice_core::secret::masked;
 use vice_core::text::{Table, Tone};
 use vice_core::ui::Outcome;
-use vice_core::Result;
 
 use super::Desk;
 use crate::render;
+use crate::stack::Stack;
 
 pub(super) async fn run(desk: &Desk, project: &Arc<Project>, envs: [&EnvName; 2], all: bool) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
     let mut sides = Vec::new();
     for env in envs {
-        sides.push(desk.envy.with_stack(project, env, |stack, lock| stack.entries(lock)).await?);
+        sides.push(desk.envy.with_stack(project, env, Stack::entries).await?);
     }
     let (from, to) = (&sides[0], &sides[1]);
     let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
-    let rows: Vec<Row> = keys.into_iter().map(|key| Row::of(key, from, to)).filter(|row| all || row.state != "equal").collect();
+    let rows: Vec<Row> =
+        keys.into_iter().map(|key| Row::of(key, from, to)).filter(|row| all || row.state != "equal").collect();
     let mut table = Table::with_heading(&["key", "", envs[0].as_str(), envs[1].as_str()]);
     for row in &rows {
-        table.row([(Tone::Strong, row.key.clone()), (row.tone(), row.state.to_owned()), cell(&row.from), cell(&row.to)]);
+        table.row([
+            (Tone::Strong, row.key.clone()),
+            (row.tone(), row.state.to_owned()),
+            cell(&row.from),
+            cell(&row.to),
+        ]);
     }
     let text = if rows.is_empty() {
         format!("{} and {} have the same configuration.\n", envs[0], envs[1])

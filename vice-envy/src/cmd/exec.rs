@@ -41,12 +41,16 @@ pub(super) async fn run(
     match output.ended {
         Ended::Exited(0) => Ok(Outcome::done("", json!({ "status": 0, "took_ms": took.0 }))),
         Ended::Exited(status) => {
-            Err(Fault::new(Code::TaskFailed, format!("{shown} ended with exit status {status}.")).detail("status", status))
+            Err(Fault::new(Code::TaskFailed, format!("{shown} ended with exit status {status}."))
+                .detail("status", status))
         }
         Ended::Signalled(signal) => {
-            Err(Fault::new(Code::TaskFailed, format!("{shown} was killed by signal {signal}.")).detail("signal", signal))
+            Err(Fault::new(Code::TaskFailed, format!("{shown} was killed by signal {signal}."))
+                .detail("signal", signal))
         }
-        Ended::TimedOut => Err(Fault::new(Code::TaskFailed, format!("{shown} did not end within {timeout} and was killed."))
-            .hint("Give it more time with --timeout.")),
+        Ended::TimedOut => {
+            Err(Fault::new(Code::TaskFailed, format!("{shown} did not end within {timeout} and was killed."))
+                .hint("Give it more time with --timeout."))
+        }
     }
 }

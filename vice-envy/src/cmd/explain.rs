@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vice_core::Result;
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::secret::masked;
-use vice_core::text::{Table, Tone, sanitize};
+use vice_core::text::{Table, Tone, paint, sanitize};
 use vice_core::ui::Outcome;
-use vice_core::Result;
 
 use super::Desk;
 use crate::locked::Lock;
@@ -24,8 +24,8 @@ fn explain(stack: &Stack, lock: &Lock<'_>, key: &str) -> Result<Outcome> {
     let Some(effective) = stack.say(key) else {
         return Err(stack.unknown(key));
     };
-    // Opened only to say now whether it can be.
-    stack.entry(key, &effective, lock)?;
+    // Where a value comes from can be told even to those who can't open it.
+    let locked = stack.entry(key, &effective, lock).err().map(|fault| fault.to_string());
     let says = stack.says(key);
     // One layer that has it as a secret is enough to hide what the others have.
     let secret = says.iter().any(|say| stack.is_secret(key, say));
@@ -44,6 +44,9 @@ fn explain(stack: &Stack, lock: &Lock<'_>, key: &str) -> Result<Outcome> {
     if !silent.is_empty() {
         text.push_str(&format!("\nNot in {}.\n", sanitize(&silent.join(", "))));
     }
+    if let Some(why) = &locked {
+        text.push_str(&format!("\n{}\n", paint(Tone::Bad, sanitize(why))));
+    }
     let mut steps = steps.into_iter();
     let json = json!({
         "key": key,
@@ -51,6 +54,7 @@ fn explain(stack: &Stack, lock: &Lock<'_>, key: &str) -> Result<Outcome> {
         "effective": steps.next(),
         "overrides": steps.collect::<Vec<_>>(),
         "absent_in": silent,
+        "locked": locked,
     });
     Ok(Outcome::done(text, json))
 }

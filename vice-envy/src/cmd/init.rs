@@ -49,7 +49,7 @@ fn init(envy: &Envy, project: &Project, recipient: &[String], recipient_file: &[
         wanted.extend(public_keys(&given_file(envy, path)?, &path.display().to_string())?);
     }
     let identity = identity(envy, project)?;
-    wanted.insert(0, identity.public.clone());
+    wanted.insert(0, Line { key: identity.public.clone(), line: identity.public.clone() });
     let added = add_recipients(project, &wanted)?;
     let default_made = file::read(&project.root, DEFAULT_LAYER)?.is_none();
     if default_made {
@@ -58,17 +58,26 @@ fn init(envy: &Envy, project: &Project, recipient: &[String], recipient_file: &[
     Ok(told(project, &identity, &added, default_made))
 }
 
-fn public_keys(text: &str, from: &str) -> Result<Vec<String>> {
+/// A public key and the line for it, which may end in a comment that tells whose it is.
+struct Line {
+    key: String,
+    line: String,
+}
+
+fn public_keys(text: &str, from: &str) -> Result<Vec<Line>> {
     let parsed = Recipients::parse(text).map_err(|fault| {
         let hint = "A file with keys is given by --recipient-file.";
         Fault::new(fault.code(), format!("{} does not give a public key.", sanitize(from))).because(fault).hint(hint)
     })?;
-    Ok(parsed.public_keys().to_vec())
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let pairs = parsed.public_keys().iter().zip(lines);
+    Ok(pairs.map(|(key, line)| Line { key: key.clone(), line: sanitize(line) }).collect())
 }
 
 fn given_file(envy: &Envy, path: &Path) -> Result<String> {
     let name = path.display().to_string();
-    let file = std::fs::File::open(envy.process.dir.join(path)).context(Code::Io, || format!("{name} can't be opened."))?;
+    let file =
+        std::fs::File::open(envy.process.dir.join(path)).context(Code::Io, || format!("{name} can't be opened."))?;
     file::text_of(file::read_bounded(file, &name)?, &name)
 }
 
@@ -108,7 +117,7 @@ fn identity(envy: &Envy, project: &Project) -> Result<Identity> {
 }
 
 /// Adds those keys that the file does not have yet.
-fn add_recipients(project: &Project, wanted: &[String]) -> Result<Vec<String>> {
+fn add_recipients(project: &Project, wanted: &[Line]) -> Result<Vec<String>> {
     let path = recipients_path(project);
     let mut text = recipients_text(project)?.unwrap_or_else(|| RECIPIENTS_HEAD.to_owned());
     let mut known = Recipients::parse(&text)
@@ -116,12 +125,12 @@ fn add_recipients(project: &Project, wanted: &[String]) -> Result<Vec<String>> {
         .public_keys()
         .to_vec();
     let mut added = Vec::new();
-    for key in wanted {
+    for Line { key, line } in wanted {
         if !known.contains(key) {
             if !text.ends_with('\n') {
                 text.push('\n');
             }
-            text.push_str(&format!("{key}\n"));
+            text.push_str(&format!("{line}\n"));
             known.push(key.clone());
             added.push(key.clone());
         }
@@ -149,7 +158,12 @@ fn told(project: &Project, identity: &Identity, added: &[String], default_made: 
     let layers = &project.manifest.config.layers;
     if layers.is_empty() {
         let line = format!("layers = [\"{DEFAULT_LAYER}\", \"config/{{{{env}}}}.toml?\"]");
-        text.push_str(&format!("\nAdd to {}:\n  {}\n  {}\n", project.file, paint(Tone::Code, "[config]"), paint(Tone::Code, line)));
+        text.push_str(&format!(
+            "\nAdd to {}:\n  {}\n  {}\n",
+            project.file,
+            paint(Tone::Code, "[config]"),
+            paint(Tone::Code, line)
+        ));
     }
     text.push_str(&format!(
         "\nIn CI, store the content of {key_path} as the protected variable {}; vice reads it from there.\n\

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vice_core::Result;
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::text::{Table, Tone, paint, sanitize};
 use vice_core::ui::Outcome;
-use vice_core::Result;
 
 use super::Desk;
 use super::init::{recipients_path, recipients_text};
@@ -64,9 +64,16 @@ fn report(project: &Project, recipients: &[String], sealed: &[Sealed], ring: &Ke
     let mut text = format!("{}\n", paint(Tone::Strong, format!("Recipients ({})", recipients_path(project))));
     let mut table = Table::default();
     for public in recipients {
-        table.row([(Tone::Plain, public.clone()), (Tone::Good, if is_own(public) { "yours".into() } else { String::new() })]);
+        table.row([
+            (Tone::Plain, public.clone()),
+            (Tone::Good, if is_own(public) { "yours".into() } else { String::new() }),
+        ]);
     }
-    text.push_str(&if recipients.is_empty() { "none; `vice envy init` makes the first\n".to_owned() } else { table.render() });
+    text.push_str(&if recipients.is_empty() {
+        "none; `vice envy init` makes the first\n".to_owned()
+    } else {
+        table.render()
+    });
     text.push_str(&format!("\n{}\n", paint(Tone::Strong, "Your keys")));
     let mut keys = Vec::new();
     for (index, key) in own.iter().enumerate() {
@@ -87,6 +94,7 @@ fn report(project: &Project, recipients: &[String], sealed: &[Sealed], ring: &Ke
     for note in ring.notes() {
         text.push_str(&format!("{}\n", paint(Tone::Warn, format!("{}.", sanitize(note)))));
     }
-    let listed: Vec<Value> = recipients.iter().map(|public| json!({ "public": public, "own": is_own(public) })).collect();
+    let listed: Vec<Value> =
+        recipients.iter().map(|public| json!({ "public": public, "own": is_own(public) })).collect();
     Outcome::done(text, json!({ "recipients": listed, "own": keys, "notes": ring.notes() }))
 }

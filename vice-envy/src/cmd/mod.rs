@@ -84,7 +84,7 @@ pub(crate) enum EnvyCommand {
         #[arg(long)]
         text: bool,
         /// Encrypt the value for the recipients; it has to come from --from-file
-        #[arg(long, requires = "from_file")]
+        #[arg(long, requires = "from_file", conflicts_with = "value")]
         secret: bool,
         /// Read the value from a file, or from standard input with -
         #[arg(long, value_name = "PATH")]

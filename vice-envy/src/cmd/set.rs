@@ -18,11 +18,11 @@ use super::Desk;
 use super::init::{recipients_path, recipients_text};
 use crate::Envy;
 use crate::backend::{Recipients, write_value};
+use crate::file;
 use crate::key::check_key;
 use crate::layer::{self, LayerSpec, specs};
 use crate::locked::Lock;
 use crate::stack::{Stack, declared_secret};
-use crate::file;
 
 /// The largest value that is read from a file, in bytes.
 const VALUE_BYTES_MAX: u64 = 1024 * 1024;
@@ -64,7 +64,7 @@ fn set(envy: &Envy, project: &Project, env: &EnvName, change: Change) -> Result<
             .hint(format!("vice envy set {key} --secret --from-file -")));
     }
     let given = match (value, from_file) {
-        (Some(value), None) => Zeroizing::new(value),
+        (Some(value), None) if !secret => Zeroizing::new(value),
         (None, Some(from)) => read_value(envy, &from)?,
         _ => return Err(Fault::new(Code::Usage, "Give the value, or --from-file.")),
     };
@@ -138,18 +138,21 @@ fn encrypted(project: &Project, plain: &str) -> Result<String> {
 /// A number, a flag or a list as in TOML; anything else is text.
 fn literal(given: &str) -> Item {
     match given.trim().parse::<toml_edit::Value>() {
-        Ok(value) if value.is_integer() || value.is_float() || value.is_bool() || value.is_array() => Item::Value(value),
+        Ok(value) if value.is_integer() || value.is_float() || value.is_bool() || value.is_array() => {
+            Item::Value(value)
+        }
         _ => toml_edit::value(given),
     }
 }
 
 fn edited(before: &str, layer: &str, key: &str, item: Item) -> Result<String> {
-    let mut document: DocumentMut = before
-        .parse()
-        .map_err(|_| Fault::new(Code::ConfigInvalid, format!("The layer {layer} is not valid TOML and was left alone.")))?;
+    let mut document: DocumentMut = before.parse().map_err(|_| {
+        Fault::new(Code::ConfigInvalid, format!("The layer {layer} is not valid TOML and was left alone."))
+    })?;
     let parts: Vec<&str> = key.split('.').collect();
-    put(document.as_table_mut(), &parts, item)
-        .map_err(|taken| Fault::new(Code::Usage, format!("{taken} is a value in {layer}, so that {key} can't be below it.")))?;
+    put(document.as_table_mut(), &parts, item).map_err(|taken| {
+        Fault::new(Code::Usage, format!("{taken} is a value in {layer}, so that {key} can't be below it."))
+    })?;
     Ok(document.to_string())
 }
 
@@ -195,7 +198,8 @@ fn replace(existing: &mut Item, name: &str, item: Item) -> Result<(), String> {
 fn stronger(envy: &Envy, project: &Project, env: &EnvName, key: &str, layer: &str) -> Result<Option<String>> {
     let lock = Lock::new(&envy.process);
     let (stack, _) = Stack::load_what_can_be(project, env, &envy.process, &lock)?;
-    Ok(stack.says(key).first().map(|say| say.layer.name.clone()).filter(|name| name != layer))
+    let decides = stack.say(key).map_or_else(|| "a stronger layer".to_owned(), |say| say.layer.name.clone());
+    Ok(Some(decides).filter(|name| name != layer))
 }
 
 #[cfg(test)]

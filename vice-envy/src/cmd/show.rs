@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use vice_core::Result;
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::config::{ConfigSource, ConfigValue, ResolvedConfig};
@@ -10,7 +11,6 @@ use vice_core::port::notifier::Severity;
 use vice_core::secret::MASK_BYTES_MIN;
 use vice_core::text::{Table, Tone, paint};
 use vice_core::ui::{Format, Outcome};
-use vice_core::Result;
 
 use super::Desk;
 use crate::render;
@@ -35,7 +35,8 @@ fn warn(desk: &Desk, config: &ResolvedConfig, reveal: bool) {
         desk.ui.say(Severity::Warning, "The output has secrets as they are.");
     }
     for (key, length) in secrets(config).filter(|(_, length)| *length < MASK_BYTES_MIN) {
-        let text = format!("The secret {key} has only {length} bytes: too short to be masked in the output of programs.");
+        let text =
+            format!("The secret {key} has only {length} bytes: too short to be masked in the output of programs.");
         desk.ui.say(Severity::Warning, &text);
     }
 }
@@ -49,7 +50,8 @@ fn secrets(config: &ResolvedConfig) -> impl Iterator<Item = (&str, usize)> {
 
 fn table(config: &ResolvedConfig, values: &[(String, Value)]) -> String {
     if values.is_empty() {
-        return "There is no configuration. Name files in [config] layers of vice.toml, or run `vice envy init`.\n".to_owned();
+        return "There is no configuration. Name files in [config] layers of vice.toml, or run `vice envy init`.\n"
+            .to_owned();
     }
     let mut table = Table::with_heading(&["key", "value", "origin"]);
     for ((key, value), entry) in values.iter().zip(config.entries.values()) {

@@ -221,7 +221,20 @@ mod tests {
 
     #[test]
     fn broken_lines_are_refused_and_not_quoted() {
-        for bad in ["hunter22canary", "A", "A =b", "1A=b", "A='x", "A=\"x", "A='x'y", "A=\"\\q\"", "A=x\"y", "A-B=1", "A=1\na=2", "=x"] {
+        for bad in [
+            "hunter22canary",
+            "A",
+            "A =b",
+            "1A=b",
+            "A='x",
+            "A=\"x",
+            "A='x'y",
+            "A=\"\\q\"",
+            "A=x\"y",
+            "A-B=1",
+            "A=1\na=2",
+            "=x",
+        ] {
             let flaw = read(bad).err().unwrap_or_else(|| panic!("{bad:?} was read"));
             assert!(flaw.line.is_some());
             assert!(!flaw.what.contains("hunter22"));

@@ -146,21 +146,20 @@ mod tests {
 
     #[test]
     fn objects_are_flattened_with_exact_lines() {
-        let sheet = read("{\n \"a\": 1,\n \"db\": {\n  \"h\": \"x\\u0041\",\n  \"l\": [1, {\"z\": true}]\n }\n}\n").unwrap();
+        let sheet =
+            read("{\n \"a\": 1,\n \"db\": {\n  \"h\": \"x\\u0041\",\n  \"l\": [1, {\"z\": true}]\n }\n}\n").unwrap();
         let seen: Vec<_> = sheet.iter().map(|(key, found)| (key, found.value.clone(), found.line)).collect();
         assert_eq!(
             seen,
-            [
-                ("a", json!(1), Some(2)),
-                ("db.h", json!("xA"), Some(4)),
-                ("db.l", json!([1, {"z": true}]), Some(5)),
-            ]
+            [("a", json!(1), Some(2)), ("db.h", json!("xA"), Some(4)), ("db.l", json!([1, {"z": true}]), Some(5)),]
         );
     }
 
     #[test]
     fn duplicates_nulls_and_other_roots_are_refused() {
-        for bad in ["{\"a\":1,\"a\":2}", "{\"a\":[{\"b\":1,\"b\":1}]}", "{\"a\":null}", "[1]", "7", "{\"a\":1", "{\"a\":1}x"] {
+        for bad in
+            ["{\"a\":1,\"a\":2}", "{\"a\":[{\"b\":1,\"b\":1}]}", "{\"a\":null}", "[1]", "7", "{\"a\":1", "{\"a\":1}x"]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(read("{\"a\": {\"b\": 1}, \"a.b\": 2}").is_err());

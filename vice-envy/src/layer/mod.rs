@@ -115,7 +115,13 @@ impl LayerSpec {
     }
 
     /// Reads the layer; an absent optional file is an empty layer.
-    pub(crate) fn read(&self, project: &Project, env: &EnvName, process: &ProcessEnv, lock: &Lock<'_>) -> Result<Layer> {
+    pub(crate) fn read(
+        &self,
+        project: &Project,
+        env: &EnvName,
+        process: &ProcessEnv,
+        lock: &Lock<'_>,
+    ) -> Result<Layer> {
         let name = self.name.clone();
         let sheet = match &self.place {
             Place::Environ { prefix } => environ::read(prefix, process),

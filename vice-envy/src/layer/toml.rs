@@ -63,7 +63,9 @@ fn plain(value: &DeValue<'_>) -> Result<Value, String> {
             let parsed = number.as_str().parse().ok().and_then(Number::from_f64);
             Value::Number(parsed.ok_or("a number is not finite")?)
         }
-        DeValue::Array(items) => Value::Array(items.iter().map(|item| plain(item.get_ref())).collect::<Result<_, _>>()?),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| plain(item.get_ref())).collect::<Result<_, _>>()?)
+        }
         DeValue::Table(table) => {
             let fields = table.iter().map(|(key, value)| Ok((key.get_ref().to_string(), plain(value.get_ref())?)));
             Value::Object(fields.collect::<Result<Map<_, _>, String>>()?)

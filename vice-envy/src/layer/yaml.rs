@@ -11,7 +11,7 @@ use crate::key::{DEPTH_MAX, ENTRIES_MAX, Flaw, Sheet, join};
 
 /// A node with the lines of the values below it.
 enum Node {
-    Table(Vec<(String, Spanned<Node>)>),
+    Table(Vec<(String, Spanned<Self>)>),
     Plain(Value),
 }
 
@@ -70,9 +70,9 @@ impl Node {
     fn into_value(self) -> Value {
         match self {
             Self::Plain(value) => value,
-            Self::Table(fields) => {
-                Value::Object(fields.into_iter().map(|(key, node)| (key, node.value.into_value())).collect::<Map<_, _>>())
-            }
+            Self::Table(fields) => Value::Object(
+                fields.into_iter().map(|(key, node)| (key, node.value.into_value())).collect::<Map<_, _>>(),
+            ),
         }
     }
 }
@@ -173,7 +173,17 @@ mod tests {
 
     #[test]
     fn duplicates_nulls_documents_and_other_roots_are_refused() {
-        for bad in ["a: 1\na: 2\n", "b:\n  - {k: 1, k: 2}\n", "a:\n", "a: ~\n", "- 1\n", "x", "a: 1\n---\nb: 2\n", "a: .inf\n", "a: [1\n"] {
+        for bad in [
+            "a: 1\na: 2\n",
+            "b:\n  - {k: 1, k: 2}\n",
+            "a:\n",
+            "a: ~\n",
+            "- 1\n",
+            "x",
+            "a: 1\n---\nb: 2\n",
+            "a: .inf\n",
+            "a: [1\n",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
         let flaw = read("ok: 1\nbad: [hunter22canary\n").err().unwrap();

@@ -28,9 +28,9 @@ use vice_core::{Clock, Fault, Millis, Result};
 
 pub use schema::FORMAT;
 
-pub(crate) use errors::reading;
-pub(crate) use schema::{busy_timeout, require_safe_sqlite};
-pub(crate) use verify::verify_file;
+pub(crate) use errors::{reading, writing};
+pub(crate) use schema::{busy_timeout, make_private_dir, require_safe_sqlite, use_wal};
+pub(crate) use verify::{require_sound, verify_file};
 pub(crate) use witness::Witness;
 
 use reader::Pool;

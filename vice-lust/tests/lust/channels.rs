@@ -1,6 +1,7 @@
 //! What each channel sends, and what it never shows.
 
-use crate::support::{Answer, CANARY, FakeUi, Receiver, World, dev};
+use crate::receiver::{Answer, Receiver};
+use crate::support::{CANARY, FakeUi, World, dev};
 use sha2::{Digest as _, Sha256};
 use vice_core::payload::environment::HoldPlaced;
 use vice_core::port::command::Ended;
@@ -113,12 +114,12 @@ async fn without_channels_messages_are_shown_and_nothing_hostile_reaches_the_ter
     assert_eq!((delivery.channel.as_str(), delivery.delivered), ("stdout", true));
     let shown = world.ui.shown.lock().unwrap();
     let (text, value) = &shown[0];
-    assert_eq!(anstream_free(text), "a ]0;x b c\n  d[2J\\u{202e}e\n  f");
+    assert_eq!(without_style(text), "a ]0;x b c\n  d[2J\\u{202e}e\n  f");
     assert_eq!(value["severity"], "warning");
 }
 
 /// The text without the two styles that the channel itself puts around the title.
-fn anstream_free(text: &str) -> String {
+fn without_style(text: &str) -> String {
     text.replace("\u{1b}[33m", "").replace("\u{1b}[0m", "")
 }
 
@@ -196,8 +197,9 @@ async fn a_repeat_of_a_notice_is_not_sent_again() {
     assert_eq!(world.ui.shown.lock().unwrap().len(), 1);
     assert_eq!(world.history::<MessagePosted>().await.len(), 1);
     // Long after the state has forgotten it, the log still knows.
+    let lust = world.lust();
     for _ in 0..210 {
-        world.lust().notify(notice(&world, "other", "")).await.unwrap();
+        lust.notify(notice(&world, "other", "")).await.unwrap();
     }
     let late = world.lust().notify(once).await.unwrap();
     assert!(late[0].delivered && late[0].detail.contains("before"), "{late:?}");

@@ -1,6 +1,7 @@
 //! `vice lust …` as typed, against an application of fakes.
 
-use crate::support::{Answer, Receiver, World};
+use crate::receiver::{Answer, Receiver};
+use crate::support::World;
 use clap::Parser;
 use vice_core::ui::Outcome;
 use vice_core::{App, Class, Code, Result};

@@ -4,7 +4,10 @@
 
 mod channels;
 mod commands;
+mod crash;
 #[cfg(feature = "email")]
 mod email;
 mod outbox;
+mod receiver;
+mod rules;
 mod support;

@@ -154,7 +154,12 @@ impl Scripts {
             back_before: around(as_it_is(tasks, TaskPer::Rollout, before), taking_back(tasks, TaskPer::Rollout, after)),
             back_after: around(taking_back(tasks, TaskPer::Rollout, before), as_it_is(tasks, TaskPer::Rollout, after)),
             unit: hooks(before).chain([UnitStep::Apply]).chain(hooks(after)).collect(),
-            unit_back: again(before).chain(back(after)).chain([UnitStep::Undo]).chain(back(before)).chain(again(after)).collect(),
+            unit_back: again(before)
+                .chain(back(after))
+                .chain([UnitStep::Undo])
+                .chain(back(before))
+                .chain(again(after))
+                .collect(),
         }
     }
 }
@@ -212,40 +217,40 @@ fn limits_by_unit(plan: &Plan) -> (Vec<u32>, Vec<u16>) {
 fn check(plan: &Plan) -> Result<()> {
     let known = |unit: &UnitNo| unit.index() < plan.units.len();
     if plan.tasks.len() > TASKS_MAX {
-        return broken(format!("It has {} tasks and at most {TASKS_MAX} are possible.", plan.tasks.len()));
+        return broken(&format!("It has {} tasks and at most {TASKS_MAX} are possible.", plan.tasks.len()));
     }
     if plan.limits.len() > usize::from(u16::MAX) || u32::try_from(plan.units.len()).is_err() {
-        return broken("It has more units or limits than can be numbered.".to_owned());
+        return broken("It has more units or limits than can be numbered.");
     }
     for limit in &plan.limits {
         if limit.max_down == 0 {
-            return broken(format!("The limit {} lets no unit change.", limit.name));
+            return broken(&format!("The limit {} lets no unit change.", limit.name));
         }
         if !limit.members.iter().all(known) {
-            return broken(format!("The limit {} names a unit that is not in the plan.", limit.name));
+            return broken(&format!("The limit {} names a unit that is not in the plan.", limit.name));
         }
         let mut members = limit.members.clone();
         members.sort_unstable();
         if members.windows(2).any(|pair| pair[0] == pair[1]) {
-            return broken(format!("The limit {} names a unit twice.", limit.name));
+            return broken(&format!("The limit {} names a unit twice.", limit.name));
         }
     }
     let mut seen = vec![false; plan.units.len()];
     for unit in plan.waves.iter().flatten() {
         match seen.get_mut(unit.index()) {
-            None => return broken(format!("A wave names {unit}, which is not in the plan.")),
-            Some(true) => return broken(format!("The unit {} is in two waves.", plan.units[unit.index()].name)),
+            None => return broken(&format!("A wave names {unit}, which is not in the plan.")),
+            Some(true) => return broken(&format!("The unit {} is in two waves.", plan.units[unit.index()].name)),
             Some(slot) => *slot = true,
         }
     }
     let misplaced = plan.units.iter().zip(seen).find(|(unit, changes)| (unit.action != UnitAction::Keep) != *changes);
     match misplaced {
-        Some((unit, true)) => broken(format!("The unit {} is kept and also in a wave.", unit.name)),
-        Some((unit, false)) => broken(format!("The unit {} changes but is in no wave.", unit.name)),
+        Some((unit, true)) => broken(&format!("The unit {} is kept and also in a wave.", unit.name)),
+        Some((unit, false)) => broken(&format!("The unit {} changes but is in no wave.", unit.name)),
         None => Ok(()),
     }
 }
 
-fn broken(fact: String) -> Result<()> {
+fn broken(fact: &str) -> Result<()> {
     Err(Fault::new(Code::Decode, format!("The plan contradicts itself. {fact}")))
 }

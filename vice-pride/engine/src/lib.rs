@@ -33,9 +33,7 @@ pub use named::{Details, NoDetails, describe_reason, notes_named};
 pub use natural::natural_cmp;
 pub use note::{EngineNote, Evidence};
 pub use number::{OpNo, TaskNo, UnitNo};
-pub use plan::{
-    Limit, PLANNER_VERSION, Plan, Rollback, Summary, TaskDoes, TaskPlan, UnitAction, UnitChange, UnitPlan,
-};
+pub use plan::{Limit, PLANNER_VERSION, Plan, Rollback, Summary, TaskDoes, TaskPlan, UnitAction, UnitChange, UnitPlan};
 pub use planner::{PlanRequest, plan};
 pub use reason::Reason;
 pub use replay::{Answer, Mismatch, Recorded, check_replay, replay};

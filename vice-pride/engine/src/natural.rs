@@ -38,7 +38,8 @@ mod tests {
 
     #[test]
     fn two_is_before_ten() {
-        let mut names = vec!["10", "web-10", "2", "web-2", "web-02", "1", "a", "web", "99999999999999999999999", "web-2b"];
+        let mut names =
+            vec!["10", "web-10", "2", "web-2", "web-02", "1", "a", "web", "99999999999999999999999", "web-2b"];
         names.sort_by(|one, two| natural_cmp(one, two));
         assert_eq!(
             names,

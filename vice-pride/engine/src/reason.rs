@@ -197,7 +197,10 @@ impl Reason {
                 names.task(task)
             ),
             Self::FenceFailed { failure } => {
-                format!("The target could not be told to refuse older commands: {}. Resume tries again.", failure.clause())
+                format!(
+                    "The target could not be told to refuse older commands: {}. Resume tries again.",
+                    failure.clause()
+                )
             }
             Self::Retrying { tries, of } => format!("A step back failed {tries} of {of} times and is tried again."),
             _ => return None,

@@ -70,10 +70,7 @@ impl fmt::Display for Mismatch {
 impl Error for Mismatch {}
 
 /// Runs the inputs through the engine; gives the last state and what was said in each step.
-pub fn replay<'a>(
-    course: &Course,
-    steps: impl IntoIterator<Item = (Timestamp, &'a [Input])>,
-) -> (State, Vec<Answer>) {
+pub fn replay<'a>(course: &Course, steps: impl IntoIterator<Item = (Timestamp, &'a [Input])>) -> (State, Vec<Answer>) {
     let mut state = State::new(course.clone());
     let answers = steps.into_iter().map(|(now, inputs)| one(&mut state, now, inputs)).collect();
     (state, answers)

@@ -26,7 +26,7 @@ use vice_pride::target::local::{LocalOptions, LocalTarget};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A binary that cargo has built beside the tests.
-pub fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join("examples").join(name);
     assert!(path.is_file(), "{} is missing; build the examples", path.display());
@@ -34,24 +34,24 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 /// A folder with a target. Whatever runs there ends with it.
-pub struct Ground {
-    pub dir: PathBuf,
-    pub port: Option<u16>,
+pub(crate) struct Ground {
+    pub(crate) dir: PathBuf,
+    pub(crate) port: Option<u16>,
     _keep: TempDir,
 }
 
 impl Ground {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::at("local")
     }
 
-    pub fn at(name: &str) -> Self {
+    pub(crate) fn at(name: &str) -> Self {
         let keep = tempfile::tempdir().unwrap();
         Self { dir: keep.path().join(name), port: None, _keep: keep }
     }
 
     /// A new client, as every command makes one.
-    pub fn target(&self) -> Arc<LocalTarget> {
+    pub(crate) fn target(&self) -> Arc<LocalTarget> {
         let vars: BTreeMap<String, String> =
             [("PATH", "/usr/bin:/bin"), ("HOME", "/nonexistent"), ("HIDDEN", "do-not-pass")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -66,26 +66,26 @@ impl Ground {
         }))
     }
 
-    pub async fn inventory(&self) -> Inventory {
+    pub(crate) async fn inventory(&self) -> Inventory {
         self.target().inventory().await.unwrap()
     }
 
-    pub async fn unit(&self, name: &str) -> UnitState {
+    pub(crate) async fn unit(&self, name: &str) -> UnitState {
         self.inventory().await.units.into_iter().find(|unit| unit.name == name).unwrap()
     }
 
-    pub async fn url(&self) -> String {
+    pub(crate) async fn url(&self) -> String {
         self.inventory().await.url.unwrap()
     }
 
-    pub async fn place(&self, unit: &str, workload: &Workload) -> Op {
+    pub(crate) async fn place(&self, unit: &str, workload: &Workload) -> Op {
         let op = place(&format!("place-{unit}-{}", workload.release.version), 1, unit, workload, None);
         self.target().apply(&op, Some(workload)).await.unwrap();
         op
     }
 
     /// The agent, while one runs.
-    pub fn agent(&self) -> Option<u32> {
+    pub(crate) fn agent(&self) -> Option<u32> {
         let dir = self.dir.to_str().unwrap();
         processes().find(|pid| {
             let words = proc_file(*pid, "cmdline");
@@ -95,12 +95,12 @@ impl Ground {
     }
 
     /// The running instances, each by pid.
-    pub fn instances(&self) -> Vec<u32> {
+    pub(crate) fn instances(&self) -> Vec<u32> {
         let token = format!("VICE_INSTANCE={}.", Digest::of(self.dir.to_str().unwrap().as_bytes()).short());
         processes().filter(|pid| proc_file(*pid, "environ").contains(&token)).collect()
     }
 
-    pub fn kill_agent(&self) {
+    pub(crate) fn kill_agent(&self) {
         let agent = self.agent().expect("an agent runs");
         kill(agent);
     }
@@ -114,7 +114,7 @@ impl Drop for Ground {
     }
 }
 
-pub fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     match kill_process(pid, Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
@@ -126,13 +126,13 @@ fn processes() -> impl Iterator<Item = u32> {
     std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-pub fn proc_file(pid: u32, name: &str) -> String {
+pub(crate) fn proc_file(pid: u32, name: &str) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A release of the fixture service.
-pub fn service(version: &str, flags: &[&str]) -> Workload {
+pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
     let mut command = vec![example("fixture_server").to_str().unwrap().to_owned()];
     command.extend(["--port", "{{port}}", "--version", version].map(str::to_owned));
     command.extend(flags.iter().map(|flag| (*flag).to_owned()));
@@ -154,7 +154,7 @@ pub fn service(version: &str, flags: &[&str]) -> Workload {
     }
 }
 
-pub fn place(id: &str, epoch: u64, unit: &str, workload: &Workload, before: Option<&Workload>) -> Op {
+pub(crate) fn place(id: &str, epoch: u64, unit: &str, workload: &Workload, before: Option<&Workload>) -> Op {
     Op {
         id: id.to_owned(),
         epoch,
@@ -165,12 +165,12 @@ pub fn place(id: &str, epoch: u64, unit: &str, workload: &Workload, before: Opti
 }
 
 /// A connection that is kept alive.
-pub struct Client {
+pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Client {
-    pub async fn connect(url: &str) -> Result<Self, String> {
+    pub(crate) async fn connect(url: &str) -> Result<Self, String> {
         let stream = TcpStream::connect(url.trim_start_matches("http://")).await.map_err(|error| error.to_string())?;
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|error| error.to_string())?;
@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// Status, who answered, and the body.
-    pub async fn ask(&mut self, body: Option<Bytes>) -> Result<(u16, String, Bytes), String> {
+    pub(crate) async fn ask(&mut self, body: Option<Bytes>) -> Result<(u16, String, Bytes), String> {
         let method = if body.is_some() { "POST" } else { "GET" };
         let request = Request::builder().method(method).uri("/").header("host", "test");
         let request = request.body(Full::new(body.unwrap_or_default())).unwrap();
@@ -193,14 +193,14 @@ impl Client {
 }
 
 /// The version that answers there.
-pub async fn version_at(url: &str) -> String {
+pub(crate) async fn version_at(url: &str) -> String {
     let (status, who, _) = Client::connect(url).await.unwrap().ask(None).await.unwrap();
     assert_eq!(status, 200, "{who}");
     who.split(' ').next().unwrap().to_owned()
 }
 
 /// Waits until something is so.
-pub async fn until<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, so: impl Fn() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !so().await {
         assert!(Instant::now() < deadline, "it never came to this: {what}");

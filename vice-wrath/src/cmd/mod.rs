@@ -11,6 +11,7 @@ use vice_core::ui::{Format, Outcome};
 use vice_core::{Class, Millis, Result};
 
 use crate::junit;
+pub use crate::action::actions;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 

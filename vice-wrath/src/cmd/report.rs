@@ -57,7 +57,14 @@ fn summary(scope: &Scope, suite: &SuiteResult) -> String {
         .map(|outcome| paint(shown(outcome).2, format!("{} {}", suite.count(outcome), shown(outcome).1)))
         .collect();
     let plural = if suite.checks.len() == 1 { "check" } else { "checks" };
-    format!("{} {plural} of {} in {}: {}, in {}.", suite.checks.len(), scope.project, scope.env, counts.join(", "), suite.took)
+    format!(
+        "{} {plural} of {} in {}: {}, in {}.",
+        suite.checks.len(),
+        scope.project,
+        scope.env,
+        counts.join(", "),
+        suite.took
+    )
 }
 
 /// The suite with its scope and counts.

@@ -6,7 +6,7 @@ use vice_core::app::App;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::load;
 use vice_core::id::Scope;
-use vice_core::manifest::Project;
+use vice_core::manifest::{CheckSpec, Project};
 use vice_core::payload::cdevents::{EnvironmentRef, TestSuiteRunFinished};
 use vice_core::payload::verification::{CheckOutcome, SuiteResult, VerificationFinished};
 use vice_core::payload::{environment_stream, verification_stream};
@@ -40,6 +40,7 @@ pub(crate) struct Verified {
 pub(crate) async fn verify(app: &App, project: &Arc<Project>, scope: &Scope, asked: Asked) -> Result<Verified> {
     refuse_nothing(project, scope)?;
     let vars = vars(app, project, scope).await?;
+    refuse_undeployed(project, scope, &vars, &asked.only)?;
     let version = vars.get("version").cloned();
     let config = config(app, project, scope).await?;
     let deadline = asked.timeout.or(project.env(&scope.env)?.rollout.verify_timeout).unwrap_or(TIMEOUT);
@@ -76,7 +77,7 @@ fn refuse_nothing(project: &Project, scope: &Scope) -> Result<()> {
 /// `version` and `env.url` (without a slash at its end).
 ///
 /// # Errors
-/// `Unreachable` when checks need the URL and nothing is deployed; what the store and the locator say.
+/// What the store and the locator say.
 pub async fn vars(app: &App, project: &Project, scope: &Scope) -> Result<Vars> {
     let mut vars = Vars::new();
     vars.insert("project".to_owned(), scope.project.to_string());
@@ -85,19 +86,25 @@ pub async fn vars(app: &App, project: &Project, scope: &Scope) -> Result<Vars> {
     if let Some(running) = state.running {
         vars.insert("version".to_owned(), running.release.version);
     }
-    match url(app, project, scope).await? {
-        Some(url) => {
-            vars.insert("env.url".to_owned(), url.trim_end_matches('/').to_owned());
-        }
-        None if uses(project, "env.url") => {
-            let message = format!("Nothing of {} is deployed in {}, so there is nothing to check.", scope.project, scope.env);
-            return Err(Fault::new(Code::Unreachable, message)
-                .hint(format!("Run `vice deploy {} --env {}`.", scope.project, scope.env))
-                .hint(format!("Or say where it answers: [env.{}] with url = \"https://…\".", scope.env)));
-        }
-        None => {}
+    if let Some(url) = url(app, project, scope).await? {
+        vars.insert("env.url".to_owned(), url.trim_end_matches('/').to_owned());
     }
     Ok(vars)
+}
+
+/// Says in one sentence what would otherwise be an unknown name in a template.
+fn refuse_undeployed(project: &Project, scope: &Scope, vars: &Vars, only: &[String]) -> Result<()> {
+    let asked = |name: &String, check: &CheckSpec| {
+        (only.is_empty() || only.contains(name)) && (check.only.is_empty() || check.only.contains(&scope.env))
+    };
+    let mut checks = project.manifest.check.iter().filter(|(name, check)| asked(name, check));
+    if vars.contains_key("env.url") || !checks.any(|(_, check)| uses(check, "env.url")) {
+        return Ok(());
+    }
+    let message = format!("Nothing of {} is deployed in {}, so there is nothing to check.", scope.project, scope.env);
+    Err(Fault::new(Code::Unreachable, message)
+        .hint(format!("Run `vice deploy {} --env {}`.", scope.project, scope.env))
+        .hint(format!("Or say where it answers: [env.{}] with url = \"https://…\".", scope.env)))
 }
 
 async fn url(app: &App, project: &Project, scope: &Scope) -> Result<Option<String>> {
@@ -106,13 +113,13 @@ async fn url(app: &App, project: &Project, scope: &Scope) -> Result<Option<Strin
     }
     match app.locator.url(scope).await {
         // Checks that never look there run without it.
-        Err(_) if !uses(project, "env.url") => Ok(None),
+        Err(_) if !project.manifest.check.values().any(|check| uses(check, "env.url")) => Ok(None),
         found => found,
     }
 }
 
-fn uses(project: &Project, name: &str) -> bool {
-    project.manifest.check.values().any(|check| names_used(check).iter().any(|used| used == name))
+fn uses(check: &CheckSpec, name: &str) -> bool {
+    names_used(check).iter().any(|used| used == name)
 }
 
 /// The configuration: always asked for, because what is secret in it must be masked wherever it comes back.
@@ -132,8 +139,7 @@ async fn config(app: &App, project: &Arc<Project>, scope: &Scope) -> Result<Opti
 
 async fn record(app: &App, scope: &Scope, version: Option<String>, suite: &SuiteResult) -> Result<()> {
     let stream = verification_stream(scope);
-    let finished =
-        VerificationFinished { scope: scope.clone(), version, rollout: None, suite: bounded(suite.clone()) };
+    let finished = VerificationFinished { scope: scope.clone(), version, rollout: None, suite: bounded(suite.clone()) };
     let outcome = if suite.count(CheckOutcome::Failed) > 0 {
         "failure"
     } else if suite.count(CheckOutcome::Errored) > 0 {

@@ -19,8 +19,7 @@ pub(super) fn request(error: &reqwest::Error) -> String {
 
 /// Why the answer broke off.
 pub(super) fn body(error: &reqwest::Error, status: StatusCode, read: usize) -> String {
-    let what = if error.is_decode() { "can't be read" } else { "broke off" };
-    format!("the answer (status {status}) {what} after {read} bytes: {}", cause(error))
+    format!("the answer (status {status}) broke off after {read} bytes: {}", cause(error))
 }
 
 /// The innermost cause, which is the one that names the fact.
@@ -41,9 +40,13 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
+/// The TLS error inside, if there is one. I/O errors are wrapped in I/O errors, whose `source` leaves out what they wrap.
 fn tls_error<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let inside = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    source.downcast_ref().or_else(|| inside.and_then(|inside| inside.downcast_ref()))
+    let mut at = source;
+    while let Some(inside) = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        at = inside;
+    }
+    at.downcast_ref()
 }
 
 /// The words for an I/O error, without the number of the operating system.

@@ -13,9 +13,9 @@ use std::borrow::Cow;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Url};
 use tokio::time::{Instant, timeout_at};
+use vice_core::Millis;
 use vice_core::manifest::CheckSpec;
 use vice_core::time::Clock;
-use vice_core::Millis;
 
 use crate::attempt::Attempt;
 use crate::plan::Planned;
@@ -23,14 +23,14 @@ use crate::tls::Tls;
 use crate::values::Values;
 use answer::Answer;
 pub(crate) use answer::STATUS_DEFAULT;
-pub(crate) use client::build as build_client;
+pub(crate) use client::Clients;
 
 /// The largest body that is read, in bytes, after decompression.
 pub(crate) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What HTTP checks need.
 pub(crate) struct Http<'a> {
-    pub(crate) client: &'a reqwest::Client,
+    pub(crate) clients: &'a Clients,
     pub(crate) tls: &'a Tls,
     pub(crate) clock: &'a dyn Clock,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Http<'a> {
 pub(crate) fn parse_url(text: &str, needs_tls: bool) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("has a URL that is not valid ({error})"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("has a URL with the scheme {}; http and https can be checked", url.scheme()));
+        return Err("has a URL that begins with neither http: nor https:".to_owned());
     }
     if needs_tls && url.scheme() != "https" {
         return Err("has tls_expiry_min, but its URL is not https".to_owned());
@@ -73,8 +73,8 @@ pub(crate) fn method(spec: &CheckSpec) -> &str {
 impl Http<'_> {
     /// One attempt, given up at `until`.
     pub(crate) async fn attempt(&self, check: &Planned, values: &Values, timeout: Millis, until: Instant) -> Attempt {
-        let request = match build_request(self.client, check, values) {
-            Ok(request) => request,
+        let (client, request) = match self.request(check, values).await {
+            Ok(built) => built,
             Err(why) => return Attempt::errored(why),
         };
         let mut attempt = Attempt::default();
@@ -85,7 +85,7 @@ impl Http<'_> {
                 Ok(Ok(left)) => attempt.failures.extend(left.failure(least)),
             }
         }
-        match self.fetch(request, timeout, until).await {
+        match fetch(client, request, timeout, until).await {
             Ok(answer) => {
                 attempt.latency = Some(answer.latency);
                 if let Err(fault) = answer::assert(&check.spec, values, &answer, &mut attempt) {
@@ -101,54 +101,61 @@ impl Http<'_> {
         attempt
     }
 
-    /// Sends the request and reads the whole answer, or says why that was not possible.
-    async fn fetch(&self, request: Request, timeout: Millis, until: Instant) -> Result<Answer, String> {
-        let started = Instant::now();
-        let sent = timeout_at(until, self.client.execute(request)).await;
-        let mut response = match sent {
-            Err(_) => return Err(format!("no answer within {timeout}")),
-            Ok(Err(error)) => return Err(explain::request(&error)),
-            Ok(Ok(response)) => response,
-        };
-        let status = response.status();
-        let headers = std::mem::take(response.headers_mut());
-        let mut body = Vec::new();
-        loop {
-            match timeout_at(until, response.chunk()).await {
-                Err(_) => {
-                    return Err(format!("the answer (status {status}) did not end within {timeout}; {} bytes came", body.len()));
-                }
-                Ok(Err(error)) => return Err(explain::body(&error, status, body.len())),
-                Ok(Ok(Some(chunk))) if body.len() + chunk.len() > BODY_BYTES_MAX => {
-                    let limit = BODY_BYTES_MAX / 1024 / 1024;
-                    return Err(format!("the answer (status {status}) is larger than {limit} MiB; the rest was not read"));
-                }
-                Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-                Ok(Ok(None)) => break,
-            }
+    /// The request of a check, and the client that can send it.
+    async fn request(&self, check: &Planned, values: &Values) -> Result<(&reqwest::Client, Request), String> {
+        let spec = &check.spec;
+        let text = |fault: vice_core::Fault| fault.to_string();
+        let url = values.text(spec.http.as_deref().unwrap_or_default()).map_err(text)?;
+        let url = parse_url(&url, spec.tls_expiry_min.is_some()).map_err(|why| format!("the check {why}"))?;
+        let client = self.clients.of(&url).await.map_err(|fault| fault.chain().join(": "))?;
+        let method = Method::from_bytes(method(spec).as_bytes()).map_err(|_| "the method is not valid".to_owned())?;
+        // The builder turns a user and password of the URL into a header.
+        let builder = client.request(method, url).headers(headers(spec, values)?);
+        let mut request = builder.build().map_err(|error| explain::request(&error))?;
+        if let Some(body) = &spec.body {
+            *request.body_mut() = Some(values.text(body).map_err(text)?.into());
         }
-        Ok(Answer { status, headers, body, latency: started.elapsed() })
+        if let Some(body) = &spec.body_json {
+            *request.body_mut() = Some(values.json(body).map_err(text)?.to_string().into());
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().entry(CONTENT_TYPE).or_insert(json);
+        }
+        Ok((client, request))
     }
 }
 
-fn build_request(client: &reqwest::Client, check: &Planned, values: &Values) -> Result<Request, String> {
-    let spec = &check.spec;
-    let text = |fault: vice_core::Fault| fault.to_string();
-    let url = values.text(spec.http.as_deref().unwrap_or_default()).map_err(text)?;
-    let url = parse_url(&url, spec.tls_expiry_min.is_some())?;
-    let method = Method::from_bytes(method(spec).as_bytes()).map_err(|_| "has a method that is not valid".to_owned())?;
-    // The builder turns a user and password of the URL into a header.
-    let builder = client.request(method, url).headers(headers(spec, values)?);
-    let mut request = builder.build().map_err(|error| explain::request(&error))?;
-    if let Some(body) = &spec.body {
-        *request.body_mut() = Some(values.text(body).map_err(text)?.into());
+/// Sends the request and reads the whole answer, or says why that was not possible.
+async fn fetch(client: &reqwest::Client, request: Request, timeout: Millis, until: Instant) -> Result<Answer, String> {
+    let started = Instant::now();
+    let sent = timeout_at(until, client.execute(request)).await;
+    let mut response = match sent {
+        Err(_) => return Err(format!("no answer within {timeout}")),
+        Ok(Err(error)) => return Err(explain::request(&error)),
+        Ok(Ok(response)) => response,
+    };
+    let status = response.status();
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Vec::new();
+    loop {
+        match timeout_at(until, response.chunk()).await {
+            Err(_) => {
+                return Err(format!(
+                    "the answer (status {status}) did not end within {timeout}; {} bytes came",
+                    body.len()
+                ));
+            }
+            Ok(Err(error)) => return Err(explain::body(&error, status, body.len())),
+            Ok(Ok(Some(chunk))) if body.len() + chunk.len() > BODY_BYTES_MAX => {
+                let limit = BODY_BYTES_MAX / 1024 / 1024;
+                return Err(format!(
+                    "the answer (status {status}) is larger than {limit} MiB; the rest was not read"
+                ));
+            }
+            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Ok(None)) => break,
+        }
     }
-    if let Some(body) = &spec.body_json {
-        *request.body_mut() = Some(values.json(body).map_err(text)?.to_string().into());
-        let json = HeaderValue::from_static("application/json");
-        request.headers_mut().entry(CONTENT_TYPE).or_insert(json);
-    }
-    Ok(request)
+    Ok(Answer { status, headers, body, latency: started.elapsed() })
 }
 
 fn headers(spec: &CheckSpec, values: &Values) -> Result<HeaderMap, String> {

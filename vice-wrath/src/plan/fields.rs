@@ -13,8 +13,13 @@ pub(super) fn check(project: &Project, name: &str, kind: &str, spec: &CheckSpec)
     request(project, name, spec)?;
     answer(project, name, spec)?;
     if spec.retry_every.is_some() && spec.retry_for.is_none() {
-        return Err(invalid(project, name, &["retry_every"], format!("The check {name} has retry_every but no retry_for."))
-            .hint("Add for example: retry_for = \"30s\"."));
+        return Err(invalid(
+            project,
+            name,
+            &["retry_every"],
+            format!("The check {name} has retry_every but no retry_for."),
+        )
+        .hint("Add for example: retry_for = \"30s\"."));
     }
     Ok(())
 }
@@ -73,8 +78,13 @@ fn request(project: &Project, name: &str, spec: &CheckSpec) -> Result<()> {
 
 fn answer(project: &Project, name: &str, spec: &CheckSpec) -> Result<()> {
     if let Some(status) = spec.status.filter(|status| !(200..=599).contains(status)) {
-        return Err(invalid(project, name, &["status"], format!("{status} is not a status that a server answers with."))
-            .hint("Statuses go from 200 to 599."));
+        return Err(invalid(
+            project,
+            name,
+            &["status"],
+            format!("{status} is not a status that a server answers with."),
+        )
+        .hint("Statuses go from 200 to 599."));
     }
     if let Some(pointer) = spec.json.keys().find(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
         return Err(invalid(project, name, &["json", pointer], format!("{pointer:?} is not a JSON Pointer."))
@@ -97,6 +107,8 @@ fn check_pattern(project: &Project, name: &str, path: &[&str], pattern: &str) ->
     let filled = template::render(pattern, &vars).map_err(|fault| at(format!("{fault}")))?;
     match Regex::new(&filled) {
         Ok(_) => Ok(()),
-        Err(error) => Err(at(format!("The check {name} has a pattern that is not a regular expression.")).because(error)),
+        Err(error) => {
+            Err(at(format!("The check {name} has a pattern that is not a regular expression.")).because(error))
+        }
     }
 }

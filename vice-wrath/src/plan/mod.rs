@@ -103,12 +103,12 @@ fn chosen(request: &VerifyRequest, all: &[Planned]) -> Result<BTreeSet<String>> 
     let names = || all.iter().map(|check| check.name.as_str());
     for only in &request.only {
         if !names().any(|name| name == only) {
-            return Err(unknown("check", only, names().collect()));
+            return Err(unknown("check", only, &names().collect::<Vec<_>>()));
         }
     }
     let tags: BTreeSet<&str> = all.iter().flat_map(|check| &check.spec.tags).map(String::as_str).collect();
     if let Some(tag) = request.tags.iter().find(|tag| !tags.contains(tag.as_str())) {
-        return Err(unknown("tag", tag, tags.into_iter().collect()));
+        return Err(unknown("tag", tag, &tags.into_iter().collect::<Vec<_>>()));
     }
     let asked = |check: &&Planned| {
         (request.only.is_empty() || request.only.contains(&check.name))
@@ -128,7 +128,7 @@ fn chosen(request: &VerifyRequest, all: &[Planned]) -> Result<BTreeSet<String>> 
     Ok(chosen)
 }
 
-fn unknown(what: &str, name: &str, known: Vec<&str>) -> Fault {
+fn unknown(what: &str, name: &str, known: &[&str]) -> Fault {
     let shown: String = name.chars().take(80).collect();
     let fault = Fault::new(Code::UnknownName, format!("There is no {what} {shown:?}."));
     let fault = match nearest(name, known.iter().copied()) {

@@ -35,7 +35,9 @@ fn producers(project: &Project, all: &[Planned]) -> Result<BTreeMap<String, Stri
             }
             match producers.get(name) {
                 Some((other, true)) if check.applies => {
-                    return Err(at(format!("Both {other} and {} capture {name:?}.", check.name)).hint("Rename one of them."));
+                    return Err(
+                        at(format!("Both {other} and {} capture {name:?}.", check.name)).hint("Rename one of them.")
+                    );
                 }
                 Some(_) if !check.applies => {}
                 _ => {
@@ -49,10 +51,11 @@ fn producers(project: &Project, all: &[Planned]) -> Result<BTreeMap<String, Stri
 
 /// Indices so that each check comes after those that it needs, otherwise in the order of `vice.toml`.
 pub(super) fn sort(project: &Project, all: &[Planned]) -> Result<Vec<usize>> {
-    let index_of: BTreeMap<&str, usize> = all.iter().enumerate().map(|(index, check)| (check.name.as_str(), index)).collect();
+    let index_of: BTreeMap<&str, usize> =
+        all.iter().enumerate().map(|(index, check)| (check.name.as_str(), index)).collect();
     for check in all {
         if let Some(need) = check.needs.iter().find(|need| !index_of.contains_key(need.as_str())) {
-            let fault = unknown("check", need, index_of.keys().copied().collect());
+            let fault = unknown("check", need, &index_of.keys().copied().collect::<Vec<_>>());
             return Err(fault.at(project.place(&["check", &check.name, "needs"], "needed here")));
         }
     }

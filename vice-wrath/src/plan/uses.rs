@@ -53,8 +53,9 @@ pub(crate) fn names(spec: &CheckSpec) -> Vec<String> {
 pub(super) fn known(project: &Project, check: &Planned, values: &Values, all: &[Planned]) -> Result<()> {
     let captures = || all.iter().flat_map(|other| &other.captures);
     for templated in templates(&check.spec) {
-        let names = template::names(templated.text)
-            .map_err(|fault| invalid(project, &check.name, &templated.path, format!("{fault}")).hint("Write {{name}}."))?;
+        let names = template::names(templated.text).map_err(|fault| {
+            invalid(project, &check.name, &templated.path, format!("{fault}")).hint("Write {{name}}.")
+        })?;
         for name in names {
             let capture = captures().find(|capture| capture.name == name);
             if capture.is_none() && !values.knows(&name) {

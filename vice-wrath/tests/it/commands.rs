@@ -2,18 +2,19 @@
 
 use std::sync::{Arc, Mutex};
 
+use vice_core::Secret;
 use vice_core::payload::verification::CheckOutcome::{Errored, Failed, Passed};
 use vice_core::payload::verification::CheckResult;
 use vice_core::port::command::{Ended, EnvValue};
 use vice_core::port::verifier::Verifier;
-use vice_core::Secret;
 
 use crate::server::Server;
 use crate::support::{FakeRunner, one, request, with_secret, wrath};
 
 async fn ended(ended: Ended, stdout: &str) -> CheckResult {
     let runner = Arc::new(FakeRunner { ran: Mutex::default(), ended, stdout: stdout.to_owned() });
-    let request = request("[check.a]\ncommand = [\"./smoke\", \"{{version}}\"]\nmatches = \"all {{version}} good\"\n", "");
+    let request =
+        request("[check.a]\ncommand = [\"./smoke\", \"{{version}}\"]\nmatches = \"all {{version}} good\"\n", "");
     wrath(runner).verify(request).await.unwrap().checks.remove(0)
 }
 
@@ -24,7 +25,10 @@ async fn a_command_passes_by_its_status_and_output() {
     let silent = ended(Ended::Exited(0), "hm\n").await;
     assert_eq!(silent.messages, ["output: expected to match /all {{version}} good/, got `hm`"]);
     let failed = ended(Ended::Exited(3), "all 1.2 good\nboom\n").await;
-    assert_eq!((failed.outcome, failed.messages), (Failed, vec!["command: expected exit status 0, got exit status 3: boom".to_owned()]));
+    assert_eq!(
+        (failed.outcome, failed.messages),
+        (Failed, vec!["command: expected exit status 0, got exit status 3: boom".to_owned()])
+    );
     let killed = ended(Ended::Signalled(9), "all 1.2 good").await;
     assert_eq!(killed.outcome, Failed);
     let slow = ended(Ended::TimedOut, "").await;
@@ -33,7 +37,11 @@ async fn a_command_passes_by_its_status_and_output() {
 
 #[tokio::test]
 async fn a_command_is_told_what_it_may_need_and_secrets_by_environment_only() {
-    let server = Server::start(|_, mut conn| async move { conn.answer("200 OK", "", r#"{"token": "canary-token", "id": 7}"#).await }).await;
+    let server =
+        Server::start(
+            |_, mut conn| async move { conn.answer("200 OK", "", r#"{"token": "canary-token", "id": 7}"#).await },
+        )
+        .await;
     let runner = Arc::new(FakeRunner::default());
     let checks = "[check.login]\nhttp = \"{{env.url}}\"\ncapture = { token = \"json:/token\", id = \"json:/id\" }\n\
         [check.a]\ncommand = [\"./smoke\", \"{{id}}\"]\nneeds = [\"login\"]\ntimeout = \"7s\"\n";

@@ -68,7 +68,10 @@ async fn a_check_is_repeated_until_it_passes() {
 async fn repeating_ends_and_shows_the_last_attempt() {
     let server = Server::start(|_, mut conn| async move { conn.answer("503 Never", "", "").await }).await;
     let result = one("http = \"{{env.url}}\"\nretry_for = \"300ms\"\nretry_every = \"1ms\"", &server.url()).await;
-    assert_eq!((result.outcome, result.messages.as_slice()), (Failed, ["status: expected 200, got 503".to_owned()].as_slice()));
+    assert_eq!(
+        (result.outcome, result.messages.as_slice()),
+        (Failed, ["status: expected 200, got 503".to_owned()].as_slice())
+    );
     assert_eq!(u64::from(result.attempts), server.requests().len() as u64);
 }
 

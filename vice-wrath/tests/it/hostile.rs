@@ -75,7 +75,8 @@ async fn a_small_zip_of_a_huge_body_is_not_unpacked() {
     }
     let packed = encoder.finish().unwrap();
     assert!(packed.len() < 200_000);
-    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).into_bytes();
+    let mut answer =
+        format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).into_bytes();
     answer.extend(packed);
     let server = Server::raw(answer).await;
     says(&patient(&server).await, "larger than 8 MiB");
@@ -149,12 +150,16 @@ async fn deep_json_is_refused_and_does_not_overflow() {
     let server = Server::raw(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
     let result = one("http = \"{{env.url}}\"\njson = { '/a' = 1 }", &server.url()).await;
     assert_eq!(result.outcome, Failed);
-    assert!(result.messages[0].chars().count() <= 200 && result.messages[0].starts_with("body: expected JSON"), "{result:?}");
+    assert!(
+        result.messages[0].chars().count() <= 200 && result.messages[0].starts_with("body: expected JSON"),
+        "{result:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_circle_of_redirects_is_one_answer() {
-    let server = Server::start(|_, mut conn| async move { conn.answer("301 Moved", "location: /\r\n", "").await }).await;
+    let server =
+        Server::start(|_, mut conn| async move { conn.answer("301 Moved", "location: /\r\n", "").await }).await;
     let result = one("http = \"{{env.url}}\"\nstatus = 301", &server.url()).await;
     assert!(result.messages.is_empty(), "{result:?}");
     assert_eq!(server.requests().len(), 1);
@@ -163,8 +168,17 @@ async fn a_circle_of_redirects_is_one_answer() {
 #[tokio::test]
 async fn messages_stay_short_whatever_the_server_says() {
     let body = "\u{1b}]0;x\u{7}".repeat(10_000);
-    let server = Server::raw(format!("HTTP/1.1 500 No\r\nx-long: {}\r\ncontent-length: {}\r\n\r\n{body}", "y".repeat(5000), body.len())).await;
-    let result = one("http = \"{{env.url}}\"\nmatches = \"ok\"\nexpect_headers = { x-long = \"^z\" }", &server.url()).await;
+    let server = Server::raw(format!(
+        "HTTP/1.1 500 No\r\nx-long: {}\r\ncontent-length: {}\r\n\r\n{body}",
+        "y".repeat(5000),
+        body.len()
+    ))
+    .await;
+    let result =
+        one("http = \"{{env.url}}\"\nmatches = \"ok\"\nexpect_headers = { x-long = \"^z\" }", &server.url()).await;
     assert_eq!(result.outcome, Failed);
-    assert!(result.messages.iter().all(|text| text.chars().count() <= 200 && !text.contains(char::is_control)), "{result:?}");
+    assert!(
+        result.messages.iter().all(|text| text.chars().count() <= 200 && !text.contains(char::is_control)),
+        "{result:?}"
+    );
 }

@@ -75,16 +75,24 @@ async fn method_headers_and_body_are_sent_with_their_values() {
     assert_eq!(requests[0].body, r#"{"v":"1.2","n":[1]}"#);
     assert_eq!((requests[1].line(), requests[1].body.as_str()), ("PUT /b HTTP/1.1", "v=1.2"));
     assert!(requests[2].head.contains("authorization: Basic bWU6cGEgc3M="), "{}", requests[2].head);
-    assert!(suite.checks[2].subject.contains("me:…@") && !suite.checks[2].subject.contains("pa"), "{}", suite.checks[2].subject);
+    assert!(
+        suite.checks[2].subject.contains("me:…@") && !suite.checks[2].subject.contains("pa"),
+        "{}",
+        suite.checks[2].subject
+    );
     assert!(suite.checks[0].subject.starts_with("POST http://"));
 }
 
 #[tokio::test]
 async fn a_redirect_is_an_answer_and_not_followed() {
-    let server = Server::start(|_, mut conn| async move { conn.answer("302 Found", "location: /login\r\n", "").await }).await;
+    let server =
+        Server::start(|_, mut conn| async move { conn.answer("302 Found", "location: /login\r\n", "").await }).await;
     let checks = "[check.a]\nhttp = \"{{env.url}}\"\n[check.b]\nhttp = \"{{env.url}}\"\nstatus = 302\nexpect_headers = { location = \"^/login$\" }\n";
     let suite = verify(checks, &server.url()).await;
-    assert_eq!(suite.checks[0].messages, ["status: expected 200, got 302, a redirect to /login (redirects are not followed)"]);
+    assert_eq!(
+        suite.checks[0].messages,
+        ["status: expected 200, got 302, a redirect to /login (redirects are not followed)"]
+    );
     assert_eq!(suite.checks[1].outcome, Passed);
     assert_eq!(server.requests().len(), 2);
 }
@@ -94,7 +102,11 @@ async fn a_body_that_is_not_json_is_shown() {
     let server = Server::raw("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>\u{1b}[2J</html>").await;
     let result = one("http = \"{{env.url}}\"\njson = { '/a' = 1 }", &server.url()).await;
     assert_eq!(result.outcome, Failed);
-    assert!(result.messages[0].starts_with("body: expected JSON, got `<html>\\u{1b}[2J</html>`"), "{:?}", result.messages);
+    assert!(
+        result.messages[0].starts_with("body: expected JSON, got `<html>\\u{1b}[2J</html>`"),
+        "{:?}",
+        result.messages
+    );
 }
 
 #[tokio::test]
@@ -102,7 +114,9 @@ async fn nobody_there_is_an_error_and_not_a_failure() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let checks = format!("[check.a]\nhttp = \"http://{address}\"\n[check.b]\ntcp = \"{address}\"\n[check.c]\nhttp = \"http://nowhere.invalid/\"\n");
+    let checks = format!(
+        "[check.a]\nhttp = \"http://{address}\"\n[check.b]\ntcp = \"{address}\"\n[check.c]\nhttp = \"http://nowhere.invalid/\"\n"
+    );
     let suite = verify(&checks, "").await;
     assert!(suite.checks.iter().all(|check| check.outcome == Errored), "{suite:?}");
     assert_eq!(suite.checks[0].messages, ["can't connect: connection refused"]);

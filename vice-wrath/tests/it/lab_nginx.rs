@@ -1,5 +1,8 @@
 //! The same checks against a real server. `VICE_LAB_NGINX` names the nginx binary; `scripts` installs it.
-#![expect(clippy::disallowed_methods, reason = "the lab is described by the environment, and its server is started here")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the lab is described by the environment, and its server is started here"
+)]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -37,7 +40,8 @@ fn start(binary: &str, dir: &Path, port: u16) -> Nginx {
 
 #[tokio::test]
 async fn lab_nginx_answers_are_checked() {
-    let binary = std::env::var("VICE_LAB_NGINX").expect("VICE_LAB_NGINX must name nginx; install it with: apt-get install nginx-light");
+    let binary = std::env::var("VICE_LAB_NGINX")
+        .expect("VICE_LAB_NGINX must name nginx; install it with: apt-get install nginx-light");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dir = tempfile::tempdir().unwrap();
     let _server = start(&binary, dir.path(), port);

@@ -1,4 +1,5 @@
 //! Checks against real servers on the loopback interface: honest, broken and hostile ones.
+#![expect(clippy::unwrap_used, reason = "a test that can not prepare its servers has failed")]
 
 mod app;
 mod commands;

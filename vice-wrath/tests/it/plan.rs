@@ -13,10 +13,13 @@ fn line(fault: &Fault) -> usize {
 
 #[tokio::test]
 async fn circles_are_found_and_named() {
-    let fault = refused(&format!("[check.a]\n{URL}needs = [\"b\"]\n[check.b]\n{URL}needs = [\"c\"]\n[check.c]\n{URL}needs = [\"b\"]\n")).await;
+    let fault = refused(&format!(
+        "[check.a]\n{URL}needs = [\"b\"]\n[check.b]\n{URL}needs = [\"c\"]\n[check.c]\n{URL}needs = [\"b\"]\n"
+    ))
+    .await;
     assert_eq!((fault.code(), line(&fault)), (Code::ManifestInvalid, 4));
     assert!(fault.to_string().contains("b needs c needs b"), "{fault:?}");
-    let own = refused(&format!("[check.a]\nhttp = \"{{{{env.url}}}}/{{{{id}}}}\"\ncapture = {{ id = \"json:/id\" }}\n")).await;
+    let own = refused("[check.a]\nhttp = \"{{env.url}}/{{id}}\"\ncapture = { id = \"json:/id\" }\n").await;
     assert!(own.to_string().contains("a needs a"), "{own:?}");
     let captures = refused(
         "[check.a]\nhttp = \"{{env.url}}/{{y}}\"\ncapture = { x = \"json:\" }\n[check.b]\nhttp = \"{{env.url}}/{{x}}\"\ncapture = { y = \"json:\" }\n",
@@ -80,6 +83,9 @@ async fn secrets_are_refused_as_arguments() {
     let fault = run(with_secret(request(checks, ""), "db.password", "canary-password")).await.unwrap_err();
     assert_eq!((fault.class(), line(&fault)), (Class::Usage, 2));
     assert_eq!(fault.hints(), ["The command finds it in its environment as DB_PASSWORD."]);
-    let captured = refused(&format!("[check.a]\n{URL}capture = {{ token = \"json:/t\" }}\n[check.b]\ncommand = [\"x\", \"{{{{token}}}}\"]\n")).await;
+    let captured = refused(&format!(
+        "[check.a]\n{URL}capture = {{ token = \"json:/t\" }}\n[check.b]\ncommand = [\"x\", \"{{{{token}}}}\"]\n"
+    ))
+    .await;
     assert_eq!(captured.hints(), ["The command finds it in its environment as VICE_CAPTURE_TOKEN."]);
 }

@@ -8,7 +8,7 @@ use vice_wrath::cmd::run;
 use crate::app::{args, secret_config, setup};
 use crate::server::Server;
 
-const CANARY: &str = "canary\"secret/42";
+const CANARY: &str = "canary-\"secret/4.2";
 const MINTED: &str = "minted-canary-77";
 
 /// Gives everything back that it gets, and mints a token.
@@ -49,6 +49,6 @@ async fn a_canary_appears_nowhere() {
         }
     }
     let sent = server.requests();
-    assert!(sent.iter().any(|request| request.head.contains("canary\"secret/42")), "the server did get it");
+    assert!(sent.iter().any(|request| request.head.contains(CANARY)), "the server did get it");
     assert!(sent.iter().any(|request| request.head.contains(MINTED)));
 }

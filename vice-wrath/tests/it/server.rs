@@ -40,7 +40,8 @@ impl Conn {
 
     /// A whole honest answer.
     pub(crate) async fn answer(&mut self, status: &str, headers: &str, body: &str) {
-        let text = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        let text =
+            format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         self.write(text.as_bytes()).await;
     }
 

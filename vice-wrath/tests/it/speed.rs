@@ -7,8 +7,11 @@ use crate::support::verify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_checks_pass_in_order() {
-    let server = Server::start(|_, mut conn| async move { conn.answer("200 OK", "", r#"{"status":"ok"}"#).await }).await;
-    let check = |n| format!("[check.c{n:03}]\nhttp = \"{{{{env.url}}}}/{n}\"\njson = {{ '/status' = \"ok\" }}\nmatches = \"ok\"\n");
+    let server =
+        Server::start(|_, mut conn| async move { conn.answer("200 OK", "", r#"{"status":"ok"}"#).await }).await;
+    let check = |n| {
+        format!("[check.c{n:03}]\nhttp = \"{{{{env.url}}}}/{n}\"\njson = {{ '/status' = \"ok\" }}\nmatches = \"ok\"\n")
+    };
     let checks: String = (0..500).map(check).collect();
     let suite = verify(&checks, &server.url()).await;
     println!("500 HTTP checks took {}", suite.took);

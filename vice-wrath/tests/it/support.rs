@@ -98,6 +98,12 @@ impl CommandRunner for FakeRunner {
     async fn run(&self, spec: CommandSpec) -> Result<CommandOutput> {
         let stdout = spec.masker.mask(&self.stdout);
         self.ran.lock().unwrap().push(spec);
-        Ok(CommandOutput { ended: self.ended.clone(), stdout, stderr: String::new(), truncated: false, took: Millis(3) })
+        Ok(CommandOutput {
+            ended: self.ended.clone(),
+            stdout,
+            stderr: String::new(),
+            truncated: false,
+            took: Millis(3),
+        })
     }
 }

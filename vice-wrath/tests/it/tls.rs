@@ -64,7 +64,8 @@ impl Authority {
     async fn check(&self, address: SocketAddr, host: &str, more: &str) -> CheckResult {
         let url = format!("https://{host}:{}", address.port());
         let wrath = wrath(Arc::default()).with_roots(vec![self.root()]);
-        let mut suite = wrath.verify(request(&format!("[check.a]\nhttp = \"{{{{env.url}}}}\"\n{more}"), &url)).await.unwrap();
+        let mut suite =
+            wrath.verify(request(&format!("[check.a]\nhttp = \"{{{{env.url}}}}\"\n{more}"), &url)).await.unwrap();
         suite.checks.remove(0)
     }
 }

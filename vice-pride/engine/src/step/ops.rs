@@ -126,9 +126,7 @@ impl<S: Sink> Turn<'_, S> {
         let took = self.since(op).1;
         let back = self.state.phase.is_back();
         self.sink.note(match (work, failure) {
-            (Work::Apply { unit } | Work::Undo { unit, .. }, None) => {
-                EngineNote::UnitFinished { unit, op, back, took }
-            }
+            (Work::Apply { unit } | Work::Undo { unit, .. }, None) => EngineNote::UnitFinished { unit, op, back, took },
             (Work::Apply { unit } | Work::Undo { unit, .. }, Some(failure)) => {
                 EngineNote::UnitFailed { unit, op, back, failure, took }
             }

@@ -1,11 +1,9 @@
 //! A stored journal replays byte for byte, and an altered one is found.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::{Run, rolling, task};
 use serde::{Deserialize, Serialize};
-use support::{Run, rolling, task};
 use vice_core::Millis;
 use vice_core::manifest::{TaskPer, TaskRun};
 use vice_core::payload::environment::RolloutOutcome;
@@ -20,7 +18,7 @@ struct Journal {
     steps: Vec<Recorded>,
 }
 
-const GOLDEN: &str = include_str!("journals/rolled-back-after-takeover.json");
+const GOLDEN: &str = include_str!("../journals/rolled-back-after-takeover.json");
 
 /// Two units with a task, a bake, a pause, a crash and a takeover, a failed verification, and a way back with a retry.
 fn eventful() -> Run {
@@ -49,7 +47,7 @@ fn eventful() -> Run {
     run.tell(Input::Tick);
     run.fail(Failure::Other);
     run.fail(Failure::Unreachable);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
     run
 }
 

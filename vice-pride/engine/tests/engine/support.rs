@@ -1,5 +1,4 @@
 //! A tiny driver for tests: it keeps the journal and answers effects as a test says. It shares no logic with the engine.
-#![expect(dead_code, reason = "each test file uses a part of it")]
 
 use jiff::{SignedDuration, Timestamp};
 use vice_core::Millis;
@@ -8,8 +7,8 @@ use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::OperatorCommand;
 use vice_pride_engine::{
-    Answer, CheckCounts, Course, Effect, Failure, Input, Limit, OpNo, OpResult, PLANNER_VERSION, Plan, Reason, Recorded,
-    Recorder, Rollback, Seen, State, TaskDoes, TaskPlan, UnitAction, UnitNo, UnitPlan, step,
+    Answer, CheckCounts, Course, Effect, Failure, Input, Limit, OpNo, OpResult, PLANNER_VERSION, Plan, Reason,
+    Recorded, Recorder, Rollback, Seen, State, TaskDoes, TaskPlan, UnitAction, UnitNo, UnitPlan, step,
 };
 
 pub(crate) fn release(version: &str) -> ReleaseRef {
@@ -18,11 +17,8 @@ pub(crate) fn release(version: &str) -> ReleaseRef {
 
 /// Units 1..=n from version 1 to 2, one a wave, one at a time, verified after each wave.
 pub(crate) fn rolling(units: u32) -> Plan {
-    let unit = |index: u32| UnitPlan {
-        name: (index + 1).to_string(),
-        before: Some(release("1")),
-        action: UnitAction::Place,
-    };
+    let unit =
+        |index: u32| UnitPlan { name: (index + 1).to_string(), before: Some(release("1")), action: UnitAction::Place };
     Plan {
         planner: PLANNER_VERSION,
         direction: Direction::Deploy,
@@ -129,7 +125,7 @@ impl Run {
     }
 
     /// Answers everything well and lets time pass until it ends or an operator is needed.
-    pub(crate) fn to_end(&mut self) -> Option<RolloutOutcome> {
+    pub(crate) fn run_on(&mut self) -> Option<RolloutOutcome> {
         for _ in 0..10_000 {
             if let Some(outcome) = self.state.outcome() {
                 return Some(outcome);
@@ -137,7 +133,7 @@ impl Run {
             if !self.open.is_empty() {
                 self.done();
             } else {
-                let Some(until) = self.state.waiting().and_then(|waiting| waiting.until) else { return None };
+                let until = self.state.waiting().and_then(|waiting| waiting.until)?;
                 self.now = until;
                 self.tell(Input::Tick);
             }

@@ -1,8 +1,6 @@
 //! One test a rule of the engine, each by the effects that a driver would see.
 
-mod support;
-
-use support::{BAD, GOOD, Run, at_once, done, release, rolling, task};
+use crate::support::{BAD, GOOD, Run, at_once, done, release, rolling, task};
 use vice_core::Millis;
 use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
@@ -67,7 +65,7 @@ fn at_most_max_down_units_change_at_once_and_the_reason_says_so() {
     assert_eq!(run.held, [Reason::AtLimit { limit: 0 }]);
     run.done();
     assert_eq!(run.applied(), [0, 1, 2]);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::Succeeded));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
 }
 
 #[test]
@@ -94,7 +92,7 @@ fn verification_at_the_end_runs_once_and_never_means_unproven() {
         let mut plan = rolling(3);
         plan.verify = when;
         let mut run = Run::begun(plan);
-        assert_eq!(run.to_end(), Some(RolloutOutcome::Succeeded));
+        assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
         assert_eq!((verifications(&run), run.state.is_proven()), (count, proven));
     }
 }
@@ -104,7 +102,7 @@ fn a_task_after_the_waves_is_followed_by_one_more_verification() {
     let mut plan = rolling(1);
     plan.tasks = vec![task("warm", TaskRun::After, TaskPer::Rollout, Rollback::Safe)];
     let mut run = Run::begun(plan);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::Succeeded));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
     assert_eq!(verifications(&run), 2);
 }
 
@@ -123,10 +121,13 @@ fn a_failed_verification_undoes_in_reverse_verifies_and_holds_the_version() {
     }
     assert!(matches!(run.open[..], [Effect::Verify { .. }]));
     run.fail(Failure::Other);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
     assert_eq!((run.applied(), run.undone()), (vec![0, 1], vec![1, 0]));
     assert_eq!(verifications(&run), 3, "what runs again is verified as well");
-    assert!(matches!(run.all[run.all.len() - 2], Effect::PlaceHold { reason: Reason::ChecksFailed { failed: 1, of: 3 } }));
+    assert!(matches!(
+        run.all[run.all.len() - 2],
+        Effect::PlaceHold { reason: Reason::ChecksFailed { failed: 1, of: 3 } }
+    ));
     assert_eq!(run.state.running(), Some(&release("1")));
 }
 
@@ -149,7 +150,7 @@ fn units_under_way_end_before_the_way_back_begins_and_max_down_holds_there_too()
     assert_eq!(run.held, [Reason::InFlight { ops: 1 }]);
     let effects = run.done();
     assert!(matches!(effects[..], [Effect::Undo { unit: UnitNo(2), .. }, Effect::Undo { unit: UnitNo(0), .. }]));
-    assert_eq!(run.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn a_first_deploy_that_fails_is_removed_and_not_verified() {
     run.done();
     run.tell(Input::Verified { op: OpNo(2), passed: false, counts: BAD });
     run.open.remove(0);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
     assert_eq!((run.undone(), verifications(&run), run.state.running()), (vec![0], 1, None));
 }
 
@@ -182,7 +183,7 @@ fn tasks_are_taken_back_around_the_units_in_reverse() {
         run.done();
     }
     run.fail(Failure::Other);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
     let forward = [(0, None, false), (1, None, false), (2, Some(0), false), (3, Some(0), false)];
     let back = [(3, Some(0), true), (2, Some(0), true), (1, None, true), (0, None, true), (4, None, false)];
     assert_eq!(run.tasks(), [&forward[..], &back[..]].concat());
@@ -214,12 +215,12 @@ fn going_back_across_a_task_that_forbids_it_asks() {
     assert_eq!(run.held[0], Reason::NothingFor { command: Say::Abort });
     let mut forced = at_the_barrier();
     assert!(matches!(forced.command(Say::ForceRollback)[..], [Effect::Undo { .. }]));
-    assert_eq!(forced.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(forced.run_on(), Some(RolloutOutcome::RolledBack));
     let mut left = at_the_barrier();
     assert_eq!(left.command(Say::Abandon), [Effect::Finish { outcome: RolloutOutcome::Aborted }]);
     let mut again = at_the_barrier();
     assert!(matches!(again.command(Say::Resume)[..], [Effect::Verify { .. }]), "what failed is tried again");
-    assert_eq!(again.to_end(), Some(RolloutOutcome::Succeeded));
+    assert_eq!(again.run_on(), Some(RolloutOutcome::Succeeded));
 }
 
 #[test]
@@ -231,7 +232,7 @@ fn a_rollback_plan_across_a_forbidding_task_asks_before_anything() {
     let mut run = Run::begun(plan.clone());
     assert_eq!(run.waits_for(), Some(Reason::RollbackForbidden { task: TaskNo(0) }));
     assert!(matches!(run.command(Say::ForceRollback)[..], [Effect::Apply { .. }]));
-    assert_eq!(run.to_end(), Some(RolloutOutcome::Succeeded));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
     assert_eq!(run.tasks(), []);
     let mut at_once = Run::new(plan);
     at_once.tell_all(&[Input::Begin { epoch: 1 }, Input::Operator { command: Say::ForceRollback }]);
@@ -245,7 +246,7 @@ fn a_rollback_that_fails_places_no_hold_on_the_proven_release() {
     let mut run = Run::begun(plan);
     run.done();
     run.fail(Failure::Other);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
     assert!(!hold_placed(&run));
 }
 
@@ -256,7 +257,9 @@ fn undo_is_tried_three_times_with_pauses_and_then_somebody_must_look() {
     run.fail(Failure::Other);
     for tries in 1..=2 {
         let effects = run.fail(Failure::Unreachable);
-        assert!(matches!(effects[..], [Effect::Wait { until: Some(_), reason: Reason::Retrying { tries: said, of: 3 } }] if said == tries));
+        assert!(
+            matches!(effects[..], [Effect::Wait { until: Some(_), reason: Reason::Retrying { tries: said, of: 3 } }] if said == tries)
+        );
         assert_eq!(run.tell(Input::Tick), []);
         run.later(10);
         assert!(matches!(run.tell(Input::Tick)[..], [Effect::Undo { .. }]));
@@ -296,7 +299,7 @@ fn abort_goes_back_without_a_hold_and_abandon_leaves_everything() {
     let mut run = Run::begun(rolling(3));
     run.done();
     run.command(Say::Abort);
-    assert_eq!(run.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
     assert!(!hold_placed(&run), "an operator's word says nothing about the release");
     let mut left = Run::begun(rolling(3));
     assert_eq!(left.command(Say::Abandon), [], "one unit is under way");
@@ -352,15 +355,15 @@ fn what_nobody_can_tell_waits_for_an_operator_and_never_loops() {
     };
     let mut again = doubtful();
     assert!(matches!(again.command(Say::Resume)[..], [Effect::Apply { unit: UnitNo(0), attempt: 1, .. }]));
-    assert_eq!(again.to_end(), Some(RolloutOutcome::Succeeded));
+    assert_eq!(again.run_on(), Some(RolloutOutcome::Succeeded));
     let mut back = doubtful();
     assert!(matches!(back.command(Say::Abort)[..], [Effect::Undo { undoes: OpNo(1), .. }]));
-    assert_eq!(back.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(back.run_on(), Some(RolloutOutcome::RolledBack));
     // Done again and failed: the first time may still have changed the unit, so it is taken back.
     let mut failed = doubtful();
     failed.command(Say::Resume);
     failed.fail(Failure::Unhealthy);
-    assert_eq!(failed.to_end(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(failed.run_on(), Some(RolloutOutcome::RolledBack));
     assert_eq!(failed.undone(), [0]);
 }
 
@@ -377,7 +380,7 @@ fn a_fence_that_fails_ends_a_new_rollout_and_parks_a_resumed_one() {
     assert_eq!(run.waits_for(), Some(Reason::FenceFailed { failure: Failure::Unreachable }));
     assert!(matches!(run.command(Say::Resume)[..], [Effect::Fence { epoch: 2, .. }]));
     run.done();
-    assert_eq!(run.to_end(), Some(RolloutOutcome::Succeeded));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
 }
 
 #[test]
@@ -389,7 +392,7 @@ fn strangers_and_latecomers_are_ignored_with_a_reason() {
     assert_eq!(run.held[0], Reason::LateAnswer { op: OpNo(0) });
     run.tell(Input::Verified { op: OpNo(1), passed: true, counts: GOOD });
     assert_eq!(run.held[0], Reason::LateAnswer { op: OpNo(1) }, "an apply is not answered by checks");
-    run.to_end();
+    run.run_on();
     run.command(Say::Abort);
     assert_eq!(run.held[0], Reason::Finished);
 }

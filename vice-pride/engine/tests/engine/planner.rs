@@ -55,7 +55,8 @@ fn an_unchanged_healthy_environment_needs_nothing() {
 #[test]
 fn units_are_created_updated_removed_and_repaired() {
     let there = inventory(&[("1", "1", FINE), ("2", "2", FINE), ("3", "2", UnitHealth::Crashed), ("9", "1", FINE)]);
-    let spec = RolloutSpec { wave: Some(Amount::Count(2)), max_down: Some(Amount::Percent(40)), ..RolloutSpec::default() };
+    let spec =
+        RolloutSpec { wave: Some(Amount::Count(2)), max_down: Some(Amount::Percent(40)), ..RolloutSpec::default() };
     let plan = plan(&request(&["10", "3", "2", "1"], &there, &spec)).unwrap();
     assert_eq!(plan.summary(), Summary { create: 1, update: 2, remove: 1, keep: 1 });
     assert_eq!(wave_names(&plan), [vec!["1", "3"], vec!["10"], vec!["9"]], "2 before 10, removals last");

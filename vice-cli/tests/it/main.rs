@@ -1,0 +1,10 @@
+//! The built binary, used as a user would: every test has a folder, a home and an environment of its own.
+#![expect(clippy::disallowed_methods, reason = "a test starts the binary as a user would")]
+#![expect(clippy::expect_used, reason = "a test that can't go on fails")]
+
+mod bad_input;
+mod contract;
+mod crash;
+mod everyday;
+mod lab;
+mod rollout;

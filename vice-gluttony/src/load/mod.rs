@@ -1,0 +1,7 @@
+//! What a report reads: the streams of its own environments, and no others. The rest of a long history costs nothing.
+
+mod board;
+mod one;
+
+pub use board::dashboard;
+pub use one::{latest, rollout};

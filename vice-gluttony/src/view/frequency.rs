@@ -1,0 +1,182 @@
+//! How often and how well deploys go. Each figure is defined beside it, and a figure without data says so.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use vice_core::Millis;
+use vice_core::id::RolloutId;
+use vice_core::payload::environment::{Direction, RolloutOutcome};
+
+use super::compare::median;
+
+/// Over how many days the figures go: four whole weeks, so that every weekday counts alike.
+pub const WINDOW_DAYS: u64 = 28;
+
+/// What each figure means, in the order in which they are shown.
+pub const DEFINITIONS: [(&str, &str); 5] = [
+    ("deploys per week", "deploys that ended in the last 28 days, whatever their outcome, divided by four"),
+    ("success", "deploys that succeeded, of those that ended"),
+    ("median duration", "from start to end, of the deploys that succeeded"),
+    ("rolled back", "deploys that failed and were rolled back, of those that ended"),
+    (
+        "time to restore",
+        "median from the start of a deploy that failed after changing something to the moment when a wanted or an \
+         earlier release ran again",
+    ),
+];
+
+/// A deploy or rollback that ended, or is under way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Which.
+    pub rollout: RolloutId,
+    /// Deploy or rollback.
+    pub direction: Direction,
+    /// When it began.
+    pub began: Timestamp,
+    /// When and how it ended.
+    pub ended: Option<(Timestamp, RolloutOutcome)>,
+}
+
+/// The figures of one environment, or of all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// How many deploys ended.
+    pub deploys: usize,
+    /// How many of them succeeded.
+    pub succeeded: usize,
+    /// How many were rolled back.
+    pub rolled_back: usize,
+    /// The median duration of the successful ones; none without one.
+    #[serde(rename = "median_ms")]
+    pub median: Option<Millis>,
+    /// The median time to restore; none when nothing had to be restored.
+    #[serde(rename = "restore_ms")]
+    pub restore: Option<Millis>,
+    /// How many failures the time to restore rests on.
+    pub restored: usize,
+    /// How many failures are not restored yet.
+    pub unrestored: usize,
+}
+
+impl Figures {
+    /// Deploys in a week with one digit, as text; none without data.
+    #[must_use]
+    pub fn per_week(&self) -> Option<String> {
+        let tenths = self.deploys * 70 / usize::try_from(WINDOW_DAYS).unwrap_or(28);
+        (self.deploys > 0).then(|| format!("{}.{}", tenths / 10, tenths % 10))
+    }
+
+    /// A share of the deploys as text, with both numbers, because a per cent of three says little; none without data.
+    #[must_use]
+    pub fn share(&self, part: usize) -> Option<String> {
+        let whole = self.deploys;
+        (whole > 0).then(|| format!("{} % ({part} of {whole})", (part * 100 + whole / 2) / whole))
+    }
+}
+
+/// Computes the figures from runs, which may belong to several environments. `since` is the start of the window.
+#[must_use]
+pub fn figures(runs: &[Run], since: Timestamp) -> Figures {
+    let deploys: Vec<(&Run, Timestamp, RolloutOutcome)> = runs
+        .iter()
+        .filter(|run| run.direction == Direction::Deploy)
+        .filter_map(|run| run.ended.map(|(at, outcome)| (run, at, outcome)))
+        .filter(|(_, at, _)| *at >= since)
+        .collect();
+    let count = |wanted: RolloutOutcome| deploys.iter().filter(|(_, _, outcome)| *outcome == wanted).count();
+    let good = deploys.iter().filter(|(_, _, outcome)| *outcome == RolloutOutcome::Succeeded);
+    let durations = good.map(|(run, at, _)| Millis::between(run.began, *at)).collect();
+    let (restores, unrestored) = restores(runs, since);
+    Figures {
+        deploys: deploys.len(),
+        succeeded: count(RolloutOutcome::Succeeded),
+        rolled_back: count(RolloutOutcome::RolledBack),
+        median: middle(durations),
+        restored: restores.len(),
+        restore: middle(restores),
+        unrestored,
+    }
+}
+
+fn middle(mut durations: Vec<Millis>) -> Option<Millis> {
+    durations.sort_unstable();
+    median(&durations)
+}
+
+/// How long each failure lasted, and how many last still. A failure begins with its deploy and ends when the rollout
+/// itself restored the earlier release, or else with the next success in the same environment.
+fn restores(runs: &[Run], since: Timestamp) -> (Vec<Millis>, usize) {
+    let mut by_scope: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
+    for run in runs {
+        by_scope.entry(&run.rollout.scope).or_default().push(run);
+    }
+    let (mut durations, mut unrestored) = (Vec::new(), 0);
+    for runs in by_scope.values_mut() {
+        runs.sort_by_key(|run| run.rollout.number);
+        let mut broken_since: Option<Timestamp> = None;
+        for run in runs {
+            let Some((at, outcome)) = run.ended else { continue };
+            let restored = match outcome {
+                RolloutOutcome::Failed => continue,
+                RolloutOutcome::Succeeded => broken_since.take(),
+                RolloutOutcome::RolledBack => Some(broken_since.take().unwrap_or(run.began)),
+                RolloutOutcome::NotRestored | RolloutOutcome::Aborted => {
+                    broken_since.get_or_insert(run.began);
+                    continue;
+                }
+            };
+            durations.extend(restored.filter(|_| at >= since).map(|from| Millis::between(from, at)));
+        }
+        unrestored += usize::from(broken_since.is_some());
+    }
+    (durations, unrestored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(number: u64, began: i64, ended: i64, outcome: RolloutOutcome) -> Run {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        Run {
+            rollout: format!("hello.dev.{number}").parse().unwrap(),
+            direction: Direction::Deploy,
+            began: at(began),
+            ended: Some((at(ended), outcome)),
+        }
+    }
+
+    #[test]
+    fn nothing_is_no_data_and_not_zero() {
+        let none = figures(&[], Timestamp::UNIX_EPOCH);
+        assert_eq!((none.per_week(), none.share(0), none.median, none.restore), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_failure_lasts_until_something_wanted_runs_again() {
+        use RolloutOutcome::{Failed, NotRestored, RolledBack, Succeeded};
+        let runs = [
+            run(1, 0, 10, Succeeded),
+            run(2, 100, 130, RolledBack),
+            run(3, 200, 210, NotRestored),
+            run(4, 300, 301, Failed),
+            run(5, 400, 440, Succeeded),
+        ];
+        let found = figures(&runs, Timestamp::UNIX_EPOCH);
+        assert_eq!((found.deploys, found.succeeded, found.rolled_back), (5, 2, 1));
+        assert_eq!(found.median, Some(Millis::from_secs(25)));
+        // 30 s for the second, and from the start of the third to the end of the fifth: 240 s.
+        assert_eq!((found.restored, found.restore, found.unrestored), (2, Some(Millis::from_secs(135)), 0));
+        assert_eq!(found.share(found.succeeded).unwrap(), "40 % (2 of 5)");
+        assert_eq!(found.per_week().unwrap(), "1.2");
+    }
+
+    #[test]
+    fn what_ended_before_the_window_does_not_count() {
+        let runs = [run(1, 0, 10, RolloutOutcome::Succeeded), run(2, 100, 110, RolloutOutcome::NotRestored)];
+        let found = figures(&runs, Timestamp::from_second(50).unwrap());
+        assert_eq!((found.deploys, found.succeeded, found.unrestored), (1, 0, 1));
+    }
+}

@@ -1,0 +1,8 @@
+//! The engine by its public face: rules, plans, journals, and a random world.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests as well")]
+
+mod journal;
+mod planner;
+mod properties;
+mod rules;
+mod support;
