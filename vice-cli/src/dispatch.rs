@@ -107,7 +107,7 @@ fn options(global: &Global, env: &ProcessEnv) -> UiOptions {
 const VARIABLES: &[&str] = &[
     "VICE_FORMAT", "VICE_DIRECTORY", "VICE_QUIET", "VICE_COLOR", "VICE_NO_PROGRESS", "VICE_NO_INPUT", "VICE_ACTOR",
     "VICE_STRICT", "VICE_CEILING", "VICE_AGE_IDENTITY", "VICE_AGE_IDENTITY_FILE", "VICE_LOG", "VICE_TEST_NOW",
-    "VICE_TEST_SEED",
+    "VICE_TEST_SEED", "VICE_TEST_CRASH",
 ];
 
 /// What a task or an instance was told may be seen by a vice that it calls.
@@ -229,7 +229,7 @@ fn dispatch(wired: &wire::Wired, command: Command) -> Pin<Box<dyn Future<Output 
         Command::Envy(args) => Box::pin(vice_envy::cmd::run(app, &wired.envy, args)),
         Command::Wrath(args) => Box::pin(vice_wrath::cmd::run(app, args)),
         Command::Greed(args) => Box::pin(vice_greed::cmd::run(app, args)),
-        Command::Lust(args) => Box::pin(vice_lust::cmd::run(app, &wired.lust, args)),
+        Command::Lust(args) => Box::pin(vice_lust::cmd::run(app, args)),
         Command::Gluttony(args) => Box::pin(vice_gluttony::cmd::run(app, args)),
         Command::Report(args) => Box::pin(vice_gluttony::cmd::report(app, args)),
         Command::Sloth(args) => Box::pin(vice_sloth::cmd::run(app, args)),

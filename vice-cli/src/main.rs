@@ -3,6 +3,7 @@
 mod actor;
 mod args;
 mod commands;
+mod crash_point;
 mod dispatch;
 mod fault_report;
 mod process_env;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
+use vice_core::app::{App, ProcessEnv, StopSignal};
 use vice_core::id::Ids;
 use vice_core::port::action::Action;
 use vice_core::port::command::CommandRunner;
 use vice_core::port::config::ConfigSource;
 use vice_core::rng::Streams;
+use vice_core::store::EventStore;
 use vice_core::time::{Clock, ManualClock, SystemClock};
 use vice_core::ui::Ui;
 use vice_core::{Code, Context, Fault, Millis, Result};
@@ -18,6 +20,7 @@ use vice_lust::{Lust, LustParts};
 use vice_pride::locator::PrideLocator;
 use vice_wrath::Wrath;
 
+use crate::crash_point::{CrashPoint, CrashingStore};
 use crate::runner::ProcessRunner;
 use crate::ui::Terminal;
 use crate::{actor, workspace};
@@ -26,7 +29,6 @@ use crate::{actor, workspace};
 pub(crate) struct Wired {
     pub(crate) app: App,
     pub(crate) envy: Arc<Envy>,
-    pub(crate) lust: Arc<Lust>,
 }
 
 /// Makes ring the one TLS provider. Clients panic without one, so this comes first wherever a client may be made.
@@ -71,6 +73,17 @@ fn random_seed() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// The history, behind a crash point when a test asks for one.
+fn history(env: &ProcessEnv, store: SqliteStore) -> Result<Arc<dyn EventStore>> {
+    let store: Arc<dyn EventStore> = Arc::new(store);
+    Ok(match env.get("VICE_TEST_CRASH") {
+        Some(point) => {
+            Arc::new(CrashingStore { inner: store, point: CrashPoint::parse(point)?, seen: AtomicU64::new(0) })
+        }
+        None => store,
+    })
+}
+
 /// Puts everything together.
 pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<StopSignal>, named: Option<&str>) -> Result<Wired> {
     let actor = actor::find(env, named)?;
@@ -79,7 +92,7 @@ pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<St
     let ids = Arc::new(Ids::new(&streams));
     let ui: Arc<dyn Ui> = terminal.clone();
     let runner: Arc<dyn CommandRunner> = Arc::new(ProcessRunner::new(Arc::clone(env)));
-    let events = Arc::new(SqliteStore::open(&workspace.state, Arc::clone(&clock))?);
+    let events = history(env, SqliteStore::open(&workspace.state, Arc::clone(&clock))?)?;
     let series = Arc::new(SqliteSeries::open(&workspace.state)?);
     let http = http_client()?;
     let envy = Arc::new(Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock)));
@@ -91,7 +104,7 @@ pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<St
         ui: Arc::clone(&ui),
         env: Arc::clone(env),
         workspace: Arc::clone(&workspace),
-        events: events.clone(),
+        events: Arc::clone(&events),
         runner: Arc::clone(&runner),
         config: Arc::clone(&config),
         http: http.clone(),
@@ -101,6 +114,10 @@ pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<St
         env: Arc::clone(env),
         clock: Arc::clone(&clock),
     });
+    let wrath = Wrath::new(Arc::clone(&clock), Arc::clone(&runner))
+        .with_ui(Arc::clone(&ui))
+        .with_series(series.clone())
+        .with_stop(Arc::clone(&stop));
     let mut app = App {
         clock,
         ids,
@@ -110,28 +127,28 @@ pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<St
         workspace,
         events,
         series,
-        runner: Arc::clone(&runner),
+        runner,
         config,
-        verifier: Arc::new(Wrath::new(runner)),
+        verifier: Arc::new(wrath),
         locator,
-        notifier: lust.clone(),
+        notifier: lust,
         actions: Arc::default(),
         stop,
         http: Arc::new(http),
     };
     app.actions = Arc::new(actions(&app)?);
-    Ok(Wired { app, envy, lust })
+    Ok(Wired { app, envy })
 }
 
 /// The actions of all crates by name. Two of one name are a bug, found at the first start.
 fn actions(app: &App) -> Result<BTreeMap<&'static str, Arc<dyn Action>>> {
     let all = [
-        vice_pride::cmd::actions(app),
-        vice_envy::cmd::actions(app),
-        vice_wrath::cmd::actions(app),
+        vice_pride::actions(app),
+        vice_envy::actions(app),
+        vice_wrath::actions(app),
         vice_greed::cmd::actions(app),
-        vice_lust::cmd::actions(app),
-        vice_gluttony::cmd::actions(app),
+        vice_lust::actions(app),
+        vice_gluttony::actions(app),
     ];
     let mut named = BTreeMap::new();
     for action in all.into_iter().flatten() {
@@ -141,9 +158,4 @@ fn actions(app: &App) -> Result<BTreeMap<&'static str, Arc<dyn Action>>> {
         }
     }
     Ok(named)
-}
-
-/// The workspace type is re-read by `doctor`, which wants to go on where wiring fails.
-pub(crate) fn load_workspace(env: &ProcessEnv) -> Result<Workspace> {
-    workspace::load(env)
 }

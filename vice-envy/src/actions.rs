@@ -15,12 +15,19 @@ use crate::render;
 /// The actions of envy.
 #[must_use]
 pub fn actions(app: &App) -> Vec<Arc<dyn Action>> {
-    vec![Arc::new(ShowConfig { workspace: Arc::clone(&app.workspace), config: Arc::clone(&app.config) })]
+    vec![Arc::new(ShowConfig::new(Arc::clone(&app.workspace), Arc::clone(&app.config)))]
 }
 
-struct ShowConfig {
+/// The action `config`.
+pub(crate) struct ShowConfig {
     workspace: Arc<Workspace>,
     config: Arc<dyn ConfigSource>,
+}
+
+impl ShowConfig {
+    pub(crate) fn new(workspace: Arc<Workspace>, config: Arc<dyn ConfigSource>) -> Self {
+        Self { workspace, config }
+    }
 }
 
 #[async_trait]

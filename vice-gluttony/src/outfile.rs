@@ -1,6 +1,7 @@
 //! Writing a report into a file of the workspace: never outside of it, never half.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use vice_core::{Code, Context, Fault, Result};
@@ -36,7 +37,12 @@ pub(crate) fn write(root: &Path, file: &str, text: &str) -> Result<PathBuf> {
     let mut fresh = name.to_owned();
     fresh.push(".new");
     let fresh = folder.join(fresh);
-    fs::write(&fresh, text).context(Code::Io, failed)?;
+    // A link of that name, or what an interrupted run left, goes away: it is never written through.
+    if fresh.symlink_metadata().is_ok() {
+        fs::remove_file(&fresh).context(Code::Io, failed)?;
+    }
+    let mut handle = fs::File::create_new(&fresh).context(Code::Io, failed)?;
+    handle.write_all(text.as_bytes()).context(Code::Io, failed)?;
     fs::rename(&fresh, &path).context(Code::Io, failed)?;
     Ok(path)
 }

@@ -69,7 +69,8 @@ async fn main() -> Result<()> {
         let args = args.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(args.clone(), request));
-            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let served =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             // A client that goes away is no matter of the service.
             drop(served);
         });

@@ -11,4 +11,5 @@ pub mod lease;
 pub mod locator;
 pub mod target;
 
+pub use cmd::actions;
 pub use vice_pride_engine::PLANNER_VERSION;

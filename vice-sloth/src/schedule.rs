@@ -94,7 +94,8 @@ impl Scheduler {
         let mut decision = Decision::default();
         // What is skipped or blocked may skip or block others, wherever they stand.
         while self.settle(&holds, &mut decision) {}
-        let mut free = self.parallel.saturating_sub(self.states.iter().filter(|state| **state == State::Running).count());
+        let mut free =
+            self.parallel.saturating_sub(self.states.iter().filter(|state| **state == State::Running).count());
         for index in 0..self.nodes.len() {
             if free > 0 && self.states[index] == State::Pending && self.ready(index) {
                 self.states[index] = State::Running;

@@ -20,4 +20,5 @@ mod tcp;
 mod tls;
 mod values;
 
+pub use action::actions;
 pub use suite::Wrath;

@@ -246,7 +246,8 @@ impl Run<'_> {
                 crate::command::attempt(self.wrath.runner.as_ref(), self.request, check, &self.values, until).await
             }
             _ => {
-                let http = Http { clients: &self.wrath.clients, tls: &self.wrath.tls, clock: self.wrath.clock.as_ref() };
+                let http =
+                    Http { clients: &self.wrath.clients, tls: &self.wrath.tls, clock: self.wrath.clock.as_ref() };
                 http.attempt(check, &self.values, timeout, until).await
             }
         }

@@ -92,6 +92,15 @@ impl Lab {
         ran(self.command(args).envs(vars.iter().copied()).output().expect("vice runs"))
     }
 
+    /// How many processes of the example service run in this lab.
+    pub fn instances(&self) -> usize {
+        let pids = marked(&self.dir.path().display().to_string());
+        let is_service = |pid: &&String| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"./hello\0"))
+        };
+        pids.iter().filter(is_service).count()
+    }
+
     /// Every file below the state folder as one text, for looking for what must not be there.
     pub fn everything_stored(&self) -> String {
         let mut all = String::new();

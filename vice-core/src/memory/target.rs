@@ -119,14 +119,19 @@ impl Inner {
     fn place(&mut self, unit: &str, release: &ReleaseRef, workload: Option<&Workload>) -> Result<()> {
         let version = &release.version;
         match workload {
-            None => return Err(Fault::new(Code::Usage, format!("Version {version} can't be placed without its release."))),
+            None => {
+                return Err(Fault::new(Code::Usage, format!("Version {version} can't be placed without its release.")));
+            }
             Some(workload) if workload.release != *release => {
                 return Err(Fault::new(Code::Usage, "The operation and the release do not fit together."));
             }
             Some(_) => {}
         }
         if self.bad_versions.contains(version) {
-            return Err(Fault::new(Code::Unhealthy, format!("Version {version} did not become healthy on unit {unit}.")));
+            return Err(Fault::new(
+                Code::Unhealthy,
+                format!("Version {version} did not become healthy on unit {unit}."),
+            ));
         }
         self.effects.push(format!("{unit}: place {version}"));
         self.units.insert(unit.to_owned(), Unit { release: release.clone(), running: true });
@@ -188,10 +193,8 @@ impl Inner {
         for version in versions {
             *counts.entry(version).or_default() += 1;
         }
-        let weight = |(version, count): (&str, u32)| Weight {
-            version: version.to_owned(),
-            basis_points: WHOLE / all * count,
-        };
+        let weight =
+            |(version, count): (&str, u32)| Weight { version: version.to_owned(), basis_points: WHOLE / all * count };
         let mut weights: Vec<Weight> = counts.into_iter().map(weight).collect();
         let sum: u32 = weights.iter().map(|weight| weight.basis_points).sum();
         if let Some(first) = weights.first_mut() {
@@ -316,7 +319,8 @@ impl LogSource for MemoryTarget {
             inner.unit(unit)?;
         }
         for name in inner.units.keys().filter(|name| unit.is_none_or(|unit| unit == *name)) {
-            let own: Vec<&String> = inner.effects.iter().filter(|effect| effect.starts_with(&format!("{name}:"))).collect();
+            let own: Vec<&String> =
+                inner.effects.iter().filter(|effect| effect.starts_with(&format!("{name}:"))).collect();
             for text in own.iter().skip(own.len().saturating_sub(lines)) {
                 if !sink(LogLine { unit: name.clone(), text: (*text).clone() }) {
                     return Ok(());

@@ -80,9 +80,11 @@ pub(crate) fn settings_dir(env: &ProcessEnv) -> Option<PathBuf> {
     base.or_else(|| env.get("HOME").map(|home| PathBuf::from(home).join(".config"))).map(|base| base.join("vice"))
 }
 
-#[cfg(all(test, feature = "secrets"))]
+#[cfg(test)]
+#[cfg(feature = "secrets")]
 mod tests_with_age;
-#[cfg(all(test, not(feature = "secrets")))]
+#[cfg(test)]
+#[cfg(not(feature = "secrets"))]
 mod tests_without_age;
 
 #[cfg(test)]

@@ -250,3 +250,55 @@ async fn no_command_lets_a_secret_out() {
         assert!(!all_output(&outcome, &said).contains(CANARY), "{body}: {said}");
     }
 }
+
+#[tokio::test]
+async fn keys_tell_who_can_read_and_what_each_own_key_opens() {
+    let mut bench = with_secret("").await;
+    let stranger = generate().unwrap();
+    bench.var("VICE_AGE_IDENTITY", stranger.private.reveal());
+    let told = bench.ok(&["keys", "--env", "dev"]).await;
+    let own = told.json["own"].as_array().unwrap();
+    let opened: Vec<_> =
+        own.iter().map(|key| (&key["source"], &key["layers"][0]["opened"], &key["layers"][0]["encrypted"])).collect();
+    assert_eq!(own.len(), 2);
+    assert_eq!(opened[0], (&"VICE_AGE_IDENTITY".into(), &0.into(), &1.into()));
+    assert_eq!((opened[1].1, opened[1].2), (&1.into(), &1.into()));
+    assert_eq!(told.json["recipients"][0]["own"], true);
+    assert!(!all_output(&Ok(told), "").contains("AGE-SECRET-KEY"));
+}
+
+#[tokio::test]
+async fn explain_tells_the_origin_of_what_it_cannot_open() {
+    let bench = with_secret("").await;
+    std::fs::remove_dir_all(bench.dir.path().join("home")).unwrap();
+    let told = bench.ok(&["explain", "db.password", "--env", "dev"]).await;
+    assert_eq!(told.json["effective"]["line"], 2);
+    assert!(told.json["locked"].as_str().unwrap().contains("can't be decrypted"));
+    let fault = bench.fails(&["check", "--env", "dev"]).await;
+    assert_eq!(fault.details()["problems"][0]["key"], "db.password");
+}
+
+#[tokio::test]
+async fn armoured_layers_are_read_and_passphrases_are_not_asked() {
+    use std::io::Write as _;
+
+    let key = generate().unwrap();
+    let recipient: age::x25519::Recipient = key.public.parse().unwrap();
+    let armoured = age::encrypt_and_armor(&recipient, b"a = \"armoured\"\n").unwrap();
+    let mut bench = Bench::new("[config]\nlayers = [\"config/a.age.toml\"]\n");
+    bench.file("config/a.age.toml", armoured);
+    bench.var("VICE_AGE_IDENTITY", key.private.reveal());
+    assert_eq!(secret(&bench.resolve().await.unwrap(), "a"), "armoured");
+
+    let mut by_words = age::scrypt::Recipient::new("words".to_owned().into());
+    by_words.set_work_factor(2);
+    let encryptor = age::Encryptor::with_recipients(std::iter::once(&by_words as _)).unwrap();
+    let mut sealed = Vec::new();
+    let mut writer = encryptor.wrap_output(&mut sealed).unwrap();
+    writer.write_all(b"a = 1").unwrap();
+    writer.finish().unwrap();
+    bench.file("config/a.age.toml", sealed);
+    let fault = bench.resolve().await.unwrap_err();
+    assert_eq!(fault.code(), Code::SecretLocked);
+    assert!(fault.to_string().contains("passphrase"));
+}

@@ -193,4 +193,51 @@ mod tests {
         assert_eq!(optional.name, "config/x.toml");
         assert!(matches!(optional.place, Place::File { optional: true, .. }));
     }
+
+    proptest::proptest! {
+        /// Texts near the grammar of each format: the reader ends, and does not repeat what it read.
+        #[test]
+        fn no_reader_fails_badly(parts in proptest::collection::vec(proptest::sample::select(PIECES.to_vec()), 0..24)) {
+            let text = parts.concat();
+            for read in [toml::read, yaml::read, json::read, dotenv::read] {
+                if let Err(flaw) = read(&text) {
+                    proptest::prop_assert!(!flaw.what.contains("canary"), "{}", flaw.what);
+                }
+            }
+        }
+    }
+
+    const PIECES: [&str; 31] = [
+        "a",
+        "b.c",
+        "=",
+        ":",
+        " ",
+        "\n",
+        "\n  ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "\"",
+        "'",
+        "#",
+        "-",
+        "\"canary\"",
+        "'can\u{e9}ary canary'",
+        "canary!",
+        "\\",
+        "\\u0000",
+        "&x ",
+        "*x",
+        "!t ",
+        "<<",
+        "|",
+        "---",
+        "1e999",
+        "\u{0}",
+        "null",
+        "export A=",
+    ];
 }

@@ -205,3 +205,51 @@ fn every_subcommand_has_help_and_an_example() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_action_gives_masked_entries_and_the_digest() {
+    let bench = bench();
+    let action = crate::actions::ShowConfig::new(bench.workspace(), std::sync::Arc::new(bench.envy()));
+    let output = vice_core::port::action::Action::run(&action, json!({ "env": "prod" })).await.unwrap();
+    assert_eq!(output["entries"]["token"]["value"], "«secret:token»");
+    assert_eq!(output["entries"]["db.host"]["origin"], json!({ "layer": "config/prod.toml", "line": 2 }));
+    assert!(output["digest"].as_str().unwrap().starts_with("hmac-sha256:"));
+    for bad in [json!({ "env": 1 }), json!({ "env": "dev", "project": "nope" }), json!({})] {
+        assert!(vice_core::port::action::Action::run(&action, bad).await.is_err());
+    }
+}
+
+#[test]
+fn the_command_line_parses_below_global_flags() {
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[arg(long, global = true)]
+        format: Option<String>,
+        #[command(subcommand)]
+        command: Sin,
+    }
+    #[derive(clap::Subcommand)]
+    enum Sin {
+        Envy(Box<crate::cmd::EnvyArgs>),
+    }
+    for line in [
+        "vice envy --env dev hello",
+        "vice envy --env dev hello --format env",
+        "vice --format json envy explain db.host",
+        "vice envy explain db.host --env prod --format json",
+        "vice envy exec --env dev -- ls --format x",
+        "vice envy diff dev prod -p hello",
+        "vice envy set a -5",
+    ] {
+        let whole = Whole::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let Sin::Envy(args) = whole.command;
+        assert_eq!(
+            whole.format.is_some(),
+            line.contains("--format") && !line.contains("--format x"),
+            "{line} {args:?}"
+        );
+    }
+    assert!(Whole::try_parse_from(["vice", "envy", "--env", "dev", "explain", "k"]).is_err());
+}

@@ -136,6 +136,12 @@ impl Bench {
         Envy::new(self.dir.path().join("state"), self.process(), clock)
     }
 
+    pub(crate) fn workspace(&self) -> Arc<Workspace> {
+        let project = self.project();
+        let projects = [(project.name().clone(), project)].into();
+        Arc::new(Workspace { root: self.root(), projects, ..Workspace::default() })
+    }
+
     pub(crate) async fn resolve(&self) -> Result<ResolvedConfig> {
         self.envy().resolve(&self.project(), &EnvName::new("dev").unwrap()).await
     }
@@ -149,11 +155,9 @@ impl Bench {
     async fn run_with(&self, line: &[&str]) -> (Result<Outcome>, String, Arc<Runner>) {
         let terminal = Arc::new(Terminal { format: self.format, said: Mutex::default() });
         let runner = Arc::new(Runner::default());
-        let project = self.project();
-        let projects = [(project.name().clone(), project)].into();
         let desk = Desk {
             ui: Arc::<Terminal>::clone(&terminal),
-            workspace: Arc::new(Workspace { root: self.root(), projects, ..Workspace::default() }),
+            workspace: self.workspace(),
             runner: Arc::<Runner>::clone(&runner),
             process: self.process(),
             envy: self.envy(),

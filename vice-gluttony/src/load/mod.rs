@@ -4,4 +4,5 @@ mod board;
 mod one;
 
 pub use board::dashboard;
-pub use one::{latest, rollout};
+pub(crate) use one::latest;
+pub use one::rollout;

@@ -14,7 +14,7 @@ use crate::view::rollout::RolloutReport;
 ///
 /// # Errors
 /// `UnknownName` when there is none yet; what the store says.
-pub async fn latest(app: &App, scope: &Scope) -> Result<RolloutId> {
+pub(crate) async fn latest(app: &App, scope: &Scope) -> Result<RolloutId> {
     let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &environment_stream(scope)).await?;
     if state.last_number == 0 {
         let Scope { project, env } = scope;

@@ -15,10 +15,10 @@ use crate::view::frequency::Figures;
 use crate::view::rollout::{RolloutReport, Verified};
 use crate::view::sentence;
 
-/// A zero-width joiner: it keeps `@name` and bare addresses from becoming mentions and links, and is not seen.
+/// A word joiner: it keeps `@name` and bare addresses from becoming mentions and links, and is not seen.
 const BREAK: char = '\u{2060}';
 
-/// Text from outside as inert Markdown in one line.
+/// Text from outside as inert Markdown in one line. It never starts a line, so what means something only there stays.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -27,24 +27,26 @@ pub fn escape(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '+' | '-' | '!' | '|' | '~' | '=' => {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '$' => {
                 out.push('\\');
                 out.push(c);
             }
-            // Bare addresses become links by `://` and `www.`, names by `@`.
-            ':' | '@' => {
+            // `@name` and addresses become mentions, `#12` becomes a reference.
+            '@' | '#' => {
                 out.push(c);
                 out.push(BREAK);
             }
             c => out.push(c),
         }
     }
-    out.replace("www.", &format!("www{BREAK}."))
+    // Bare addresses become links by these.
+    out.replace("://", &format!(":{BREAK}//")).replace("www.", &format!("www{BREAK}."))
 }
 
 /// Text from outside as code in one line; the fence is longer than any in the text.
 fn code(text: &str) -> String {
-    let text = sanitize(text).replace('|', "\\|");
+    // A backslash before an escaped bar would take the escape away.
+    let text = sanitize(text).replace("\\|", &format!("\\{BREAK}|")).replace('|', "\\|");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let gap = if longest > 0 { " " } else { "" };
@@ -118,7 +120,7 @@ fn facts(page: &mut Page, report: &RolloutReport) {
     add("Left running", report.left_running.as_ref().map(|left| escape(&left.label())));
     add("Waits for", report.waiting.as_ref().map(|waiting| {
         let until = waiting.until.map(|until| format!(", until {}", when(until, now))).unwrap_or_default();
-        format!("{}{until}", escape(&waiting.reason))
+        format!("{}{until}", escape(waiting.reason.trim_end_matches('.')))
     }));
     add("Runs now", report.now.running.as_ref().map(|placed| {
         let proven = if placed.proven { "proven" } else { "not proven" };
@@ -279,7 +281,8 @@ mod tests {
     #[test]
     fn markup_from_outside_stays_text() {
         assert_eq!(escape("<b>*x*|y"), "&lt;b&gt;\\*x\\*\\|y");
-        assert_eq!(escape("[a](javascript:x)"), "\\[a\\]\\(javascript:\u{2060}x\\)");
+        assert_eq!(escape("[a](javascript:x)"), "\\[a\\](javascript:x)");
+        assert_eq!(escape("@all see https://x #1"), "@\u{2060}all see https:\u{2060}//x #\u{2060}1");
         assert_eq!(escape("a\nb"), "a\\\\nb");
         assert_eq!(code("a`b|c"), "`` a`b\\|c ``");
     }

@@ -1,1 +1,97 @@
-//! The commands.
+//! `vice greed`: looking at the history, adding to it, checking it, and keeping copies of it.
+
+mod action;
+mod append;
+mod backup;
+mod log;
+mod show;
+mod strict;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use vice_core::app::App;
+use vice_core::port::action::Action;
+use vice_core::ui::Outcome;
+use vice_core::{Code, Fault, Result};
+
+/// Look at the history, add to it, check it, back it up
+#[derive(Debug, Args)]
+pub struct GreedArgs {
+    #[command(subcommand)]
+    command: GreedCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GreedCommand {
+    /// List events, newest first
+    #[command(after_help = "Example:\n  vice greed log --project shop --env prod --type 'dev.cdevents.*' --since 2h")]
+    Log(log::LogArgs),
+    /// Show one event whole
+    #[command(after_help = "Example:\n  vice greed show 42")]
+    Show(show::ShowArgs),
+    /// Show the last events, and with -f go on with the new ones
+    #[command(after_help = "Example:\n  vice greed tail -f --project shop")]
+    Tail(log::TailArgs),
+    /// Add an event: a CloudEvent in JSON, or a type with data
+    #[command(after_help = "Examples:\n  vice greed append --file event.json\n  vice greed append --type com.example.cache.cleared --subject shop --id nightly-7")]
+    Append(append::AppendArgs),
+    /// Read everything and check hash chain, order and head witness
+    #[command(after_help = "Example:\n  vice greed verify")]
+    Verify,
+    /// Copy the history to another place and verify the copy by bringing it back
+    ///
+    /// The place is file:///folder or s3://bucket/prefix; S3 takes AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    /// AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL. Observations (metrics) are not part of a backup.
+    #[command(after_help = "Example:\n  vice greed backup s3://backups/shop")]
+    Backup(backup::BackupArgs),
+    /// Bring a backup back, verified before and after; the history that was there is kept beside it
+    #[command(after_help = "Example:\n  vice greed restore s3://backups/shop --yes")]
+    Restore(backup::RestoreArgs),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What the command fails with.
+pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
+    match args.command {
+        GreedCommand::Log(args) => log::log(app, args).await,
+        GreedCommand::Show(args) => show::show(app, args).await,
+        GreedCommand::Tail(args) => log::tail(app, args).await,
+        GreedCommand::Append(args) => append::append(app, args).await,
+        GreedCommand::Verify => verify::verify(app).await,
+        GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
+        GreedCommand::Restore(args) => backup::restore(app, args).await,
+    }
+}
+
+/// What graphs, rules and chat commands can call.
+#[must_use]
+pub fn actions(app: &App) -> Vec<Arc<dyn Action>> {
+    vec![Arc::new(action::BackupAction::new(app.clone()))]
+}
+
+/// The database behind the history, for what only files can do.
+fn database(app: &App, operation: &str) -> Result<std::path::PathBuf> {
+    let info = app.events.describe();
+    if info.kind == "sqlite" { Ok(info.location.into()) } else { Err(Fault::unsupported(info.kind, operation)) }
+}
+
+/// A moment: RFC 3339, or how long ago.
+fn moment(text: &str, now: jiff::Timestamp) -> Result<jiff::Timestamp> {
+    if let Ok(ago) = text.parse::<vice_core::Millis>() {
+        let span = jiff::SignedDuration::from_millis(ago.as_i64());
+        return Ok(now.checked_sub(span).unwrap_or(jiff::Timestamp::MIN));
+    }
+    text.parse().map_err(|error: jiff::Error| {
+        let shown: String = text.chars().take(80).collect();
+        Fault::new(Code::Usage, format!("{shown:?} is not a time."))
+            .because(error)
+            .hint("Write how long ago, such as 2h or 3d, or a time such as 2026-07-14T09:00:00Z.")
+    })
+}

@@ -7,7 +7,7 @@
 //!
 //! `user_version` is the format, `application_id` spells `vice`. A newer format is refused, never written over.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -108,10 +108,13 @@ pub(crate) fn busy_timeout(connection: &Connection) -> rusqlite::Result<()> {
 /// Looks at the file's first bytes, which costs microseconds where a connection costs a millisecond. What is not clear
 /// from there is left to the connection.
 pub(crate) fn refuse_newer_file(path: &Path) -> Result<()> {
-    let Ok(mut file) = std::fs::File::open(path) else { return Ok(()) };
-    let mut word = [0_u8; 4];
-    if file.seek(SeekFrom::Start(60)).is_ok() && file.read_exact(&mut word).is_ok() {
-        refuse_newer(u32::from_be_bytes(word), path)?;
+    let mut header = [0_u8; 72];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    let (mut format, mut application) = ([0; 4], [0; 4]);
+    format.copy_from_slice(&header[60..64]);
+    application.copy_from_slice(&header[68..72]);
+    if read.is_ok() && u32::from_be_bytes(application) == APPLICATION {
+        refuse_newer(u32::from_be_bytes(format), path)?;
     }
     Ok(())
 }

@@ -284,6 +284,9 @@ impl Desk {
 
 impl Open {
     fn files(place: &Place) -> Result<Self> {
+        if let Some(dir) = place.database.parent() {
+            schema::make_private_dir(dir).map_err(|error| errors::unwritable(error, dir))?;
+        }
         // The witness first: another process may go on in between, and then the log may only be longer than it says.
         let witnessed = Witness::read(&place.witness)?;
         let connection = schema::open_writer(&place.database)?;

@@ -139,8 +139,8 @@ pub(crate) async fn conclude(app: &App, ended: Ended) -> Result<Outcome> {
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(&ended.id)).await?;
     let url = app.locator.url(&ended.id.scope).await.ok().flatten();
     Ok(match &ended.state {
-        EndState::Finished { outcome, .. } => finished(&ended, *outcome, &view, url),
-        EndState::Parked { reason, until, stopped } => parked(&ended, reason, *until, *stopped),
+        EndState::Finished { outcome, .. } => finished(&ended, *outcome, &view, url.as_deref()),
+        EndState::Parked { reason, until, forbidden, stopped } => parked(&ended, reason, *until, *forbidden, *stopped),
     })
 }
 
@@ -153,7 +153,7 @@ const fn class_of(outcome: RolloutOutcome) -> Class {
     }
 }
 
-fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Option<String>) -> Outcome {
+fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Option<&str>) -> Outcome {
     let scope = &ended.id.scope;
     let EndState::Finished { running, reason, .. } = &ended.state else {
         return Outcome::done("", Value::Null);
@@ -178,7 +178,7 @@ fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Opt
     if outcome == RolloutOutcome::RolledBack {
         text.push_str(&format!("  {wanted} is on hold: it is not deployed again until the hold is released.\n"));
     }
-    if let (Some(url), true) = (&url, running.is_some()) {
+    if let (Some(url), true) = (url, running.is_some()) {
         text.push_str(&format!("  {}  {url}\n", paint(Tone::Faint, "at")));
     }
     let next = if outcome == RolloutOutcome::Succeeded { "vice report" } else { "vice why" };
@@ -200,7 +200,13 @@ fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Opt
     Outcome::done(text, value).with_class(class_of(outcome))
 }
 
-fn parked(ended: &Ended, reason: &str, until: Option<jiff::Timestamp>, stopped: Option<Code>) -> Outcome {
+fn parked(
+    ended: &Ended,
+    reason: &str,
+    until: Option<jiff::Timestamp>,
+    forbidden: bool,
+    stopped: Option<Code>,
+) -> Outcome {
     let scope = &ended.id.scope;
     let next = until.map_or_else(|| "it needs an operator".to_owned(), |until| format!("it goes on at {until}"));
     let text = format!(
@@ -211,7 +217,7 @@ fn parked(ended: &Ended, reason: &str, until: Option<jiff::Timestamp>, stopped: 
         paint(Tone::Faint, "go on:"),
         paint(Tone::Code, format!("vice pride resume {} --env {}", scope.project, scope.env)),
         paint(Tone::Faint, "go back:"),
-        paint(Tone::Code, format!("vice pride abort {} --env {}", scope.project, scope.env)),
+        paint(Tone::Code, format!("vice pride abort {} --env {}{}", scope.project, scope.env, if forbidden { " --force" } else { "" })),
     );
     let value = json!({ "changed": true, "rollout": ended.id, "outcome": "waiting", "reason": reason, "until": until });
     let class = stopped.map_or(Class::Waiting, Code::class);

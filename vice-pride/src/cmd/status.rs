@@ -43,10 +43,7 @@ pub(crate) struct Row {
 impl Row {
     /// In one word, how the units are.
     pub(crate) fn health(&self) -> (Tone, String) {
-        let inventory = match &self.inventory {
-            Ok(inventory) => inventory,
-            Err(_) => return (Tone::Bad, "unreachable".to_owned()),
-        };
+        let Ok(inventory) = &self.inventory else { return (Tone::Bad, "unreachable".to_owned()) };
         let total = inventory.units.len();
         let good = inventory.units.iter().filter(|unit| unit.health == UnitHealth::Healthy).count();
         let stopped = inventory.units.iter().filter(|unit| unit.health == UnitHealth::Stopped).count();

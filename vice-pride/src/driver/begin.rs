@@ -50,6 +50,8 @@ pub enum EndState {
         reason: String,
         /// The next moment at which something can happen by itself.
         until: Option<Timestamp>,
+        /// Whether it asks for leave to go back over a task that forbids it.
+        forbidden: bool,
         /// The signal that ended this process, if that was it.
         stopped: Option<Code>,
     },

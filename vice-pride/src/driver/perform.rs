@@ -116,13 +116,35 @@ impl Performer {
     async fn apply(&self, op: OpNo, unit: UnitNo) -> Result<()> {
         let op = self.op(op, unit)?;
         let workload = matches!(op.change, Change::Place(_)).then_some(&self.to.0);
-        self.backend.target.apply(&op, workload).await
+        let applied = self.backend.target.apply(&op, workload).await;
+        self.settle(&op, applied).await
+    }
+
+    /// A target that fell silent in the middle may have carried the operation out. It is fenced and asked, as after a
+    /// takeover; when it can't tell, the operation is in doubt.
+    async fn settle(&self, op: &Op, result: Result<()>) -> Result<()> {
+        let Err(fault) = result else { return Ok(()) };
+        if !matches!(fault.code(), Code::Unreachable | Code::TimedOut) {
+            return Err(fault);
+        }
+        let target = &self.backend.target;
+        let seen = match target.fence(self.epoch).await {
+            Ok(()) => target.observe(op).await,
+            Err(silent) => Err(silent),
+        };
+        match seen {
+            Ok(Observed::Applied) => Ok(()),
+            Ok(Observed::NotApplied) => Err(fault),
+            Ok(Observed::Unknown { reason }) => Err(Fault::new(Code::InDoubt, reason).because(fault)),
+            Err(silent) => Err(Fault::new(Code::InDoubt, "The target can't be asked what it did.").because(silent)),
+        }
     }
 
     async fn undo(&self, op: OpNo, unit: UnitNo) -> Result<()> {
         let op = self.op(op, unit)?;
         let workload = op.before.as_ref().and_then(|before| self.earlier(before)).map(|(workload, _)| workload);
-        self.backend.target.undo(&op, workload).await
+        let undone = self.backend.target.undo(&op, workload).await;
+        self.settle(&op, undone).await
     }
 
     fn earlier(&self, release: &ReleaseRef) -> Option<&(Workload, ResolvedConfig)> {

@@ -13,7 +13,7 @@ use vice_core::payload::{ReleaseRef, rollout_stream};
 use vice_core::port::target::Inventory;
 use vice_core::store::{Append, EventStoreExt, Expected, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
-use vice_pride_engine::{Answer as Said, Effect, Input, Recorder, State, Waiting, Work, describe_reason, notes_named, step};
+use vice_pride_engine::{Answer as Said, Effect, Input, Reason, Recorder, State, Waiting, Work, describe_reason, notes_named, step};
 
 use super::begin::{EndState, Ended};
 use super::journal::{
@@ -264,7 +264,8 @@ impl Session {
         // A command that came during this append is heard by whoever takes the rollout up next.
         self.lease.release(&self.app).await?;
         let stopped = self.app.stop.raised();
-        Ok(Ended { id: self.id, state: EndState::Parked { reason, until: waiting.until, stopped } })
+        let forbidden = matches!(waiting.reason, Reason::RollbackForbidden { .. });
+        Ok(Ended { id: self.id, state: EndState::Parked { reason, until: waiting.until, forbidden, stopped } })
     }
 
     async fn finished(self, outcome: RolloutOutcome) -> Result<Ended> {

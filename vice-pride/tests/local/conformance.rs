@@ -8,7 +8,11 @@ use vice_core::testkit::{target, traffic};
 use crate::support::{Ground, service};
 
 fn releases() -> Releases {
-    Releases { first: service("1", &[]), second: service("2", &[]), bad: service("bad", &["--crash-after-ms", "0", "--unhealthy"]) }
+    Releases {
+        first: service("1", &[]),
+        second: service("2", &[]),
+        bad: service("bad", &["--crash-after-ms", "0", "--unhealthy"]),
+    }
 }
 
 #[tokio::test]

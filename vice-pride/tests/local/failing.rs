@@ -160,3 +160,25 @@ async fn a_damaged_state_file_stops_the_agent_with_a_reason() {
     ground.target().fence(2).await.unwrap();
     assert_eq!(ground.target().observe(&op).await.unwrap(), Observed::Applied);
 }
+
+#[tokio::test]
+async fn a_folder_that_can_t_be_written_leaves_the_unit_as_it_was() {
+    let (ground, before) = with_one().await;
+    let slow = service("2", &["--slow-start-ms", "500"]);
+    let op = place("slow", 1, "1", &slow, None);
+    let (target, sent, release) = (ground.target(), op.clone(), slow.clone());
+    let apply = tokio::spawn(async move { target.apply(&sent, Some(&release)).await });
+    until("the new one starts", async || ground.instances().len() == 2).await;
+    // A folder in the place of the file that is written first stops every user, root among them.
+    let obstacle = ground.dir.join("state.tmp");
+    until("no write is under way", async || std::fs::create_dir(&obstacle).is_ok()).await;
+    let fault = apply.await.unwrap().unwrap_err();
+    assert_eq!(fault.code(), Code::StateUnwritable, "{fault:?}");
+    assert!(fault.chain().join(" ").contains("state.json"), "{fault:?}");
+    assert_eq!(ground.instances(), before);
+    assert_eq!(ground.target().observe(&op).await.unwrap(), Observed::NotApplied);
+    assert_eq!(version_at(&ground.url().await).await, "1");
+    std::fs::remove_dir(&obstacle).unwrap();
+    ground.target().apply(&op, Some(&slow)).await.unwrap();
+    assert_eq!(version_at(&ground.url().await).await, "2");
+}

@@ -35,7 +35,8 @@ async fn an_agent_killed_at_any_moment_leaves_a_definite_state() {
         outcomes[usize::from(running.release.version == round.to_string())] += 1;
         until("exactly one instance runs", async || ground.instances().len() == 1).await;
         assert_eq!(ground.unit("1").await.release.as_ref(), Some(&running.release), "round {round}");
-        until("it answers", async || ground.unit("1").await.health == vice_core::port::target::UnitHealth::Healthy).await;
+        until("it answers", async || ground.unit("1").await.health == vice_core::port::target::UnitHealth::Healthy)
+            .await;
         assert_eq!(version_at(&ground.url().await).await, running.release.version, "round {round}");
     }
     println!("not applied, applied: {outcomes:?}");

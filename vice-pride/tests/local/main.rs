@@ -1,4 +1,8 @@
 //! The local target for real: an agent process, instances and a front end, killed and overloaded as it happens.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a panic is the report; this covers the helpers beside the test functions"
+)]
 
 mod conformance;
 mod failing;

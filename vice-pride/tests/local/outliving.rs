@@ -1,8 +1,9 @@
 use std::sync::Mutex;
 
+use rustix::process::Signal;
 use vice_core::port::target::{Change, LogSource, Op, Target, UnitHealth};
 
-use crate::support::{Client, Ground, kill, place, proc_file, service, until, version_at};
+use crate::support::{Client, Ground, example, kill, place, proc_file, service, signal, until, version_at};
 
 #[tokio::test]
 async fn instances_outlive_the_agent_and_are_adopted() {
@@ -46,7 +47,8 @@ async fn a_crashed_instance_is_started_again_with_growing_pauses() {
     ground.place("1", &one).await;
     until("three restarts", async || ground.unit("1").await.restarts >= 3).await;
     assert!(ground.instances().len() <= 1);
-    let op = Op { id: "stop".into(), epoch: 1, unit: "1".into(), change: Change::Stop, before: Some(one.release.clone()) };
+    let op =
+        Op { id: "stop".into(), epoch: 1, unit: "1".into(), change: Change::Stop, before: Some(one.release.clone()) };
     ground.target().apply(&op, None).await.unwrap();
     assert!(ground.instances().is_empty(), "a stopped unit has a process");
     assert_eq!(ground.unit("1").await.health, UnitHealth::Stopped);
@@ -70,7 +72,8 @@ async fn the_agent_ends_with_the_last_unit_and_comes_back() {
     let (ground, one) = (Ground::new(), service("1", &[]));
     ground.place("1", &one).await;
     let url = ground.url().await;
-    let op = Op { id: "gone".into(), epoch: 1, unit: "1".into(), change: Change::Remove, before: Some(one.release.clone()) };
+    let op =
+        Op { id: "gone".into(), epoch: 1, unit: "1".into(), change: Change::Remove, before: Some(one.release.clone()) };
     ground.target().apply(&op, None).await.unwrap();
     assert!(ground.instances().is_empty());
     until("the agent ends by itself", async || ground.agent().is_none()).await;
@@ -121,8 +124,63 @@ async fn one_agent_a_folder_even_when_many_start_it() {
         fenced.unwrap();
     }
     let agent = ground.agent().unwrap();
-    ground.target().fence(2).await.unwrap();
+    ground.target().fence(1).await.unwrap();
     assert_eq!(ground.agent(), Some(agent));
     ground.place("1", &service("1", &[])).await;
     assert!(Client::connect(&ground.url().await).await.unwrap().ask(None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_hanging_instance_gets_no_requests_until_it_answers_again() {
+    let (ground, mut one) = (Ground::new(), service("1", &[]));
+    let probe = one.health.as_mut().unwrap();
+    (probe.timeout, probe.unhealthy_after) = (vice_core::Millis(300), 2);
+    for unit in ["1", "2"] {
+        ground.place(unit, &one).await;
+    }
+    let pid = ground.unit("1").await.facts["pid"].parse().unwrap();
+    signal(pid, Signal::STOP);
+    until("it is found out", async || ground.unit("1").await.health == UnitHealth::Unhealthy).await;
+    let mut client = Client::connect(&ground.url().await).await.unwrap();
+    for _ in 0..20 {
+        let (status, who, _) = client.ask(None).await.unwrap();
+        assert!(status == 200 && who != format!("1 {pid}"), "{who}");
+    }
+    signal(pid, Signal::CONT);
+    until("it is back", async || ground.unit("1").await.health == UnitHealth::Healthy).await;
+    let mut seen = 0;
+    for _ in 0..20 {
+        seen += usize::from(client.ask(None).await.unwrap().1 == format!("1 {pid}"));
+    }
+    assert_eq!(seen, 10);
+    assert_eq!(ground.unit("1").await.restarts, 0);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_told_to_end_leaves_its_instances() {
+    let (ground, one) = (Ground::new(), service("1", &[]));
+    ground.place("1", &one).await;
+    let before = ground.instances();
+    ground.target().shut_down(false).await.unwrap();
+    until("the agent has ended", async || ground.agent().is_none()).await;
+    assert_eq!(ground.instances(), before);
+    ground.target().shut_down(true).await.unwrap();
+    until("the agent has ended again", async || ground.agent().is_none()).await;
+    assert!(ground.instances().is_empty() && ground.inventory().await.units.is_empty());
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a process that no agent knows is what is tested")]
+async fn a_process_that_only_its_token_gives_away_is_ended() {
+    let ground = Ground::new();
+    ground.target().fence(1).await.unwrap();
+    ground.kill_agent();
+    // As if the agent had died between the start of a process and the note of its pid.
+    let mut command = tokio::process::Command::new(example("fixture_server"));
+    command.args(["--port", "0", "--ignore-term"]).env("VICE_INSTANCE", format!("{}7", ground.token()));
+    let mut orphan = command.kill_on_drop(true).spawn().unwrap();
+    until("it is seen", async || ground.instances().len() == 1).await;
+    ground.target().fence(2).await.unwrap();
+    assert!(ground.instances().is_empty());
+    assert!(!orphan.wait().await.unwrap().success());
 }

@@ -22,7 +22,7 @@ async fn worker(load: Arc<Load>, url: String, number: usize) {
     let mut client = Client::connect(&url).await.unwrap();
     let body = Bytes::from(vec![b'a' + u8::try_from(number).unwrap(); 1500]);
     for turn in 0.. {
-        if load.stop.load(Ordering::SeqCst) && load.done.load(Ordering::SeqCst) >= REQUESTS_MIN {
+        if load.stop.load(Ordering::SeqCst) {
             return;
         }
         let sent = (turn % 2 == 0).then(|| body.clone());
@@ -51,11 +51,15 @@ async fn updates_and_rollbacks_under_load_fail_no_request() {
     let workers: Vec<_> =
         (0..WORKERS).map(|number| tokio::spawn(worker(Arc::clone(&load), url.clone(), number))).collect();
     let ops = UNITS.map(|unit| place(&format!("update-{unit}"), 2, unit, &two, Some(&one)));
-    for op in &ops {
-        target.apply(op, Some(&two)).await.unwrap();
-    }
-    for op in ops.iter().rev() {
-        target.undo(op, Some(&one)).await.unwrap();
+    let mut cycles = 0;
+    while load.done.load(Ordering::SeqCst) < REQUESTS_MIN {
+        for op in &ops {
+            target.apply(op, Some(&two)).await.unwrap();
+        }
+        for op in ops.iter().rev() {
+            target.undo(op, Some(&one)).await.unwrap();
+        }
+        cycles += 1;
     }
     load.stop.store(true, Ordering::SeqCst);
     for worker in workers {
@@ -68,7 +72,7 @@ async fn updates_and_rollbacks_under_load_fail_no_request() {
     let counts = target.counts().await.unwrap();
     let counted: u64 = counts.iter().map(|version| version.requests).sum();
     assert_eq!(counted, done as u64, "{counts:?}");
-    println!("{done} requests, {failed} failed; {counts:?}");
+    println!("{done} requests in {cycles} updates and rollbacks, {failed} failed; {counts:?}");
 }
 
 #[tokio::test]

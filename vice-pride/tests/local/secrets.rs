@@ -33,7 +33,8 @@ async fn a_secret_is_in_the_environment_and_the_release_file_only() {
         assert!(!std::fs::read_to_string(ground.dir.join(name)).unwrap().contains(TOKEN), "{name}");
     }
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let releases: Vec<_> = std::fs::read_dir(ground.dir.join("releases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let releases: Vec<_> =
+        std::fs::read_dir(ground.dir.join("releases")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(releases.len(), 1, "the failed release is kept: {releases:?}");
     assert_eq!(mode(&releases[0]), 0o600);
     assert_eq!((mode(&ground.dir), mode(&ground.dir.join("agent.sock"))), (0o700, 0o600));

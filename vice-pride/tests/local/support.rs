@@ -94,9 +94,14 @@ impl Ground {
         })
     }
 
+    /// How the tokens of this folder's processes begin.
+    pub(crate) fn token(&self) -> String {
+        format!("{}.", Digest::of(self.dir.to_str().unwrap().as_bytes()).short())
+    }
+
     /// The running instances, each by pid.
     pub(crate) fn instances(&self) -> Vec<u32> {
-        let token = format!("VICE_INSTANCE={}.", Digest::of(self.dir.to_str().unwrap().as_bytes()).short());
+        let token = format!("VICE_INSTANCE={}", self.token());
         processes().filter(|pid| proc_file(*pid, "environ").contains(&token)).collect()
     }
 
@@ -115,8 +120,12 @@ impl Drop for Ground {
 }
 
 pub(crate) fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    match kill_process(pid, Signal::KILL) {
+    match kill_process(pid, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(error) => panic!("{error}"),
     }

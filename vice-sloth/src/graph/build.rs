@@ -135,7 +135,12 @@ fn listed(schema: &Value) -> String {
 }
 
 /// The steps before a step: those that it names, and those whose outputs it uses.
-fn needs(source: &Source<'_>, graph: &Graph, index: usize, spec: &StepSpec) -> Result<BTreeMap<usize, BTreeSet<String>>> {
+fn needs(
+    source: &Source<'_>,
+    graph: &Graph,
+    index: usize,
+    spec: &StepSpec,
+) -> Result<BTreeMap<usize, BTreeSet<String>>> {
     let name = graph.steps[index].name.as_str();
     let mut needs: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for need in &spec.needs {
@@ -172,11 +177,13 @@ fn giver(source: &Source<'_>, graph: &Graph, name: &str, path: &[&str], used: &R
     let Some(index) = graph.index(&used.step) else {
         return Err(unknown_step(source, graph, path, name, &used.step));
     };
-    let message = format!("The step {} has no output {:?}, which the step {name} uses.", used.step, short(&used.output));
+    let message =
+        format!("The step {} has no output {:?}, which the step {name} uses.", used.step, short(&used.output));
     match &graph.steps[index].work {
         Work::Command { out, .. } if !out.contains_key(&used.output) => {
             let fault = suggest(source.fault(path, message), &used.output, out.keys().map(String::as_str));
-            let declare = format!("Declare it with out = {{ {} = \"stdout\" }} or a file pattern.", short(&used.output));
+            let declare =
+                format!("Declare it with out = {{ {} = \"stdout\" }} or a file pattern.", short(&used.output));
             Err(fault.hint(declare))
         }
         Work::Action { output, .. } if !schema::gives(output, &used.output) => {
@@ -231,7 +238,8 @@ fn check_action_input(source: &Source<'_>, graph: &Graph, step: &Step, action: &
     let given = |key: &&str| step.with.contains_key(*key) || source.defaults.contains_key(*key);
     match schema::required(input).into_iter().find(|key| !given(key)) {
         None => Ok(()),
-        Some("env") => Err(source.fault(&[name], format!("The action {action} of the step {name} needs an environment."))
+        Some("env") => Err(source
+            .fault(&[name], format!("The action {action} of the step {name} needs an environment."))
             .hint("Add --env, or with = { env = \"…\" }.")),
         Some(missing) => Err(source
             .fault(&[name], format!("The action {action} of the step {name} needs the input {missing}."))
@@ -259,7 +267,8 @@ fn edge_misfit(graph: &Graph, input: &Value, key: &str, value: &Value) -> Option
         _ => ("it is".to_owned(), BTreeSet::from(["object"])),
     };
     let words = |types: &BTreeSet<&str>| types.iter().copied().collect::<Vec<_>>().join(" or ");
-    (!schema::compatible(&given, &wanted)).then(|| format!("{from} {}, and {} is wanted", words(&given), words(&wanted)))
+    (!schema::compatible(&given, &wanted))
+        .then(|| format!("{from} {}, and {} is wanted", words(&given), words(&wanted)))
 }
 
 /// A cycle as a path whose last step needs the first, if there is one. Each step stands before the one that needs it.
@@ -297,7 +306,8 @@ fn cycle(graph: &Graph) -> Option<Vec<usize>> {
 fn cyclic(source: &Source<'_>, graph: &Graph, path: &[usize]) -> Fault {
     // The step that stands first in the file begins the sentence, so that the message does not depend on the search.
     let least = path.iter().enumerate().min_by_key(|(_, index)| **index).map_or(0, |(at, _)| at);
-    let mut names: Vec<&str> = (0..path.len()).map(|at| graph.steps[path[(least + at) % path.len()]].name.as_str()).collect();
+    let mut names: Vec<&str> =
+        (0..path.len()).map(|at| graph.steps[path[(least + at) % path.len()]].name.as_str()).collect();
     let first = names[0];
     names.push(first);
     source

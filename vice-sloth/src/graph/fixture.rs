@@ -39,11 +39,17 @@ pub(crate) fn actions() -> Actions {
         shape(
             "deploy",
             strict(&json!({ "project": project, "env": env, "version": text, "artifact": text }), &["project"]),
-            strict(&json!({ "rollout": text, "version": text, "outcome": text, "changed": { "type": "boolean" } }), &["rollout"]),
+            strict(
+                &json!({ "rollout": text, "version": text, "outcome": text, "changed": { "type": "boolean" } }),
+                &["rollout"],
+            ),
         ),
         shape(
             "verify",
-            strict(&json!({ "project": project, "env": env, "only": { "type": "array", "items": text } }), &["project"]),
+            strict(
+                &json!({ "project": project, "env": env, "only": { "type": "array", "items": text } }),
+                &["project"],
+            ),
             strict(&json!({ "passed": { "type": "integer" }, "failed": { "type": "integer" } }), &[]),
         ),
         shape(
@@ -51,7 +57,11 @@ pub(crate) fn actions() -> Actions {
             strict(&json!({ "project": project, "format": { "enum": ["html", "json"] }, "file": text }), &[]),
             strict(&json!({ "path": text }), &[]),
         ),
-        shape("backup", strict(&json!({ "url": text, "keep": { "type": "integer" } }), &["url"]), strict(&json!({}), &[])),
+        shape(
+            "backup",
+            strict(&json!({ "url": text, "keep": { "type": "integer" } }), &["url"]),
+            strict(&json!({}), &[]),
+        ),
     ])
 }
 

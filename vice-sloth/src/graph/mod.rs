@@ -16,8 +16,8 @@ use vice_core::Millis;
 use vice_core::manifest::{Project, StepSpec};
 use vice_core::port::action::Action;
 
-use output::Out;
 pub(crate) use build::build;
+use output::Out;
 pub(crate) use when::When;
 
 /// The steps of a graph as they are written.

@@ -36,7 +36,8 @@ impl When {
         let (left, rest) = text.split_at(end);
         let rest = rest.trim_start();
         let operators = [("==", true), ("!=", false)];
-        let found = operators.iter().find_map(|(sign, equal)| rest.strip_prefix(sign).map(|right| (right.trim(), *equal)));
+        let found =
+            operators.iter().find_map(|(sign, equal)| rest.strip_prefix(sign).map(|right| (right.trim(), *equal)));
         match (whole(left), found) {
             (Some(left), Some((right, equal))) if in_text(right).is_ok_and(|names| names.is_empty()) => {
                 Ok(Self::Compare { left, equal, right: literal(right) })

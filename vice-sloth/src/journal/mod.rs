@@ -8,7 +8,7 @@ pub(crate) mod view;
 use vice_core::app::App;
 use vice_core::event::{Event, Payload};
 use vice_core::id::Scope;
-use vice_core::store::{Append, EventStore, Expected};
+use vice_core::store::{Append, Expected};
 use vice_core::{Code, Fault, Result};
 
 use payload::RunId;

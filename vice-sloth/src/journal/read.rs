@@ -3,7 +3,7 @@
 use vice_core::app::App;
 use vice_core::event::Payload as _;
 use vice_core::id::ProjectName;
-use vice_core::store::{EventStore, EventStoreExt as _, Order, Query};
+use vice_core::store::{EventStoreExt as _, Order, Query};
 use vice_core::{Code, Fault, Result};
 
 use super::payload::{RunId, RunStarted};
@@ -16,7 +16,9 @@ use super::view::RunView;
 pub(crate) async fn run(app: &App, id: &RunId) -> Result<RunView> {
     let events = app.events.read_all(Query::stream(id.stream(), 0)).await?;
     if events.is_empty() {
-        return Err(Fault::new(Code::UnknownName, format!("There is no run {id}.")).hint("`vice sloth runs` lists them."));
+        return Err(
+            Fault::new(Code::UnknownName, format!("There is no run {id}.")).hint("`vice sloth runs` lists them.")
+        );
     }
     RunView::fold(&events)
 }
@@ -35,7 +37,12 @@ pub(crate) async fn latest(app: &App, project: &ProjectName, graph: &str) -> Res
 ///
 /// # Errors
 /// What the store says.
-pub(crate) async fn recent(app: &App, project: Option<&ProjectName>, graph: Option<&str>, limit: usize) -> Result<Vec<RunView>> {
+pub(crate) async fn recent(
+    app: &App,
+    project: Option<&ProjectName>,
+    graph: Option<&str>,
+    limit: usize,
+) -> Result<Vec<RunView>> {
     let prefix = project.map_or_else(|| "run/".to_owned(), |project| format!("run/{project}/"));
     let mut query = Query {
         stream_prefix: Some(prefix),

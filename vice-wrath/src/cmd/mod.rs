@@ -10,8 +10,8 @@ use vice_core::payload::verification::{CheckOutcome, SuiteResult};
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Class, Millis, Result};
 
-use crate::junit;
 pub use crate::action::actions;
+use crate::junit;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 

@@ -147,9 +147,7 @@ async fn fetch(client: &reqwest::Client, request: Request, timeout: Millis, unti
             Ok(Err(error)) => return Err(explain::body(&error, status, body.len())),
             Ok(Ok(Some(chunk))) if body.len() + chunk.len() > BODY_BYTES_MAX => {
                 let limit = BODY_BYTES_MAX / 1024 / 1024;
-                return Err(format!(
-                    "the answer (status {status}) is larger than {limit} MiB; the rest was not read"
-                ));
+                return Err(format!("the answer (status {status}) is larger than {limit} MiB; the rest was not read"));
             }
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
             Ok(Ok(None)) => break,

@@ -325,3 +325,18 @@ async fn the_action_gives_counts_and_fails_with_the_class() {
 pub(crate) fn secret_config(key: &str, secret: &str) -> Option<ResolvedConfig> {
     with_secret(request("", ""), key, secret).config
 }
+
+#[test]
+fn the_command_line_is_as_documented() {
+    use clap::{Args, FromArgMatches};
+    let command = || WrathArgs::augment_args(clap::Command::new("wrath"));
+    command().debug_assert();
+    let line = ["wrath", "hello", "-e", "dev", "--only", "a", "--only", "b", "--tag", "x", "--timeout", "90s"];
+    let parsed = WrathArgs::from_arg_matches(&command().get_matches_from(line)).unwrap();
+    assert_eq!(
+        (parsed.project.as_deref(), parsed.only.len(), parsed.timeout),
+        (Some("hello"), 2, Some(Millis(90_000)))
+    );
+    assert!(command().try_get_matches_from(["wrath", "--env", "No Such"]).is_err());
+    assert!(command().render_long_help().to_string().contains("vice wrath hello --list"));
+}

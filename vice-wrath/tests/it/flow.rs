@@ -124,3 +124,30 @@ async fn an_interrupted_run_ends_before_the_next_attempt() {
     let fault = wrath.verify(request("[check.a]\ntcp = \"127.0.0.1:9\"\n", "")).await.unwrap_err();
     assert_eq!(fault.code(), vice_core::Code::Interrupted);
 }
+
+#[tokio::test]
+async fn an_interrupted_pause_ends_the_run() {
+    let stop = Arc::new(StopSignal::default());
+    let raised = Arc::clone(&stop);
+    let server = Server::start(move |_, mut conn| {
+        raised.raise(false);
+        async move { conn.answer("503 Never", "", "").await }
+    })
+    .await;
+    let checks = "[check.a]\nhttp = \"{{env.url}}\"\nretry_for = \"1h\"\nretry_every = \"30m\"\n";
+    let mut request = request(checks, &server.url());
+    request.deadline = Millis::from_secs(7200);
+    let fault = wrath(Arc::default()).with_stop(stop).verify(request).await.unwrap_err();
+    assert_eq!((fault.code(), server.requests().len()), (vice_core::Code::Terminated, 1));
+}
+
+#[tokio::test]
+async fn checks_for_different_environments_may_capture_the_same_name() {
+    let server = users().await;
+    let create = "http = \"{{env.url}}/users\"\nbody = \"\"\nstatus = 201\ncapture = { id = \"json:/id\" }\n";
+    let checks = format!(
+        "[check.there]\n{create}only = [\"int\"]\n[check.here]\n{create}only = [\"dev\"]\n[check.read]\nhttp = \"{{{{env.url}}}}/{{{{id}}}}\"\nstatus = 404\n"
+    );
+    let suite = verify(&checks, &server.url()).await;
+    assert_eq!(outcomes(&suite), [("there", Skipped), ("here", Passed), ("read", Passed)], "{suite:?}");
+}

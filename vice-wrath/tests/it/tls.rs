@@ -138,3 +138,11 @@ async fn a_server_that_speaks_no_tls_or_hangs_is_an_error() {
         }
     }
 }
+
+#[tokio::test]
+async fn without_other_roots_the_machine_decides_and_does_not_trust_a_stranger() {
+    let address = Authority::new().server("localhost", 24 * 90).await;
+    let url = format!("https://localhost:{}", address.port());
+    let suite = wrath(Arc::default()).verify(request("[check.a]\nhttp = \"{{env.url}}\"\n", &url)).await.unwrap();
+    assert_eq!(suite.checks[0].outcome, Errored, "{suite:?}");
+}

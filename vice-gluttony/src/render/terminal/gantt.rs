@@ -16,7 +16,7 @@ const SAID: usize = 22;
 
 /// The chart, with a legend under it.
 pub(super) fn chart(timeline: &Timeline, width: usize) -> String {
-    let names = timeline.lanes.iter().map(|lane| sanitize(&lane.name).width());
+    let names = timeline.lanes.iter().map(|lane| named(lane).width());
     let name_width = names.max().unwrap_or(0).clamp(9, NAME_MAX);
     let columns = width - name_width - SAID - 6;
     let axis = Axis::new(timeline.start, timeline.end, u64::try_from(columns - 1).unwrap_or(0));
@@ -36,6 +36,14 @@ pub(super) fn chart(timeline: &Timeline, width: usize) -> String {
     }
     out.push('\n');
     out
+}
+
+/// Units are often named by a mere number.
+fn named(lane: &Lane) -> String {
+    match lane.group {
+        Group::Units => sanitize(&format!("unit {}", lane.name)),
+        Group::Waves | Group::Tasks | Group::Checks => sanitize(&lane.name),
+    }
 }
 
 fn index(place: u64) -> usize {
@@ -66,7 +74,7 @@ fn row(lane: &Lane, timeline: &Timeline, axis: &Axis, (name_width, columns): (us
             cells[to] = (end, tone);
         }
     }
-    let name = pad(&cut(&sanitize(&lane.name), name_width), name_width);
+    let name = pad(&cut(&named(lane), name_width), name_width);
     let said = lane.bars.last().map(|bar| said(bar, timeline)).unwrap_or_default();
     format!("  {name} {}{} {said}\n", paint(Tone::Faint, "│"), painted(&cells))
 }

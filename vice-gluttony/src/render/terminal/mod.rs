@@ -72,6 +72,9 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             }
             let (head, tail) = split(&word, width);
             append(&mut lines, 0, &head);
+            if tail.is_empty() {
+                break;
+            }
             lines.push(String::new());
             word = tail;
         }

@@ -63,7 +63,7 @@ fn facts(out: &mut String, report: &RolloutReport, width: usize) {
     }
     if let Some(waiting) = &report.waiting {
         let until = waiting.until.map(|until| format!(", until {}", when(until, now))).unwrap_or_default();
-        say("waits for", Tone::Warn, format!("{}{until}", waiting.reason));
+        say("waits for", Tone::Warn, format!("{}{until}", waiting.reason.trim_end_matches('.')));
     }
     say("runs now", Tone::Plain, runs_now(report));
     if let Some(hold) = &report.now.hold {

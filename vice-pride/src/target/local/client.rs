@@ -26,6 +26,9 @@ const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// How often a connection is tried while the agent starts.
 const TRY_EVERY: Duration = Duration::from_millis(10);
 
+/// How long is waited before another start when some agent holds the folder and does not answer.
+const LOCKED_FOR: Duration = Duration::from_millis(100);
+
 /// So many of the agent's last lines are part of the error when it does not start.
 const AGENT_LINES: usize = 5;
 
@@ -147,18 +150,18 @@ impl LocalTarget {
             if let Some(line) = self.greeted(Some(&setup)).await? {
                 return exchange(line, request).await;
             }
-            // One that has ended already found another one that was just about to end.
-            let running = matches!(child.as_mut().map(Child::try_wait), Some(Ok(None)));
             if Instant::now() >= deadline {
                 return Err(self.did_not_start());
             }
-            if !running {
-                if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait)
-                    && !status.success()
-                {
-                    return Err(self.did_not_start());
+            match child.as_mut().map(Child::try_wait) {
+                Some(Ok(None)) => {}
+                Some(Ok(Some(status))) if status.success() => {
+                    // It found another one that is just beginning or ending; which of both will show soon.
+                    child = None;
+                    sleep(LOCKED_FOR).await;
                 }
-                child = Some(self.start()?);
+                Some(_) => return Err(self.did_not_start()),
+                None => child = Some(self.start()?),
             }
             sleep(TRY_EVERY).await;
         }
@@ -181,7 +184,10 @@ impl LocalTarget {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the agent outlives this process, which CommandRunner's commands must not")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the agent outlives this process, which CommandRunner's commands must not"
+    )]
     fn start(&self) -> Result<Child> {
         self.layout.prepare()?;
         let log = self.layout.agent_log();
@@ -192,7 +198,9 @@ impl LocalTarget {
         command.arg("agent").arg("--dir").arg(self.layout.dir()).current_dir("/");
         command.env_clear().envs(self.options.env.vars.iter().filter(kept));
         command.stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(false);
-        command.spawn().context(Code::Io, || format!("The local agent {} can't be started.", self.options.exe.display()))
+        command
+            .spawn()
+            .context(Code::Io, || format!("The local agent {} can't be started.", self.options.exe.display()))
     }
 
     fn did_not_start(&self) -> Fault {

@@ -23,7 +23,9 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        // The agent has another working folder than its clients.
+        let dir = dir.into();
+        Self { dir: std::path::absolute(&dir).unwrap_or(dir) }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -65,8 +67,7 @@ impl Layout {
 
     /// What marks the processes of this folder: the start of their `VICE_INSTANCE`.
     pub(super) fn token_prefix(&self) -> String {
-        let whole = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
-        format!("{}.", Digest::of(whole.as_os_str().as_bytes()).short())
+        format!("{}.", Digest::of(self.dir.as_os_str().as_bytes()).short())
     }
 
     /// Makes the folders, readable by nobody else.
@@ -116,9 +117,9 @@ impl Layout {
 
 /// Replaces a file at once and for good; readable by its owner only.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes).context(Code::StateUnwritable, || format!("{} can't be written.", path.display())).map_err(|fault| {
-        fault.hint("See that the disk has space and that the folder can be written.")
-    })
+    replace(path, bytes)
+        .context(Code::StateUnwritable, || format!("{} can't be written.", path.display()))
+        .map_err(|fault| fault.hint("See that the disk has space and that the folder can be written."))
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

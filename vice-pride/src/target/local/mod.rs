@@ -171,27 +171,35 @@ impl LogSource for LocalTarget {
             Some(unit) => state.unit(unit).map(|_| vec![unit.to_owned()])?,
             None => state.units.keys().cloned().collect(),
         };
-        let broken = |unit: &str| format!("The log of unit {unit} can't be read.");
-        let tell = |unit: &str, lines: Vec<String>| {
-            lines.into_iter().all(|text| sink(LogLine { unit: unit.to_owned(), text }))
-        };
         let mut followers = Vec::new();
         for unit in units {
-            let (last, end) = output::tail(&self.layout.log(&unit), 0, lines).context(Code::Io, || broken(&unit))?;
-            if !tell(&unit, last) {
+            let log = self.layout.log(&unit);
+            let (last, end) = output::tail(&log, 0, lines).context(Code::Io, || unreadable(&unit))?;
+            if !tell(sink, &unit, last) {
                 return Ok(());
             }
-            followers.push((unit, Follower::at(end)));
+            followers.push((unit, log, Follower::at(end)));
         }
-        while follow {
+        if !follow {
+            return Ok(());
+        }
+        loop {
             sleep(FOLLOW_EVERY).await;
-            for (unit, follower) in &mut followers {
-                let more = follower.more(&self.layout.log(unit)).context(Code::Io, || broken(unit))?;
-                if !tell(unit, more) {
+            for (unit, log, follower) in &mut followers {
+                let more = follower.more(log).context(Code::Io, || unreadable(unit))?;
+                if !tell(sink, unit, more) {
                     return Ok(());
                 }
             }
         }
-        Ok(())
     }
+}
+
+/// Hands lines on until the receiver has had enough.
+fn tell(sink: &(dyn Fn(LogLine) -> bool + Send + Sync), unit: &str, lines: Vec<String>) -> bool {
+    lines.into_iter().all(|text| sink(LogLine { unit: unit.to_owned(), text }))
+}
+
+fn unreadable(unit: &str) -> String {
+    format!("The log of unit {unit} can't be read.")
 }

@@ -108,7 +108,8 @@ pub(super) fn listener(port: u16) -> Option<(String, u32)> {
     let pids = std::fs::read_dir("/proc").ok()?.flatten();
     pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).find_map(|pid| {
         let mut files = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-        let holds = files.any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()));
+        let holds =
+            files.any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()));
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
         holds.then(|| (name.trim().to_owned(), pid))
     })

@@ -44,7 +44,8 @@ impl From<&Workload> for StoredWorkload {
         };
         Self {
             release: workload.release.clone(),
-            files: workload.files.clone(),
+            // The agent has another working folder than its clients.
+            files: workload.files.as_ref().map(|files| std::path::absolute(files).unwrap_or_else(|_| files.clone())),
             command: workload.command.clone(),
             environment: workload.environment.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
             health: workload.health.clone(),

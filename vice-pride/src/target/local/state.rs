@@ -12,8 +12,8 @@ use vice_core::payload::ReleaseRef;
 use vice_core::port::target::WeightTable;
 use vice_core::{Code, Context, Fault, Millis, Result};
 
-use super::shares;
 use super::layout::{Layout, write_durably};
+use super::shares;
 
 /// The form of the file.
 pub(super) const FORMAT: u32 = 1;

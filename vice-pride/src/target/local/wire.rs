@@ -94,9 +94,8 @@ impl Reply {
 
     pub(super) fn into_result<T: DeserializeOwned>(self) -> Result<T> {
         match self {
-            Self::Done(value) => {
-                serde_json::from_value(value).context(Code::Decode, || "The agent's answer can't be understood.".to_owned())
-            }
+            Self::Done(value) => serde_json::from_value(value)
+                .context(Code::Decode, || "The agent's answer can't be understood.".to_owned()),
             Self::Failed(fault) => Err(fault.into()),
         }
     }
@@ -114,7 +113,8 @@ impl Line {
 
     pub(super) async fn send<T: Serialize>(&mut self, message: &T) -> Result<()> {
         let broken = || "The connection to the local agent broke off.".to_owned();
-        let mut bytes = serde_json::to_vec(message).context(Code::Internal, || "A message can't be encoded.".to_owned())?;
+        let mut bytes =
+            serde_json::to_vec(message).context(Code::Internal, || "A message can't be encoded.".to_owned())?;
         bytes.push(b'\n');
         if bytes.len() as u64 > LINE_BYTES_MAX {
             return Err(Fault::new(Code::Usage, "The release is too large for the local agent.")

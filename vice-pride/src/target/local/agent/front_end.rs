@@ -146,9 +146,12 @@ async fn bind(port: u16) -> Result<Front> {
         if fault.code() != Code::PortInUse {
             return fault;
         }
-        let fault = Fault::new(Code::PortInUse, format!("The front end can't listen on port {port}: it is taken.")).because(fault);
+        let fault = Fault::new(Code::PortInUse, format!("The front end can't listen on port {port}: it is taken."))
+            .because(fault);
         match process::listener(port) {
-            Some((name, pid)) => fault.hint(format!("{name} (pid {pid}) listens there; stop it, or set another `port`.")),
+            Some((name, pid)) => {
+                fault.hint(format!("{name} (pid {pid}) listens there; stop it, or set another `port`."))
+            }
             None => fault.hint("Somebody else listens there; stop it, or set another `port`."),
         }
     })

@@ -143,7 +143,10 @@ fn free_port() -> Result<u16> {
     socket.local_addr().map(|address| address.port()).context(Code::PortInUse, taken)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the agent owns instances for their whole life; CommandRunner runs commands to their end")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the agent owns instances for their whole life; CommandRunner runs commands to their end"
+)]
 fn command(agent: &Agent, unit: &str, workload: &Workload, port: u16, generation: u64) -> Result<Command> {
     let vars: Vars = [("port", port.to_string()), ("unit", unit.to_owned())].map(|(k, v)| (k.to_owned(), v)).into();
     let argv = workload.command.iter().map(|word| render(word, &vars)).collect::<Result<Vec<_>>>()?;

@@ -150,12 +150,17 @@ impl Agent {
     pub(super) async fn keep_logs_small(&self) {
         loop {
             sleep(ROTATE_EVERY).await;
-            for cell in self.cells() {
-                let log = self.layout.log(&cell.name);
-                let rotated = tokio::task::spawn_blocking(move || output::rotate(&log)).await;
-                if let Ok(Err(error)) = rotated {
-                    tracing::debug!(unit = cell.name, %error, "the log was not moved aside");
+            let units = self.cells().into_iter().map(|cell| self.layout.log(&cell.name));
+            let logs: Vec<_> = units.chain([self.layout.agent_log()]).filter(|log| log.exists()).collect();
+            let rotated = tokio::task::spawn_blocking(move || {
+                for log in logs {
+                    if let Err(error) = output::rotate(&log) {
+                        tracing::debug!(log = %log.display(), %error, "the log was not moved aside");
+                    }
                 }
+            });
+            if let Err(error) = rotated.await {
+                tracing::warn!(%error, "looking after the logs broke off");
             }
         }
     }

@@ -103,7 +103,10 @@ pub async fn agent_main(dir: PathBuf, clock: Arc<dyn Clock>) -> Result<()> {
     served
 }
 
-#[expect(clippy::disallowed_methods, reason = "the agent's environment is exactly what its starter chose; it is read once, here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the agent's environment is exactly what its starter chose; it is read once, here"
+)]
 fn base_env() -> BTreeMap<String, String> {
     let set = BASE_VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
     set.collect()

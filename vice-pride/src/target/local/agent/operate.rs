@@ -90,7 +90,7 @@ impl Agent {
         cell.dismiss_minder();
         let serial = tokio::select! {
             serial = cell.serial.lock() => serial,
-            () = slot.cancel.cancelled() => return self.store.read().check_epoch(op.epoch),
+            () = slot.cancel.cancelled() => return Err(shut_out(op)),
         };
         // The one who had the unit before has left a minder.
         cell.dismiss_minder();
@@ -271,12 +271,7 @@ fn goal_of(op: &Op, unit: Option<&UnitRecord>, workload: Option<Workload>) -> Re
 }
 
 /// Where undo leads: to what was there before, unless that is there already.
-fn goal_of_undo(
-    op: &Op,
-    unit: Option<&UnitRecord>,
-    workload: Option<Workload>,
-    applied: bool,
-) -> Result<Option<Goal>> {
+fn goal_of_undo(op: &Op, unit: Option<&UnitRecord>, workload: Option<Workload>, applied: bool) -> Result<Option<Goal>> {
     if !applied && unit.map(|unit| &unit.placed.release) == op.before.as_ref() {
         return Ok(None);
     }
@@ -293,8 +288,9 @@ fn goal_of_undo(
 }
 
 fn stored_before(op: &Op, before: &ReleaseRef, unit: Option<&UnitRecord>) -> Result<Placed> {
-    let stored = unit.into_iter().flat_map(|unit| std::iter::once(&unit.placed).chain(&unit.previous));
-    stored.into_iter().find(|placed| placed.release == *before).cloned().ok_or_else(|| {
+    // The earlier one first: it may have the same release as what is there, from another configuration.
+    let mut stored = unit.into_iter().flat_map(|unit| unit.previous.iter().chain(std::iter::once(&unit.placed)));
+    stored.find(|placed| placed.release == *before).cloned().ok_or_else(|| {
         let version = &before.version;
         Fault::new(Code::Usage, format!("Version {version} is no longer stored for unit {}.", op.unit))
             .hint("Give the release to go back to.")
@@ -303,13 +299,20 @@ fn stored_before(op: &Op, before: &ReleaseRef, unit: Option<&UnitRecord>) -> Res
 
 fn wanted_workload(release: &ReleaseRef, workload: Option<Workload>) -> Result<Workload> {
     let Some(workload) = workload else {
-        return Err(Fault::new(Code::Usage, format!("Version {} can't be placed without its release.", release.version)));
+        return Err(Fault::new(
+            Code::Usage,
+            format!("Version {} can't be placed without its release.", release.version),
+        ));
     };
     if workload.release != *release {
         let (wanted, given) = (release.label(), workload.release.label());
         return Err(Fault::new(Code::Usage, format!("The operation wants {wanted} and was given {given}.")));
     }
     Ok(workload)
+}
+
+fn shut_out(op: &Op) -> Fault {
+    Fault::new(Code::Fenced, format!("The operation on unit {} was given up: somebody else has taken over.", op.unit))
 }
 
 fn nothing_there(op: &Op) -> Fault {

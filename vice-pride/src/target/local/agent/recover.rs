@@ -27,8 +27,7 @@ impl Agent {
         let alive = |record: &InstanceRecord| !rebooted && process::is_alive(record.pid, record.start_time);
         let state = self.store.read();
         let current: Vec<InstanceRecord> = state.units.values().filter_map(|unit| unit.current.clone()).collect();
-        let mut ownerless: Vec<Marked> =
-            state.loose.iter().filter(|record| alive(record)).map(of_record).collect();
+        let mut ownerless: Vec<Marked> = state.loose.iter().filter(|record| alive(record)).map(of_record).collect();
         let kept: Vec<u64> = current.iter().filter(|record| alive(record)).map(|record| record.generation).collect();
         ownerless.extend(self.strangers(&kept, u64::MAX));
         if !ownerless.is_empty() {
@@ -76,7 +75,10 @@ impl Agent {
     /// Processes of this folder, up to a generation, that are none of the kept ones.
     fn strangers(&self, kept: &[u64], up_to: u64) -> Vec<Marked> {
         let marked = process::marked(&self.layout.token_prefix());
-        marked.into_iter().filter(|process| process.generation <= up_to && !kept.contains(&process.generation)).collect()
+        marked
+            .into_iter()
+            .filter(|process| process.generation <= up_to && !kept.contains(&process.generation))
+            .collect()
     }
 }
 

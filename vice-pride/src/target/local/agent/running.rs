@@ -60,7 +60,8 @@ impl Running {
 
     /// Waits until no operation of that id is under way.
     pub(super) async fn settled(&self, op: &str) {
-        let waits = self.entries().list.iter().filter(|entry| entry.op == op).map(|entry| entry.decided.clone()).collect();
+        let waits =
+            self.entries().list.iter().filter(|entry| entry.op == op).map(|entry| entry.decided.clone()).collect();
         wait_all(waits).await;
     }
 

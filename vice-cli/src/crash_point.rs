@@ -1,0 +1,92 @@
+//! For tests of crashes: a history that ends its own process, by SIGKILL, at an exact append. Between two appends
+//! lies everything else that a rollout does, so that killing before and after each append covers every point where
+//! what is stored and what was done can differ.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use rustix::process::{Signal, getpid, kill_process};
+use vice_core::capability::{BackendInfo, Capabilities};
+use vice_core::event::Recorded;
+use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
+use vice_core::{Code, Fault, Millis, Result};
+
+/// Where to die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CrashPoint {
+    append: u64,
+    after: bool,
+}
+
+impl CrashPoint {
+    /// Reads `before:3` or `after:3`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let bad = || Fault::new(Code::Usage, format!("VICE_TEST_CRASH is {text:?}; write before:3 or after:3."));
+        let (side, number) = text.split_once(':').ok_or_else(bad)?;
+        let append = number.parse().map_err(|_| bad())?;
+        match side {
+            "before" => Ok(Self { append, after: false }),
+            "after" => Ok(Self { append, after: true }),
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// The history behind a crash point.
+pub(crate) struct CrashingStore {
+    pub(crate) inner: Arc<dyn EventStore>,
+    pub(crate) point: CrashPoint,
+    pub(crate) seen: AtomicU64,
+}
+
+impl CrashingStore {
+    fn die_at(&self, number: u64, after: bool) {
+        if self.point == (CrashPoint { append: number, after }) {
+            // There is no coming back from this, so that nothing is left to be done with the result.
+            drop(kill_process(getpid(), Signal::KILL));
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl EventStore for CrashingStore {
+    fn describe(&self) -> BackendInfo {
+        self.inner.describe()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+    async fn append(&self, append: Append) -> Result<Appended> {
+        let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
+        self.die_at(number, false);
+        let appended = self.inner.append(append).await;
+        self.die_at(number, true);
+        appended
+    }
+    async fn read(&self, query: &Query) -> Result<Vec<Recorded>> {
+        self.inner.read(query).await
+    }
+    async fn head(&self) -> Result<LogHead> {
+        self.inner.head().await
+    }
+    async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
+        self.inner.streams(prefix, after, limit).await
+    }
+    async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
+        self.inner.snapshot(fold, stream).await
+    }
+    async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
+        self.inner.put_snapshot(fold, stream, snapshot).await
+    }
+    async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
+        self.inner.wait(after, at_most).await
+    }
+    async fn verify(&self) -> Result<Verification> {
+        self.inner.verify().await
+    }
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

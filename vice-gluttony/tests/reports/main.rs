@@ -1,0 +1,11 @@
+//! Reports over histories in memory: what they say, how they look, and what they do with hostile texts.
+#![expect(clippy::disallowed_methods, reason = "the tests read VICE_LAB_CHROMIUM and start the browser themselves")]
+
+mod chromium;
+mod command;
+mod dashboards;
+mod dom;
+mod golden;
+mod hostile;
+mod story;
+mod world;

@@ -1,0 +1,322 @@
+//! Measures the history on SQLite; `bench/greed/run` calls it.
+//!
+//!     greed_bench append DIR [SECONDS] [ROUNDS]   64 writers, against a bare group-commit loop, in turn
+//!     greed_bench fill DIR N                      N events; resident memory on the way
+//!     greed_bench verify DIR                      events a second of one core
+//!     greed_bench kill DIR ROUNDS                 SIGKILLs while 16 writers write; every acknowledged id must be there
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints, starts itself anew and measures time")]
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, TransactionBehavior, params};
+use vice_core::event::{Actor, Event};
+use vice_core::id::{EnvName, ProjectName, Scope};
+use vice_core::store::{Append, EventStore, PAGE_MAX, Query};
+use vice_core::time::SystemClock;
+use vice_greed::SqliteStore;
+
+type Failure = Box<dyn std::error::Error>;
+
+const WRITERS: u64 = 64;
+
+fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let arg = |index: usize| args.get(index).map(String::as_str);
+    let dir = PathBuf::from(arg(1).ok_or("usage: greed_bench append|fill|verify|kill DIR [N]")?);
+    let number = |index, default| arg(index).map_or(Ok(default), str::parse::<u64>);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match arg(0) {
+        Some("append") => append(&runtime, &dir, number(2, 3)?, number(3, 5)?),
+        Some("fill") => runtime.block_on(fill(&dir, number(2, 1_000_000)?)),
+        Some("verify") => runtime.block_on(verify(&dir)),
+        Some("kill") => kill(&runtime, &dir, number(2, 100)?),
+        Some("ingest") => runtime.block_on(ingest(&dir, number(2, 0)?)),
+        _ => Err("unknown mode".into()),
+    }
+}
+
+/// About 500 bytes of data, as a CDEvent has.
+fn data(n: u64) -> String {
+    format!("{{\"context\":{{\"specversion\":\"0.5.1\",\"id\":\"{n:032x}\"}},\"subject\":{{\"id\":\"shop\",\"content\":{{\"note\":\"{}\"}}}}}}", "x".repeat(380))
+}
+
+fn event(writer: u64, n: u64) -> Result<Event, Failure> {
+    Ok(Event {
+        id: format!("0198{n:012x}-{writer:08x}"),
+        source: "/vice".into(),
+        kind: "dev.cdeventsx.vice-rollout.stepped.0.1.0".into(),
+        subject: format!("shop.prod.{writer}"),
+        time: Timestamp::from_millisecond(1_780_000_000_000 + i64::try_from(n)?)?,
+        stream: format!("rollout/shop/prod/{writer}"),
+        scope: Some(Scope::new(ProjectName::new("shop")?, EnvName::new("prod")?)),
+        actor: Actor::system("bench"),
+        data: data(n),
+    })
+}
+
+fn open(dir: &Path) -> Result<Arc<SqliteStore>, Failure> {
+    Ok(Arc::new(SqliteStore::open(dir, Arc::new(SystemClock))?))
+}
+
+/// Writers that append one event at a time and wait for the acknowledgement, until `stop`; gives how many were made.
+async fn write_all(store: Arc<SqliteStore>, run: u64, span: Duration) -> Result<(u64, f64), Failure> {
+    let (began, stop, count) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for writer in 0..WRITERS {
+        let (store, stop, count) = (Arc::clone(&store), Arc::clone(&stop), Arc::clone(&count));
+        tasks.push(tokio::spawn(async move {
+            let mut n = run * 100_000_000;
+            while !stop.load(Ordering::Relaxed) {
+                let event = event(run * 1000 + writer, n).map_err(|error| error.to_string())?;
+                store.append(Append::of(vec![event])).await.map_err(|error| error.to_string())?;
+                count.fetch_add(1, Ordering::Relaxed);
+                n += 1;
+            }
+            Ok::<(), String>(())
+        }));
+    }
+    tokio::time::sleep(span).await;
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await??;
+    }
+    Ok((count.load(Ordering::Relaxed), began.elapsed().as_secs_f64()))
+}
+
+/// One row of the bare loop: the columns of `events` with numbers for the texts that repeat, and its acknowledgement.
+struct Row {
+    stream: u64,
+    version: u64,
+    event: Event,
+    reply: tokio::sync::oneshot::Sender<()>,
+}
+
+/// The yardstick: the same table, indexes, triggers and settings, one thread, up to 1000 rows a transaction; no chain,
+/// no conditions, no look for repeats, no witness.
+fn bare_writer(path: &Path, rows: &mpsc::Receiver<Row>) -> Result<(), Failure> {
+    let mut connection = Connection::open(path)?;
+    connection.execute_batch(
+        "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL;
+         PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",
+    )?;
+    let mut seq: u64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
+    while let Ok(first) = rows.recv() {
+        let mut batch = vec![first];
+        while batch.len() < 1000 {
+            let Ok(row) = rows.try_recv() else { break };
+            batch.push(row);
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO events(seq, stream, version, time, kind, source, id, subject, project, env, actor,
+                 body_hash, chain, data) VALUES (?1, ?2, ?3, ?4, 1, 2, ?5, ?6, 3, 4, 5, ?7, ?7, ?8)",
+            )?;
+            for row in &batch {
+                seq += 1;
+                let Event { id, subject, time, data, .. } = &row.event;
+                let time = i64::try_from(time.as_nanosecond())?;
+                insert.execute(params![seq, row.stream, row.version, time, id, subject, [7_u8; 32], data])?;
+            }
+        }
+        transaction.commit()?;
+        for row in batch {
+            row.reply.send(()).ok();
+        }
+    }
+    Ok(())
+}
+
+async fn bare_all(path: PathBuf, run: u64, span: Duration) -> Result<(u64, f64), Failure> {
+    let connection = Connection::open(&path)?;
+    for writer in 0..WRITERS {
+        let id = run * 1000 + writer + 1;
+        connection.execute("INSERT INTO streams(id, name) VALUES (?1, 'rollout/shop/prod/' || ?1)", [id])?;
+    }
+    drop(connection);
+    let (rows, waiting) = mpsc::channel::<Row>();
+    let thread = std::thread::spawn(move || bare_writer(&path, &waiting).map_err(|error| error.to_string()));
+    let (began, stop, count) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for writer in 0..WRITERS {
+        let (rows, stop, count) = (rows.clone(), Arc::clone(&stop), Arc::clone(&count));
+        tasks.push(tokio::spawn(async move {
+            let (mut n, mut version) = (run * 100_000_000, 0);
+            while !stop.load(Ordering::Relaxed) {
+                version += 1;
+                let event = event(run * 1000 + writer, n).map_err(|error| error.to_string())?;
+                let (reply, answer) = tokio::sync::oneshot::channel();
+                let row = Row { stream: run * 1000 + writer + 1, version, event, reply };
+                rows.send(row).map_err(|error| error.to_string())?;
+                answer.await.map_err(|error| error.to_string())?;
+                count.fetch_add(1, Ordering::Relaxed);
+                n += 1;
+            }
+            Ok::<(), String>(())
+        }));
+    }
+    drop(rows);
+    tokio::time::sleep(span).await;
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await??;
+    }
+    let elapsed = began.elapsed().as_secs_f64();
+    thread.join().map_err(|_| "the bare writer panicked")??;
+    Ok((count.load(Ordering::Relaxed), elapsed))
+}
+
+/// A database as the store makes it, with one event in it so that the words are there, for the bare loop.
+fn bare_database(runtime: &tokio::runtime::Runtime, dir: &Path) -> Result<PathBuf, Failure> {
+    let store = open(dir)?;
+    runtime.block_on(async {
+        store.append(Append::of(vec![event(0, 0)?])).await?;
+        store.close().await?;
+        Ok::<(), Failure>(())
+    })?;
+    Ok(dir.join("history.db"))
+}
+
+fn append(runtime: &tokio::runtime::Runtime, dir: &Path, seconds: u64, rounds: u64) -> Result<(), Failure> {
+    let (store, bare) = (open(&dir.join("store"))?, bare_database(runtime, &dir.join("bare"))?);
+    let span = Duration::from_secs(seconds);
+    let mut ratios = Vec::new();
+    // Round 0 warms both up and does not count.
+    for round in 0..=rounds {
+        let (count, took) = runtime.block_on(write_all(Arc::clone(&store), round + 1, span))?;
+        let ours = count as f64 / took;
+        let (count, took) = runtime.block_on(bare_all(bare.clone(), round + 1, span))?;
+        let theirs = count as f64 / took;
+        println!("round {round}: store {ours:.0} events/s, bare loop {theirs:.0} events/s, ratio {:.3}", ours / theirs);
+        if round > 0 {
+            ratios.push(ours / theirs);
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("ratio of durable appends, {WRITERS} writers, median of {rounds}: {:.3} (aim 0.7)", ratios[ratios.len() / 2]);
+    runtime.block_on(store.close())?;
+    Ok(())
+}
+
+fn resident_mib() -> Result<f64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
+    Ok(kib / 1024.0)
+}
+
+async fn fill(dir: &Path, wanted: u64) -> Result<(), Failure> {
+    let store = open(dir)?;
+    let began = Instant::now();
+    let steps = 10;
+    for step in 0..steps {
+        let mut tasks = Vec::new();
+        for writer in 0..WRITERS {
+            let store = Arc::clone(&store);
+            let (from, to) = (step * wanted / steps, (step + 1) * wanted / steps);
+            tasks.push(tokio::spawn(async move {
+                for n in (from..to).filter(|n| n % WRITERS == writer) {
+                    let event = event(n % 1000, n).map_err(|error| error.to_string())?;
+                    store.append(Append::of(vec![event])).await.map_err(|error| error.to_string())?;
+                }
+                Ok::<(), String>(())
+            }));
+        }
+        for task in tasks {
+            task.await??;
+        }
+        println!("{} events, {:.1} MiB resident", (step + 1) * wanted / steps, resident_mib()?);
+    }
+    store.close().await?;
+    println!("{wanted} events in {:.1} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn verify(dir: &Path) -> Result<(), Failure> {
+    let store = open(dir)?;
+    let mut best = 0.0_f64;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let found = store.verify().await?;
+        if !found.problems.is_empty() {
+            return Err(format!("{:?}", found.problems).into());
+        }
+        let rate = found.events as f64 / began.elapsed().as_secs_f64();
+        println!("verify: {} events, {rate:.0} events/s", found.events);
+        best = best.max(rate);
+    }
+    println!("verify, best of 3: {best:.0} events/s of one core (aim 300000)");
+    Ok(())
+}
+
+/// The child: 16 writers append and print each acknowledged id; the parent kills it.
+async fn ingest(dir: &Path, run: u64) -> Result<(), Failure> {
+    let store = open(dir)?;
+    let mut tasks = Vec::new();
+    for writer in 0..16 {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            for n in run * 1_000_000.. {
+                let event = event(writer, n).map_err(|error| error.to_string())?;
+                let line = format!("{}\n", event.id);
+                store.append(Append::of(vec![event])).await.map_err(|error| error.to_string())?;
+                std::io::stdout().lock().write_all(line.as_bytes()).map_err(|error| error.to_string())?;
+            }
+            Ok::<(), String>(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
+
+fn kill(runtime: &tokio::runtime::Runtime, dir: &Path, rounds: u64) -> Result<(), Failure> {
+    let (mut acknowledged, mut total) = (HashSet::new(), 0_u64);
+    for round in 1..=rounds {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["ingest".as_ref(), dir.as_os_str(), round.to_string().as_ref()])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
+        // The moment of the kill is counted in acknowledgements, another number each time.
+        for line in lines.by_ref().take(usize::try_from(20 + (round * 7919) % 400)?) {
+            acknowledged.insert(line?);
+        }
+        child.kill()?;
+        // What was in the pipe was acknowledged as well; a torn last line was not.
+        acknowledged.extend(lines.map_while(Result::ok).filter(|line| line.len() == 25));
+        child.wait()?;
+        total = runtime.block_on(check(dir, &acknowledged))?;
+    }
+    println!("{rounds} kills: {} acknowledged events, 0 lost ({total} stored)", acknowledged.len());
+    Ok(())
+}
+
+async fn check(dir: &Path, acknowledged: &HashSet<String>) -> Result<u64, Failure> {
+    let store = open(dir)?;
+    let found = store.verify().await?;
+    if !found.problems.is_empty() {
+        return Err(format!("after a kill: {:?}", found.problems).into());
+    }
+    let (mut missing, mut query) = (acknowledged.clone(), Query::default());
+    loop {
+        let page = store.read(&query).await?;
+        for recorded in &page {
+            missing.remove(&recorded.event.id);
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE_MAX => query.after = last.seq,
+            _ => break,
+        }
+    }
+    store.close().await?;
+    if missing.is_empty() { Ok(found.events) } else { Err(format!("{} acknowledged events are lost", missing.len()).into()) }
+}

@@ -1,0 +1,114 @@
+//! Bringing a backup back: fetched and verified beside the history, then put in its place. The old one is kept.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use vice_core::store::LogHead;
+use vice_core::{Code, Context, Fault, Result};
+
+use super::Vault;
+use super::manifest::Manifest;
+use super::take::{measured, require_head, verified};
+use crate::sqlite::{Place, Witness, make_private_dir, verify_file};
+
+/// What was brought back.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) manifest: Manifest,
+    /// Where the history that was there before lies now.
+    pub(crate) kept: Option<PathBuf>,
+}
+
+/// Restores the newest backup, or the one whose folder the URL names, into `dir`. `replace` is asked, with the number
+/// of the last event that is there, before anything is put in the place of a history.
+pub(crate) async fn restore(
+    dir: &Path,
+    vault: &dyn Vault,
+    url: &str,
+    replace: impl FnOnce(u64) -> Result<()>,
+) -> Result<Restored> {
+    let (manifest, name) = find(vault, url).await?;
+    let place = Place::of(dir);
+    make_private_dir(dir).context(Code::StateUnwritable, || format!("{} can't be made.", dir.display()))?;
+    let current = current(&place)?;
+    if let Some(seq) = current {
+        replace(seq)?;
+    }
+    let scratch = tempfile::Builder::new()
+        .prefix(".restore-")
+        .tempdir_in(dir)
+        .context(Code::StateUnwritable, || format!("No temporary folder can be made in {}.", dir.display()))?;
+    let fetched = scratch.path().join("history.db");
+    if !vault.fetch(&name, &fetched).await? {
+        return Err(Fault::new(Code::Backup, format!("{name} is missing in {url}.")).hint("Name another backup's folder."));
+    }
+    let (digest, size) = measured(&fetched).await?;
+    manifest.require_file(digest, size, url)?;
+    require_head(verified(&fetched).await?, &manifest.head(), url)?;
+    let head = manifest.head();
+    let kept = put_in_place(&place, &fetched, current, &head)
+        .context(Code::StateUnwritable, || format!("The history can't be put into {}.", dir.display()))?;
+    Witness::replace(&place.witness, &head)?;
+    require_head(verified(&place.database).await?, &head, url)?;
+    Ok(Restored { manifest, kept })
+}
+
+/// The manifest, and the name of the database that it is about.
+async fn find(vault: &dyn Vault, url: &str) -> Result<(Manifest, String)> {
+    if let Some(bytes) = vault.get("latest.json").await? {
+        let manifest = Manifest::parse(&bytes, url)?;
+        let name = format!("{}/history.db", manifest.folder());
+        return Ok((manifest, name));
+    }
+    match vault.get("manifest.json").await? {
+        Some(bytes) => Ok((Manifest::parse(&bytes, url)?, "history.db".to_owned())),
+        None => Err(Fault::new(Code::Backup, format!("There is no backup in {url}."))
+            .hint("Check the URL; `vice greed backup URL` makes one.")),
+    }
+}
+
+/// The last event of the history that is there; `None` where there is nothing to lose.
+fn current(place: &Place) -> Result<Option<u64>> {
+    if !place.database.exists() {
+        return Ok(None);
+    }
+    match verify_file(&place.database, None) {
+        // A damaged history may still hold something, and may be what the restore is for.
+        Ok((found, _)) => Ok((found.events > 0 || !found.problems.is_empty()).then_some(found.head.seq)),
+        Err(fault) if fault.code() == Code::HistoryNewer => Err(fault),
+        Err(_) => Ok(Some(0)),
+    }
+}
+
+/// Renames: first the old files aside, then the new one into their place. A process that is killed in between leaves
+/// the old history under its new name, and says so by having none.
+fn put_in_place(place: &Place, fetched: &Path, old: Option<u64>, head: &LogHead) -> std::io::Result<Option<PathBuf>> {
+    File::open(fetched)?.sync_all()?;
+    let dir = place.database.parent().unwrap_or(&place.database);
+    let mut kept = None;
+    if place.database.exists() {
+        let aside = free_name(dir, old.unwrap_or(head.seq));
+        for suffix in ["-wal", "-shm", ""] {
+            let (from, to) = (with_suffix(&place.database, suffix), with_suffix(&aside, suffix));
+            if from.exists() {
+                std::fs::rename(from, to)?;
+            }
+        }
+        kept = old.is_some().then_some(aside);
+    }
+    std::fs::rename(fetched, &place.database)?;
+    File::open(dir)?.sync_all()?;
+    Ok(kept)
+}
+
+fn free_name(dir: &Path, seq: u64) -> PathBuf {
+    let plain = dir.join(format!("history.db.before-restore-{seq}"));
+    let numbered = (2..).map(|number| dir.join(format!("history.db.before-restore-{seq}.{number}")));
+    std::iter::once(plain.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(plain)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

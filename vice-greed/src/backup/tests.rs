@@ -1,0 +1,239 @@
+//! Tests of backups: folders, a port where nobody listens, and a real S3 server (`lab_*`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use vice_core::app::ProcessEnv;
+use vice_core::store::{Append, EventStore, LogHead};
+use vice_core::testkit::event_store::event;
+use vice_core::time::SystemClock;
+use vice_core::{Code, Fault, Result};
+
+use super::manifest::Manifest;
+use super::{Restored, restore, take, vault};
+use crate::sqlite::SqliteStore;
+
+fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(dir, Arc::new(SystemClock)).unwrap()
+}
+
+async fn grow(dir: &Path, ids: &[&str]) -> LogHead {
+    let store = open(dir);
+    let events = ids.iter().map(|id| event(id, "s/1")).collect();
+    store.append(Append::of(events)).await.unwrap();
+    let head = store.head().await.unwrap();
+    store.close().await.unwrap();
+    head
+}
+
+async fn back_up(dir: &Path, url: &str, env: &ProcessEnv) -> Result<super::take::Taken> {
+    let vault = vault(url, env)?;
+    take(&dir.join("history.db"), &*vault, url, Timestamp::UNIX_EPOCH).await
+}
+
+async fn bring_back(dir: &Path, url: &str, env: &ProcessEnv, yes: bool) -> Result<Restored> {
+    let vault = vault(url, env)?;
+    let replace = |_| if yes { Ok(()) } else { Err(Fault::new(Code::NoInput, "There is a history.")) };
+    restore(dir, &*vault, url, replace).await
+}
+
+async fn sound_head(dir: &Path) -> LogHead {
+    let found = open(dir).verify().await.unwrap();
+    assert_eq!(found.problems, Vec::<String>::new());
+    found.head
+}
+
+fn file_url(dir: &Path) -> String {
+    url::Url::from_directory_path(dir).unwrap().to_string()
+}
+
+/// What every place must do: back up, again, later, and bring back over a history and into an empty folder.
+async fn round_trip(url: &str, env: &ProcessEnv) {
+    let (state, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = grow(state.path(), &["a", "b"]).await;
+    let taken = back_up(state.path(), url, env).await.unwrap();
+    assert_eq!((taken.manifest.head(), taken.repeated), (first, false));
+    let again = back_up(state.path(), url, env).await.unwrap();
+    assert_eq!((&again.manifest, again.repeated), (&taken.manifest, true), "a repeat leaves the copy as it is");
+
+    let second = grow(state.path(), &["c"]).await;
+    back_up(state.path(), url, env).await.unwrap();
+    grow(state.path(), &["d"]).await;
+    let fault = bring_back(state.path(), url, env, false).await.unwrap_err();
+    assert_eq!(fault.code(), Code::NoInput, "a history is not replaced without consent");
+    assert_eq!(sound_head(state.path()).await.seq, 4);
+    let restored = bring_back(state.path(), url, env, true).await.unwrap();
+    assert_eq!(sound_head(state.path()).await, second, "the newest backup came back");
+    let kept = restored.kept.expect("the history that was there is kept");
+    assert!(kept.ends_with("history.db.before-restore-4") && kept.exists());
+
+    let one = format!("{}/{}", url.trim_end_matches('/'), taken.manifest.folder());
+    let restored = bring_back(elsewhere.path(), &one, env, false).await.unwrap();
+    assert_eq!(restored.kept, None);
+    assert_eq!(sound_head(elsewhere.path()).await, first, "an older backup came back by its folder");
+    assert_eq!(grow(elsewhere.path(), &["e"]).await.seq, 3, "a restored history goes on");
+}
+
+#[tokio::test]
+async fn a_folder_keeps_backups() {
+    let place = tempfile::tempdir().unwrap();
+    round_trip(&file_url(&place.path().join("not there yet")), &ProcessEnv::default()).await;
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_not_restored() {
+    let (state, place, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    grow(state.path(), &["a", "b"]).await;
+    let env = ProcessEnv::default();
+    let url = file_url(place.path());
+    let taken = back_up(state.path(), &url, &env).await.unwrap();
+    let copy = place.path().join(taken.manifest.folder()).join("history.db");
+    let mut bytes = std::fs::read(&copy).unwrap();
+    let last = bytes.len() - 100;
+    bytes[last] ^= 1;
+    std::fs::write(&copy, bytes).unwrap();
+    let head = grow(target.path(), &["x"]).await;
+    let fault = bring_back(target.path(), &url, &env, true).await.unwrap_err();
+    assert_eq!(fault.code(), Code::Backup, "{fault:?}");
+    assert_eq!(sound_head(target.path()).await, head, "the history that was there is untouched");
+    let fault = back_up(state.path(), &url, &env).await.unwrap_err();
+    assert!(matches!(fault.code(), Code::Backup), "a copy that went bad is not called verified: {fault:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_history_is_not_backed_up() {
+    let (state, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    grow(state.path(), &["a", "b"]).await;
+    let connection = rusqlite::Connection::open(state.path().join("history.db")).unwrap();
+    connection.execute_batch("DROP TRIGGER events_delete; DELETE FROM events WHERE seq = 2").unwrap();
+    drop(connection);
+    let fault = back_up(state.path(), &file_url(place.path()), &ProcessEnv::default()).await.unwrap_err();
+    assert_eq!(fault.code(), Code::HistoryDamaged, "{fault:?}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_slower_run_does_not_point_back() {
+    let (state, old, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let env = ProcessEnv::default();
+    grow(state.path(), &["a"]).await;
+    for name in ["history.db", "history.head"] {
+        std::fs::copy(state.path().join(name), old.path().join(name)).unwrap();
+    }
+    let newest = grow(state.path(), &["b"]).await;
+    let url = file_url(place.path());
+    back_up(state.path(), &url, &env).await.unwrap();
+    back_up(old.path(), &url, &env).await.unwrap();
+    let latest = std::fs::read(place.path().join("latest.json")).unwrap();
+    assert_eq!(Manifest::parse(&latest, &url).unwrap().head(), newest);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said() {
+    let (state, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (url, env) = (file_url(place.path()), ProcessEnv::default());
+    assert_eq!(back_up(state.path(), &url, &env).await.unwrap_err().code(), Code::Backup, "no history");
+    assert_eq!(bring_back(state.path(), &url, &env, true).await.unwrap_err().code(), Code::Backup, "no backup");
+    for bad in ["nonsense", "ftp://x/y", "file://host/x"] {
+        assert_eq!(vault(bad, &env).err().unwrap().code(), Code::Usage, "{bad}");
+    }
+}
+
+#[cfg(feature = "s3")]
+mod s3 {
+    use super::*;
+
+    const CANARY: &str = "canary-secret-7f3a";
+
+    fn env(endpoint: &str, key: &str, secret: &str) -> ProcessEnv {
+        // The binary does this in its main function.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let pairs = [("AWS_ENDPOINT_URL", endpoint), ("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)];
+        let vars = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        ProcessEnv { vars, ..ProcessEnv::default() }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_connections_is_named() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let env = env(&format!("http://127.0.0.1:{port}"), "key", CANARY);
+        let state = tempfile::tempdir().unwrap();
+        let head = grow(state.path(), &["a"]).await;
+        let fault = back_up(state.path(), "s3://bucket/prefix", &env).await.unwrap_err();
+        assert_eq!(fault.code(), Code::Unreachable, "{fault:?}");
+        let shown = format!("{fault:?}");
+        assert!(shown.contains("s3://bucket/prefix") && shown.contains("AWS_ENDPOINT_URL"), "{shown}");
+        assert!(!shown.contains(CANARY), "a secret is in the error: {shown}");
+        assert_eq!(sound_head(state.path()).await, head);
+    }
+
+    #[test]
+    fn missing_credentials_and_bad_urls_are_usage() {
+        let bare = ProcessEnv::default();
+        let fault = vault("s3://bucket/prefix", &bare).err().unwrap();
+        assert_eq!(fault.code(), Code::Usage);
+        assert!(fault.to_string().contains("AWS_ACCESS_KEY_ID"), "{fault:?}");
+        for bad in ["s3:///x", "s3://key:secret@bucket/x"] {
+            let fault = vault(bad, &env("http://127.0.0.1:1", "k", "s")).err().unwrap();
+            assert_eq!(fault.code(), Code::Usage, "{bad}");
+            assert!(!format!("{fault:?}").contains("key:secret"), "credentials of a URL are not repeated");
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the lab says by variables where its server is")]
+    fn lab(name: &str) -> String {
+        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test, which starts the S3 server"))
+    }
+
+    fn lab_env() -> ProcessEnv {
+        env(&lab("VICE_LAB_S3_ENDPOINT"), &lab("VICE_LAB_S3_ACCESS_KEY"), &lab("VICE_LAB_S3_SECRET_KEY"))
+    }
+
+    /// A prefix that no other run has.
+    fn lab_url(what: &str) -> String {
+        let unique = tempfile::tempdir().unwrap();
+        let unique = unique.path().file_name().unwrap().to_string_lossy().replace('.', "");
+        format!("s3://{}/greed-{what}-{unique}", lab("VICE_LAB_S3_BUCKET"))
+    }
+
+    #[tokio::test]
+    async fn lab_s3_keeps_backups() {
+        round_trip(&lab_url("round-trip"), &lab_env()).await;
+    }
+
+    #[tokio::test]
+    async fn lab_s3_takes_a_large_history_in_parts() {
+        let (state, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = open(state.path());
+        for round in 0..20 {
+            let large = |n: i32| {
+                let mut event = event(&format!("{round}.{n}"), "s/1");
+                event.data = format!("\"{}\"", "x".repeat(1024 * 1024 - 2));
+                event
+            };
+            store.append(Append::of(vec![large(0)])).await.unwrap();
+        }
+        let head = store.head().await.unwrap();
+        store.close().await.unwrap();
+        let (url, env) = (lab_url("large"), lab_env());
+        let taken = back_up(state.path(), &url, &env).await.unwrap();
+        assert!(taken.manifest.size > 16 * 1024 * 1024, "{} bytes go up in one piece", taken.manifest.size);
+        assert!(back_up(state.path(), &url, &env).await.unwrap().repeated);
+        bring_back(target.path(), &url, &env, false).await.unwrap();
+        assert_eq!(sound_head(target.path()).await, head);
+    }
+
+    #[tokio::test]
+    async fn lab_s3_wrong_keys_and_buckets_are_named() {
+        let state = tempfile::tempdir().unwrap();
+        grow(state.path(), &["a"]).await;
+        let wrong = env(&lab("VICE_LAB_S3_ENDPOINT"), &lab("VICE_LAB_S3_ACCESS_KEY"), CANARY);
+        let fault = back_up(state.path(), &lab_url("wrong"), &wrong).await.unwrap_err();
+        assert_eq!(fault.code(), Code::Backup, "{fault:?}");
+        assert!(format!("{fault:?}").contains("AWS_SECRET_ACCESS_KEY"), "{fault:?}");
+        assert!(!format!("{fault:?}").contains(CANARY), "a secret is in the error: {fault:?}");
+        let fault = bring_back(state.path(), "s3://no-such-bucket-here/x", &lab_env(), true).await.unwrap_err();
+        assert_eq!(fault.code(), Code::Backup, "{fault:?}");
+    }
+}
