@@ -171,8 +171,12 @@ impl Terminal {
         }
     }
 
-    /// Without a live terminal: one line when the state or the text of something changes.
+    /// Without a live terminal: one line when the state or the text of something changes. A check is over before
+    /// anybody could read that it began.
     fn log(&self, progress: &Progress) {
+        if progress.state == ProgressState::Running && progress.key.starts_with("check/") {
+            return;
+        }
         let line = line_of(progress);
         let Ok(mut seen) = self.seen.lock() else { return };
         if seen.insert(progress.key.clone(), line.clone()).as_ref() != Some(&line) {

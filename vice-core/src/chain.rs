@@ -148,7 +148,10 @@ mod tests {
     #[test]
     fn the_layout_is_pinned() {
         // Computed once by hand from the table above with another program; a change breaks every stored history.
-        assert_eq!(link(&event(), 1, 1).to_string(), "4a4a69f311d6385977c0249851b573831fd090d4761f8b8390a52a166d522963");
+        assert_eq!(
+            link(&event(), 1, 1).to_string(),
+            "4a4a69f311d6385977c0249851b573831fd090d4761f8b8390a52a166d522963"
+        );
     }
 
     #[test]

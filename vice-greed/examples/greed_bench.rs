@@ -4,7 +4,11 @@
 //!     greed_bench fill DIR N                      N events; resident memory on the way
 //!     greed_bench verify DIR                      events a second of one core
 //!     greed_bench kill DIR ROUNDS                 SIGKILLs while 16 writers write; every acknowledged id must be there
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints, starts itself anew and measures time")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, starts itself anew and measures time"
+)]
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -44,7 +48,10 @@ fn main() -> Result<(), Failure> {
 
 /// About 500 bytes of data, as a CDEvent has.
 fn data(n: u64) -> String {
-    format!("{{\"context\":{{\"specversion\":\"0.5.1\",\"id\":\"{n:032x}\"}},\"subject\":{{\"id\":\"shop\",\"content\":{{\"note\":\"{}\"}}}}}}", "x".repeat(380))
+    format!(
+        "{{\"context\":{{\"specversion\":\"0.5.1\",\"id\":\"{n:032x}\"}},\"subject\":{{\"id\":\"shop\",\"content\":{{\"note\":\"{}\"}}}}}}",
+        "x".repeat(380)
+    )
 }
 
 fn event(writer: u64, n: u64) -> Result<Event, Failure> {
@@ -200,7 +207,10 @@ fn append(runtime: &tokio::runtime::Runtime, dir: &Path, seconds: u64, rounds: u
         }
     }
     ratios.sort_by(f64::total_cmp);
-    println!("ratio of durable appends, {WRITERS} writers, median of {rounds}: {:.3} (aim 0.7)", ratios[ratios.len() / 2]);
+    println!(
+        "ratio of durable appends, {WRITERS} writers, median of {rounds}: {:.3} (aim 0.7)",
+        ratios[ratios.len() / 2]
+    );
     runtime.block_on(store.close())?;
     Ok(())
 }
@@ -318,5 +328,9 @@ async fn check(dir: &Path, acknowledged: &HashSet<String>) -> Result<u64, Failur
         }
     }
     store.close().await?;
-    if missing.is_empty() { Ok(found.events) } else { Err(format!("{} acknowledged events are lost", missing.len()).into()) }
+    if missing.is_empty() {
+        Ok(found.events)
+    } else {
+        Err(format!("{} acknowledged events are lost", missing.len()).into())
+    }
 }

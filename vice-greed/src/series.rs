@@ -95,7 +95,9 @@ impl Shared {
         let format = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0));
         match format.map_err(|error| reading(error, &self.path))? {
             0 => {
-                let made = connection.execute_batch(SCHEMA).and_then(|()| connection.pragma_update(None, "user_version", FORMAT));
+                let made = connection
+                    .execute_batch(SCHEMA)
+                    .and_then(|()| connection.pragma_update(None, "user_version", FORMAT));
                 made.map_err(|error| writing(error, &self.path))?;
             }
             FORMAT => {}
@@ -152,7 +154,8 @@ fn insert(connection: Option<&mut Connection>, rows: &[Line]) -> rusqlite::Resul
     {
         let mut find = transaction.prepare_cached("SELECT id FROM series WHERE name = ?1 AND labels = ?2")?;
         let mut add = transaction.prepare_cached("INSERT INTO series(name, labels) VALUES (?1, ?2)")?;
-        let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO points(series, time, value) VALUES (?1, ?2, ?3)")?;
+        let mut put =
+            transaction.prepare_cached("INSERT OR REPLACE INTO points(series, time, value) VALUES (?1, ?2, ?3)")?;
         for (name, labels, time, value) in rows {
             let known: Option<i64> = find.query_row([name, labels], |row| row.get(0)).optional()?;
             let id = match known {
@@ -209,8 +212,10 @@ fn delete(connection: Option<&mut Connection>, before: i64) -> rusqlite::Result<
     let mut gone = 0;
     {
         // By series, because that is the order of the table's key.
-        let ids: Vec<i64> =
-            transaction.prepare_cached("SELECT id FROM series")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let ids: Vec<i64> = transaction
+            .prepare_cached("SELECT id FROM series")?
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
         let mut points = transaction.prepare_cached("DELETE FROM points WHERE series = ?1 AND time < ?2")?;
         let mut empty = transaction.prepare_cached(
             "DELETE FROM series WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM points WHERE series = ?1)",
@@ -245,8 +250,12 @@ mod tests {
     async fn points_survive_a_restart_and_reading_creates_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let time = Timestamp::from_millisecond(10).unwrap();
-        let query =
-            SeriesQuery { name: "cpu".into(), labels: Labels::new(), from: Timestamp::UNIX_EPOCH, until: Timestamp::MAX };
+        let query = SeriesQuery {
+            name: "cpu".into(),
+            labels: Labels::new(),
+            from: Timestamp::UNIX_EPOCH,
+            until: Timestamp::MAX,
+        };
         let store = SqliteSeries::open(dir.path()).unwrap();
         assert!(store.query(&query).await.unwrap().is_empty());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "reading made a file");

@@ -11,9 +11,7 @@ use crate::chain::{Chainer, Header};
 use crate::digest::Digest;
 use crate::event::{Event, Recorded};
 use crate::fault::{Fault, Result};
-use crate::store::{
-    Append, Appended, EventStore, LogHead, Order, Query, Snapshot, StreamHead, Verification,
-};
+use crate::store::{Append, Appended, EventStore, LogHead, Order, Query, Snapshot, StreamHead, Verification};
 use crate::time::Millis;
 
 /// A history in memory.
@@ -193,7 +191,8 @@ impl EventStore for MemoryEventStore {
         let (answer, answered) = oneshot::channel();
         std::thread::spawn(move || {
             let log = shared.log();
-            let until_grown = shared.grown.wait_timeout_while(log, at_most.as_duration(), |log| log.head().seq <= after);
+            let until_grown =
+                shared.grown.wait_timeout_while(log, at_most.as_duration(), |log| log.head().seq <= after);
             let (log, _) = until_grown.unwrap_or_else(PoisonError::into_inner);
             // Nobody listens any more when the caller has given up, and then nobody misses the answer.
             answer.send(log.head()).ok();

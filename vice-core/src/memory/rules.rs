@@ -35,8 +35,11 @@ impl Fault {
     #[must_use]
     pub fn other_content(event: &Event) -> Self {
         let id: String = event.id.chars().take(80).collect();
-        Self::new(Code::Conflict, format!("The history has an event {id:?} of source {:?} with other content.", event.source))
-            .hint("An id names one event for ever; give the new event an id of its own.")
+        Self::new(
+            Code::Conflict,
+            format!("The history has an event {id:?} of source {:?} with other content.", event.source),
+        )
+        .hint("An id names one event for ever; give the new event an id of its own.")
     }
 
     /// The writer's epoch is too low.

@@ -239,6 +239,7 @@ impl Target for MemoryTarget {
             health: if unit.running { UnitHealth::Healthy } else { UnitHealth::Stopped },
             since: None,
             restarts: 0,
+            url: None,
             facts: BTreeMap::new(),
         };
         Ok(Inventory { units: inner.units.iter().map(unit).collect(), url: None, epoch: inner.epoch })

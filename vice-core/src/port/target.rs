@@ -127,6 +127,10 @@ pub struct UnitState {
     pub since: Option<Timestamp>,
     /// How often it was started again after a crash.
     pub restarts: u32,
+    /// Where this unit alone answers, where that is possible: checks of a half-done rollout ask it instead of the
+    /// front end, which would mix old and new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Facts for people, such as pid and port.
     pub facts: BTreeMap<String, String>,
 }

@@ -62,7 +62,8 @@ pub async fn durable_suite(open: impl AsyncFn() -> Store) {
     assert_eq!(self::head(&store).await, head, "the end of the log survives a restart");
     let again = append(&store, Append::of(vec![event("a", "s/1")]).expect("s/1", Expected::NoStream)).await;
     assert_eq!((again.seqs, again.duplicates), (first.seqs, 1), "a repeat is recognised after a restart");
-    refused(&store, Append::of(vec![event("b", "s/1")]).fenced(fence(4)), Code::Fenced, "fences survive a restart").await;
+    refused(&store, Append::of(vec![event("b", "s/1")]).fenced(fence(4)), Code::Fenced, "fences survive a restart")
+        .await;
     refused(
         &store,
         Append::of(vec![event("b", "s/1")]).expect("s/1", Expected::NoStream),
@@ -224,9 +225,8 @@ async fn several_streams_in_one_append(store: Store) {
 }
 
 async fn lower_epochs_are_refused(store: Store) {
-    let with = |id: &str, scope: &str, epoch| {
-        Append::of(vec![event(id, "s/1")]).fenced(Fence { scope: scope.into(), epoch })
-    };
+    let with =
+        |id: &str, scope: &str, epoch| Append::of(vec![event(id, "s/1")]).fenced(Fence { scope: scope.into(), epoch });
     append(&store, with("a", "shop/prod", 3)).await;
     refused(&store, with("b", "shop/prod", 2), Code::Fenced, "an epoch below the highest is refused").await;
     append(&store, with("b", "shop/prod", 3)).await;
@@ -242,8 +242,13 @@ async fn a_failed_append_leaves_no_fence(store: Store) {
     append(&store, Append::of(vec![event("a", "s/1")]).fenced(fence(1))).await;
     let claim = append(&store, Append::of(Vec::new()).fenced(fence(6))).await;
     assert!(claim.seqs.is_empty(), "an append without events has no positions");
-    refused(&store, Append::of(vec![event("b", "s/1")]).fenced(fence(5)), Code::Fenced, "an append without events raises the fence")
-        .await;
+    refused(
+        &store,
+        Append::of(vec![event("b", "s/1")]).fenced(fence(5)),
+        Code::Fenced,
+        "an append without events raises the fence",
+    )
+    .await;
 }
 
 async fn repeats_give_the_first_positions(store: Store) {

@@ -58,6 +58,9 @@ async fn gives_what_was_recorded(store: Store) {
     assert!(values(&store, &query("mem", &[], 0, 100)).await.is_empty(), "a series that is not there has no points");
 }
 
+/// Labels as they are written in a table of cases.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 async fn labels_and_time_select(store: Store) {
     let rows = vec![
         point("req", &[("v", "1"), ("i", "1")], 30, 3.0),
@@ -66,7 +69,7 @@ async fn labels_and_time_select(store: Store) {
         point("other", &[("v", "1")], 10, 9.0),
     ];
     record(&store, rows).await;
-    let cases: [(&[(&str, &str)], i64, i64, Vec<f64>); 6] = [
+    let cases: [(Pairs<'_>, i64, i64, Vec<f64>); 6] = [
         (&[], 0, 100, vec![1.0, 2.0, 3.0]),
         (&[("v", "1")], 0, 100, vec![1.0, 3.0]),
         (&[("v", "1"), ("i", "2")], 0, 100, vec![1.0]),
@@ -75,7 +78,11 @@ async fn labels_and_time_select(store: Store) {
         (&[], 31, 100, vec![]),
     ];
     for (pairs, from, until, expected) in cases {
-        assert_eq!(values(&store, &query("req", pairs, from, until)).await, expected, "{pairs:?} from {from} until {until}");
+        assert_eq!(
+            values(&store, &query("req", pairs, from, until)).await,
+            expected,
+            "{pairs:?} from {from} until {until}"
+        );
     }
 }
 

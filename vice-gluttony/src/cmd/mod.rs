@@ -14,7 +14,9 @@ pub use report::{ReportArgs, report};
 
 /// Arguments of `vice gluttony`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  vice gluttony report hello\n  vice gluttony report overview\n  vice gluttony dashboards")]
+#[command(
+    after_help = "Examples:\n  vice gluttony report hello\n  vice gluttony report overview\n  vice gluttony dashboards"
+)]
 pub struct GluttonyArgs {
     #[command(subcommand)]
     command: GluttonyCommand,

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use vice_core::app::App;
 use vice_core::event::Payload;
+use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::rollout::RolloutView;
-use vice_core::fold;
 use vice_core::id::{EnvName, ProjectName, Scope};
 use vice_core::manifest::{DashboardSpec, Panel};
 use vice_core::payload::environment::{RolloutBegan, RolloutEnded};
@@ -20,8 +20,7 @@ use crate::view::dashboard::{Dashboard, Place, SCHEMA, panel};
 use crate::view::frequency::{Run, WINDOW_DAYS};
 
 /// What an empty list of panels means.
-const ALL_PANELS: [Panel; 5] =
-    [Panel::Status, Panel::Rollouts, Panel::Verifications, Panel::Holds, Panel::Frequency];
+const ALL_PANELS: [Panel; 5] = [Panel::Status, Panel::Rollouts, Panel::Verifications, Panel::Holds, Panel::Frequency];
 
 /// How many verifications of one environment are read.
 const VERIFICATIONS_READ: usize = 3;

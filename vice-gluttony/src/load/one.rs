@@ -1,9 +1,9 @@
 //! One rollout.
 
 use vice_core::app::App;
+use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::rollout::RolloutView;
-use vice_core::fold;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::{environment_stream, rollout_stream};
 use vice_core::{Code, Fault, Result};

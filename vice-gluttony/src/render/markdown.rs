@@ -4,10 +4,10 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use vice_core::text::sanitize;
 use vice_core::Millis;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::verification::CheckOutcome;
+use vice_core::text::sanitize;
 
 use super::{NO_DATA, NOTHING, clock, comparison, relative, release, when};
 use crate::view::dashboard::{Dashboard, PanelView, RolloutRow, StatusRow};
@@ -118,14 +118,20 @@ fn facts(page: &mut Page, report: &RolloutReport) {
     add("Took", Some(format!("{}{}", report.took, compared.unwrap_or_default())));
     add("Failure", report.failure.as_deref().map(escape));
     add("Left running", report.left_running.as_ref().map(|left| escape(&left.label())));
-    add("Waits for", report.waiting.as_ref().map(|waiting| {
-        let until = waiting.until.map(|until| format!(", until {}", when(until, now))).unwrap_or_default();
-        format!("{}{until}", escape(waiting.reason.trim_end_matches('.')))
-    }));
-    add("Runs now", report.now.running.as_ref().map(|placed| {
-        let proven = if placed.proven { "proven" } else { "not proven" };
-        format!("{}, {}, {proven}", escape(&placed.release.label()), relative(placed.since, now))
-    }));
+    add(
+        "Waits for",
+        report.waiting.as_ref().map(|waiting| {
+            let until = waiting.until.map(|until| format!(", until {}", when(until, now))).unwrap_or_default();
+            format!("{}{until}", escape(waiting.reason.trim_end_matches('.')))
+        }),
+    );
+    add(
+        "Runs now",
+        report.now.running.as_ref().map(|placed| {
+            let proven = if placed.proven { "proven" } else { "not proven" };
+            format!("{}, {}, {proven}", escape(&placed.release.label()), relative(placed.since, now))
+        }),
+    );
     add("On hold", report.now.hold.as_ref().map(|hold| escape(&format!("{}: {}", report.to.version, hold.reason))));
     page.table(&["", ""], rows.into_iter().map(|[label, value]| vec![format!("**{label}**"), value]));
 }

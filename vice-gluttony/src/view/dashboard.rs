@@ -263,8 +263,7 @@ fn holds(place: &Place) -> impl Iterator<Item = HoldRow> {
 
 fn frequency(places: &[Place], since: Timestamp) -> Vec<FrequencyRow> {
     let row = |scope: Option<Scope>, runs: &[Run]| FrequencyRow { scope, figures: figures(runs, since) };
-    let mut rows: Vec<FrequencyRow> =
-        places.iter().map(|place| row(Some(place.scope.clone()), &place.runs)).collect();
+    let mut rows: Vec<FrequencyRow> = places.iter().map(|place| row(Some(place.scope.clone()), &place.runs)).collect();
     if rows.len() > 1 {
         let all: Vec<Run> = places.iter().flat_map(|place| place.runs.iter().cloned()).collect();
         rows.push(row(None, &all));

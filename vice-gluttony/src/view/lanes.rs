@@ -160,7 +160,8 @@ pub struct Share {
 /// Builds the timeline. `end` is where it ended or how far it has got; `finished` says which of the two.
 #[must_use]
 pub fn timeline(moments: &[Moment], start: Timestamp, end: Timestamp, finished: bool) -> Timeline {
-    let mut builder = Builder { lanes: Vec::new(), marks: Vec::new(), weights: Vec::new(), direction: Direction::Deploy };
+    let mut builder =
+        Builder { lanes: Vec::new(), marks: Vec::new(), weights: Vec::new(), direction: Direction::Deploy };
     for moment in moments {
         builder.take(moment);
     }

@@ -204,7 +204,8 @@ fn headline(
         Direction::Deploy => format!("The deploy of version {}", to.version),
         Direction::Rollback => format!("The rollback to version {}", to.version),
     };
-    let runs = running.map_or_else(|| "nothing is known to run".to_owned(), |left| format!("version {} runs", left.version));
+    let runs =
+        running.map_or_else(|| "nothing is known to run".to_owned(), |left| format!("version {} runs", left.version));
     match standing {
         Standing::Succeeded => format!("{what} succeeded in {took}."),
         Standing::RolledBack => format!("{what} failed and was rolled back after {took}: {runs}."),

@@ -5,11 +5,11 @@ use std::process::{Command, Output};
 
 use vice_core::ui::Format;
 
-use crate::golden::made;
+use crate::dom;
+use crate::golden::{long_story, made};
 use crate::hostile::{EVIL, hostile};
 use crate::story::{self, Writer};
 use crate::world::World;
-use crate::dom;
 
 /// Opens a page and gives what the browser says.
 fn browse(folder: &Path, page: &str, more: &[&str]) -> Output {
@@ -72,8 +72,7 @@ async fn lab_chromium_keeps_hostile_texts_inert() {
 async fn lab_chromium_draws_and_prints_it() {
     let world = World::new();
     let writer = Writer::new(&world);
-    story::success(&writer).await;
-    story::rolled_back(&writer).await;
+    long_story(&writer).await;
     story::verification(&writer, "2026-03-02T11:30:00Z", story::bad_suite()).await;
     let folder = world.folder.path();
     for page_name in ["hello", "overview"] {

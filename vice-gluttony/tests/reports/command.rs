@@ -126,7 +126,9 @@ async fn the_action_gives_text_without_styles() {
     let output = act(&world, json!({ "project": "hello" })).await.unwrap();
     assert_eq!(output["summary"], "The deploy of version 1 succeeded in 5.5s.");
     assert!(!output["text"].as_str().unwrap().contains('\u{1b}'));
-    for input in [json!({ "projct": "hello" }), json!({ "project": "hello", "dashboard": "x" }), json!({ "format": "pdf" })] {
+    for input in
+        [json!({ "projct": "hello" }), json!({ "project": "hello", "dashboard": "x" }), json!({ "format": "pdf" })]
+    {
         assert_eq!(act(&world, input).await.unwrap_err().code(), Code::Usage);
     }
     let fault = act(&world, json!({ "dashboard": "hello" })).await.unwrap_err();

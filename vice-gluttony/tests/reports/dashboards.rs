@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
-use vice_core::event::{Actor, Event, Head};
+use vice_core::event::{Actor, Event};
 use vice_core::manifest::{DashboardSpec, Panel};
 use vice_core::store::{Append, EventStore};
 use vice_core::ui::Format;
@@ -53,7 +53,12 @@ async fn an_environment_that_only_the_history_knows_is_shown() {
     rollout.notes(10, vec![]).await;
     rollout.finish(20, vice_core::payload::environment::RolloutOutcome::Succeeded, Some("7"), None).await;
     let (_, json) = made(&world, "overview", Format::Json).await;
-    let scopes: Vec<&str> = json["panels"][0]["rows"].as_array().unwrap().iter().map(|row| row["scope"]["project"].as_str().unwrap()).collect();
+    let scopes: Vec<&str> = json["panels"][0]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["scope"]["project"].as_str().unwrap())
+        .collect();
     assert_eq!(scopes, ["gone", "hello", "hello"]);
 }
 

@@ -118,3 +118,68 @@ async fn an_overview_of_nothing_says_that_there_is_no_data() {
     assert!(text.contains("no data"));
     assert!(!text.contains("0 %"), "{text}");
 }
+
+/// Twelve short deploys before the one that went back, so that there is something to compare with.
+pub(crate) async fn long_story(writer: &Writer) {
+    for number in 1..=12_u64 {
+        let (id, began) = (format!("hello.dev.{number}"), format!("2026-02-{:02}T09:00:00Z", number + 10));
+        let version = format!("0.{number}");
+        let mut rollout = story::Rollout::start(writer, &id, &began, (Some("0"), &version)).await;
+        rollout.notes(100, vec![]).await;
+        let outcome = vice_core::payload::environment::RolloutOutcome::Succeeded;
+        rollout.finish(6_000 + number * 700, outcome, Some(&version), None).await;
+    }
+    story::rolled_back_as(writer, "hello.dev.13").await;
+}
+
+#[tokio::test]
+async fn a_duration_is_compared_with_the_ten_before() {
+    let world = World::new();
+    long_story(&Writer::new(&world)).await;
+    let (text, json) = made(&world, "hello", Format::Text).await;
+    let expected = serde_json::json!({
+        "earlier": 10, "median_ms": 11_250, "min_ms": 8_100, "max_ms": 14_400, "rank": 9,
+    });
+    assert_eq!(json["comparison"], expected);
+    let said = "13.1s – number 9 of 11 from the fastest; the 10 before took 8.1s to 14.4s, median 11.2s";
+    assert!(plain(&text).contains(said), "{text}");
+    let (page, _) = made(&world, "hello", Format::Html).await;
+    let dom = crate::dom::read(&page);
+    // A misspelt condition in a template would leave a part out without a word.
+    for part in [
+        "How to go on",
+        "Timeline",
+        "Checks",
+        "Decisions",
+        "Evidence",
+        "Configuration",
+        "Journal",
+        "Compared",
+        "the median",
+        "Failure:",
+        "On hold:",
+        "Traffic",
+        "«secret:db.password»",
+        "64879f7d6b96",
+        "the spring release",
+        "◆ decision",
+    ] {
+        assert!(dom.text.contains(part), "the page has no {part}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_what_waits_says_for_what() {
+    let world = World::new();
+    let writer = Writer::new(&world);
+    story::success(&writer).await;
+    story::waiting(&writer).await;
+    let (page, _) = made(&world, "hello", Format::Html).await;
+    let text = crate::dom::read(&page).text;
+    assert!(
+        text.contains("Waits for: An operator paused the rollout, until 2026-03-02 18:00:00 UTC (in 6h 00m)"),
+        "{text}"
+    );
+    let (page, _) = made(&world, "overview", Format::Html).await;
+    assert!(crate::dom::read(&page).text.contains("An operator paused the rollout."));
+}

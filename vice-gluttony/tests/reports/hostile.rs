@@ -1,12 +1,12 @@
 //! Texts from outside that want to be more than texts.
 
 use serde_json::json;
+use vice_core::Millis;
 use vice_core::event::{Actor, ActorKind};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::{ConfigChange, Note, OperatorCommand, Verdict};
 use vice_core::payload::verification::{CheckOutcome, CheckResult};
 use vice_core::ui::Format;
-use vice_core::Millis;
 
 use crate::dom;
 use crate::golden::{made, plain};
@@ -35,7 +35,8 @@ pub(crate) async fn hostile(world: &World) {
     let failed = Note::UnitFailed { unit: text(), version: text(), reason: text(), took: Millis(900) };
     rollout.notes(100, vec![started]).await;
     rollout.notes(1_000, vec![failed, Note::TaskStarted { task: text(), unit: Some(text()), direction }]).await;
-    let task = Note::TaskFinished { task: text(), unit: Some(text()), ok: false, reason: Some(text()), took: Millis(5) };
+    let task =
+        Note::TaskFinished { task: text(), unit: Some(text()), ok: false, reason: Some(text()), took: Millis(5) };
     rollout.notes(1_100, vec![task, Note::VerifyStarted { direction }]).await;
     let check = CheckResult {
         name: text(),
@@ -67,7 +68,8 @@ async fn a_page_shows_hostile_texts_as_texts() {
         let dom = dom::read(&page);
         assert!(dom.text.contains("<script>alert(1)</script>\"><img src=x onerror=alert(2)>"), "{name} hides the text");
         assert!(dom.text.contains("{{{danger}}}"), "{name} evaluated a value");
-        let forbidden = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let forbidden =
+            |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         assert!(!page.contains(forbidden), "{name} has control or bidirectional characters");
         let scripts = dom.elements.iter().filter(|(element, _)| element == "script" || element == "img");
         assert_eq!(scripts.count(), 0);

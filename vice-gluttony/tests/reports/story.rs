@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use vice_core::event::{Actor, ActorKind, Event, Head, Payload};
 use vice_core::id::{RolloutId, Scope};
-use vice_core::payload::environment::{
-    Direction, HoldPlaced, RolloutBegan, RolloutEnded, RolloutOutcome,
-};
+use vice_core::payload::environment::{Direction, HoldPlaced, RolloutBegan, RolloutEnded, RolloutOutcome};
 use vice_core::payload::rollout::{
     ConfigChange, Note, RolloutFinished, RolloutStarted, RolloutStepped, RolloutWaiting, Verdict,
 };
@@ -118,7 +116,13 @@ impl<'a> Rollout<'a> {
         self.writer.write(rollout_stream(&self.id), &self.id.scope, self.at, &stepped).await;
     }
 
-    pub(crate) async fn finish(mut self, after_ms: u64, outcome: RolloutOutcome, running: Option<&str>, why: Option<&str>) {
+    pub(crate) async fn finish(
+        mut self,
+        after_ms: u64,
+        outcome: RolloutOutcome,
+        running: Option<&str>,
+        why: Option<&str>,
+    ) {
         self.notes(after_ms, vec![Note::Finished { outcome }]).await;
         let (running, reason, took) = (running.map(release), why.map(str::to_owned), Millis(after_ms));
         let finished = RolloutFinished {
@@ -186,7 +190,11 @@ pub(crate) fn good_suite() -> SuiteResult {
 pub(crate) fn bad_suite() -> SuiteResult {
     suite(vec![
         check("healthz", CheckOutcome::Passed, &[]),
-        check("greeting", CheckOutcome::Failed, &["The body does not match \"hello\": got \"hullo\".", "Status 500, not 200."]),
+        check(
+            "greeting",
+            CheckOutcome::Failed,
+            &["The body does not match \"hello\": got \"hullo\".", "Status 500, not 200."],
+        ),
         check("orders", CheckOutcome::Skipped, &["It needs greeting, which did not pass."]),
     ])
 }
@@ -227,7 +235,11 @@ pub(crate) async fn success(writer: &Writer) {
 
 /// `hello.dev.2`, whose second wave fails a check, and which goes back.
 pub(crate) async fn rolled_back(writer: &Writer) {
-    let mut rollout = Rollout::start(writer, "hello.dev.2", "2026-03-02T11:00:00Z", (Some("1"), "2")).await;
+    rolled_back_as(writer, "hello.dev.2").await;
+}
+
+pub(crate) async fn rolled_back_as(writer: &Writer, id: &str) {
+    let mut rollout = Rollout::start(writer, id, "2026-03-02T11:00:00Z", (Some("1"), "2")).await;
     let (forward, back) = (Direction::Deploy, Direction::Rollback);
     rollout.notes(0, vec![Note::Fenced { epoch: 2 }, task("migrate", forward)]).await;
     rollout.notes(1_300, vec![task_done("migrate", 1_300), wave(1, 2, &["1"], forward)]).await;
@@ -247,8 +259,10 @@ pub(crate) async fn rolled_back(writer: &Writer) {
     rollout.notes(12_100, vec![weights(10_000, 0), Note::WaveFinished { wave: 1 }, task("unmigrate", back)]).await;
     rollout.notes(12_600, vec![task_done("unmigrate", 500), Note::VerifyStarted { direction: back }]).await;
     rollout.notes(13_000, vec![Note::VerifyFinished { suite: good_suite() }]).await;
-    rollout.hold("The check greeting failed in hello.dev.2.").await;
-    rollout.finish(13_100, RolloutOutcome::RolledBack, Some("1"), Some("The check greeting failed after wave 2.")).await;
+    rollout.hold(&format!("The check greeting failed in {id}.")).await;
+    rollout
+        .finish(13_100, RolloutOutcome::RolledBack, Some("1"), Some("The check greeting failed after wave 2."))
+        .await;
 }
 
 /// `hello.dev.1`, a first deploy that fails before there is anything to go back to.

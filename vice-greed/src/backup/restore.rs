@@ -40,16 +40,18 @@ pub(crate) async fn restore(
         .context(Code::StateUnwritable, || format!("No temporary folder can be made in {}.", dir.display()))?;
     let fetched = scratch.path().join("history.db");
     if !vault.fetch(&name, &fetched).await? {
-        return Err(Fault::new(Code::Backup, format!("{name} is missing in {url}.")).hint("Name another backup's folder."));
+        return Err(
+            Fault::new(Code::Backup, format!("{name} is missing in {url}.")).hint("Name another backup's folder.")
+        );
     }
     let (digest, size) = measured(&fetched).await?;
     manifest.require_file(digest, size, url)?;
-    require_head(verified(&fetched).await?, &manifest.head(), url)?;
+    require_head(&verified(&fetched).await?, &manifest.head(), url)?;
     let head = manifest.head();
     let kept = put_in_place(&place, &fetched, current, &head)
         .context(Code::StateUnwritable, || format!("The history can't be put into {}.", dir.display()))?;
     Witness::replace(&place.witness, &head)?;
-    require_head(verified(&place.database).await?, &head, url)?;
+    require_head(&verified(&place.database).await?, &head, url)?;
     Ok(Restored { manifest, kept })
 }
 

@@ -7,7 +7,9 @@ use futures::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::buffered::BufWriter;
 use object_store::path::Path as Key;
-use object_store::{BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -36,9 +38,12 @@ impl Bucket {
         let usage = |message: &str| Fault::new(Code::Usage, message).hint("Write s3://bucket/prefix.");
         let bucket = url.host_str().ok_or_else(|| usage("The URL of the backup names no bucket."))?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            return Err(usage("The URL of a backup has only a bucket and a prefix; credentials come from the environment."));
+            return Err(usage(
+                "The URL of a backup has only a bucket and a prefix; credentials come from the environment.",
+            ));
         }
-        let prefix = Key::from_url_path(url.path()).map_err(|error| usage("The prefix of the backup is not a path.").because(error))?;
+        let prefix = Key::from_url_path(url.path())
+            .map_err(|error| usage("The prefix of the backup is not a path.").because(error))?;
         let shown = format!("s3://{bucket}/{prefix}");
         let missing = |name: &str| {
             Fault::new(Code::Usage, format!("{shown} needs credentials, and {name} is not set."))
@@ -91,8 +96,9 @@ impl Bucket {
         let text = error_chain(&error);
         let refused = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
         let fault = if refused {
-            Fault::new(Code::Backup, format!("{shown} refuses the credentials."))
-                .hint("Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and what they may do there.")
+            Fault::new(Code::Backup, format!("{shown} refuses the credentials.")).hint(
+                "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and what they may do there.",
+            )
         } else if text.contains("NoSuchBucket") {
             Fault::new(Code::Backup, format!("The bucket of {shown} does not exist."))
                 .hint("Make it, or check the URL and AWS_ENDPOINT_URL.")

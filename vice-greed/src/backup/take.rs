@@ -40,7 +40,7 @@ pub(crate) async fn take(database: &Path, vault: &dyn Vault, url: &str, now: Tim
         return Err(Fault::new(Code::Backup, format!("What came back from {url} is not what was stored there."))
             .hint("Check that storage before you trust it."));
     }
-    require_head(verified(&back).await?, &head, url)?;
+    require_head(&verified(&back).await?, &head, url)?;
 
     let manifest = Manifest {
         format: FORMAT,
@@ -80,9 +80,10 @@ async fn publish(vault: &dyn Vault, manifest: Manifest, url: &str) -> Result<Man
 /// A temporary folder on the history's own disk, where there is space for it.
 fn scratch(database: &Path) -> Result<tempfile::TempDir> {
     let dir = database.parent().unwrap_or(database);
-    tempfile::Builder::new().prefix(".backup-").tempdir_in(dir).context(Code::StateUnwritable, || {
-        format!("No temporary folder can be made in {}.", dir.display())
-    })
+    tempfile::Builder::new()
+        .prefix(".backup-")
+        .tempdir_in(dir)
+        .context(Code::StateUnwritable, || format!("No temporary folder can be made in {}.", dir.display()))
 }
 
 /// Copies the database as it is at one moment, and checks the copy against the witness.
@@ -129,7 +130,9 @@ fn copy_database(database: &Path, copy: &Path) -> Result<()> {
     };
     match copied() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Fault::new(Code::Backup, "Another process keeps the history locked.").hint("Try again later.")),
+        Ok(false) => {
+            Err(Fault::new(Code::Backup, "Another process keeps the history locked.").hint("Try again later."))
+        }
         Err(error) => Err(sqlite::reading(error, database)),
     }
 }
@@ -149,10 +152,9 @@ pub(super) async fn verified(path: &Path) -> Result<Verification> {
 }
 
 /// What came back must be sound and end where it should.
-pub(super) fn require_head(found: Verification, head: &LogHead, url: &str) -> Result<()> {
-    require_sound(&found, "The backup").map_err(|fault| {
-        Fault::new(Code::Backup, format!("The backup in {url} can't be used.")).because(fault)
-    })?;
+pub(super) fn require_head(found: &Verification, head: &LogHead, url: &str) -> Result<()> {
+    require_sound(found, "The backup")
+        .map_err(|fault| Fault::new(Code::Backup, format!("The backup in {url} can't be used.")).because(fault))?;
     if found.head == *head {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use vice_core::time::SystemClock;
 use vice_core::{Code, Fault, Result};
 
 use super::manifest::Manifest;
+use super::take::Taken;
 use super::{Restored, restore, take, vault};
 use crate::sqlite::SqliteStore;
 
@@ -27,7 +28,7 @@ async fn grow(dir: &Path, ids: &[&str]) -> LogHead {
     head
 }
 
-async fn back_up(dir: &Path, url: &str, env: &ProcessEnv) -> Result<super::take::Taken> {
+async fn back_up(dir: &Path, url: &str, env: &ProcessEnv) -> Result<Taken> {
     let vault = vault(url, env)?;
     take(&dir.join("history.db"), &*vault, url, Timestamp::UNIX_EPOCH).await
 }
@@ -83,7 +84,8 @@ async fn a_folder_keeps_backups() {
 
 #[tokio::test]
 async fn a_damaged_backup_is_not_restored() {
-    let (state, place, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (state, place, target) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     grow(state.path(), &["a", "b"]).await;
     let env = ProcessEnv::default();
     let url = file_url(place.path());
@@ -115,7 +117,8 @@ async fn a_damaged_history_is_not_backed_up() {
 
 #[tokio::test]
 async fn a_slower_run_does_not_point_back() {
-    let (state, old, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (state, old, place) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let env = ProcessEnv::default();
     grow(state.path(), &["a"]).await;
     for name in ["history.db", "history.head"] {
@@ -183,7 +186,8 @@ mod s3 {
 
     #[expect(clippy::disallowed_methods, reason = "the lab says by variables where its server is")]
     fn lab(name: &str) -> String {
-        std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test, which starts the S3 server"))
+        std::env::var(name)
+            .unwrap_or_else(|_| panic!("{name} is not set: run scripts/test, which starts the S3 server"))
     }
 
     fn lab_env() -> ProcessEnv {

@@ -44,7 +44,8 @@ impl Action for BackupAction {
 
     async fn run(&self, input: Value) -> Result<Value> {
         let url = input.get("url").and_then(Value::as_str).ok_or_else(|| {
-            Fault::new(Code::Usage, "The action backup needs a url.").hint("Write file:///folder or s3://bucket/prefix.")
+            Fault::new(Code::Usage, "The action backup needs a url.")
+                .hint("Write file:///folder or s3://bucket/prefix.")
         })?;
         Ok(super::backup::backup(&self.app, url).await?.json)
     }

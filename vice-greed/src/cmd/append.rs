@@ -63,7 +63,8 @@ impl Attributes {
     fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
         let Some(raw) = self.0.remove(name).filter(|raw| raw.get() != "null") else { return Ok(None) };
         serde_json::from_str(raw.get()).map(Some).map_err(|error| {
-            Fault::new(Code::Usage, format!("The attribute {name} of the CloudEvent does not make sense.")).because(error)
+            Fault::new(Code::Usage, format!("The attribute {name} of the CloudEvent does not make sense."))
+                .because(error)
         })
     }
 
@@ -124,7 +125,9 @@ fn from_document(app: &App, text: &str, given: Option<Scope>) -> Result<Event> {
     }
     require_json(&mut cloud)?;
     let time = match cloud.take::<String>("time")? {
-        Some(text) => text.parse().context(Code::Usage, || "The time of the CloudEvent is not in RFC 3339.".to_owned())?,
+        Some(text) => {
+            text.parse().context(Code::Usage, || "The time of the CloudEvent is not in RFC 3339.".to_owned())?
+        }
         None => app.clock.now(),
     };
     let (project, env) = (cloud.take::<ProjectName>("viceproject")?, cloud.take::<EnvName>("viceenv")?);
@@ -175,7 +178,9 @@ async fn read_document(app: &App, file: Option<PathBuf>) -> Result<String> {
     let read = move || -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let done = match &named {
-            Some(path) => std::fs::File::open(path).and_then(|file| file.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)),
+            Some(path) => {
+                std::fs::File::open(path).and_then(|file| file.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes))
+            }
             None if std::io::stdin().is_terminal() => {
                 return Err(Fault::new(Code::NoInput, "There is no event to append.")
                     .hint("Pass --type TYPE, or --file FILE, or pipe a CloudEvent into the command."));

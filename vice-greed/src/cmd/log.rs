@@ -62,7 +62,9 @@ pub(super) struct TailArgs {
 
 impl Filter {
     fn query(self, limit: u32) -> Result<Query> {
-        if let Some(kind) = self.kinds.iter().find(|kind| kind.trim_end_matches('*').contains('*') || kind.ends_with("**")) {
+        if let Some(kind) =
+            self.kinds.iter().find(|kind| kind.trim_end_matches('*').contains('*') || kind.ends_with("**"))
+        {
             let shown: String = kind.chars().take(80).collect();
             return Err(Fault::new(Code::Usage, format!("The type {shown:?} has a * that is not at its end."))
                 .hint("Write for example 'dev.cdevents.service.*'."));

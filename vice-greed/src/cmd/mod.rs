@@ -38,7 +38,9 @@ enum GreedCommand {
     #[command(after_help = "Example:\n  vice greed tail -f --project shop")]
     Tail(log::TailArgs),
     /// Add an event: a CloudEvent in JSON, or a type with data
-    #[command(after_help = "Examples:\n  vice greed append --file event.json\n  vice greed append --type com.example.cache.cleared --subject shop --id nightly-7")]
+    #[command(
+        after_help = "Examples:\n  vice greed append --file event.json\n  vice greed append --type com.example.cache.cleared --subject shop --id nightly-7"
+    )]
     Append(append::AppendArgs),
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]

@@ -29,11 +29,11 @@ pub(crate) fn writing(error: Error, path: &Path) -> Fault {
                 .because(error)
                 .hint("Free some space (`vice pride prune` removes old artifacts) and run the command again.")
         }
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure) => {
-            Fault::new(Code::StateUnwritable, format!("Nothing can be recorded in {place}."))
-                .because(error)
-                .hint("The state folder must be writable for you.")
-        }
+        Some(
+            ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure,
+        ) => Fault::new(Code::StateUnwritable, format!("Nothing can be recorded in {place}."))
+            .because(error)
+            .hint("The state folder must be writable for you."),
         _ => Fault::internal(format!("Recording in {place} failed.")).because(error),
     }
 }

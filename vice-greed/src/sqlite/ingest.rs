@@ -47,7 +47,8 @@ fn extra(event: &Event) -> Result<Extra> {
             .because(error)
             .hint("Times from 1678 to 2261 can be stored.")
     })?;
-    let actor = serde_json::to_string(&event.actor).context(Code::Internal, || "An actor does not serialise.".into())?;
+    let actor =
+        serde_json::to_string(&event.actor).context(Code::Internal, || "An actor does not serialise.".into())?;
     Ok(Extra { body_hash: Digest::of(event.data.as_bytes()), time, actor })
 }
 

@@ -118,7 +118,8 @@ impl Reader {
     pub(crate) fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
         let found = self.find_snapshot(fold, stream).map_err(|error| self.fault(error))?;
         // A copy whose checksum is wrong is as good as none: the events are read instead.
-        Ok(found.and_then(|(snapshot, sum)| (snapshot_sum(fold, stream, &snapshot).0[..] == sum[..]).then_some(snapshot)))
+        Ok(found
+            .and_then(|(snapshot, sum)| (snapshot_sum(fold, stream, &snapshot).0[..] == sum[..]).then_some(snapshot)))
     }
 
     fn find_snapshot(&self, fold: &str, stream: &str) -> rusqlite::Result<Option<(Snapshot, Vec<u8>)>> {

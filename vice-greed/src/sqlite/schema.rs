@@ -98,7 +98,10 @@ pub(crate) fn require_safe_sqlite() -> Result<()> {
     if version >= SQLITE_MIN {
         return Ok(());
     }
-    Err(Fault::internal(format!("SQLite {} can damage a history; 3.51.3 is the first that is safe.", rusqlite::version())))
+    Err(Fault::internal(format!(
+        "SQLite {} can damage a history; 3.51.3 is the first that is safe.",
+        rusqlite::version()
+    )))
 }
 
 pub(crate) fn busy_timeout(connection: &Connection) -> rusqlite::Result<()> {

@@ -47,7 +47,9 @@ fn compare(witnessed: &LogHead, head: &LogHead, at_witness: Option<Digest>) -> O
     match at_witness {
         Some(found) if found == *chain => None,
         Some(_) => Some(format!("Event {seq} is not the one that was witnessed as the end of the history.")),
-        None => Some(format!("The history ends at event {}, but event {seq} was witnessed: its end is lost.", head.seq)),
+        None => {
+            Some(format!("The history ends at event {}, but event {seq} was witnessed: its end is lost.", head.seq))
+        }
     }
 }
 
@@ -168,8 +170,7 @@ impl Walk {
 
     fn event(&mut self, row: &Row<'_>, seq: u64) -> Odd<()> {
         let version = u64::try_from(integer(row, 2)?).map_err(|_| "has no version".to_owned())?;
-        let (stream, known) =
-            self.streams.get_mut(&integer(row, 1)?).ok_or("belongs to a stream that is not there")?;
+        let (stream, known) = self.streams.get_mut(&integer(row, 1)?).ok_or("belongs to a stream that is not there")?;
         let follows = version == *known + 1;
         *known = version;
         let word = |column| -> Odd<&str> {
@@ -254,7 +255,9 @@ fn text<'a>(row: &'a Row<'_>, column: usize) -> Odd<&'a str> {
 
 fn digest(row: &Row<'_>, column: usize) -> Odd<Digest> {
     match row.get_ref(column) {
-        Ok(ValueRef::Blob(bytes)) => bytes.try_into().map(Digest).map_err(|_| "has a hash of the wrong length".to_owned()),
+        Ok(ValueRef::Blob(bytes)) => {
+            bytes.try_into().map(Digest).map_err(|_| "has a hash of the wrong length".to_owned())
+        }
         _ => Err("has no hash".to_owned()),
     }
 }

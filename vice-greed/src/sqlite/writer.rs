@@ -195,10 +195,11 @@ impl Desk {
         };
         let next = waiting.recv_timeout(due);
         let due = due.is_zero() || matches!(next, Err(RecvTimeoutError::Timeout));
-        if due && let Some(open) = &mut self.open {
-            if let Err(fault) = open.witness.sync() {
-                self.dead = Some(Death::of(&fault));
-            }
+        if due
+            && let Some(open) = &mut self.open
+            && let Err(fault) = open.witness.sync()
+        {
+            self.dead = Some(Death::of(&fault));
         }
         next
     }
@@ -236,8 +237,7 @@ impl Desk {
         let path = self.place.database.clone();
         let writing = |error| errors::writing(error, &path);
         let open = self.opened()?;
-        let transaction =
-            open.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(writing)?;
+        let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(writing)?;
         open.memory.refresh(tip(&transaction).map_err(writing)?);
         let worked = run(&transaction, &mut open.memory, jobs);
         let (answers, head, wrote) = match worked {
@@ -306,8 +306,9 @@ impl Open {
 /// Going on from a log that has lost its end would hide the loss.
 fn check_tail(connection: &Connection, place: &Place, head: &LogHead, witnessed: &LogHead) -> Result<()> {
     let damaged = |message: String| {
-        Err(Fault::new(Code::HistoryDamaged, message)
-            .hint("Nothing was recorded. `vice greed verify` says more; `vice greed restore URL` brings a backup back."))
+        Err(Fault::new(Code::HistoryDamaged, message).hint(
+            "Nothing was recorded. `vice greed verify` says more; `vice greed restore URL` brings a backup back.",
+        ))
     };
     let path = place.database.display();
     if head.seq < witnessed.seq {

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 use vice_core::app::App;
 use vice_core::id::EnvName;
+use vice_core::manifest::VerifyWhen;
 use vice_core::payload::environment::Direction;
 use vice_core::text::{Table, Tone, paint, sanitize};
 use vice_core::ui::Outcome;
@@ -67,7 +68,12 @@ pub(crate) fn render(prepared: &Prepared, _app: &App) -> Outcome {
         let side = |value: &Option<String>| value.as_ref().map_or_else(|| "(absent)".to_owned(), |value| sanitize(value));
         text.push_str(&format!("  config {}: {} → {}\n", sanitize(&change.key), side(&change.before), side(&change.after)));
     }
-    let checks = if plan.has_checks { format!("checks run ({:?})", plan.verify).to_lowercase() } else { "no checks".to_owned() };
+    let checks = match (plan.has_checks, plan.verify) {
+        (false, _) => "no checks, so it will not be proven",
+        (true, VerifyWhen::EachWave) => "checks after each wave",
+        (true, VerifyWhen::End) => "checks at the end",
+        (true, VerifyWhen::Never) => "checks are switched off, so it will not be proven",
+    };
     text.push_str(&format!(
         "\n{} to create, {} to update, {} to remove, {} to keep; {} waves; {checks}.\n",
         summary.create,

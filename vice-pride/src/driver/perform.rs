@@ -9,7 +9,7 @@ use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::verification::{CheckOutcome, SuiteResult};
 use vice_core::port::config::ResolvedConfig;
-use vice_core::port::target::{Change, Observed, Op, Workload};
+use vice_core::port::target::{Change, Observed, Op, UnitState, Workload};
 use vice_core::port::verifier::VerifyRequest;
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{CheckCounts, Effect, Failure, Input, OpNo, OpResult, Plan, Seen, UnitAction, UnitNo, Work};
@@ -198,7 +198,7 @@ impl Performer {
         let (workload, config) = self.side(direction);
         let result = async {
             let mut vars = workload::vars(&self.scope, &workload.release.version);
-            if let Some(url) = self.url().await? {
+            if let Some(url) = self.url(&workload.release).await? {
                 vars.insert("env.url".to_owned(), url);
             }
             let timeout = self.project.env(&self.scope.env)?.rollout.verify_timeout.unwrap_or(VERIFY_TIMEOUT);
@@ -229,10 +229,18 @@ impl Performer {
         }
     }
 
-    async fn url(&self) -> Result<Option<String>> {
-        match &self.project.env(&self.scope.env)?.url {
-            Some(url) => Ok(Some(url.trim_end_matches('/').to_owned())),
-            None => Ok(self.backend.target.inventory().await?.url),
+    /// What checks ask: the service as everybody sees it once all units run the release; before that one unit that
+    /// runs it, the latest, because the front end would mix in answers of what is being replaced.
+    async fn url(&self, release: &ReleaseRef) -> Result<Option<String>> {
+        if let Some(url) = &self.project.env(&self.scope.env)?.url {
+            return Ok(Some(url.trim_end_matches('/').to_owned()));
         }
+        let inventory = self.backend.target.inventory().await?;
+        let runs_it = |unit: &&UnitState| unit.release.as_ref() == Some(release);
+        if inventory.units.iter().all(|unit| runs_it(&unit)) {
+            return Ok(inventory.url);
+        }
+        let latest = inventory.units.iter().filter(runs_it).max_by_key(|unit| unit.since);
+        Ok(latest.and_then(|unit| unit.url.clone()).or(inventory.url))
     }
 }

@@ -13,10 +13,18 @@ fn way(direction: Direction) -> &'static str {
     }
 }
 
-/// Shows what a note means for whoever watches.
-pub(crate) fn show(ui: &dyn Ui, note: &Note) {
-    let Some((key, text, state)) = line(note) else { return };
-    ui.progress(Progress { key, text, state });
+/// Shows what the notes of a step mean for whoever watches.
+pub(crate) fn show(ui: &dyn Ui, notes: &[Note]) {
+    let over = notes.iter().any(|note| matches!(note, Note::Finished { .. }));
+    for note in notes {
+        // The last decision says the same as the end.
+        if over && matches!(note, Note::Decided { .. }) {
+            continue;
+        }
+        if let Some((key, text, state)) = line(note) {
+            ui.progress(Progress { key, text, state });
+        }
+    }
 }
 
 /// What comes from units and tasks is sanitised part by part, so that styles can stand around it.

@@ -111,7 +111,7 @@ impl Session {
         let mut events = vec![self.app.event(rollout_stream(&self.id), Some(&self.id.scope), &stepped)?];
         for stored in &inputs {
             if let Some(suite) = &stored.suite {
-                events.extend(verification_events(&self.app, &self.id, self.verified_version(&state), suite)?);
+                events.extend(verification_events(&self.app, &self.id, self.verified_version(&stored.input), suite)?);
             }
         }
         for effect in &said.effects {
@@ -120,16 +120,19 @@ impl Session {
         self.append(events).await?;
         self.steps += 1;
         self.state = state;
-        for note in &notes {
-            present::show(self.app.ui.as_ref(), note);
-        }
+        present::show(self.app.ui.as_ref(), &notes);
         Ok(said.effects)
     }
 
-    fn verified_version<'a>(&'a self, state: &State) -> &'a str {
+    /// The version that a verification was about: the wanted one, or what runs again.
+    fn verified_version(&self, input: &Input) -> &str {
         let plan = &self.performer.plan;
-        let back = state.is_going_back() && plan.direction == Direction::Deploy;
-        let release = plan.from.as_ref().filter(|_| back).unwrap_or(&plan.to);
+        let work = match input {
+            Input::Verified { op, .. } => self.state.work(*op),
+            _ => None,
+        };
+        let back = matches!(work, Some(Work::Verify { direction: Direction::Rollback }));
+        let release = plan.from.as_ref().filter(|_| back && plan.direction == Direction::Deploy).unwrap_or(&plan.to);
         &release.version
     }
 

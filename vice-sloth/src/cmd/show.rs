@@ -1,7 +1,7 @@
 //! How a run went, for people and machines.
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use vice_core::text::{Table, Tone, paint, sanitize};
 use vice_core::time::ago;
 use vice_core::ui::Outcome;
@@ -36,7 +36,8 @@ fn text(view: &RunView, now: Timestamp) -> String {
     for (name, step) in &view.steps {
         let (tone, word) = step_status(view, step);
         let tries = if step.attempts > 1 { format!(" ({} attempts)", step.attempts) } else { String::new() };
-        let outputs = step.outputs.iter().map(|(key, value)| format!("{key}={}", shorten(&as_text(value))));
+        let outputs = step.outputs.iter().filter(|(_, value)| worth_showing(value));
+        let outputs = outputs.map(|(key, value)| format!("{key}={}", shorten(&as_text(value))));
         table.row([
             (Tone::Strong, name.clone()),
             (tone, format!("{word}{tries}")),
@@ -48,6 +49,15 @@ fn text(view: &RunView, now: Timestamp) -> String {
     let begun = format!("begun {} by {}", ago(view.started, now), sanitize(&view.by));
     let head = format!("{} {}, {begun}\n\n", paint(Tone::Strong, view.run.to_string()), paint(tone, word));
     head + &table.render() + &errors(view) + &next(view)
+}
+
+/// Lists and tables are for machines; what is empty says nothing.
+fn worth_showing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    }
 }
 
 fn errors(view: &RunView) -> String {

@@ -42,7 +42,9 @@ async fn a_run_is_told_shown_and_listed() {
     world.tell("build", &[Answer::Say("7\n")]);
     let outcome = vice(&world, &["run", "g"]).await.unwrap();
     assert_eq!((outcome.class, &outcome.json["status"]), (Class::Done, &json!("succeeded")));
-    assert!(outcome.text.contains("v=7"), "{}", outcome.text);
+    assert!(outcome.text.contains("v=7") && outcome.text.contains("ok=true"), "{}", outcome.text);
+    assert!(!outcome.text.contains("list=") && !outcome.text.contains("said="), "{}", outcome.text);
+    assert_eq!(outcome.json["steps"]["ship"]["outputs"].get("unnamed"), None, "only what the schema names is kept");
     assert_eq!(
         vice(&world, &["show", "shop.g.1"]).await.unwrap().json["steps"]["build"]["outputs"],
         json!({ "v": "7" })

@@ -272,8 +272,12 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The outputs as they are written and handed on: masked, and of those too large only the ones that are used.
+    /// The outputs as they are written and handed on: those that the action's schema names, masked, and of those too
+    /// large only the ones that are used.
     fn bounded(&self, index: usize, mut outputs: Map<String, Value>) -> Result<Map<String, Value>> {
+        if let Work::Action { output, .. } = &self.graph.steps[index].work {
+            outputs.retain(|key, _| schema::gives(output, key));
+        }
         for value in outputs.values_mut() {
             mask(&self.masker, value);
         }

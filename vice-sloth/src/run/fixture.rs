@@ -251,7 +251,7 @@ impl Action for Puppet {
     async fn run(&self, input: Value) -> Result<Value> {
         let who = input["id"].as_str().unwrap_or_default().to_owned();
         let said = self.act(&who, input).await?;
-        Ok(json!({ "said": said, "ok": true, "list": [1, "two"] }))
+        Ok(json!({ "said": said, "ok": true, "list": [1, "two"], "unnamed": "x" }))
     }
 }
 

@@ -194,7 +194,7 @@ fn settle(view: &RunView, graph: &Graph, doubt: &Doubt) -> Result<()> {
     let Some(first) = open.first() else { return Ok(()) };
     let names = open.join(", ");
     Err(Fault::new(Code::InDoubt, format!("It is not known what these steps of {} did: {names}.", view.run))
-        .hint(format!("Look at what they left; then add --redo {first} to run it again, or --skip {first} if it has done its work."))
+        .hint(format!("Look at what they left, and whether a command of theirs still runs; then add --redo {first} to run it again, or --skip {first} if it has done its work."))
         .hint("A step with `retry` is one that may be repeated; it runs again without a question.")
         .detail("in_doubt", json!(open)))
 }

@@ -5,9 +5,7 @@ use serde::Serialize;
 use vice_core::text::sanitize;
 
 use crate::render::{NO_DATA, NOTHING, clock, relative, restore, when};
-use crate::view::dashboard::{
-    Dashboard, FrequencyRow, HoldRow, PanelView, RolloutRow, StatusRow, VerificationRow,
-};
+use crate::view::dashboard::{Dashboard, FrequencyRow, HoldRow, PanelView, RolloutRow, StatusRow, VerificationRow};
 
 /// The whole page.
 #[derive(Debug, Serialize)]

@@ -253,7 +253,11 @@ impl Drawing<'_> {
             if mark.mood == Mood::Bad {
                 self.chart.falls.push(x);
             }
-            self.chart.marks.push(MarkShape { class: mark.mood.name(), path: sign(mark, x, y + 13), title: sanitize(&mark.text) });
+            self.chart.marks.push(MarkShape {
+                class: mark.mood.name(),
+                path: sign(mark, x, y + 13),
+                title: sanitize(&mark.text),
+            });
         }
     }
 }

@@ -62,7 +62,9 @@ mod tests {
         for (name, text) in TEMPLATES {
             let text = text.replace("'unsafe-inline'", "");
             // Triple braces and `&` insert without escaping; the rest would load or run something.
-            for bad in ["{{{", "{{&", "{{~&", "safe", "<script", "javascript:", "http://", "https://", "@import", "url("] {
+            for bad in
+                ["{{{", "{{&", "{{~&", "safe", "<script", "javascript:", "http://", "https://", "@import", "url("]
+            {
                 assert!(!text.contains(bad), "{name} contains {bad}");
             }
             let handlers = text.split_whitespace().filter(|word| word.starts_with("on") && word.contains('='));

@@ -10,7 +10,7 @@ use vice_core::text::sanitize;
 
 use super::chart::Chart;
 use super::strip::Strip;
-use crate::render::{NOTHING, clock, relative, when};
+use crate::render::{NOTHING, clock, comparison, relative, when};
 use crate::view::rollout::{Decision, RolloutReport, Verified};
 use crate::view::{lanes, sentence};
 
@@ -30,6 +30,7 @@ pub(super) struct Page {
     after: Release,
     after_title: &'static str,
     facts: Vec<Fact>,
+    comparison: Option<String>,
     strip: Option<Strip>,
     notes: Vec<Note>,
     next: Vec<Next>,
@@ -130,9 +131,14 @@ impl Page {
             after: release(if report.finished.is_some() { left } else { placed }),
             after_title: if report.finished.is_some() { "Left running" } else { "Runs now" },
             facts: facts(report),
-            strip: report.comparison.as_ref().map(|found| Strip::new(found, report.took)),
+            comparison: report.finished.map(|_| comparison(report.comparison.as_ref())),
+            strip: report.comparison.as_ref().and_then(|found| Strip::new(found, report.took)),
             notes: notes(report),
-            next: report.next.iter().map(|next| Next { when: next.when.clone(), command: sanitize(&next.command) }).collect(),
+            next: report
+                .next
+                .iter()
+                .map(|next| Next { when: next.when.clone(), command: sanitize(&next.command) })
+                .collect(),
             chart: (!report.timeline.lanes.is_empty()).then(|| Chart::new(report)),
             verifications: report.verifications.iter().map(suite).collect(),
             decisions: report.decisions.iter().map(|decision| decided(decision, report)).collect(),
@@ -149,7 +155,8 @@ fn release(release: Option<&ReleaseRef>) -> Release {
         return Release { version: NOTHING.to_owned(), detail: "nothing".to_owned() };
     };
     let artifact = found.artifact.as_ref().map(|digest| digest.short().to_owned());
-    let parts: Vec<String> = artifact.into_iter().chain([found.source.clone()]).filter(|part| !part.is_empty()).collect();
+    let parts: Vec<String> =
+        artifact.into_iter().chain([found.source.clone()]).filter(|part| !part.is_empty()).collect();
     Release { version: sanitize(&found.version), detail: sanitize(&parts.join(" · ")) }
 }
 
@@ -244,10 +251,5 @@ fn change(change: &vice_core::payload::rollout::ConfigChange) -> Change {
 }
 
 fn line(line: &crate::view::rollout::LogLine) -> Line {
-    Line {
-        at: clock(line.at),
-        after: format!("+{}", line.after),
-        mood: line.mood.name(),
-        text: sanitize(&line.text),
-    }
+    Line { at: clock(line.at), after: format!("+{}", line.after), mood: line.mood.name(), text: sanitize(&line.text) }
 }

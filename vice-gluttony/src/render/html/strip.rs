@@ -3,7 +3,6 @@
 use serde::Serialize;
 use vice_core::Millis;
 
-use crate::render::comparison;
 use crate::view::compare::Comparison;
 
 /// The left and the right edge of the picture.
@@ -11,7 +10,6 @@ const EDGES: (u64, u64) = (12, 408);
 
 #[derive(Debug, Serialize)]
 pub(super) struct Strip {
-    text: String,
     this: String,
     min: String,
     max: String,
@@ -22,20 +20,22 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    pub(super) fn new(found: &Comparison, took: Millis) -> Self {
+    /// The picture; none when there is no span to draw, because all before took equally long.
+    pub(super) fn new(found: &Comparison, took: Millis) -> Option<Self> {
+        if found.min == found.max {
+            return None;
+        }
         let (low, high) = (found.min.min(took).0, found.max.max(took).0);
         let (left, right) = EDGES;
         let x = |value: Millis| left + (value.0 - low) * (right - left) / (high - low).max(1);
-        Self {
-            text: comparison(Some(found)),
+        Some(Self {
             this: format!("this one: {took}"),
             min: found.min.to_string(),
-            // One label is enough when the edges fall together.
-            max: if found.min == found.max { String::new() } else { found.max.to_string() },
+            max: found.max.to_string(),
             min_x: x(found.min),
             max_x: x(found.max),
             median_x: x(found.median),
             path: super::chart::diamond(x(took), 16, 9),
-        }
+        })
     }
 }

@@ -124,7 +124,14 @@ fn holds(out: &mut String, rows: &[HoldRow], now: Timestamp, width: usize) {
         return none(out, "No version is on hold.");
     }
     for row in rows {
-        let text = format!("{} version {}, {}, by {}: {}", row.scope, row.version, relative(row.since, now), row.by, row.reason);
+        let text = format!(
+            "{} version {}, {}, by {}: {}",
+            row.scope,
+            row.version,
+            relative(row.since, now),
+            row.by,
+            row.reason
+        );
         item(out, " ", Tone::Warn, &text, width);
     }
 }

@@ -6,7 +6,7 @@ use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::{Table, Tone, paint, sanitize};
 
 use super::{WIDTH_MAX, cut, fact, gantt, heading, item, tone};
-use crate::render::{NOTHING, clock, comparison, release, relative, when};
+use crate::render::{NOTHING, clock, comparison, relative, release, when};
 use crate::view::rollout::{Decision, RolloutReport, Verified};
 use crate::view::{Standing, lanes, sentence};
 
@@ -30,7 +30,8 @@ pub fn rollout(report: &RolloutReport, width: usize) -> String {
 fn title(report: &RolloutReport, width: usize) -> String {
     let (standing, mood) = (report.standing.word().to_uppercase(), report.standing.mood());
     let name = paint(Tone::Strong, format!("{} in {}", report.project, report.env));
-    let mut out = format!("{name} · {} {} · {}\n", report.direction.word(), report.rollout, paint(tone(mood), standing));
+    let mut out =
+        format!("{name} · {} {} · {}\n", report.direction.word(), report.rollout, paint(tone(mood), standing));
     for line in super::wrap(&report.headline, width) {
         out.push_str(&line);
         out.push('\n');

@@ -29,14 +29,19 @@ async fn limited_queries_use_indexes() {
         ("project", Query { project: Some(ProjectName::new("shop").unwrap()), ..backward.clone() }, "events_project"),
         ("kind", Query { kinds: vec!["dev.test.1".into()], ..backward.clone() }, "events_kind"),
         ("kinds", Query { kinds: vec!["dev.test.*".into()], ..backward.clone() }, "events_kind"),
-        ("since", Query { since: Some(jiff::Timestamp::UNIX_EPOCH), ..backward.clone() }, "INTEGER PRIMARY KEY (rowid>?)"),
+        (
+            "since",
+            Query { since: Some(jiff::Timestamp::UNIX_EPOCH), ..backward.clone() },
+            "INTEGER PRIMARY KEY (rowid>?)",
+        ),
         ("newest", backward, "SCAN events"),
     ];
     for (name, query, expected) in cases {
         for statement in plan(&reader, &query).unwrap().unwrap() {
             let mut explain = reader.connection.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql)).unwrap();
             let arguments = rusqlite::params_from_iter(&statement.arguments);
-            let steps: Vec<String> = explain.query_map(arguments, |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+            let steps: Vec<String> =
+                explain.query_map(arguments, |row| row.get(3)).unwrap().map(Result::unwrap).collect();
             let plan = steps.join("\n");
             assert!(plan.contains(expected), "the query by {name} does not go by {expected}:\n{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "the query by {name} sorts:\n{plan}");

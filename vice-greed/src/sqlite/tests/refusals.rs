@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 use vice_core::Code;
-use vice_core::store::{Append, EventStore};
+use vice_core::store::Append;
 use vice_core::testkit::event_store::event;
 use vice_core::time::SystemClock;
 

@@ -15,7 +15,7 @@ fn release(version: &str) -> ReleaseRef {
 
 fn found(name: &str, version: &str, health: UnitHealth) -> UnitState {
     let facts = BTreeMap::new();
-    UnitState { name: name.into(), release: Some(release(version)), health, since: None, restarts: 0, facts }
+    UnitState { name: name.into(), release: Some(release(version)), health, since: None, restarts: 0, url: None, facts }
 }
 
 fn inventory(units: &[(&str, &str, UnitHealth)]) -> Inventory {

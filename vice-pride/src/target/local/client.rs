@@ -102,6 +102,7 @@ pub(super) fn described(
         health,
         since: instance.map(|instance| instance.since),
         restarts: unit.restarts,
+        url: instance.map(|instance| format!("http://127.0.0.1:{}", instance.port)),
         facts,
     }
 }
