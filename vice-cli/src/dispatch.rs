@@ -22,8 +22,10 @@ use crate::{process_env, wire};
 
 /// Parses, runs and prints; gives the exit status.
 pub(crate) fn main() -> ExitCode {
-    // Memory may hold secrets; a core dump would write them to disk. Not every kernel lets us say so.
-    drop(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    // Memory may hold secrets; a core dump would write them to disk.
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::debug!(%error, "core dumps can't be switched off");
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -33,10 +35,29 @@ pub(crate) fn main() -> ExitCode {
         Err(fault) => return report(&Terminal::new(options(&cli.global, &ProcessEnv::default())), &fault),
     };
     let terminal = Arc::new(Terminal::new(options(&cli.global, &env)));
+    logging(&env, matches!(cli.command, Command::Agent { .. }));
     let result = check_variables(&cli.global, &env, &terminal).and_then(|()| run(cli, &env, &terminal));
     match result.and_then(|outcome| terminal.finish(&outcome).map(|()| outcome.class)) {
         Ok(class) => ExitCode::from(class.exit_status()),
         Err(fault) => report(&terminal, &fault),
+    }
+}
+
+/// Logs for whoever looks for a fault in vice go to standard error, when `VICE_LOG` asks for them; the agent's go to
+/// its log file in any case.
+fn logging(env: &ProcessEnv, agent: bool) {
+    let filter = match (env.get("VICE_LOG"), agent) {
+        (Some(filter), _) => filter,
+        (None, true) => "info",
+        (None, false) => return,
+    };
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+    if let Err(error) = logger {
+        tracing::debug!(%error, "logging was set up before");
     }
 }
 

@@ -94,8 +94,9 @@ impl CommandRunner for ProcessRunner {
             Ok((status, out, err)) => (ended(status.context(Code::Io, || "A child can't be waited for.".into())?), out, err),
             Err(_) => {
                 if let Some(group) = group {
-                    // The group may be gone already, which is what is wanted.
-                    drop(kill_process_group(group, Signal::KILL));
+                    if let Err(error) = kill_process_group(group, Signal::KILL) {
+                        tracing::debug!(%error, "the group is gone already");
+                    }
                 }
                 let (out, err) = match timeout(LINGER.as_duration(), &mut whole).await {
                     Ok((_, out, err)) => (out, err),

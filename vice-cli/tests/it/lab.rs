@@ -11,35 +11,35 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 /// A folder of its own with a home of its own.
-pub struct Lab {
+pub(crate) struct Lab {
     dir: tempfile::TempDir,
 }
 
 /// What a command did.
 #[derive(Debug)]
-pub struct Ran {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// Fails the test with everything that was said when the status is another one.
     #[track_caller]
-    pub fn expect(self, status: i32) -> Self {
+    pub(crate) fn expect(self, status: i32) -> Self {
         assert_eq!(self.status, status, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Standard output as one JSON document.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
     }
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("vice-test-").tempdir().expect("a temporary folder");
         fs::create_dir_all(dir.path().join("home")).expect("a home");
         fs::create_dir_all(dir.path().join("p")).expect("a project folder");
@@ -47,27 +47,27 @@ impl Lab {
     }
 
     /// The project folder.
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("p")
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) -> &Self {
+    pub(crate) fn write(&self, name: &str, text: &str) -> &Self {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("the folder");
         fs::write(path, text).expect("the file");
         self
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// The command in the project folder, ready to be changed further.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vice"));
         command
             .args(args)
@@ -84,43 +84,25 @@ impl Lab {
         command
     }
 
-    pub fn vice(&self, args: &[&str]) -> Ran {
+    pub(crate) fn vice(&self, args: &[&str]) -> Ran {
         ran(self.command(args).output().expect("vice runs"))
     }
 
-    pub fn vice_with(&self, vars: &[(&str, &str)], args: &[&str]) -> Ran {
+    pub(crate) fn vice_with(&self, vars: &[(&str, &str)], args: &[&str]) -> Ran {
         ran(self.command(args).envs(vars.iter().copied()).output().expect("vice runs"))
     }
 
     /// How many processes of the example service run in this lab.
-    pub fn instances(&self) -> usize {
+    pub(crate) fn instances(&self) -> usize {
         let pids = marked(&self.dir.path().display().to_string());
         let is_service = |pid: &&String| {
             fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"./hello\0"))
         };
         pids.iter().filter(is_service).count()
     }
-
-    /// Every file below the state folder as one text, for looking for what must not be there.
-    pub fn everything_stored(&self) -> String {
-        let mut all = String::new();
-        collect(&self.root().join(".vice"), &mut all);
-        all
-    }
 }
 
-fn collect(dir: &Path, all: &mut String) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(&path, all);
-        } else if let Ok(bytes) = fs::read(&path) {
-            all.push_str(&String::from_utf8_lossy(&bytes));
-        }
-    }
-}
-
-pub fn ran(output: Output) -> Ran {
+pub(crate) fn ran(output: Output) -> Ran {
     let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
     Ran {
         status,
@@ -158,7 +140,7 @@ fn marked(mark: &str) -> Vec<String> {
 }
 
 /// The example service in two versions, compiled once for all tests of a run.
-pub fn hello(version: &str) -> PathBuf {
+pub(crate) fn hello(version: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let dist = BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf();
@@ -173,7 +155,7 @@ pub fn hello(version: &str) -> PathBuf {
 }
 
 /// A project with the example service in both versions and checks that tell them apart.
-pub fn hello_project(lab: &Lab, instances: u32) {
+pub(crate) fn hello_project(lab: &Lab, instances: u32) {
     for version in ["1", "2"] {
         let dir = lab.path(&format!("dist/hello-{version}"));
         fs::create_dir_all(&dir).expect("dist");

@@ -1,5 +1,6 @@
 //! Reports over histories in memory: what they say, how they look, and what they do with hostile texts.
 #![expect(clippy::disallowed_methods, reason = "the tests read VICE_LAB_CHROMIUM and start the browser themselves")]
+#![expect(clippy::unwrap_used, reason = "what the tests build must be there; a panic says where it is not")]
 
 mod chromium;
 mod command;

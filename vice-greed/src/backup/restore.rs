@@ -9,7 +9,7 @@ use vice_core::{Code, Context, Fault, Result};
 use super::Vault;
 use super::manifest::Manifest;
 use super::take::{measured, require_head, verified};
-use crate::sqlite::{Place, Witness, make_private_dir, verify_file};
+use crate::sqlite::{Place, Structure, Witness, make_private_dir, verify_file};
 
 /// What was brought back.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ fn current(place: &Place) -> Result<Option<u64>> {
     if !place.database.exists() {
         return Ok(None);
     }
-    match verify_file(&place.database, None) {
+    match verify_file(&place.database, None, Structure::Pages) {
         // A damaged history may still hold something, and may be what the restore is for.
         Ok((found, _)) => Ok((found.events > 0 || !found.problems.is_empty()).then_some(found.head.seq)),
         Err(fault) if fault.code() == Code::HistoryNewer => Err(fault),

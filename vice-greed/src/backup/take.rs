@@ -11,7 +11,7 @@ use vice_core::{Code, Context, Fault, Result};
 
 use super::Vault;
 use super::manifest::{FORMAT, Manifest, folder, measure};
-use crate::sqlite::{self, Place, busy_timeout, require_sound, verify_file};
+use crate::sqlite::{self, Place, Structure, busy_timeout, require_sound, verify_file};
 
 /// A backup that was verified.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ async fn copy_of(database: PathBuf, copy: PathBuf) -> Result<Verification> {
         // The witness first, for the log may grow while it is copied.
         let witnessed = sqlite::Witness::read(&witness)?;
         copy_database(&database, &copy)?;
-        let (found, at_witness) = verify_file(&copy, witnessed.map(|head| head.seq))?;
+        let (found, at_witness) = verify_file(&copy, witnessed.map(|head| head.seq), Structure::Pages)?;
         require_sound(&found, "The history")?;
         let lost = witnessed.is_some_and(|head| head.seq > 0 && at_witness != Some(head.chain));
         if lost {
@@ -147,7 +147,8 @@ pub(super) async fn measured(path: &Path) -> Result<(vice_core::Digest, u64)> {
 /// A file's whole chain, on a thread that may block.
 pub(super) async fn verified(path: &Path) -> Result<Verification> {
     let path = path.to_owned();
-    let done = tokio::task::spawn_blocking(move || verify_file(&path, None).map(|(found, _)| found)).await;
+    let done =
+        tokio::task::spawn_blocking(move || verify_file(&path, None, Structure::Indexes).map(|(found, _)| found)).await;
     done.map_err(|error| Fault::internal("Verifying a backup failed.").because(error))?
 }
 

@@ -1,7 +1,10 @@
 //! The command line, from arguments to outcome.
 
+use std::sync::Arc;
+
 use clap::Parser;
 use serde_json::json;
+use vice_core::manifest::Project;
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Class, Code, Result};
 
@@ -114,4 +117,24 @@ async fn drawings_follow_the_format() {
     assert_eq!(vice(&world, &["list"]).await.unwrap_err().code(), Code::Usage);
     world.set_format(Format::Html);
     assert_eq!(vice(&world, &["graph", "g"]).await.unwrap_err().code(), Code::Usage);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_of_several_projects_is_that_of_the_folder_or_has_to_be_chosen() {
+    let mut world = World::new(GRAPH);
+    let mut workspace = (*world.app.workspace).clone();
+    let text = "name = \"other\"\n[env.dev]\n[graph.g]\na = { run = [\"x\"] }\n[graph.alone]\na = { run = [\"x\"] }\n";
+    let other = Project::parse(world.dir.path().to_owned(), "other/vice.toml".into(), text).unwrap();
+    workspace.projects.insert(other.name().clone(), Arc::new(other.clone()));
+    world.app.workspace = Arc::new(workspace.clone());
+    let fault = vice(&world, &["graph", "g"]).await.unwrap_err();
+    assert_eq!(
+        (fault.code(), fault.hints()),
+        (Code::Usage, &["Add --project with one of: other, shop.".to_owned()][..])
+    );
+    assert_eq!(vice(&world, &["graph", "alone"]).await.unwrap().json["project"], json!("other"));
+    assert_eq!(vice(&world, &["graph", "g", "-p", "shop"]).await.unwrap().json["project"], json!("shop"));
+    workspace.here = Some(other.name().clone());
+    world.app.workspace = Arc::new(workspace);
+    assert_eq!(vice(&world, &["graph", "g"]).await.unwrap().json["project"], json!("other"));
 }

@@ -167,3 +167,15 @@ async fn runs_that_begin_at_once_get_numbers_of_their_own() {
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(std::fs::read_dir(world.app.workspace.state.join("locks")).unwrap().count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_is_not_the_one_of_the_digest_is_refused() {
+    let world = World::new("a = { run = [\"x\"] }");
+    let mut journal = crate::journal::Journal::new(&world.app, first(), None, 0);
+    let definition = world.project().manifest.graph["g"].clone();
+    let digest = vice_core::Digest::ZERO;
+    let started = crate::journal::payload::RunStarted { run: first(), env: None, definition, digest, parallel: 1 };
+    journal.write(&started).await.unwrap();
+    assert_eq!(go_on(&world).await.unwrap_err().code(), Code::HistoryDamaged);
+    assert!(world.acted().is_empty());
+}

@@ -1,0 +1,197 @@
+//! The commands against a real history.
+
+mod support;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use vice_core::app::App;
+use vice_core::store::Append;
+use vice_core::testkit::event_store::{event, scope};
+use vice_core::ui::Format;
+use vice_core::{Class, Code};
+
+use support::{NOW, Told, app, greed};
+
+struct Bench {
+    app: App,
+    told: Arc<Told>,
+    dir: tempfile::TempDir,
+}
+
+fn bench(told: Told) -> Bench {
+    let (dir, told) = (tempfile::tempdir().unwrap(), Arc::new(told));
+    Bench { app: app(dir.path(), Arc::clone(&told)), told, dir }
+}
+
+/// Three events of two projects, hours apart.
+async fn filled(told: Told) -> Bench {
+    let bench = bench(told);
+    let now: jiff::Timestamp = NOW.parse().unwrap();
+    let mut events = Vec::new();
+    for (n, (project, hours)) in [("shop", 30), ("cart", 3), ("shop", 1)].into_iter().enumerate() {
+        let mut event = event(&format!("id-{n}"), &format!("s/{project}"));
+        event.scope = Some(scope(project, "dev"));
+        event.kind = format!("dev.cdeventsx.vice-rollout.{}.0.1.0", ["started", "stepped", "finished"][n]);
+        event.time = now.checked_sub(jiff::SignedDuration::from_hours(hours)).unwrap();
+        event.subject = format!("\u{1b}[31m{project}");
+        events.push(event);
+    }
+    bench.app.events.append(Append::of(events)).await.unwrap();
+    bench
+}
+
+fn seqs(value: &Value) -> Vec<u64> {
+    value.as_array().unwrap().iter().map(|event| event["viceseq"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn log_lists_newest_first_and_filters() {
+    let bench = filled(Told::default()).await;
+    for (words, expected) in [
+        (vec!["log"], vec![3, 2, 1]),
+        (vec!["log", "--limit", "2"], vec![3, 2]),
+        (vec!["log", "--project", "shop"], vec![3, 1]),
+        (vec!["log", "--env", "prod"], vec![]),
+        (vec!["log", "--type", "dev.cdeventsx.vice-rollout.st*"], vec![2, 1]),
+        (vec!["log", "--since", "2h"], vec![3]),
+        (vec!["log", "--since", "1d", "--until", "2h"], vec![2]),
+        (vec!["log", "--until", "2026-07-13T12:00:00Z"], vec![1]),
+        (vec!["log", "--stream", "s/cart"], vec![2]),
+    ] {
+        let outcome = greed(&bench.app, &words).await.unwrap();
+        assert_eq!(seqs(&outcome.json), expected, "{words:?}");
+    }
+    let text = greed(&bench.app, &["log"]).await.unwrap().text;
+    assert!(text.contains("rollout.finished") && text.contains("1h ago") && text.contains("shop/dev"), "{text}");
+    assert!(!text.contains("\u{1b}[31mshop"), "a subject must not steer the terminal");
+    for bad in [vec!["log", "--since", "soon"], vec!["log", "--type", "a*b"], vec!["log", "--limit", "0"]] {
+        assert_eq!(greed(&bench.app, &bad).await.unwrap_err().code(), Code::Usage, "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn log_emits_whole_cloudevents_as_lines() {
+    let bench = filled(Told { format: Some(Format::Ndjson), ..Told::default() }).await;
+    let outcome = greed(&bench.app, &["log"]).await.unwrap();
+    assert_eq!(outcome.json, json!({ "count": 3 }));
+    let emitted = bench.told.emitted.lock().unwrap();
+    assert_eq!(emitted.len(), 3);
+    assert_eq!(emitted[0]["specversion"], "1.0");
+    assert_eq!(emitted[0]["data"]["id"], "id-2");
+}
+
+#[tokio::test]
+async fn show_takes_numbers_and_ids() {
+    let bench = filled(Told::default()).await;
+    for wanted in ["2", "id-1"] {
+        let outcome = greed(&bench.app, &["show", wanted]).await.unwrap();
+        assert_eq!(outcome.json["id"], "id-1");
+        assert!(outcome.text.contains("\"id\": \"id-1\""), "{}", outcome.text);
+    }
+    assert_eq!(greed(&bench.app, &["show", "9"]).await.unwrap_err().code(), Code::UnknownName);
+}
+
+#[tokio::test]
+async fn tail_shows_the_last_and_follows_until_nobody_reads() {
+    let bench = filled(Told { readers_leave_after: Some(3), ..Told::default() }).await;
+    let late = bench.app.events.append(Append::of(vec![event("late", "s/1")]));
+    let (outcome, _) = futures::join!(greed(&bench.app, &["tail", "-f", "-n", "2"]), late);
+    outcome.unwrap();
+    let last = bench.told.emitted.lock().unwrap().last().map(|event| event["id"].clone());
+    assert_eq!(last, Some(json!("late")));
+    let outcome = greed(&bench.app, &["tail", "-n", "1"]).await.unwrap();
+    assert_eq!(outcome.json[0]["id"], "late");
+}
+
+#[tokio::test]
+async fn append_takes_flags_and_repeats_nothing() {
+    let bench = bench(Told::default());
+    let words =
+        ["append", "--type", "com.example.cleared", "--subject", "shop", "--data", "{\"n\": 1}", "--id", "nightly-7"];
+    let first = greed(&bench.app, &words).await.unwrap();
+    assert_eq!(first.json, json!({ "seq": 1, "id": "nightly-7", "repeated": false }));
+    let again = greed(&bench.app, &words).await.unwrap();
+    assert_eq!(again.json, json!({ "seq": 1, "id": "nightly-7", "repeated": true }));
+    let other = ["append", "--type", "com.example.cleared", "--data", "2", "--id", "nightly-7"];
+    assert_eq!(greed(&bench.app, &other).await.unwrap_err().code(), Code::Conflict);
+}
+
+#[tokio::test]
+async fn append_keeps_a_cloudevent_as_it_is() {
+    let bench = bench(Told::default());
+    let text = r#"{"specversion":"1.0","id":"x","source":"https://e.test/ci","type":"com.example.built","subject":"s",
+        "time":"2026-07-14T08:00:00.5+02:00","viceproject":"shop","viceenv":"dev","traceparent":"00-x","data":{"b": 1.50, "a":[ ]}}"#;
+    std::fs::write(bench.dir.path().join("event.json"), text).unwrap();
+    greed(&bench.app, &["append", "--file", "event.json"]).await.unwrap();
+    let stored = bench.app.events.read(&vice_core::store::Query::default()).await.unwrap().remove(0).event;
+    assert_eq!(stored.data, r#"{"b": 1.50, "a":[ ]}"#, "data is kept byte for byte");
+    assert_eq!((stored.scope, stored.stream.as_str()), (Some(scope("shop", "dev")), "inbox/shop/dev"));
+    assert_eq!(stored.time, "2026-07-14T06:00:00.5Z".parse().unwrap());
+    assert!(bench.told.said.lock().unwrap()[0].contains("traceparent"), "what is not stored is said");
+}
+
+#[tokio::test]
+async fn append_refuses_bad_input() {
+    let bench = bench(Told::default());
+    let with = |more: &str| format!(r#"{{"specversion":"1.0","id":"x","source":"s","type":"t"{more}}}"#);
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let large = format!("\"{}\"", "x".repeat(1024 * 1024));
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("nothing", Vec::new()),
+        ("not JSON", b"{\"specversion\":".to_vec()),
+        ("not UTF-8", b"\"\xff\"".to_vec()),
+        ("not an object", b"[1]".to_vec()),
+        ("two documents", with("").repeat(2).into_bytes()),
+        ("a key twice", with(r#","data":{"a":1,"a":2}"#).into_bytes()),
+        ("a key twice outside", with(r#","id":"y""#).into_bytes()),
+        ("too deep", with(&format!(",\"data\":{deep}")).into_bytes()),
+        ("too large", with(&format!(",\"data\":{large}")).into_bytes()),
+        ("far too large", vec![b' '; 5 * 1024 * 1024]),
+        ("from the future", with(r#","time":"2026-07-16T09:00:00Z""#).into_bytes()),
+        ("no time", with(r#","time":"yesterday""#).into_bytes()),
+        ("no id", br#"{"specversion":"1.0","source":"s","type":"t"}"#.to_vec()),
+        ("another version", br#"{"specversion":"0.3","id":"x","source":"s","type":"t"}"#.to_vec()),
+        ("binary data", with(r#","data_base64":"AA==""#).into_bytes()),
+        ("a bad project", with(r#","viceproject":"../x","viceenv":"dev""#).into_bytes()),
+    ];
+    for (name, bytes) in cases {
+        std::fs::write(bench.dir.path().join("bad.json"), bytes).unwrap();
+        let fault = greed(&bench.app, &["append", "--file", "bad.json"]).await.unwrap_err();
+        assert_eq!(fault.class(), Class::Usage, "{name}: {fault:?}");
+    }
+    assert_eq!(bench.app.events.head().await.unwrap().seq, 0);
+}
+
+#[tokio::test]
+async fn verify_reports_damage_with_exit_status_1() {
+    let bench = filled(Told::default()).await;
+    assert_eq!(greed(&bench.app, &["verify"]).await.unwrap().class, Class::Done);
+    bench.app.events.close().await.unwrap();
+    let connection = rusqlite::Connection::open(bench.dir.path().join("state/history.db")).unwrap();
+    connection.execute_batch("DROP TRIGGER events_update; UPDATE events SET subject = 'x' WHERE seq = 2").unwrap();
+    let outcome = greed(&bench.app, &["verify"]).await.unwrap();
+    assert_eq!(outcome.class.exit_status(), 1);
+    assert_eq!(outcome.json["problems"], json!(["Event 2 does not fit into the chain."]));
+}
+
+#[tokio::test]
+async fn backup_and_restore_as_commands_and_as_an_action() {
+    let bench = filled(Told::default()).await;
+    let url = url::Url::from_directory_path(bench.dir.path().join("backups")).unwrap().to_string();
+    let backup = crate::cmd::actions(&bench.app).remove(0);
+    assert_eq!(backup.describe().name, "backup");
+    let made = backup.run(json!({ "url": url })).await.unwrap();
+    assert_eq!((&made["events"], &made["verified"]), (&json!(3), &json!(true)));
+    assert!(greed(&bench.app, &["backup", &url]).await.unwrap().text.contains("verified"));
+    bench.app.events.append(Append::of(vec![event("later", "s/1")])).await.unwrap();
+    let fault = greed(&bench.app, &["restore", &url]).await.unwrap_err();
+    assert_eq!(fault.code(), Code::NoInput, "{fault:?}");
+    assert!(fault.hints()[0].contains("--yes"));
+    let outcome = greed(&bench.app, &["restore", &url, "--yes"]).await.unwrap();
+    assert!(outcome.text.contains("before-restore-4"), "{}", outcome.text);
+    assert_eq!(bench.app.events.head().await.unwrap().seq, 3, "the same process reads what was restored");
+    bench.app.events.append(Append::of(vec![event("next", "s/1")])).await.unwrap();
+    greed(&bench.app, &["restore", &url, "--to", "elsewhere"]).await.unwrap();
+    assert!(bench.dir.path().join("elsewhere/history.db").exists());
+}

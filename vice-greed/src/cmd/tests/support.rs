@@ -1,0 +1,147 @@
+//! An [`App`] whose history is real and whose other ports refuse: these commands need none of them.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use clap::Parser;
+use jiff::Timestamp;
+use serde_json::Value;
+use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
+use vice_core::event::Actor;
+use vice_core::id::{EnvName, Ids, Scope};
+use vice_core::manifest::Project;
+use vice_core::memory::MemorySeriesStore;
+use vice_core::payload::config::ConfigRecorded;
+use vice_core::payload::verification::SuiteResult;
+use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec};
+use vice_core::port::config::{ConfigSource, ResolvedConfig};
+use vice_core::port::locator::Locator;
+use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::verifier::{Verifier, VerifyRequest};
+use vice_core::rng::Streams;
+use vice_core::time::ManualClock;
+use vice_core::ui::{Format, Outcome, Progress, Ui};
+use vice_core::{Code, Fault, Millis, Result};
+
+use crate::SqliteStore;
+use crate::cmd::{GreedArgs, run};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: GreedArgs,
+}
+
+/// What was told while a command worked.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) format: Option<Format>,
+    pub(super) emitted: Mutex<Vec<Value>>,
+    pub(super) said: Mutex<Vec<String>>,
+    /// After so many records nobody reads any more.
+    pub(super) readers_leave_after: Option<usize>,
+}
+
+impl Ui for Told {
+    fn format(&self) -> Format {
+        self.format.unwrap_or(Format::Text)
+    }
+    fn say(&self, _: Severity, text: &str) {
+        self.said.lock().unwrap().push(text.to_owned());
+    }
+    fn progress(&self, _: Progress) {}
+    fn emit(&self, _: &str, value: &Value) -> bool {
+        let mut emitted = self.emitted.lock().unwrap();
+        emitted.push(value.clone());
+        self.readers_leave_after.is_none_or(|most| emitted.len() < most)
+    }
+    fn ask(&self, question: &str, flag: &str) -> Result<String> {
+        Err(Fault::new(Code::NoInput, question).hint(format!("Pass {flag}.")))
+    }
+    fn width(&self) -> usize {
+        100
+    }
+}
+
+struct Absent;
+
+fn absent<T>() -> Result<T> {
+    Err(Fault::internal("The commands of greed need no other part."))
+}
+
+#[async_trait]
+impl CommandRunner for Absent {
+    async fn run(&self, _: CommandSpec) -> Result<CommandOutput> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl ConfigSource for Absent {
+    async fn resolve(&self, _: &Arc<Project>, _: &EnvName) -> Result<ResolvedConfig> {
+        absent()
+    }
+    fn record(&self, _: &Scope, _: &ResolvedConfig) -> ConfigRecorded {
+        unreachable!("the commands of greed record no configuration")
+    }
+    async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Locator for Absent {
+    async fn url(&self, _: &Scope) -> Result<Option<String>> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Notifier for Absent {
+    async fn notify(&self, _: Notice) -> Result<Vec<Delivery>> {
+        absent()
+    }
+    async fn pump(&self) -> Result<usize> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl Verifier for Absent {
+    async fn verify(&self, _: VerifyRequest) -> Result<SuiteResult> {
+        absent()
+    }
+}
+
+pub(super) const NOW: &str = "2026-07-14T09:00:00Z";
+
+pub(super) fn app(dir: &Path, told: Arc<Told>) -> App {
+    let now: Timestamp = NOW.parse().unwrap();
+    let clock = Arc::new(ManualClock::new(now, Millis::ZERO));
+    App {
+        events: Arc::new(SqliteStore::open(&dir.join("state"), clock.clone()).unwrap()),
+        clock,
+        ids: Arc::new(Ids::new(&Streams::new(7))),
+        ui: told,
+        env: Arc::new(ProcessEnv { dir: dir.to_owned(), ..ProcessEnv::default() }),
+        actor: Actor::system("test"),
+        workspace: Arc::new(Workspace::default()),
+        series: Arc::new(MemorySeriesStore::default()),
+        runner: Arc::new(Absent),
+        config: Arc::new(Absent),
+        verifier: Arc::new(Absent),
+        locator: Arc::new(Absent),
+        notifier: Arc::new(Absent),
+        actions: Arc::default(),
+        stop: Arc::new(StopSignal::default()),
+        http: Arc::new(()),
+    }
+}
+
+/// Runs a command as it is typed after `vice greed`.
+pub(super) async fn greed(app: &App, words: &[&str]) -> Result<Outcome> {
+    let line = std::iter::once("greed").chain(words.iter().copied());
+    let parsed = Line::try_parse_from(line).map_err(|error| Fault::new(Code::Usage, error.to_string()))?;
+    run(app, parsed.args).await
+}
