@@ -249,18 +249,27 @@ async fn fill(dir: &Path, wanted: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Processor seconds of this process, user and system; Linux counts them in hundredths.
+fn cpu_seconds() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").ok_or("no stat")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
+}
+
 async fn verify(dir: &Path) -> Result<(), Failure> {
     let store = open(dir)?;
     let mut best = 0.0_f64;
     for _ in 0..3 {
-        let began = Instant::now();
+        let (began, used) = (Instant::now(), cpu_seconds()?);
         let found = store.verify().await?;
         if !found.problems.is_empty() {
             return Err(format!("{:?}", found.problems).into());
         }
-        let rate = found.events as f64 / began.elapsed().as_secs_f64();
-        println!("verify: {} events, {rate:.0} events/s", found.events);
-        best = best.max(rate);
+        let events = found.events as f64;
+        let (wall, cpu) = (events / began.elapsed().as_secs_f64(), events / (cpu_seconds()? - used));
+        println!("verify: {events} events, {cpu:.0} events/s of one core, {wall:.0} events/s by the clock");
+        best = best.max(cpu);
     }
     println!("verify, best of 3: {best:.0} events/s of one core (aim 300000)");
     Ok(())

@@ -96,7 +96,8 @@ impl Lab {
     pub(crate) fn instances(&self) -> usize {
         let pids = marked(&self.dir.path().display().to_string());
         let is_service = |pid: &&String| {
-            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"./hello\0"))
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).next().is_some_and(|program| program.ends_with(b"/hello"))
         };
         pids.iter().filter(is_service).count()
     }

@@ -24,6 +24,22 @@ pub struct Timeline {
     pub weights: Vec<Weights>,
 }
 
+impl Timeline {
+    /// At most `most` lanes in their order, those with a failure before all others, and how many are left out: a fleet
+    /// of thousands fits neither a page nor a terminal, and what failed is what people look for.
+    #[must_use]
+    pub fn shown(&self, most: usize) -> (Vec<&Lane>, usize) {
+        let failed = |lane: &Lane| lane.bars.iter().any(|bar| bar.state == BarState::Bad);
+        let mut order: Vec<usize> = (0..self.lanes.len()).collect();
+        order.sort_by_key(|index| !failed(&self.lanes[*index]));
+        order.truncate(most);
+        order.sort_unstable();
+        let shown: Vec<&Lane> = order.into_iter().map(|index| &self.lanes[index]).collect();
+        let hidden = self.lanes.len() - shown.len();
+        (shown, hidden)
+    }
+}
+
 /// What a lane is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -287,5 +303,40 @@ pub const fn verdict_mood(verdict: Verdict) -> Mood {
         Verdict::Proceed => Mood::Good,
         Verdict::Hold | Verdict::Inconclusive => Mood::Warn,
         Verdict::Rollback => Mood::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_lanes_those_that_failed_are_shown() {
+        let at = |second| Timestamp::from_second(second).expect("a small number is a time");
+        let mut moments = Vec::new();
+        for number in 0..50_i64 {
+            let (unit, version, took) = (format!("u{number:02}"), "2".to_owned(), Millis(500));
+            let started = Note::UnitStarted { unit: unit.clone(), version: version.clone(), op: String::new() };
+            moments.push(Moment { at: at(number), step: 1, note: started });
+            let ended = match number {
+                40 => Note::UnitFailed { unit, version, reason: "refused".into(), took },
+                _ => Note::UnitFinished { unit, version, took },
+            };
+            moments.push(Moment { at: at(number + 1), step: 1, note: ended });
+        }
+        let line = timeline(&moments, at(0), at(60), true);
+        let (shown, hidden) = line.shown(3);
+        let names: Vec<&str> = shown.iter().map(|lane| lane.name.as_str()).collect();
+        assert_eq!((names, hidden), (vec!["u00", "u01", "u40"], 47));
+    }
+
+    #[test]
+    fn what_has_no_recorded_end_is_cut_when_the_rollout_ended_and_open_while_it_runs() {
+        let at = |second| Timestamp::from_second(second).expect("a small number is a time");
+        let started = Note::UnitStarted { unit: "1".into(), version: "2".into(), op: String::new() };
+        let moments = [Moment { at: at(1), step: 1, note: started }];
+        let bar = |finished| timeline(&moments, at(0), at(9), finished).lanes[0].bars[0].clone();
+        assert_eq!((bar(true).state, bar(true).to), (BarState::Cut, Some(at(9))));
+        assert_eq!((bar(false).state, bar(false).to), (BarState::Open, None));
     }
 }

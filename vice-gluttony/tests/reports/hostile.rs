@@ -85,6 +85,9 @@ async fn a_terminal_gets_no_escape_sequence_from_outside() {
         assert!(!text.contains("\u{1b}[31mred") && !text.contains('\u{7}') && !text.contains('\u{202e}'));
         assert!(plain(&text).chars().all(|c| !c.is_control() || c == '\n'), "{name}");
         assert!(plain(&text).contains("\\u{1b}[31mred"), "{name} hides what was there");
+        for line in plain(&text).lines() {
+            assert!(unicode_width::UnicodeWidthStr::width(line) <= 100, "{name}: {line}");
+        }
     }
 }
 

@@ -21,8 +21,12 @@ pub(super) struct Found {
     pub(super) metadata: Metadata,
 }
 
-/// Everything below `root` in byte order of the paths, links not followed.
-pub(super) fn walk(root: &Path, limits: &Limits) -> Result<Vec<Found>> {
+/// What a project's folder holds that is not part of what it delivers: version control, and vice's own state. They are
+/// left out where a folder is the artifact, at its top only.
+pub(super) const NOT_DELIVERED: &[&str] = &[".git", ".hg", ".jj", ".vice"];
+
+/// Everything below `root` in byte order of the paths, links not followed; without the names in `skip` at the top.
+pub(super) fn walk(root: &Path, limits: &Limits, skip: &[&str]) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut todo = vec![(root.to_owned(), Vec::new(), 0)];
     while let Some((folder, prefix, depth)) = todo.pop() {
@@ -35,6 +39,9 @@ pub(super) fn walk(root: &Path, limits: &Limits) -> Result<Vec<Found>> {
         }
         for entry in fs::read_dir(&folder).context(Code::Io, unreadable)? {
             let entry = entry.context(Code::Io, unreadable)?;
+            if depth == 0 && skip.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
             let metadata = entry.metadata().context(Code::Io, unreadable)?;
             let name = [&prefix[..], entry.file_name().as_encoded_bytes()].concat();
             if metadata.is_dir() {
@@ -159,7 +166,7 @@ pub(super) fn copy_single(path: &Path, label: &str, target: &Path, limits: &Limi
 /// Reads a stored release again and computes its digest from the disk alone.
 pub(super) fn measure(root: &Path) -> Result<Tree> {
     let mut nodes = std::collections::BTreeMap::new();
-    for entry in walk(root, &Limits { entries: u64::MAX, ..Limits::default() })? {
+    for entry in walk(root, &Limits { entries: u64::MAX, ..Limits::default() }, &[])? {
         let unreadable = || format!("The stored file {} can't be read.", quoted(&entry.name));
         let kind = entry.metadata.file_type();
         let node = if kind.is_dir() {

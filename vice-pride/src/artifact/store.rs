@@ -185,14 +185,14 @@ impl ArtifactStore {
         if !matches!(content, Content::Folder(_)) {
             return Ok(Look { print: Fingerprint::of_file(path)?, found: Vec::new() });
         }
-        if self.root.starts_with(path) {
+        if self.root.strip_prefix(path).is_ok_and(is_delivered) {
             return Err(Fault::new(
                 Code::ArtifactRejected,
                 format!("The folder {} contains the artifact store.", label_of(path)),
             )
             .hint("Point the artifact at the build's output, such as `dist`."));
         }
-        let found = source::walk(path, limits)?;
+        let found = source::walk(path, limits, source::NOT_DELIVERED)?;
         Ok(Look { print: Fingerprint::of_found(path, &found)?, found })
     }
 
@@ -338,6 +338,12 @@ struct Versioned {
 struct Look {
     print: Fingerprint,
     found: Vec<source::Found>,
+}
+
+/// Whether a path below a folder would be delivered with it.
+fn is_delivered(below: &Path) -> bool {
+    let first = below.components().next();
+    first.is_none_or(|first| source::NOT_DELIVERED.iter().all(|name| first.as_os_str() != *name))
 }
 
 fn key_prefix(content: &Content) -> &'static str {

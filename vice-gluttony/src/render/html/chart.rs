@@ -20,6 +20,8 @@ const ROW: u64 = 26;
 const HEADING: u64 = 24;
 const BAR: u64 = 16;
 const NAME_CHARS_MAX: usize = 22;
+/// A page with more rows than this is no longer read.
+const LANES_MAX: usize = 300;
 /// A generous width of one character of a label.
 const CHAR: u64 = 7;
 
@@ -132,7 +134,7 @@ fn empty(timeline: &Timeline, axis: &Axis) -> Chart {
 fn in_words(timeline: &Timeline) -> String {
     let span = Millis::between(timeline.start, timeline.end);
     let mut text = format!("What ran when, over {span}.");
-    for lane in &timeline.lanes {
+    for lane in timeline.shown(LANES_MAX).0 {
         let bars = lane.bars.iter().map(|bar| {
             let after = Millis::between(timeline.start, bar.from);
             format!("{} {} from +{after} for {}", bar.label, bar.state.word(), bar.took(timeline.end))
@@ -172,7 +174,8 @@ impl Drawing<'_> {
     fn lanes(&mut self) {
         let timeline = self.timeline;
         let mut group: Option<Group> = None;
-        for lane in &timeline.lanes {
+        let (lanes, hidden) = timeline.shown(LANES_MAX);
+        for lane in lanes {
             let alone = matches!(lane.group, Group::Waves | Group::Checks);
             if group.replace(lane.group) != Some(lane.group) && !alone {
                 let text = lane.group.title().to_uppercase();
@@ -185,6 +188,15 @@ impl Drawing<'_> {
                 let shape = self.bar(lane, bar, lane.bars.get(index + 1), y);
                 self.chart.bars.push(shape);
             }
+        }
+        self.more(hidden);
+    }
+
+    fn more(&mut self, hidden: usize) {
+        if hidden > 0 {
+            let text = format!("… and {hidden} more");
+            self.chart.names.push(Name { class: "soft", x: 16, y: self.y + 16, full: text.clone(), text });
+            self.y += HEADING;
         }
     }
 

@@ -148,12 +148,12 @@ fn frequency(out: &mut String, window_days: u64, rows: &[FrequencyRow]) {
             None => (Tone::Faint, NO_DATA.to_owned()),
         };
         table.row([
-            cell(Tone::Strong, &format!("  {scope}"), 24),
+            cell(Tone::Strong, &format!("  {scope}"), 20),
             shown(figures.per_week()),
             shown(figures.share(figures.succeeded)),
             shown(figures.median.map(|median| median.to_string())),
             shown(figures.share(figures.rolled_back)),
-            shown(super::super::restore(figures)),
+            shown(crate::render::restore(figures).map(|text| cut(&text, 18))),
         ]);
     }
     out.push_str(&table.render());

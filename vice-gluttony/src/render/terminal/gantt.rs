@@ -11,23 +11,30 @@ use crate::view::lanes::{Bar, BarState, Group, Lane, MarkKind, Timeline};
 /// The widest name.
 const NAME_MAX: usize = 18;
 
+/// More rows than this don't fit a screen.
+const LANES_MAX: usize = 40;
+
 /// What is said at the right of a row.
 const SAID: usize = 22;
 
 /// The chart, with a legend under it.
 pub(super) fn chart(timeline: &Timeline, width: usize) -> String {
-    let names = timeline.lanes.iter().map(|lane| named(lane).width());
+    let (lanes, hidden) = timeline.shown(LANES_MAX);
+    let names = lanes.iter().map(|lane| named(lane).width());
     let name_width = names.max().unwrap_or(0).clamp(9, NAME_MAX);
     let columns = width - name_width - SAID - 6;
     let axis = Axis::new(timeline.start, timeline.end, u64::try_from(columns - 1).unwrap_or(0));
     let mut out = ruler(&axis, name_width, columns);
     let mut group: Option<Group> = None;
-    for lane in &timeline.lanes {
+    for lane in lanes {
         if group.replace(lane.group).is_some_and(|before| before != lane.group) {
             out.push_str(&paint(Tone::Faint, format!("  {}│", " ".repeat(name_width + 1))));
             out.push('\n');
         }
         out.push_str(&row(lane, timeline, &axis, (name_width, columns)));
+    }
+    if hidden > 0 {
+        out.push_str(&paint(Tone::Faint, format!("  … and {hidden} more\n")));
     }
     out.push_str(&marks(timeline, &axis, (name_width, columns)));
     out.push_str(&paint(Tone::Faint, "  ━ forward  ═ back  ✗ failed  ╳ cut short  › under way"));
