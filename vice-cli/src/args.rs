@@ -32,19 +32,47 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
     /// The shape of the result
-    #[arg(long, global = true, env = "VICE_FORMAT", value_enum, default_value = "text", hide_env = true, help_heading = "Global options", hide_possible_values = true, value_name = "FORMAT", long_help = "The shape of the result: text, json or ndjson everywhere; html, markdown, junit, toml, yaml, env, mermaid and svg where they make sense")]
+    #[arg(
+        long,
+        global = true,
+        env = "VICE_FORMAT",
+        value_enum,
+        default_value = "text",
+        hide_env = true,
+        help_heading = "Global options",
+        hide_possible_values = true,
+        value_name = "FORMAT",
+        long_help = "The shape of the result: text, json or ndjson everywhere; html, markdown, junit, toml, yaml, env, mermaid and svg where they make sense"
+    )]
     pub(crate) format: FormatArg,
     /// Write the result to a file instead of standard output
     #[arg(short, long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) output: Option<PathBuf>,
     /// Work as if started in this folder
-    #[arg(short = 'C', long = "directory", global = true, env = "VICE_DIRECTORY", hide_env = true, value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        short = 'C',
+        long = "directory",
+        global = true,
+        env = "VICE_DIRECTORY",
+        hide_env = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     pub(crate) directory: Option<PathBuf>,
     /// Say only results, warnings and errors
     #[arg(short, long, global = true, env = "VICE_QUIET", hide_env = true, value_parser = clap::builder::FalseyValueParser::new(), num_args = 0, help_heading = "Global options")]
     pub(crate) quiet: bool,
     /// When to use colour
-    #[arg(long, global = true, env = "VICE_COLOR", hide_env = true, value_enum, default_value = "auto", value_name = "WHEN", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "VICE_COLOR",
+        hide_env = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Global options"
+    )]
     pub(crate) color: Color,
     /// Draw no live progress
     #[arg(long, global = true, env = "VICE_NO_PROGRESS", hide_env = true, value_parser = clap::builder::FalseyValueParser::new(), num_args = 0, help_heading = "Global options")]
@@ -53,7 +81,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "VICE_NO_INPUT", hide_env = true, value_parser = clap::builder::FalseyValueParser::new(), num_args = 0, help_heading = "Global options")]
     pub(crate) no_input: bool,
     /// For whom this is done, where a bot or a job asks for somebody
-    #[arg(long, global = true, env = "VICE_ACTOR", hide_env = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "VICE_ACTOR",
+        hide_env = true,
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
     pub(crate) actor: Option<String>,
     /// Treat unknown VICE_* variables as errors
     #[arg(long, global = true, env = "VICE_STRICT", hide_env = true, value_parser = clap::builder::FalseyValueParser::new(), num_args = 0, help_heading = "Global options")]
@@ -142,7 +177,10 @@ pub(crate) enum Command {
     #[command(display_order = 22)]
     Tick(crate::commands::tick::TickArgs),
     /// Print a completion script for a shell
-    #[command(display_order = 23, after_help = "Example:\n  vice completions bash > ~/.local/share/bash-completion/completions/vice")]
+    #[command(
+        display_order = 23,
+        after_help = "Example:\n  vice completions bash > ~/.local/share/bash-completion/completions/vice"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

@@ -126,15 +126,37 @@ fn options(global: &Global, env: &ProcessEnv) -> UiOptions {
 
 /// The variables that vice reads. Others that start with `VICE_` are most likely slips.
 const VARIABLES: &[&str] = &[
-    "VICE_FORMAT", "VICE_DIRECTORY", "VICE_QUIET", "VICE_COLOR", "VICE_NO_PROGRESS", "VICE_NO_INPUT", "VICE_ACTOR",
-    "VICE_STRICT", "VICE_CEILING", "VICE_AGE_IDENTITY", "VICE_AGE_IDENTITY_FILE", "VICE_LOG", "VICE_TEST_NOW",
-    "VICE_TEST_SEED", "VICE_TEST_CRASH",
+    "VICE_FORMAT",
+    "VICE_DIRECTORY",
+    "VICE_QUIET",
+    "VICE_COLOR",
+    "VICE_NO_PROGRESS",
+    "VICE_NO_INPUT",
+    "VICE_ACTOR",
+    "VICE_STRICT",
+    "VICE_CEILING",
+    "VICE_AGE_IDENTITY",
+    "VICE_AGE_IDENTITY_FILE",
+    "VICE_LOG",
+    "VICE_TEST_NOW",
+    "VICE_TEST_SEED",
+    "VICE_TEST_CRASH",
 ];
 
 /// What a task or an instance was told may be seen by a vice that it calls.
 const TOLD: &[&str] = &[
-    "VICE_PROJECT", "VICE_ENV", "VICE_VERSION", "VICE_PREVIOUS_VERSION", "VICE_DIRECTION", "VICE_ROLLOUT", "VICE_UNIT",
-    "VICE_INSTANCE", "VICE_NOTICE_KEY", "VICE_STEP", "VICE_RUN", "VICE_GRAPH",
+    "VICE_PROJECT",
+    "VICE_ENV",
+    "VICE_VERSION",
+    "VICE_PREVIOUS_VERSION",
+    "VICE_DIRECTION",
+    "VICE_ROLLOUT",
+    "VICE_UNIT",
+    "VICE_INSTANCE",
+    "VICE_NOTICE_KEY",
+    "VICE_STEP",
+    "VICE_RUN",
+    "VICE_GRAPH",
 ];
 
 fn check_variables(global: &Global, env: &ProcessEnv, terminal: &Terminal) -> Result<()> {
@@ -157,15 +179,15 @@ fn check_variables(global: &Global, env: &ProcessEnv, terminal: &Terminal) -> Re
 fn run(cli: Cli, env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>) -> Result<Outcome> {
     // These need neither a project nor a history, and should answer at once.
     match cli.command {
-        Command::Completions { shell } => return commands::offline::completions(shell),
-        Command::Man { out } => return commands::offline::man(&env.dir.join(out)),
-        Command::Schema => return commands::offline::schema(),
-        Command::Version => return Ok(commands::offline::version()),
-        Command::Help { topic } => return commands::offline::help(&topic),
-        Command::External(words) => return commands::external::run(env, &words),
-        Command::Agent { dir } => return agent(dir),
-        Command::Init(args) => return commands::init::run(env, &args),
-        command => with_app(cli.global, command, env, terminal),
+        Command::Completions { shell } => commands::offline::completions(shell),
+        Command::Man { out } => commands::offline::man(&env.dir.join(out)),
+        Command::Schema => commands::offline::schema(),
+        Command::Version => Ok(commands::offline::version()),
+        Command::Help { topic } => commands::offline::help(&topic),
+        Command::External(words) => commands::external::run(env, &words),
+        Command::Agent { dir } => agent(dir),
+        Command::Init(args) => commands::init::run(env, &args),
+        command => with_app(&cli.global, command, env, terminal),
     }
 }
 
@@ -187,7 +209,7 @@ fn agent(dir: std::path::PathBuf) -> Result<Outcome> {
     Ok(Outcome::done("", serde_json::Value::Null))
 }
 
-fn with_app(global: Global, command: Command, env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>) -> Result<Outcome> {
+fn with_app(global: &Global, command: Command, env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>) -> Result<Outcome> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let stop = Arc::new(StopSignal::default());
@@ -206,7 +228,12 @@ fn with_app(global: Global, command: Command, env: &Arc<ProcessEnv>, terminal: &
 const fn graceful(command: &Command) -> bool {
     matches!(
         command,
-        Command::Pride(_) | Command::Deploy(_) | Command::Rollback(_) | Command::Sloth(_) | Command::Tick(_) | Command::Greed(_)
+        Command::Pride(_)
+            | Command::Deploy(_)
+            | Command::Rollback(_)
+            | Command::Sloth(_)
+            | Command::Tick(_)
+            | Command::Greed(_)
     )
 }
 

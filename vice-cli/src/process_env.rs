@@ -14,7 +14,9 @@ pub(crate) fn read(change_dir: Option<&PathBuf>) -> Result<ProcessEnv> {
         .collect();
     let here = std::env::current_dir().context(Code::Io, || "The working folder can't be read.".to_owned())?;
     let dir = match change_dir {
-        Some(dir) => here.join(dir).canonicalize().context(Code::Usage, || format!("There is no folder {}.", dir.display()))?,
+        Some(dir) => {
+            here.join(dir).canonicalize().context(Code::Usage, || format!("There is no folder {}.", dir.display()))?
+        }
         None => here,
     };
     let exe = std::env::current_exe().context(Code::Io, || "The path of this program can't be found.".to_owned())?;

@@ -15,7 +15,8 @@ use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended,
 use vice_core::{Code, Context, Fault, Millis, Result};
 
 /// What every child gets from the caller's environment, where it is set.
-const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "TERM", "SSL_CERT_FILE", "TRACEPARENT"];
+const INHERITED: &[&str] =
+    &["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "TERM", "SSL_CERT_FILE", "TRACEPARENT"];
 
 /// How long a killed process group may take to let go of its output.
 const LINGER: Millis = Millis(2_000);
@@ -35,10 +36,8 @@ impl ProcessRunner {
 
     #[expect(clippy::disallowed_methods, reason = "this is the one command runner behind the CommandRunner port")]
     fn spawn(&self, spec: &CommandSpec) -> Result<Child> {
-        let (program, arguments) = spec
-            .argv
-            .split_first()
-            .ok_or_else(|| Fault::internal("A command without a program was to be run."))?;
+        let (program, arguments) =
+            spec.argv.split_first().ok_or_else(|| Fault::internal("A command without a program was to be run."))?;
         let mut command = tokio::process::Command::new(program);
         command
             .args(arguments)
@@ -91,12 +90,12 @@ impl CommandRunner for ProcessRunner {
         };
         tokio::pin!(whole);
         let (ended, out, err) = match timeout(spec.timeout.as_duration(), &mut whole).await {
-            Ok((status, out, err)) => (ended(status.context(Code::Io, || "A child can't be waited for.".into())?), out, err),
+            Ok((status, out, err)) => {
+                (ended(status.context(Code::Io, || "A child can't be waited for.".into())?), out, err)
+            }
             Err(_) => {
-                if let Some(group) = group {
-                    if let Err(error) = kill_process_group(group, Signal::KILL) {
-                        tracing::debug!(%error, "the group is gone already");
-                    }
+                if let Some(Err(error)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
+                    tracing::debug!(%error, "the group is gone already");
                 }
                 let (out, err) = match timeout(LINGER.as_duration(), &mut whole).await {
                     Ok((_, out, err)) => (out, err),

@@ -261,11 +261,7 @@ fn write_file(path: &Path, document: &str) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Fault::new(Code::Usage, format!("{} is no file.", path.display())))?;
     let draft = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
     let written = fs::write(&draft, document).and_then(|()| fs::rename(&draft, path));
-    written.map_err(|error| {
-        drop(fs::remove_file(&draft));
-        error
-    })
-    .context(Code::Io, fail)
+    written.inspect_err(|_| drop(fs::remove_file(&draft))).context(Code::Io, fail)
 }
 
 /// The JSON form of a fault.

@@ -85,7 +85,12 @@ fn history(env: &ProcessEnv, store: SqliteStore) -> Result<Arc<dyn EventStore>> 
 }
 
 /// Puts everything together.
-pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<StopSignal>, named: Option<&str>) -> Result<Wired> {
+pub(crate) fn wire(
+    env: &Arc<ProcessEnv>,
+    terminal: &Arc<Terminal>,
+    stop: Arc<StopSignal>,
+    named: Option<&str>,
+) -> Result<Wired> {
     let actor = actor::find(env, named)?;
     let workspace = Arc::new(workspace::load(env)?);
     let (clock, streams) = time_and_chance(env)?;
@@ -109,11 +114,8 @@ pub(crate) fn wire(env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>, stop: Arc<St
         config: Arc::clone(&config),
         http: http.clone(),
     }));
-    let locator = Arc::new(PrideLocator {
-        workspace: Arc::clone(&workspace),
-        env: Arc::clone(env),
-        clock: Arc::clone(&clock),
-    });
+    let locator =
+        Arc::new(PrideLocator { workspace: Arc::clone(&workspace), env: Arc::clone(env), clock: Arc::clone(&clock) });
     let wrath = Wrath::new(Arc::clone(&clock), Arc::clone(&runner))
         .with_ui(Arc::clone(&ui))
         .with_series(series.clone())

@@ -79,10 +79,14 @@ fn members(env: &ProcessEnv, root: &Path, file: &Path, text: &str, patterns: &[S
         };
         let existing: Vec<PathBuf> = found.into_iter().filter(|file| file.is_file()).collect();
         if existing.is_empty() {
-            let place = vice_core::manifest::place_of(&shown(env, file), text, &["workspace", "projects"], "named here");
-            return Err(Fault::new(Code::ManifestInvalid, format!("The workspace names {pattern:?}, where no vice.toml is."))
-                .at(place)
-                .hint("`vice init` in that folder writes one."));
+            let place =
+                vice_core::manifest::place_of(&shown(env, file), text, &["workspace", "projects"], "named here");
+            return Err(Fault::new(
+                Code::ManifestInvalid,
+                format!("The workspace names {pattern:?}, where no vice.toml is."),
+            )
+            .at(place)
+            .hint("`vice init` in that folder writes one."));
         }
         members.extend(existing);
     }

@@ -79,7 +79,8 @@ fn the_core_and_the_engine_do_no_io() {
             assert!(!dependencies[package].contains(name), "{package} must not depend on {name}");
         }
     }
-    let banned = ["async fn", "std::fs", "std::net", "HashMap", "HashSet", "SystemTime", "Instant::now", "thread::sleep"];
+    let banned =
+        ["async fn", "std::fs", "std::net", "HashMap", "HashSet", "SystemTime", "Instant::now", "thread::sleep"];
     for (path, text) in sources() {
         if path.starts_with("vice-pride/engine/") {
             for word in banned {

@@ -284,7 +284,8 @@ impl Fault {
     /// A bug in vice itself.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(Code::Internal, message).hint("This is a bug in vice; please report it with the command that you ran.")
+        Self::new(Code::Internal, message)
+            .hint("This is a bug in vice; please report it with the command that you ran.")
     }
 
     /// `backend` does not offer `operation`.
@@ -435,7 +436,8 @@ mod tests {
 
     #[test]
     fn place_counts_lines_from_one() {
-        let place = Place { file: "vice.toml".into(), text: "a = 1\nbb = 2\n".into(), span: 6..8, label: String::new() };
+        let place =
+            Place { file: "vice.toml".into(), text: "a = 1\nbb = 2\n".into(), span: 6..8, label: String::new() };
         assert_eq!(place.line_column(), (2, 1));
     }
 }

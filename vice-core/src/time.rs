@@ -190,7 +190,9 @@ mod tests {
 
     #[test]
     fn durations_print_with_two_units() {
-        for (millis, text) in [(320, "320ms"), (4_250, "4.2s"), (185_000, "3m 05s"), (7_800_000, "2h 10m"), (277_200_000, "3d 5h")] {
+        for (millis, text) in
+            [(320, "320ms"), (4_250, "4.2s"), (185_000, "3m 05s"), (7_800_000, "2h 10m"), (277_200_000, "3d 5h")]
+        {
             assert_eq!(Millis(millis).to_string(), text);
         }
     }

@@ -76,7 +76,9 @@ fn valid<P: Payload>(schema: &str, payload: &P) {
 
 #[test]
 fn the_validator_can_fail() {
-    let mut data: Value = serde_json::from_str(&event(&ServiceRemoved { environment: environment(), service: "shop".into() }).data).unwrap();
+    let mut data: Value =
+        serde_json::from_str(&event(&ServiceRemoved { environment: environment(), service: "shop".into() }).data)
+            .unwrap();
     assert!(problems("serviceremoved", &data).is_empty());
     data["subject"]["content"]["surprise"] = json!(1);
     assert!(!problems("serviceremoved", &data).is_empty());
@@ -113,8 +115,7 @@ fn release() -> ReleaseRef {
 
 #[test]
 fn standard_events_keep_their_strict_content() {
-    let (artifact_id, service, rollout) =
-        (package_url("shop", &release()), "shop".to_owned(), "shop.dev.1".to_owned());
+    let (artifact_id, service, rollout) = (package_url("shop", &release()), "shop".to_owned(), "shop.dev.1".to_owned());
     let environment = environment();
     let (a, s, r, e) = (artifact_id.clone(), service.clone(), rollout.clone(), environment.clone());
     valid("servicedeployed", &ServiceDeployed { environment: e, artifact_id: a, service: s, rollout: r });
@@ -138,17 +139,22 @@ fn standard_events_keep_their_strict_content() {
 #[test]
 fn custom_events_follow_the_rules_of_custom_events() {
     let rollout = RolloutId { scope: scope(), number: 1 };
-    let holder =
-        Holder { actor: "ada".into(), host: "box".into(), boot_id: "b".into(), pid: 1, pid_start: 2 };
+    let holder = Holder { actor: "ada".into(), host: "box".into(), boot_id: "b".into(), pid: 1, pid_start: 2 };
     valid("custom", &LeaseAcquired { scope: scope(), epoch: 1, holder, purpose: "deploy".into(), takeover: None });
     valid("custom", &LeaseReleased { scope: scope(), epoch: 1 });
-    valid("custom", &ConfigRecorded { scope: scope(), digest: "d".into(), entries: std::collections::BTreeMap::default() });
+    valid(
+        "custom",
+        &ConfigRecorded { scope: scope(), digest: "d".into(), entries: std::collections::BTreeMap::default() },
+    );
     valid("custom", &PowerChanged { scope: scope(), state: PowerState::Stopped, reason: None });
     valid("custom", &HoldPlaced { scope: scope(), version: "2".into(), reason: "bad".into(), rollout: None });
     valid("custom", &HoldReleased { scope: scope(), version: "2".into(), reason: "fixed".into() });
     let (direction, outcome, took) = (Direction::Deploy, RolloutOutcome::Succeeded, Millis(5));
     let (from, to) = (None, release());
-    valid("custom", &RolloutBegan { rollout: rollout.clone(), direction, from: from.clone(), to: to.clone(), reason: None });
+    valid(
+        "custom",
+        &RolloutBegan { rollout: rollout.clone(), direction, from: from.clone(), to: to.clone(), reason: None },
+    );
     let running = Some(release());
     valid(
         "custom",

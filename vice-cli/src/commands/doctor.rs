@@ -59,7 +59,9 @@ pub(crate) async fn run(app: &App, _: DoctorArgs) -> Result<Outcome> {
 fn state(app: &App) -> Finding {
     let dir = &app.workspace.state;
     let probe = dir.join(".doctor");
-    let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
+    let written = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b"x"))
+        .and_then(|()| std::fs::remove_file(&probe));
     match written {
         Ok(()) => Finding::good("state", format!("{} can be written", dir.display())),
         Err(error) => Finding {
@@ -92,7 +94,9 @@ fn git(app: &App) -> Finding {
     let path = app.env.get("PATH").unwrap_or_default();
     match std::env::split_paths(path).map(|dir| dir.join("git")).find(|file| file.is_file()) {
         Some(file) => Finding::good("git", file.display().to_string()),
-        None => Finding::warn("git", "not on PATH", "install it to deploy from git references and to name versions by tags"),
+        None => {
+            Finding::warn("git", "not on PATH", "install it to deploy from git references and to name versions by tags")
+        }
     }
 }
 
@@ -116,7 +120,11 @@ async fn environment(app: &App, project: &std::sync::Arc<Project>, scope: &Scope
         Err(fault) => findings.push(Finding::from_fault(&what, &fault)),
     }
     if project.manifest.check.is_empty() {
-        findings.push(Finding::warn(&what, "no checks: a deploy is only gated by health", "add a [check.…] to vice.toml"));
+        findings.push(Finding::warn(
+            &what,
+            "no checks: a deploy is only gated by health",
+            "add a [check.…] to vice.toml",
+        ));
     }
 }
 
@@ -136,7 +144,11 @@ fn channels(project: &Project, findings: &mut Vec<Finding>) {
         findings.push(if used {
             Finding::good(what, format!("{kind}; `vice lust test {name}` sends a message"))
         } else {
-            Finding::warn(what, format!("{kind}, used by no [[notify]] rule"), "add a rule, or use it with `vice lust --to`")
+            Finding::warn(
+                what,
+                format!("{kind}, used by no [[notify]] rule"),
+                "add a rule, or use it with `vice lust --to`",
+            )
         });
     }
 }

@@ -12,7 +12,10 @@ use vice_core::{Code, Fault, Result};
 use crate::args::Cli;
 
 /// Becomes the external command; returns only when it can't.
-#[expect(clippy::disallowed_methods, reason = "the process is replaced by the external command, which gets the user's terminal and environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the process is replaced by the external command, which gets the user's terminal and environment"
+)]
 pub(crate) fn run(env: &ProcessEnv, words: &[String]) -> Result<Outcome> {
     let Some((name, arguments)) = words.split_first() else {
         return Err(Fault::new(Code::Usage, "Which command?"));
@@ -34,7 +37,8 @@ fn find(env: &ProcessEnv, name: &str) -> Option<PathBuf> {
 fn unknown(name: &str) -> Fault {
     let shown: String = name.chars().take(60).collect();
     let command = Cli::command();
-    let names: Vec<&str> = command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(clap::Command::get_name).collect();
+    let names: Vec<&str> =
+        command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(clap::Command::get_name).collect();
     let fault = Fault::new(Code::Usage, format!("There is no command {shown:?}, and no vice-{shown} on PATH."));
     match nearest(name, names.iter().copied()) {
         Some(near) => fault.hint(format!("Did you mean `vice {near}`?")),

@@ -58,7 +58,8 @@ pub(crate) fn run(env: &ProcessEnv, args: &InitArgs) -> Result<Outcome> {
         }
     })?;
     file.write_all(text.as_bytes()).context(Code::Io, || format!("{} can't be written.", path.display()))?;
-    let mut said = format!("Wrote {} for {} ({}).\n", paint(Tone::Strong, FILE), paint(Tone::Strong, name.as_str()), found.what);
+    let mut said =
+        format!("Wrote {} for {} ({}).\n", paint(Tone::Strong, FILE), paint(Tone::Strong, name.as_str()), found.what);
     said.push_str("Next:\n");
     said.push_str(&format!("  {}   see what would happen\n", paint(Tone::Code, "vice plan")));
     said.push_str(&format!("  {} do it\n", paint(Tone::Code, "vice deploy")));
@@ -73,7 +74,8 @@ fn name_of(dir: &Path) -> Result<ProjectName> {
     let trimmed: String = dashed.trim_matches('-').chars().take(50).collect();
     let name = if RESERVED_PROJECT_NAMES.contains(&trimmed.as_str()) { format!("{trimmed}-service") } else { trimmed };
     ProjectName::new(name).map_err(|_| {
-        Fault::new(Code::InvalidName, format!("The folder's name {folder:?} makes no project name.")).hint("Pass --name.")
+        Fault::new(Code::InvalidName, format!("The folder's name {folder:?} makes no project name."))
+            .hint("Pass --name.")
     })
 }
 
@@ -90,18 +92,33 @@ fn look(dir: &Path, name: &str) -> Found {
         let package: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let main = package["main"].as_str().unwrap_or("server.js").to_owned();
         let version = package["version"].as_str().map(str::to_owned);
-        return Found { what: "a Node.js program", artifact: ".".into(), command: words(&["node", &main, "--port"]), version };
+        return Found {
+            what: "a Node.js program",
+            artifact: ".".into(),
+            command: words(&["node", &main, "--port"]),
+            version,
+        };
     }
     if has("pyproject.toml") || has("requirements.txt") {
         let main = ["main.py", "app.py", "server.py"].into_iter().find(|file| has(file)).unwrap_or("main.py");
-        return Found { what: "a Python program", artifact: ".".into(), command: words(&["python3", main, "--port"]), version: None };
+        return Found {
+            what: "a Python program",
+            artifact: ".".into(),
+            command: words(&["python3", main, "--port"]),
+            version: None,
+        };
     }
     if has("index.html") {
         let command = words(&["python3", "-m", "http.server", "--bind", "127.0.0.1"]);
         return Found { what: "a static site", artifact: ".".into(), command, version: None };
     }
     let command = vec![format!("./{name}"), "--port".to_owned(), port()];
-    Found { what: "nothing that is known; the lines are an example", artifact: format!("dist/{name}-{{{{version}}}}.tar.gz"), command, version: None }
+    Found {
+        what: "nothing that is known; the lines are an example",
+        artifact: format!("dist/{name}-{{{{version}}}}.tar.gz"),
+        command,
+        version: None,
+    }
 }
 
 /// Name and version of the package in `Cargo.toml`.

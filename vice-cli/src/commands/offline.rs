@@ -37,14 +37,11 @@ pub(crate) fn schema() -> Result<Outcome> {
 
 /// What this binary is.
 pub(crate) fn version() -> Outcome {
-    let features: Vec<&str> = [
-        ("s3", cfg!(feature = "s3")),
-        ("email", cfg!(feature = "email")),
-        ("secrets", cfg!(feature = "secrets")),
-    ]
-    .into_iter()
-    .filter_map(|(name, on)| on.then_some(name))
-    .collect();
+    let features: Vec<&str> =
+        [("s3", cfg!(feature = "s3")), ("email", cfg!(feature = "email")), ("secrets", cfg!(feature = "secrets"))]
+            .into_iter()
+            .filter_map(|(name, on)| on.then_some(name))
+            .collect();
     let sqlite = rusqlite::version();
     let value = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -91,6 +88,7 @@ fn exit_codes() -> Outcome {
     for code in &codes {
         text.push_str(&format!("  {:>3}  {}\n", code.class().exit_status(), code.as_str()));
     }
-    let value = codes.iter().map(|code| json!({ "code": code.as_str(), "status": code.class().exit_status() })).collect();
+    let value =
+        codes.iter().map(|code| json!({ "code": code.as_str(), "status": code.class().exit_status() })).collect();
     Outcome::done(text, value)
 }

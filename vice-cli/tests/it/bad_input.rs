@@ -28,14 +28,17 @@ fn a_missing_artifact_says_what_is_near() {
     hello_project(&lab, 1);
     let ran = lab.vice(&["deploy", "hello@3"]).expect(1);
     assert!(ran.stderr.contains("artifact.missing") && ran.stderr.contains("hello-"), "{}", ran.stderr);
-    assert!(lab.vice(&["history", "--format", "json"]).expect(0).json()["rollouts"].as_array().is_some_and(Vec::is_empty));
+    assert!(
+        lab.vice(&["history", "--format", "json"]).expect(0).json()["rollouts"].as_array().is_some_and(Vec::is_empty)
+    );
 }
 
 #[test]
 fn hostile_names_never_reach_a_shell() {
     let lab = Lab::new();
     hello_project(&lab, 1);
-    for hostile in ["hello@$(touch p)", "hello@`touch p`", "hello@1;touch p", "hello@-oProxyCommand=x", "hello@../../x"] {
+    for hostile in ["hello@$(touch p)", "hello@`touch p`", "hello@1;touch p", "hello@-oProxyCommand=x", "hello@../../x"]
+    {
         lab.vice(&["deploy", hostile]).expect(2);
     }
     assert!(!lab.path("p").exists());
@@ -85,7 +88,8 @@ fn checks_that_hang_end_at_their_deadline() {
     hello_project(&lab, 1);
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port();
-    let toml = format!("{}[check.hangs]\nhttp = \"http://127.0.0.1:{port}/\"\ntimeout = \"300ms\"\n", lab.read("vice.toml"));
+    let toml =
+        format!("{}[check.hangs]\nhttp = \"http://127.0.0.1:{port}/\"\ntimeout = \"300ms\"\n", lab.read("vice.toml"));
     lab.write("vice.toml", &toml);
     let ran = lab.vice(&["deploy"]).expect(6);
     assert!(ran.stdout.contains("rolled back"), "{}", ran.stdout);
@@ -118,7 +122,10 @@ fn a_read_only_state_folder_is_said_before_anything_is_done() {
 fn a_task_that_fails_stops_the_deploy_before_it_changes_anything() {
     let lab = Lab::new();
     hello_project(&lab, 1);
-    let toml = format!("{}[task.migrate]\ncommand = [\"sh\", \"-c\", \"echo no such table; exit 4\"]\n", lab.read("vice.toml"));
+    let toml = format!(
+        "{}[task.migrate]\ncommand = [\"sh\", \"-c\", \"echo no such table; exit 4\"]\n",
+        lab.read("vice.toml")
+    );
     lab.write("vice.toml", &toml);
     let ran = lab.vice(&["deploy"]).expect(1);
     assert!(ran.stdout.contains("no such table"), "{}", ran.stdout);

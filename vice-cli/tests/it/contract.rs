@@ -114,8 +114,21 @@ fn what_works_offline_works_in_an_empty_folder() {
 fn every_command_has_help_with_an_example() {
     let lab = Lab::new();
     for command in [
-        "deploy", "plan", "rollback", "status", "history", "logs", "why", "report", "init", "doctor", "tick",
-        "completions", "man", "schema", "version",
+        "deploy",
+        "plan",
+        "rollback",
+        "status",
+        "history",
+        "logs",
+        "why",
+        "report",
+        "init",
+        "doctor",
+        "tick",
+        "completions",
+        "man",
+        "schema",
+        "version",
     ] {
         let ran = lab.vice(&[command, "--help"]).expect(0);
         assert!(ran.stdout.contains("Example"), "{command}: {}", ran.stdout);
@@ -144,7 +157,8 @@ fn events_say_who_asked_and_how_that_is_known() {
     let lab = Lab::new();
     hello_project(&lab, 1);
     lab.vice(&["deploy", "--actor", "grace"]).expect(0);
-    let ran = lab.vice(&["greed", "log", "--type", "dev.cdeventsx.vice-rollout.started*", "--format", "ndjson"]).expect(0);
+    let ran =
+        lab.vice(&["greed", "log", "--type", "dev.cdeventsx.vice-rollout.started*", "--format", "ndjson"]).expect(0);
     let event: Value = serde_json::from_str(ran.stdout.lines().next().expect("an event")).expect("JSON");
     assert_eq!(event["viceonbehalfof"], "grace", "{event}");
     assert_eq!(event["viceactor"], "ada");

@@ -18,15 +18,19 @@ fn two_deploys_at_once_never_interleave() {
     lab.vice(&["deploy"]).expect(0);
     let toml = lab.read("vice.toml").replace("\"Hello, Ada!\"", "\"Hello, undefined!\"");
     lab.write("vice.toml", &toml);
-    let slow = format!("{toml}[task.slow]\ncommand = [\"sh\", \"-c\", \"echo begun > {}; sleep 2\"]\n", lab.path("begun").display());
+    let slow = format!(
+        "{toml}[task.slow]\ncommand = [\"sh\", \"-c\", \"echo begun > {}; sleep 2\"]\n",
+        lab.path("begun").display()
+    );
     lab.write("vice.toml", &slow);
-    let first = lab.command(&["deploy", "hello@2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
+    let first =
+        lab.command(&["deploy", "hello@2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
     while !lab.path("begun").exists() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let second = lab.vice(&["deploy", "hello@1"]).expect(4);
     assert!(second.stderr.contains("ada"), "it says who holds the lease: {}", second.stderr);
-    ran(first.wait_with_output().expect("the first ends")).expect(0);
+    ran(&first.wait_with_output().expect("the first ends")).expect(0);
     assert_eq!(status(&lab)["version"], "2");
 }
 
@@ -98,7 +102,11 @@ fn a_kill_after_any_append_comes_to_a_good_end() {
 fn an_interrupt_parks_and_resume_goes_on() {
     let lab = Lab::new();
     hello_project(&lab, 2);
-    let toml = format!("{}[task.slow]\ncommand = [\"sh\", \"-c\", \"echo begun > {}; sleep 1\"]\n", lab.read("vice.toml"), lab.path("begun").display());
+    let toml = format!(
+        "{}[task.slow]\ncommand = [\"sh\", \"-c\", \"echo begun > {}; sleep 1\"]\n",
+        lab.read("vice.toml"),
+        lab.path("begun").display()
+    );
     lab.write("vice.toml", &toml);
     let deploy = lab.command(&["deploy"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
     while !lab.path("begun").exists() {
@@ -106,7 +114,7 @@ fn an_interrupt_parks_and_resume_goes_on() {
     }
     let pid = deploy.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
-    ran(deploy.wait_with_output().expect("it ends")).expect(130);
+    ran(&deploy.wait_with_output().expect("it ends")).expect(130);
     assert!(status(&lab)["active_rollout"].is_string());
     lab.vice(&["pride", "resume"]).expect(0);
     assert_eq!(status(&lab)["health"], "healthy 2/2");

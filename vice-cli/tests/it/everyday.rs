@@ -9,7 +9,8 @@ fn the_seven_commands() {
     let lab = Lab::new();
     hello_project(&lab, 1);
     let graph = "[graph.release]\nship = { action = \"deploy\" }\nprove = { action = \"verify\", needs = [\"ship\"] }\nsay = { run = [\"echo\", \"{{ship.version}}\"], out = { said = \"stdout\" } }\n";
-    let toml = lab.read("vice.toml").replace("[channel.log]", "[config]\nlayers = [\"config/{{env}}.toml\"]\n[channel.log]");
+    let toml =
+        lab.read("vice.toml").replace("[channel.log]", "[config]\nlayers = [\"config/{{env}}.toml\"]\n[channel.log]");
     lab.write("vice.toml", &format!("{toml}{graph}")).write("config/dev.toml", "greeting = \"Hello\"\n");
 
     let ran = lab.vice(&["envy", "--env", "dev", "hello"]).expect(0);
@@ -115,7 +116,8 @@ fn a_tampered_history_is_noticed_by_why_and_verify() {
     for path in [db, wal] {
         let Ok(mut bytes) = std::fs::read(&path) else { continue };
         let needle = b"\"passed\":2";
-        let places: Vec<usize> = bytes.windows(needle.len()).enumerate().filter(|(_, w)| w == needle).map(|(i, _)| i).collect();
+        let places: Vec<usize> =
+            bytes.windows(needle.len()).enumerate().filter(|(_, w)| w == needle).map(|(i, _)| i).collect();
         for place in places {
             bytes[place + needle.len() - 1] = b'3';
             changed += 1;

@@ -1,7 +1,6 @@
 //! The built binary in a hermetic environment: its own folders, a cleared environment, no terminal, and everything
 //! that it started ended when the test ends.
 
-
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -85,11 +84,11 @@ impl Lab {
     }
 
     pub(crate) fn vice(&self, args: &[&str]) -> Ran {
-        ran(self.command(args).output().expect("vice runs"))
+        ran(&self.command(args).output().expect("vice runs"))
     }
 
     pub(crate) fn vice_with(&self, vars: &[(&str, &str)], args: &[&str]) -> Ran {
-        ran(self.command(args).envs(vars.iter().copied()).output().expect("vice runs"))
+        ran(&self.command(args).envs(vars.iter().copied()).output().expect("vice runs"))
     }
 
     /// How many processes of the example service run in this lab.
@@ -103,7 +102,7 @@ impl Lab {
     }
 }
 
-pub(crate) fn ran(output: Output) -> Ran {
+pub(crate) fn ran(output: &Output) -> Ran {
     let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
     Ran {
         status,
@@ -131,7 +130,8 @@ impl Drop for Lab {
 /// Processes that have the mark in their command line or working folder.
 fn marked(mark: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.parse::<u32>().is_ok());
+    let pids =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.parse::<u32>().is_ok());
     let has_mark = |pid: &String| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let folder = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
@@ -146,7 +146,8 @@ pub(crate) fn hello(version: &str) -> PathBuf {
     let dist = BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf();
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hello");
-        let built = Command::new(root.join("examples/hello/build")).arg("--out").arg(&out).output().expect("build runs");
+        let built =
+            Command::new(root.join("examples/hello/build")).arg("--out").arg(&out).output().expect("build runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         out
     });

@@ -25,7 +25,13 @@ fn status(lab: &Lab) -> Value {
 fn five_lines_are_enough() {
     let lab = Lab::new();
     hello_project(&lab, 1);
-    let five: String = lab.read("vice.toml").lines().filter(|line| !line.starts_with("version")).take(5).map(|line| format!("{line}\n")).collect();
+    let five: String = lab
+        .read("vice.toml")
+        .lines()
+        .filter(|line| !line.starts_with("version"))
+        .take(5)
+        .map(|line| format!("{line}\n"))
+        .collect();
     lab.write("vice.toml", &five);
     std::fs::remove_dir_all(lab.path("dist/hello-2")).expect("one version only");
     let ran = lab.vice(&["pride", "deploy", "hello", "--format", "json"]).expect(0).json();

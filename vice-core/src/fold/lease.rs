@@ -35,8 +35,7 @@ impl Fold for LeaseState {
     fn apply(&mut self, recorded: &Recorded) -> Result<()> {
         if let Some(acquired) = recorded.event.decode::<LeaseAcquired>()? {
             self.epoch = self.epoch.max(acquired.epoch);
-            self.held =
-                Some(Held { holder: acquired.holder, purpose: acquired.purpose, since: recorded.event.time });
+            self.held = Some(Held { holder: acquired.holder, purpose: acquired.purpose, since: recorded.event.time });
         } else if let Some(released) = recorded.event.decode::<LeaseReleased>()?
             && released.epoch == self.epoch
         {

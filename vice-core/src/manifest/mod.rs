@@ -9,8 +9,8 @@ mod values;
 pub use parse::{parse, place_of};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
-    Manifest, NotifySpec, Panel, RolloutSpec, StepSpec, Strategy, TargetSpec, TaskPer, TaskRun, TaskSpec,
-    VerifyWhen, WorkspaceSpec,
+    Manifest, NotifySpec, Panel, RolloutSpec, StepSpec, Strategy, TargetSpec, TaskPer, TaskRun, TaskSpec, VerifyWhen,
+    WorkspaceSpec,
 };
 pub use values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 
@@ -23,12 +23,69 @@ use crate::suggest::nearest;
 
 /// Words that are subcommands somewhere, so that no project can be named so.
 pub const RESERVED_PROJECT_NAMES: &[&str] = &[
-    "abort", "append", "backup", "channels", "check", "completions", "config", "dashboards", "dead", "deploy", "diff",
-    "doctor", "edit", "envy", "exec", "explain", "gluttony", "graph", "greed", "help", "history", "holds", "init",
-    "keys", "list", "lock", "log", "logs", "lust", "man", "notify", "overview", "pause", "plan", "plugin", "pride",
-    "project", "prune", "release", "report", "restart", "restore", "resume", "resolve", "rollback", "run", "runs",
-    "schema", "serve", "set", "settings", "show", "simulate", "sloth", "start", "status", "stop", "tail", "tick",
-    "verify", "version", "why", "wrath",
+    "abort",
+    "append",
+    "backup",
+    "channels",
+    "check",
+    "completions",
+    "config",
+    "dashboards",
+    "dead",
+    "deploy",
+    "diff",
+    "doctor",
+    "edit",
+    "envy",
+    "exec",
+    "explain",
+    "gluttony",
+    "graph",
+    "greed",
+    "help",
+    "history",
+    "holds",
+    "init",
+    "keys",
+    "list",
+    "lock",
+    "log",
+    "logs",
+    "lust",
+    "man",
+    "notify",
+    "overview",
+    "pause",
+    "plan",
+    "plugin",
+    "pride",
+    "project",
+    "prune",
+    "release",
+    "report",
+    "restart",
+    "restore",
+    "resume",
+    "resolve",
+    "rollback",
+    "run",
+    "runs",
+    "schema",
+    "serve",
+    "set",
+    "settings",
+    "show",
+    "simulate",
+    "sloth",
+    "start",
+    "status",
+    "stop",
+    "tail",
+    "tick",
+    "verify",
+    "version",
+    "why",
+    "wrath",
 ];
 
 /// A project: its manifest, where it lies, and its text for errors.
@@ -91,10 +148,7 @@ impl Project {
 
     fn unknown_env(&self, name: &str) -> Fault {
         let known: Vec<&str> = self.manifest.env.keys().map(EnvName::as_str).collect();
-        let fault = Fault::new(
-            Code::UnknownName,
-            format!("The project {} has no environment {name:?}.", self.name()),
-        );
+        let fault = Fault::new(Code::UnknownName, format!("The project {} has no environment {name:?}.", self.name()));
         let fault = match nearest(name, known.iter().copied()) {
             Some(near) => fault.hint(format!("Did you mean {near}?")),
             None => fault,
@@ -120,9 +174,8 @@ impl Project {
             (None, [(name, _)]) if self.manifest.env.len() == 1 => Ok((*name).clone()),
             _ => {
                 let known: Vec<&str> = self.manifest.env.keys().map(EnvName::as_str).collect();
-                Err(Fault::new(Code::EnvironmentNeeded, format!("Which environment of {}?", self.name())).hint(
-                    format!("Add --env with one of: {}; or mark one with `default = true`.", known.join(", ")),
-                ))
+                Err(Fault::new(Code::EnvironmentNeeded, format!("Which environment of {}?", self.name()))
+                    .hint(format!("Add --env with one of: {}; or mark one with `default = true`.", known.join(", "))))
             }
         }
     }
@@ -146,7 +199,10 @@ impl Project {
         for (env, spec) in &self.manifest.env {
             if spec.class == EnvClass::Prod && spec.default {
                 return Err(self
-                    .invalid(&["env", env.as_str(), "default"], format!("{env} is of production class and can't be the default."))
+                    .invalid(
+                        &["env", env.as_str(), "default"],
+                        format!("{env} is of production class and can't be the default."),
+                    )
                     .hint("Production has to be named each time: that is the point."));
             }
         }

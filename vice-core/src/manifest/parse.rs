@@ -25,9 +25,8 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest> {
 
 fn explain(file: &str, text: &str, error: &toml::de::Error) -> Fault {
     let message = error.message();
-    let place = |label: String| {
-        error.span().map(|span| Place { file: file.to_owned(), text: Arc::from(text), span, label })
-    };
+    let place =
+        |label: String| error.span().map(|span| Place { file: file.to_owned(), text: Arc::from(text), span, label });
     if let Some((unknown, known)) = unknown_field(message) {
         let fault = Fault::new(Code::ManifestInvalid, format!("{file} has an unknown key `{unknown}`."))
             .at(place("not a key that vice knows here".to_owned()));

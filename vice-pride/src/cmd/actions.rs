@@ -32,7 +32,8 @@ struct RollOut {
 impl Action for RollOut {
     fn describe(&self) -> ActionInfo {
         let text = || json!({ "type": "string" });
-        let mut properties = json!({ "project": text(), "env": text(), "version": text(), "reason": text(), "confirm": text() });
+        let mut properties =
+            json!({ "project": text(), "env": text(), "version": text(), "reason": text(), "confirm": text() });
         let deploy = self.direction == Direction::Deploy;
         if deploy {
             properties["artifact"] = text();

@@ -40,7 +40,9 @@ pub struct ResumeArgs {
 
 /// Arguments of `vice pride abort`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vice pride abort shop\n  vice pride abort shop --force   also across tasks that forbid going back")]
+#[command(
+    after_help = "Examples:\n  vice pride abort shop\n  vice pride abort shop --force   also across tasks that forbid going back"
+)]
 pub struct AbortArgs {
     #[command(flatten)]
     scope: ScopeArgs,
@@ -106,6 +108,7 @@ async fn active(app: &App, args: &ScopeArgs) -> Result<RolloutId> {
     let (_, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &environment_stream(&scope)).await?;
     state.active.ok_or_else(|| {
-        Fault::new(Code::UnknownName, format!("No rollout is under way in {scope}.")).hint("`vice history` shows the latest.")
+        Fault::new(Code::UnknownName, format!("No rollout is under way in {scope}."))
+            .hint("`vice history` shows the latest.")
     })
 }

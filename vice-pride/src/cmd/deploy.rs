@@ -21,7 +21,9 @@ use crate::lease;
 
 /// Arguments of `vice deploy`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vice deploy\n  vice deploy shop@1.4.2 --env prod --confirm prod\n  vice deploy shop --plan 3f9c…   only if nothing has changed since `vice plan`")]
+#[command(
+    after_help = "Examples:\n  vice deploy\n  vice deploy shop@1.4.2 --env prod --confirm prod\n  vice deploy shop --plan 3f9c…   only if nothing has changed since `vice plan`"
+)]
 pub struct DeployArgs {
     /// Project and version, as in shop@1.4.2; the project of this folder and its version when absent
     #[arg(value_name = "PROJECT[@VERSION]")]
@@ -103,13 +105,19 @@ fn agree(prepared: &Prepared, consent: &Consent, hash: Digest) -> Result<()> {
         if wanted.len() >= 8 && hash.to_string().starts_with(wanted.as_str()) {
             return Ok(());
         }
-        return Err(Fault::new(Code::PlanDrifted, "The plan is not the one that was agreed to: something has changed since.")
-            .hint(format!("The plan's hash is {hash} now. Look at it again with: vice plan.")));
+        return Err(Fault::new(
+            Code::PlanDrifted,
+            "The plan is not the one that was agreed to: something has changed since.",
+        )
+        .hint(format!("The plan's hash is {hash} now. Look at it again with: vice plan.")));
     }
     if prepared.project.env(env)?.class != EnvClass::Prod || consent.confirm.as_ref() == Some(env) {
         return Ok(());
     }
-    let fault = Fault::new(Code::ConfirmationNeeded, format!("{env} is of production class, so that this has to be confirmed."));
+    let fault = Fault::new(
+        Code::ConfirmationNeeded,
+        format!("{env} is of production class, so that this has to be confirmed."),
+    );
     Err(match &consent.confirm {
         Some(other) => fault.hint(format!("--confirm says {other}, but the environment is {env}.")),
         None => fault.hint(format!("Add --confirm {env}, or --plan {} for exactly this plan.", hash.short())),
@@ -162,13 +170,25 @@ fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Opt
     let took = view.took.map(|took| format!(" in {took}")).unwrap_or_default();
     let wanted = view.to.as_ref().map_or("?", |to| to.version.as_str());
     let mut text = match outcome {
-        RolloutOutcome::Succeeded => format!("{} {scope} runs {}{took}.\n", paint(Tone::Good, "✓"), paint(Tone::Strong, &version)),
-        RolloutOutcome::RolledBack => {
-            format!("{} {wanted} was rolled back{took}; {scope} runs {}.\n", paint(Tone::Bad, "✗"), paint(Tone::Strong, &version))
+        RolloutOutcome::Succeeded => {
+            format!("{} {scope} runs {}{took}.\n", paint(Tone::Good, "✓"), paint(Tone::Strong, &version))
         }
-        RolloutOutcome::Failed => format!("{} {wanted} was not deployed; nothing was changed, {scope} runs {version}.\n", paint(Tone::Bad, "✗")),
+        RolloutOutcome::RolledBack => {
+            format!(
+                "{} {wanted} was rolled back{took}; {scope} runs {}.\n",
+                paint(Tone::Bad, "✗"),
+                paint(Tone::Strong, &version)
+            )
+        }
+        RolloutOutcome::Failed => format!(
+            "{} {wanted} was not deployed; nothing was changed, {scope} runs {version}.\n",
+            paint(Tone::Bad, "✗")
+        ),
         RolloutOutcome::NotRestored => {
-            format!("{} {wanted} failed and what ran before could not be restored: somebody must look.\n", paint(Tone::Bad, "✗"))
+            format!(
+                "{} {wanted} failed and what ran before could not be restored: somebody must look.\n",
+                paint(Tone::Bad, "✗")
+            )
         }
         RolloutOutcome::Aborted => format!("{} The rollout was left as it is.\n", paint(Tone::Warn, "!")),
     };
@@ -217,7 +237,15 @@ fn parked(
         paint(Tone::Faint, "go on:"),
         paint(Tone::Code, format!("vice pride resume {} --env {}", scope.project, scope.env)),
         paint(Tone::Faint, "go back:"),
-        paint(Tone::Code, format!("vice pride abort {} --env {}{}", scope.project, scope.env, if forbidden { " --force" } else { "" })),
+        paint(
+            Tone::Code,
+            format!(
+                "vice pride abort {} --env {}{}",
+                scope.project,
+                scope.env,
+                if forbidden { " --force" } else { "" }
+            )
+        ),
     );
     let value = json!({ "changed": true, "rollout": ended.id, "outcome": "waiting", "reason": reason, "until": until });
     let class = stopped.map_or(Class::Waiting, Code::class);

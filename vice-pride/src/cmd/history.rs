@@ -78,6 +78,7 @@ pub async fn run(app: &App, args: HistoryArgs) -> Result<Outcome> {
             (tone, format!("{words}{reason}")),
         ]);
     }
-    let text = if past.is_empty() { "No rollouts yet. `vice deploy` makes the first.\n".to_owned() } else { table.render() };
+    let text =
+        if past.is_empty() { "No rollouts yet. `vice deploy` makes the first.\n".to_owned() } else { table.render() };
     Ok(Outcome::done(text, json!({ "rollouts": past })))
 }

@@ -18,7 +18,9 @@ use super::{ScopeArgs, Wanted};
 
 /// Arguments of `vice pride hold`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vice pride hold ls shop\n  vice pride hold release shop@2 --reason 'fixed by config'")]
+#[command(
+    after_help = "Examples:\n  vice pride hold ls shop\n  vice pride hold release shop@2 --reason 'fixed by config'"
+)]
 pub struct HoldArgs {
     #[command(subcommand)]
     command: HoldCommand,
@@ -82,9 +84,10 @@ async fn load(app: &App, scope: &Scope) -> Result<(EnvironmentState, u64)> {
 
 async fn change(app: &App, args: ChangeArgs, place: bool) -> Result<Outcome> {
     let (_, scope) = app.scope(args.wanted.project.as_deref(), args.env.as_ref())?;
-    let version = args.wanted.version.ok_or_else(|| {
-        Fault::new(Code::Usage, "Which version?").hint(format!("Write {}@VERSION.", scope.project))
-    })?;
+    let version = args
+        .wanted
+        .version
+        .ok_or_else(|| Fault::new(Code::Usage, "Which version?").hint(format!("Write {}@VERSION.", scope.project)))?;
     let (state, at) = load(app, &scope).await?;
     if place == state.holds.contains_key(&version) {
         let text = if place { "is on hold already" } else { "is not on hold" };

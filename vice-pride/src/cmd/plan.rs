@@ -65,8 +65,14 @@ pub(crate) fn render(prepared: &Prepared, _app: &App) -> Outcome {
     text.push_str(&units(prepared));
     tasks(prepared, &mut text);
     for change in &prepared.config_changes {
-        let side = |value: &Option<String>| value.as_ref().map_or_else(|| "(absent)".to_owned(), |value| sanitize(value));
-        text.push_str(&format!("  config {}: {} → {}\n", sanitize(&change.key), side(&change.before), side(&change.after)));
+        let side =
+            |value: &Option<String>| value.as_ref().map_or_else(|| "(absent)".to_owned(), |value| sanitize(value));
+        text.push_str(&format!(
+            "  config {}: {} → {}\n",
+            sanitize(&change.key),
+            side(&change.before),
+            side(&change.after)
+        ));
     }
     let checks = match (plan.has_checks, plan.verify) {
         (false, _) => "no checks, so it will not be proven",
@@ -86,7 +92,20 @@ pub(crate) fn render(prepared: &Prepared, _app: &App) -> Outcome {
     if plan.is_noop() {
         text.push_str("Nothing to do.\n");
     } else {
-        text.push_str(&format!("Plan {}: {}\n", hash.short(), paint(Tone::Code, format!("vice deploy {}@{} --env {} --plan {}", prepared.scope.project, plan.to.version, prepared.scope.env, hash.short()))));
+        text.push_str(&format!(
+            "Plan {}: {}\n",
+            hash.short(),
+            paint(
+                Tone::Code,
+                format!(
+                    "vice deploy {}@{} --env {} --plan {}",
+                    prepared.scope.project,
+                    plan.to.version,
+                    prepared.scope.env,
+                    hash.short()
+                )
+            )
+        ));
     }
     let value = json!({
         "project": prepared.scope.project,

@@ -71,7 +71,10 @@ async fn change(app: &App, args: PowerArgs, change: &Change, state: PowerState, 
     .await;
     lease.release(app).await?;
     result?;
-    let text = format!("{} of {scope} {done}.\n", if units.len() == 1 { "1 unit".into() } else { format!("{} units", units.len()) });
+    let text = format!(
+        "{} of {scope} {done}.\n",
+        if units.len() == 1 { "1 unit".into() } else { format!("{} units", units.len()) }
+    );
     Ok(Outcome::done(text, json!({ "scope": scope, "units": units, "state": state })))
 }
 
@@ -82,7 +85,9 @@ fn wanted_units(
 ) -> Result<Vec<String>> {
     let names: Vec<String> = inventory.units.iter().map(|unit| unit.name.clone()).collect();
     if names.is_empty() {
-        return Err(Fault::new(Code::UnknownName, format!("Nothing is deployed in {scope}.")).hint("`vice deploy` does that."));
+        return Err(
+            Fault::new(Code::UnknownName, format!("Nothing is deployed in {scope}.")).hint("`vice deploy` does that.")
+        );
     }
     match only {
         None => Ok(names),

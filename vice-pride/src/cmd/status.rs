@@ -168,14 +168,19 @@ fn table(rows: &[Row], now: jiff::Timestamp) -> String {
             (Tone::Plain, running.map_or_else(|| "-".into(), |placed| ago(placed.since, now))),
             (Tone::Plain, running.map_or_else(|| "-".into(), |placed| placed.by.clone())),
             (tone, health),
-            if drift.is_empty() { (Tone::Faint, "none".into()) } else { (Tone::Warn, format!("{} found", drift.len())) },
+            if drift.is_empty() {
+                (Tone::Faint, "none".into())
+            } else {
+                (Tone::Warn, format!("{} found", drift.len()))
+            },
         ]);
     }
     table.render()
 }
 
 fn remarks(row: &Row, units: bool, text: &mut String) {
-    let mut say = |tone: Tone, line: String| text.push_str(&format!("  {}\n", paint(tone, vice_core::text::sanitize(&line))));
+    let mut say =
+        |tone: Tone, line: String| text.push_str(&format!("  {}\n", paint(tone, vice_core::text::sanitize(&line))));
     if let Err(fault) = &row.inventory {
         say(Tone::Bad, format!("{}: {}", row.scope, fault.chain().join(": ")));
     }
@@ -183,7 +188,10 @@ fn remarks(row: &Row, units: bool, text: &mut String) {
         say(Tone::Warn, format!("{}: {drift}", row.scope));
     }
     if let Some(rollout) = &row.state.active {
-        say(Tone::Warn, format!("{}: rollout {rollout} is under way; `vice why {rollout}` says where it stands", row.scope));
+        say(
+            Tone::Warn,
+            format!("{}: rollout {rollout} is under way; `vice why {rollout}` says where it stands", row.scope),
+        );
     }
     for (version, hold) in &row.state.holds {
         say(Tone::Warn, format!("{}: version {version} is on hold: {}", row.scope, hold.reason));

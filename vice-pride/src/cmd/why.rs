@@ -40,7 +40,9 @@ pub async fn run(app: &App, args: WhyArgs) -> Result<Outcome> {
     let id = find(app, &args).await?;
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(&id)).await?;
     if view.id.is_none() {
-        return Err(Fault::new(Code::UnknownName, format!("There is no rollout {id}.")).hint("`vice history` lists them."));
+        return Err(
+            Fault::new(Code::UnknownName, format!("There is no rollout {id}.")).hint("`vice history` lists them.")
+        );
     }
     let replayed = recompute(app, &id).await;
     let mut text = head(&id, &view, app);
@@ -106,7 +108,8 @@ async fn find(app: &App, args: &WhyArgs) -> Result<RolloutId> {
     let stream = environment_stream(&scope);
     let (state, _) = fold::load::<fold::environment::EnvironmentState>(app.events.as_ref(), &stream).await?;
     state.past.first().map(|past| past.rollout.clone()).ok_or_else(|| {
-        Fault::new(Code::UnknownName, format!("There was no rollout in {scope} yet.")).hint("`vice deploy` makes the first.")
+        Fault::new(Code::UnknownName, format!("There was no rollout in {scope} yet."))
+            .hint("`vice deploy` makes the first.")
     })
 }
 
@@ -161,10 +164,17 @@ fn tell(moment: &Moment, text: &mut String) {
                 Verdict::Rollback => (Tone::Bad, "rollback"),
                 Verdict::Inconclusive => (Tone::Warn, "inconclusive"),
             };
-            say(format!("{} {}  {}", paint(tone, word), sanitize(reason), paint(Tone::Faint, sanitize(&evidence.to_string()))));
+            say(format!(
+                "{} {}  {}",
+                paint(tone, word),
+                sanitize(reason),
+                paint(Tone::Faint, sanitize(&evidence.to_string()))
+            ));
         }
         Note::VerifyFinished { suite } => say(format!("checks: {}", checks(suite))),
-        Note::UnitFailed { unit, version, reason, .. } => say(format!("unit {unit} → {version} failed: {}", sanitize(reason))),
+        Note::UnitFailed { unit, version, reason, .. } => {
+            say(format!("unit {unit} → {version} failed: {}", sanitize(reason)))
+        }
         Note::UnitFinished { unit, version, took } => say(format!("unit {unit} runs {version} ({took})")),
         Note::TaskFinished { task, ok, reason, .. } => {
             let said = reason.as_ref().map(|reason| format!(": {}", sanitize(reason))).unwrap_or_default();
@@ -185,7 +195,9 @@ fn tell(moment: &Moment, text: &mut String) {
 
 fn checks(suite: &SuiteResult) -> String {
     let mut parts = vec![format!("{} passed", suite.count(CheckOutcome::Passed))];
-    for check in suite.checks.iter().filter(|check| matches!(check.outcome, CheckOutcome::Failed | CheckOutcome::Errored)) {
+    for check in
+        suite.checks.iter().filter(|check| matches!(check.outcome, CheckOutcome::Failed | CheckOutcome::Errored))
+    {
         parts.push(format!("{} failed: {}", sanitize(&check.name), sanitize(&check.messages.join("; "))));
     }
     parts.join(", ")

@@ -102,7 +102,13 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
 }
 
 /// The append that opens a rollout: its plan, its place in the environment, and its configuration if that is new.
-async fn opening(app: &App, prepared: &Prepared, lease: &Lease, id: &RolloutId, reason: Option<String>) -> Result<Append> {
+async fn opening(
+    app: &App,
+    prepared: &Prepared,
+    lease: &Lease,
+    id: &RolloutId,
+    reason: Option<String>,
+) -> Result<Append> {
     let scope = &prepared.scope;
     let plan = &prepared.plan;
     let started = RolloutStarted {
@@ -150,7 +156,8 @@ async fn restored(
     scope: &Scope,
     plan: &Plan,
 ) -> Vec<(Workload, ResolvedConfig)> {
-    let mut releases: Vec<&ReleaseRef> = plan.units.iter().filter_map(|unit| unit.before.as_ref()).chain(&plan.from).collect();
+    let mut releases: Vec<&ReleaseRef> =
+        plan.units.iter().filter_map(|unit| unit.before.as_ref()).chain(&plan.from).collect();
     releases.sort_by_key(|release| (&release.version, release.artifact, &release.config));
     releases.dedup();
     let mut earlier = Vec::new();

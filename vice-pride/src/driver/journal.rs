@@ -12,9 +12,7 @@ use vice_core::payload::cdevents::{
     package_url,
 };
 use vice_core::payload::environment::{Direction, HoldPlaced, RolloutEnded, RolloutOutcome};
-use vice_core::payload::rollout::{
-    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted, RolloutStepped,
-};
+use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted, RolloutStepped};
 use vice_core::payload::verification::{SuiteResult, VerificationFinished};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};
 use vice_core::store::{EventStoreExt, Query};
@@ -136,7 +134,9 @@ pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
         reader.take(recorded, &mut texts)?;
     }
     let Some((started, started_at, by)) = reader.started else {
-        return Err(Fault::new(Code::UnknownName, format!("There is no rollout {id}.")).hint("`vice history` lists them."));
+        return Err(
+            Fault::new(Code::UnknownName, format!("There is no rollout {id}.")).hint("`vice history` lists them.")
+        );
     };
     let plan: Plan = serde_json::from_value(started.plan.clone())
         .context(Code::Decode, || format!("The plan of {id} does not decode."))?;
@@ -145,7 +145,8 @@ pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
     }
     let course = Course::new(plan.clone())?;
     let state = check_replay(&course, &reader.steps).map_err(|mismatch| damaged(id, &mismatch.to_string()))?;
-    let unheard = reader.commands.into_iter().filter(|command| command.heard.is_none_or(|at| !reader.heard.contains(&at)));
+    let unheard =
+        reader.commands.into_iter().filter(|command| command.heard.is_none_or(|at| !reader.heard.contains(&at)));
     Ok(Journal {
         unheard: unheard.collect(),
         started,
@@ -280,8 +281,7 @@ fn service_event(app: &App, id: &RolloutId, ending: &Ending<'_>) -> Result<Optio
 
 /// A hold on the version that turned out bad.
 pub(crate) fn hold_event(app: &App, id: &RolloutId, version: &str, reason: String) -> Result<Event> {
-    let placed =
-        HoldPlaced { scope: id.scope.clone(), version: version.to_owned(), reason, rollout: Some(id.clone()) };
+    let placed = HoldPlaced { scope: id.scope.clone(), version: version.to_owned(), reason, rollout: Some(id.clone()) };
     app.event(environment_stream(&id.scope), Some(&id.scope), &placed)
 }
 

@@ -47,7 +47,6 @@ impl Answer {
     pub(crate) const fn plain(input: Input) -> Self {
         Self { input, text: None, suite: None }
     }
-
 }
 
 /// Texts of failures are stored with every step, so that they are kept short, in characters.

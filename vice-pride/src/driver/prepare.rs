@@ -91,12 +91,28 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         inventory: &inventory,
         rollout: &spec.rollout,
         tasks: project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect(),
-        has_checks: project.manifest.check.values().any(|check| check.only.is_empty() || check.only.contains(&scope.env)),
+        has_checks: project
+            .manifest
+            .check
+            .values()
+            .any(|check| check.only.is_empty() || check.only.contains(&scope.env)),
     })
     .map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], "")))?;
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;
-    Ok(Prepared { project, scope, backend, state, state_version, inventory, plan, workload, config, record, config_changes })
+    Ok(Prepared {
+        project,
+        scope,
+        backend,
+        state,
+        state_version,
+        inventory,
+        plan,
+        workload,
+        config,
+        record,
+        config_changes,
+    })
 }
 
 async fn forward(
@@ -135,7 +151,8 @@ async fn forward(
     let said = format!("artifact {} ({} files)", artifact.digest.short(), artifact.files);
     app.ui.progress(Progress { key, text: said, state: ProgressState::Done });
     let version = version.unwrap_or_else(|| artifact.digest.short());
-    let release = ReleaseRef { version, artifact: Some(artifact.digest), source: artifact.origin.reference, config: digest };
+    let release =
+        ReleaseRef { version, artifact: Some(artifact.digest), source: artifact.origin.reference, config: digest };
     Ok((workload::assemble(project, scope, &release, Some(artifact.path), &config)?, config))
 }
 
@@ -147,8 +164,11 @@ async fn version(app: &App, project: &Project, scope: &Scope, want: &Want) -> Re
         return Ok(Some(version.clone()));
     }
     if project.env(&scope.env)?.class == EnvClass::Prod {
-        return Err(Fault::new(Code::ConfirmationNeeded, format!("{} is of production class: which version?", scope.env))
-            .hint(format!("Write it out: vice deploy {}@VERSION --env {}.", scope.project, scope.env)));
+        return Err(Fault::new(
+            Code::ConfirmationNeeded,
+            format!("{} is of production class: which version?", scope.env),
+        )
+        .hint(format!("Write it out: vice deploy {}@VERSION --env {}.", scope.project, scope.env)));
     }
     if let Some(version) = &project.manifest.version {
         check_version(version).map_err(|fault| fault.at(project.place(&["version"], "")))?;
@@ -187,7 +207,10 @@ async fn describe(app: &App, project: &Project) -> Option<String> {
 
 fn held(scope: &Scope, version: &str, hold: &fold::environment::Hold) -> Fault {
     Fault::new(Code::Held, format!("Version {version} is on hold in {scope}: {}", hold.reason))
-        .hint(format!("Release it with: vice pride hold release {}@{version} --env {} --reason WHY.", scope.project, scope.env))
+        .hint(format!(
+            "Release it with: vice pride hold release {}@{version} --env {} --reason WHY.",
+            scope.project, scope.env
+        ))
         .detail("placed_by", hold.by.clone())
 }
 
@@ -222,7 +245,8 @@ async fn backward(
     let (_, config) = workload::restore(app, project, scope, &release).await?;
     // Secrets resolve to their current values, so that the configuration may have another digest than it had.
     release.config = (!config.entries.is_empty()).then(|| config.digest.clone());
-    let files = release.artifact.map(|digest| workload::store(app)?.get(digest).map(|artifact| artifact.path)).transpose()?;
+    let files =
+        release.artifact.map(|digest| workload::store(app)?.get(digest).map(|artifact| artifact.path)).transpose()?;
     Ok((workload::assemble(project, scope, &release, files, &config)?, config))
 }
 

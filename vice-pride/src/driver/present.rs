@@ -32,18 +32,24 @@ fn line(note: &Note) -> Option<(String, String, ProgressState)> {
     use ProgressState::{Done, Failed, Running, Waiting};
     let clean = |text: &str| sanitize(text);
     Some(match note {
-        Note::WaveStarted { wave, of, units, direction } if *of > 1 => {
-            (format!("wave/{wave}"), format!("{}wave {wave} of {of}: units {}", way(*direction), clean(&units.join(", "))), Running)
-        }
+        Note::WaveStarted { wave, of, units, direction } if *of > 1 => (
+            format!("wave/{wave}"),
+            format!("{}wave {wave} of {of}: units {}", way(*direction), clean(&units.join(", "))),
+            Running,
+        ),
         Note::WaveFinished { wave } => (format!("wave/{wave}"), format!("wave {wave} done"), Done),
-        Note::UnitStarted { unit, version, .. } => (unit_key(unit), format!("unit {} → {}", clean(unit), clean(version)), Running),
+        Note::UnitStarted { unit, version, .. } => {
+            (unit_key(unit), format!("unit {} → {}", clean(unit), clean(version)), Running)
+        }
         Note::UnitFinished { unit, version, took } => {
             (unit_key(unit), format!("unit {} runs {} ({took})", clean(unit), clean(version)), Done)
         }
         Note::UnitFailed { unit, version, reason, .. } => {
             (unit_key(unit), format!("unit {} → {}: {}", clean(unit), clean(version), clean(reason)), Failed)
         }
-        Note::TaskStarted { task, unit, .. } => (task_key(task, unit.as_deref()), task_text(task, unit.as_deref()), Running),
+        Note::TaskStarted { task, unit, .. } => {
+            (task_key(task, unit.as_deref()), task_text(task, unit.as_deref()), Running)
+        }
         Note::TaskFinished { task, unit, ok, reason, took } => {
             let said = reason.as_ref().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
             let text = format!("{} ({took}){said}", task_text(task, unit.as_deref()));
@@ -72,7 +78,11 @@ fn line(note: &Note) -> Option<(String, String, ProgressState)> {
             ("command".into(), format!("{} says {}", clean(by), format!("{command:?}").to_lowercase()), Waiting)
         }
         Note::Resumed { epoch } => ("resumed".into(), format!("taking the rollout up again (epoch {epoch})"), Done),
-        Note::Finished { outcome } => ("finished".into(), ending(*outcome).into(), if *outcome == RolloutOutcome::Succeeded { Done } else { Failed }),
+        Note::Finished { outcome } => (
+            "finished".into(),
+            ending(*outcome).into(),
+            if *outcome == RolloutOutcome::Succeeded { Done } else { Failed },
+        ),
         Note::WaveStarted { .. } | Note::Fenced { .. } | Note::WeightsSet { .. } | Note::Decided { .. } => return None,
     })
 }

@@ -13,12 +13,12 @@ use vice_core::payload::{ReleaseRef, rollout_stream};
 use vice_core::port::target::Inventory;
 use vice_core::store::{Append, EventStoreExt, Expected, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
-use vice_pride_engine::{Answer as Said, Effect, Input, Reason, Recorder, State, Waiting, Work, describe_reason, notes_named, step};
+use vice_pride_engine::{
+    Answer as Said, Effect, Input, Reason, Recorder, State, Waiting, Work, describe_reason, notes_named, step,
+};
 
 use super::begin::{EndState, Ended};
-use super::journal::{
-    Ending, StoredInput, Texts, ending_events, heard_command, hold_event, verification_events,
-};
+use super::journal::{Ending, StoredInput, Texts, ending_events, heard_command, hold_event, verification_events};
 use super::perform::{Answer, Performer};
 use super::{present, tasks};
 use crate::lease::Lease;
@@ -137,7 +137,12 @@ impl Session {
     }
 
     /// The events for everybody else that an effect is: holds and the end.
-    async fn caused(&self, effect: &Effect, state: &State, now: jiff::Timestamp) -> Result<Vec<vice_core::event::Event>> {
+    async fn caused(
+        &self,
+        effect: &Effect,
+        state: &State,
+        now: jiff::Timestamp,
+    ) -> Result<Vec<vice_core::event::Event>> {
         let plan = &self.performer.plan;
         match effect {
             Effect::PlaceHold { reason } => {
@@ -147,7 +152,9 @@ impl Session {
             Effect::Finish { outcome } => {
                 let running = match state.running() {
                     Some(release) => Some(release.clone()),
-                    None if matches!(outcome, RolloutOutcome::NotRestored | RolloutOutcome::Aborted) => self.agreed().await,
+                    None if matches!(outcome, RolloutOutcome::NotRestored | RolloutOutcome::Aborted) => {
+                        self.agreed().await
+                    }
                     None => None,
                 };
                 let ending = Ending {

@@ -98,7 +98,10 @@ pub(crate) async fn run(app: &App, errand: &Errand<'_>) -> Result<()> {
     if !output.ok() {
         // It ended, so there is no doubt: a repeat is a new decision.
         drop(fs::remove_file(marker(app, errand.rollout, errand.op, "begun")));
-        return Err(Fault::new(Code::TaskFailed, format!("The task {} failed: {}", errand.task, sanitize(&output.failure()))));
+        return Err(Fault::new(
+            Code::TaskFailed,
+            format!("The task {} failed: {}", errand.task, sanitize(&output.failure())),
+        ));
     }
     mark(&marker(app, errand.rollout, errand.op, "done"))
 }

@@ -128,7 +128,10 @@ async fn fetch_again(app: &App, project: &Project, release: &ReleaseRef) -> Resu
     }
     Err(Fault::new(
         Code::ArtifactDigest,
-        format!("The artifact of version {} is not in the store any more, and {} holds another one now.", release.version, release.source),
+        format!(
+            "The artifact of version {} is not in the store any more, and {} holds another one now.",
+            release.version, release.source
+        ),
     ))
 }
 
