@@ -173,9 +173,11 @@ fn tell(moment: &Moment, text: &mut String) {
         }
         Note::VerifyFinished { suite } => say(format!("checks: {}", checks(suite))),
         Note::UnitFailed { unit, version, reason, .. } => {
-            say(format!("unit {unit} → {version} failed: {}", sanitize(reason)))
+            say(format!("unit {} → {} failed: {}", sanitize(unit), sanitize(version), sanitize(reason)));
         }
-        Note::UnitFinished { unit, version, took } => say(format!("unit {unit} runs {version} ({took})")),
+        Note::UnitFinished { unit, version, took } => {
+            say(format!("unit {} runs {} ({took})", sanitize(unit), sanitize(version)))
+        }
         Note::TaskFinished { task, ok, reason, .. } => {
             let said = reason.as_ref().map(|reason| format!(": {}", sanitize(reason))).unwrap_or_default();
             say(format!("task {} {}{said}", sanitize(task), if *ok { "done" } else { "failed" }));
