@@ -77,6 +77,7 @@ lab_install() {
     lab_apt git git
     lab_apt jq jq
     lab_apt chromium chromium
+    PATH=$PATH:/usr/sbin lab_apt nginx nginx-light
     lab_python
 }
 

@@ -21,8 +21,10 @@ lab_up() {
 lab_ready() {
     lab_smtp_ready
     lab_s3_ready
-    export VICE_LAB_CHROMIUM
+    export VICE_LAB_CHROMIUM VICE_LAB_NGINX
     VICE_LAB_CHROMIUM=$(command -v chromium)
+    # A server's program need not be on the path of an ordinary user.
+    VICE_LAB_NGINX=$(PATH=$PATH:/usr/sbin command -v nginx)
 }
 
 lab_down() {

@@ -1,5 +1,6 @@
 //! Every event that vice emits validates against the CDEvents schemas (specification 0.5.1, Apache-2.0, beside this
 //! file): the standard ones against their own, all others against the one for custom events.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::path::{Path, PathBuf};
 

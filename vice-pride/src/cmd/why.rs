@@ -176,7 +176,7 @@ fn tell(moment: &Moment, text: &mut String) {
             say(format!("unit {} → {} failed: {}", sanitize(unit), sanitize(version), sanitize(reason)));
         }
         Note::UnitFinished { unit, version, took } => {
-            say(format!("unit {} runs {} ({took})", sanitize(unit), sanitize(version)))
+            say(format!("unit {} runs {} ({took})", sanitize(unit), sanitize(version)));
         }
         Note::TaskFinished { task, ok, reason, .. } => {
             let said = reason.as_ref().map(|reason| format!(": {}", sanitize(reason))).unwrap_or_default();
