@@ -3,11 +3,19 @@
 
 BENCH_PROJECT=
 
-# Instances outlive the command that started them, and so they would outlive the benchmark.
+# Ends the project's instances and its agent, which both outlive the command that started them.
+bench_hello_stop() {
+    local pid
+    [[ -n $BENCH_PROJECT && -d $BENCH_PROJECT/.vice ]] || return 0
+    "$BENCH_VICE" -C "$BENCH_PROJECT" pride stop hello >>"$BENCH_TMP/commands.log" 2>&1 || true
+    # An agent stays as long as its environment has units, stopped ones included.
+    for pid in $(pgrep -f -- " agent --dir $BENCH_PROJECT/" || true); do
+        kill "$pid" 2>/dev/null || true
+    done
+}
+
 bench_hello_cleanup() {
-    if [[ -n $BENCH_PROJECT && -d $BENCH_PROJECT/.vice ]]; then
-        (cd "$BENCH_PROJECT" && "$BENCH_VICE" pride stop hello) >>"$BENCH_TMP/commands.log" 2>&1 || true
-    fi
+    bench_hello_stop
     bench_cleanup
 }
 
@@ -44,6 +52,3 @@ matches = "^version [0-9]+$"
 TOML
     trap bench_hello_cleanup EXIT
 }
-
-# Ends the project's instances, so that the next project has the machine for itself.
-bench_hello_stop() { (cd "$BENCH_PROJECT" && "$BENCH_VICE" pride stop hello) >>"$BENCH_TMP/commands.log" 2>&1; }

@@ -30,10 +30,24 @@ bench_begin() {
 # bench_need COMMAND [PACKAGE]: installs the command from Debian's package where it is missing and that is possible.
 bench_need() { lab_apt "$1" "${2:-$1}"; }
 
-# Builds the release binary and prints its path. The line tables that tests want are not what users run.
+# Builds the release binary and prints its path; with BENCH_BIN, a folder, the binary that is there already.
 bench_vice() {
+    if [[ -n ${BENCH_BIN:-} ]]; then
+        printf '%s\n' "$BENCH_BIN/vice"
+        return
+    fi
     (cd "$LAB_ROOT" && cargo build --quiet --release --locked -p vice-cli >&2)
     printf '%s\n' "${CARGO_TARGET_DIR:-$LAB_ROOT/target}/release/vice"
+}
+
+# bench_example PACKAGE NAME: the same for an example of a package.
+bench_example() {
+    if [[ -n ${BENCH_BIN:-} ]]; then
+        printf '%s\n' "$BENCH_BIN/$2"
+        return
+    fi
+    (cd "$LAB_ROOT" && cargo build --quiet --release --locked -p "$1" --example "$2" >&2)
+    printf '%s\n' "${CARGO_TARGET_DIR:-$LAB_ROOT/target}/release/examples/$2"
 }
 
 # bench_spawn COMMAND...: starts a server in the background; BENCH_PID is its process.

@@ -9,11 +9,12 @@ use vice_core::id::Ids;
 use vice_core::port::action::Action;
 use vice_core::port::command::CommandRunner;
 use vice_core::port::config::ConfigSource;
+use vice_core::registry::Registry;
 use vice_core::rng::Streams;
 use vice_core::store::EventStore;
 use vice_core::time::{Clock, ManualClock, SystemClock};
 use vice_core::ui::Ui;
-use vice_core::{Code, Context, Fault, Millis, Result};
+use vice_core::{Code, Context, Millis, Result};
 use vice_envy::Envy;
 use vice_greed::{SqliteSeries, SqliteStore};
 use vice_lust::{Lust, LustParts};
@@ -142,7 +143,7 @@ pub(crate) fn wire(
     Ok(Wired { app, envy })
 }
 
-/// The actions of all crates by name. Two of one name are a bug, found at the first start.
+/// The actions of all crates by name.
 fn actions(app: &App) -> Result<BTreeMap<&'static str, Arc<dyn Action>>> {
     let all = [
         vice_pride::actions(app),
@@ -152,12 +153,9 @@ fn actions(app: &App) -> Result<BTreeMap<&'static str, Arc<dyn Action>>> {
         vice_lust::actions(app),
         vice_gluttony::actions(app),
     ];
-    let mut named = BTreeMap::new();
+    let mut named = Registry::new("actions");
     for action in all.into_iter().flatten() {
-        let name = action.describe().name;
-        if named.insert(name, action).is_some() {
-            return Err(Fault::internal(format!("Two actions are named {name}.")));
-        }
+        named.add(action.describe().name, action)?;
     }
-    Ok(named)
+    Ok(named.into_map())
 }

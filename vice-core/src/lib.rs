@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod memory;
 pub mod payload;
 pub mod port;
+pub mod registry;
 pub mod rng;
 pub mod secret;
 pub mod series;

@@ -3,17 +3,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use vice_core::Result;
 use vice_core::app::App;
 use vice_core::id::Scope;
-use vice_core::manifest::Project;
+use vice_core::manifest::{EnvSpec, Project};
 use vice_core::port::target::{LogSource, Target, Traffic};
-use vice_core::suggest::nearest;
-use vice_core::{Code, Fault, Result};
+use vice_core::registry::Registry;
 
 use crate::target::local::{LocalOptions, LocalTarget};
 
-/// The kinds that can be named in `vice.toml`.
-pub const KINDS: &[&str] = &["local"];
+/// Makes the backend of an environment; starts nothing.
+type Maker = fn(&App, &EnvSpec, &Scope) -> Backend;
+
+/// The kinds of target that can be named in `vice.toml`.
+fn kinds() -> Result<Registry<Maker>> {
+    let mut kinds: Registry<Maker> = Registry::new("kinds of target");
+    kinds.add("local", local)?;
+    Ok(kinds)
+}
 
 /// What stands behind an environment; one object may serve several ports.
 #[derive(Clone)]
@@ -39,25 +46,21 @@ pub fn local_dir(app: &App, scope: &Scope) -> PathBuf {
 pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
     let spec = project.env(&scope.env)?;
     let kind = spec.target.as_ref().map_or("local", |target| target.kind.as_str());
-    match kind {
-        "local" => {
-            let local = Arc::new(LocalTarget::new(LocalOptions {
-                dir: local_dir(app, scope),
-                scope: scope.clone(),
-                exe: app.env.exe.clone(),
-                port: spec.port,
-                clock: Arc::clone(&app.clock),
-                env: Arc::clone(&app.env),
-            }));
-            Ok(Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local) })
-        }
-        other => {
-            let fault = Fault::new(Code::BackendMissing, format!("There is no target of the kind {other:?}."))
-                .at(project.place(&["env", scope.env.as_str(), "target", "kind"], "not a kind that is built in"));
-            Err(match nearest(other, KINDS.iter().copied()) {
-                Some(near) => fault.hint(format!("Did you mean {near:?}?")),
-                None => fault.hint(format!("Built in: {}.", KINDS.join(", "))),
-            })
-        }
-    }
+    let kinds = kinds()?;
+    let make = kinds.get(kind).map_err(|fault| {
+        fault.at(project.place(&["env", scope.env.as_str(), "target", "kind"], "not a kind that is built in"))
+    })?;
+    Ok(make(app, spec, scope))
+}
+
+fn local(app: &App, spec: &EnvSpec, scope: &Scope) -> Backend {
+    let local = Arc::new(LocalTarget::new(LocalOptions {
+        dir: local_dir(app, scope),
+        scope: scope.clone(),
+        exe: app.env.exe.clone(),
+        port: spec.port,
+        clock: Arc::clone(&app.clock),
+        env: Arc::clone(&app.env),
+    }));
+    Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local) }
 }

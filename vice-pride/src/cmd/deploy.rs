@@ -81,8 +81,11 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent, reason: 
         lease::acquire(app, &scope, "deploy").await?.release(app).await?;
     }
     let prepared = prepare(app, want).await?;
+    if let Some(code) = app.stop.raised() {
+        return Err(Fault::new(code, "Ended before anything was changed."));
+    }
     if consent.dry_run {
-        return Ok(render(&prepared, app));
+        return Ok(render(&prepared));
     }
     if let Some(active) = &prepared.state.active {
         return Err(unfinished(active));

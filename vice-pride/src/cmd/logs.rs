@@ -1,13 +1,15 @@
 //! `vice logs`: the output of the instances.
 
+use std::sync::{Mutex, PoisonError};
+
 use clap::Args;
 use serde_json::json;
 use vice_core::app::App;
 use vice_core::id::EnvName;
 use vice_core::port::target::LogLine;
 use vice_core::text::{Tone, paint, sanitize};
-use vice_core::ui::Outcome;
-use vice_core::{Fault, Result};
+use vice_core::ui::{Format, Outcome};
+use vice_core::{Code, Fault, Result};
 
 use crate::backend;
 
@@ -31,7 +33,7 @@ pub struct LogsArgs {
     follow: bool,
 }
 
-/// Streams the lines to standard output as they come; known secrets are masked.
+/// The lines are the result; with `--follow` they come as they are written. Known secrets are masked.
 ///
 /// # Errors
 /// `UnknownName`, `Unsupported` where the target has no logs.
@@ -42,14 +44,23 @@ pub async fn run(app: &App, args: LogsArgs) -> Result<Outcome> {
     let logs = backend.logs.ok_or_else(|| Fault::unsupported(kind, "logs"))?;
     // Reading logs must work while the keys are away; then nothing is known that could be masked.
     let masker = app.config.resolve(&project, &scope.env).await.map(|config| config.masker()).unwrap_or_default();
-    let count = std::sync::atomic::AtomicUsize::new(0);
+    if args.follow && app.ui.format() == Format::Json {
+        return Err(Fault::new(Code::Usage, "What is followed has no end, so that it can't be one JSON document.")
+            .hint("Use --format ndjson."));
+    }
+    let kept = Mutex::new((String::new(), Vec::new()));
     let sink = |line: LogLine| {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let text = masker.mask(&line.text);
         let shown = format!("{} {}", paint(Tone::Faint, format!("{:>3} |", line.unit)), sanitize(&text));
-        app.ui.emit(&shown, &json!({ "type": "line", "unit": line.unit, "text": text }))
+        if args.follow {
+            return app.ui.emit(&shown, &json!({ "type": "line", "unit": line.unit, "text": text }));
+        }
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.0.push_str(&format!("{shown}\n"));
+        kept.1.push(json!({ "unit": line.unit, "text": text }));
+        true
     };
     logs.logs(args.unit.as_deref(), args.lines, args.follow, &sink).await?;
-    let count = count.into_inner();
-    Ok(Outcome::done("", json!({ "lines": count })))
+    let (text, lines) = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Outcome::done(text, json!({ "lines": lines })))
 }

@@ -18,7 +18,9 @@ use clap::{Args, Subcommand};
 use vice_core::app::App;
 use vice_core::id::EnvName;
 use vice_core::ui::Outcome;
-use vice_core::{Code, Fault, Result};
+use vice_core::{Fault, Result};
+
+use crate::driver::check_version;
 
 pub use actions::actions;
 pub use control::{AbandonArgs, AbortArgs, PauseArgs, ResumeArgs};
@@ -111,9 +113,6 @@ pub struct Wanted {
     pub version: Option<String>,
 }
 
-/// The longest version that is accepted, in bytes: versions become parts of file names.
-const VERSION_BYTES_MAX: usize = 128;
-
 impl std::str::FromStr for Wanted {
     type Err = Fault;
 
@@ -128,22 +127,6 @@ impl std::str::FromStr for Wanted {
         let project = (!project.is_empty()).then(|| project.to_owned());
         Ok(Self { project, version: version.map(str::to_owned) })
     }
-}
-
-/// Versions become parts of paths, arguments and labels, so that only harmless characters are let in.
-pub(crate) fn check_version(version: &str) -> Result<()> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+' | '/');
-    let bad = version.is_empty()
-        || version.len() > VERSION_BYTES_MAX
-        || !version.chars().all(fine)
-        || version.starts_with(['-', '.', '/'])
-        || version.contains("..");
-    if bad {
-        let shown: String = version.chars().take(80).collect();
-        return Err(Fault::new(Code::InvalidName, format!("{shown:?} can't be a version."))
-            .hint("Versions have letters, digits, and . - _ + / in between, such as 1.4.2."));
-    }
-    Ok(())
 }
 
 /// The arguments that say which project and environment.

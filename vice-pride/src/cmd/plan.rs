@@ -46,13 +46,13 @@ pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
         artifact: args.artifact,
     };
     let prepared = prepare(app, &want).await?;
-    let outcome = render(&prepared, app);
+    let outcome = render(&prepared);
     let changes = !prepared.plan.is_noop();
     Ok(if changes && args.detailed_exitcode { outcome.with_class(Class::Changes) } else { outcome })
 }
 
 /// The plan as a diff.
-pub(crate) fn render(prepared: &Prepared, _app: &App) -> Outcome {
+pub(crate) fn render(prepared: &Prepared) -> Outcome {
     let plan = &prepared.plan;
     let summary = plan.summary();
     let from = plan.from.as_ref().map_or_else(|| "nothing".to_owned(), vice_core::payload::ReleaseRef::label);

@@ -69,8 +69,8 @@ async fn change(app: &App, args: PowerArgs, change: &Change, state: PowerState, 
         Ok::<(), Fault>(())
     }
     .await;
-    lease.release(app).await?;
-    result?;
+    let released = lease.release(app).await;
+    result.and(released)?;
     let text = format!(
         "{} of {scope} {done}.\n",
         if units.len() == 1 { "1 unit".into() } else { format!("{} units", units.len()) }

@@ -8,7 +8,7 @@ use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::{environment_stream, rollout_stream};
 
-use crate::driver::{EndState, lease_for, take_up};
+use crate::driver::{EndState, lease_for, load, take_up};
 use crate::lease;
 
 /// Looks at every environment; gives each rollout under way and what became of it.
@@ -22,7 +22,8 @@ pub async fn tick(app: &App) -> Result<Vec<(RolloutId, String)>> {
             let scope = Scope::new(project.name().clone(), env.clone());
             let stream = environment_stream(&scope);
             let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
-            if let Some(id) = state.active {
+            // A rollout that is taken up while this process is told to end would only be paused.
+            if let (Some(id), None) = (state.active, app.stop.raised()) {
                 let became = go_on(app, &id).await?;
                 found.push((id, became));
             }
@@ -36,13 +37,18 @@ async fn go_on(app: &App, id: &RolloutId) -> Result<String> {
         return Ok("is being driven".to_owned());
     }
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(id)).await?;
-    match view.waiting {
+    // A word that came while the last driver was leaving has to be heard, whatever the rollout waits for.
+    let unheard = load(app, id).await.is_ok_and(|journal| !journal.unheard.is_empty());
+    match view.waiting.filter(|_| !unheard) {
         Some((reason, None)) => return Ok(format!("needs an operator: {reason}")),
         Some((reason, Some(until))) if until > app.clock.now() => return Ok(format!("waits until {until}: {reason}")),
         _ => {}
     }
-    let lease = lease_for(app, id).await?;
-    Ok(match take_up(app, id, lease).await {
+    let ended = match lease_for(app, id).await {
+        Ok(lease) => take_up(app, id, lease).await,
+        Err(fault) => Err(fault),
+    };
+    Ok(match ended {
         Ok(ended) => match ended.state {
             EndState::Finished { outcome, .. } => format!("ended: {outcome:?}").to_lowercase(),
             EndState::Parked { reason, .. } => format!("waits: {reason}"),

@@ -70,8 +70,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
         Err(fault) => Err(fault),
     };
     if let Err(fault) = appended {
-        lease.release(app).await?;
-        return Err(fault);
+        return Err(given_back(app, lease, fault).await);
     }
     let earlier = earlier(app, &prepared, &scope).await;
     let epoch = lease.epoch();
@@ -87,6 +86,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
             plan: prepared.plan,
             epoch,
             to: (prepared.workload, prepared.config),
+            missing: None,
             earlier,
         }),
         texts: Texts::new(&id),
@@ -144,6 +144,14 @@ async fn opening(
         .fenced(lease.fence()))
 }
 
+/// The fault, after giving the lease back: that this fails as well must not hide what failed first.
+async fn given_back(app: &App, lease: Lease, fault: Fault) -> Fault {
+    if let Err(second) = lease.release(app).await {
+        app.ui.say(Severity::Warning, &format!("The lease could not be given back: {second}"));
+    }
+    fault
+}
+
 /// What the units ran before, as far as it can be brought back from here. The target keeps its own copies, so that
 /// what can't is a warning.
 async fn earlier(app: &App, prepared: &Prepared, scope: &Scope) -> Vec<(Workload, ResolvedConfig)> {
@@ -180,15 +188,19 @@ async fn restored(
 pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
     let scope = id.scope.clone();
     let project = app.workspace.project(scope.project.as_str())?;
-    let journal = match journal::load(app, id).await {
-        Ok(journal) => journal,
-        Err(fault) => {
-            lease.release(app).await?;
-            return Err(fault);
-        }
+    let found = async {
+        let journal = journal::load(app, id).await?;
+        Ok((journal, backend::connect(app, &project, &scope)?))
     };
-    let backend = backend::connect(app, &project, &scope)?;
-    let to = workload::restore(app, &project, &scope, &journal.plan.to).await?;
+    let (journal, backend) = match found.await {
+        Ok(found) => found,
+        Err(fault) => return Err(given_back(app, lease, fault).await),
+    };
+    // Without it the rollout can still be taken back or abandoned, so that nobody is locked out of an environment.
+    let (to, missing) = match workload::restore(app, &project, &scope, &journal.plan.to).await {
+        Ok(to) => (to, None),
+        Err(fault) => ((workload::hollow(&journal.plan.to), ResolvedConfig::default()), Some(fault.chain().join(" "))),
+    };
     let earlier = restored(app, &project, &scope, &journal.plan).await;
     let epoch = lease.epoch();
     let performer = Performer {
@@ -200,6 +212,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         plan: journal.plan,
         epoch,
         to,
+        missing,
         earlier,
     };
     let begun = journal.steps > 0;

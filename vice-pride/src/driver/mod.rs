@@ -13,9 +13,11 @@ mod prepare;
 mod present;
 mod session;
 mod tasks;
+mod version;
 mod workload;
 
 pub use begin::{EndState, Ended, begin, command, take_up};
 pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};
 pub use prepare::{Prepared, Want, prepare};
+pub(crate) use version::check_version;

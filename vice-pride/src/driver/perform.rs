@@ -31,6 +31,8 @@ pub(crate) struct Performer {
     pub(crate) epoch: u64,
     /// The wanted release.
     pub(crate) to: (Workload, ResolvedConfig),
+    /// Why the wanted release can't be brought in any more, when it can't: then it is a name without content.
+    pub(crate) missing: Option<String>,
     /// Earlier releases that can be brought back, by what they are.
     pub(crate) earlier: Vec<(Workload, ResolvedConfig)>,
 }
@@ -83,6 +85,14 @@ impl Performer {
         })
     }
 
+    /// The wanted release, for whatever has to have its content.
+    fn wanted(&self) -> Result<&(Workload, ResolvedConfig)> {
+        match &self.missing {
+            None => Ok(&self.to),
+            Some(why) => Err(Fault::new(Code::Usage, "What is to be deployed is gone.").because(why.as_str())),
+        }
+    }
+
     fn answer(&self, op: OpNo, result: Result<()>) -> Answer {
         match result {
             Ok(()) => Answer::plain(Input::EffectDone { op, result: OpResult::Done }),
@@ -114,7 +124,8 @@ impl Performer {
 
     async fn apply(&self, op: OpNo, unit: UnitNo) -> Result<()> {
         let op = self.op(op, unit)?;
-        let workload = matches!(op.change, Change::Place(_)).then_some(&self.to.0);
+        let places = matches!(op.change, Change::Place(_));
+        let workload = if places { Some(&self.wanted()?.0) } else { None };
         let applied = self.backend.target.apply(&op, workload).await;
         self.settle(&op, applied).await
     }
@@ -142,7 +153,13 @@ impl Performer {
     async fn undo(&self, op: OpNo, unit: UnitNo) -> Result<()> {
         let op = self.op(op, unit)?;
         let workload = op.before.as_ref().and_then(|before| self.earlier(before)).map(|(workload, _)| workload);
-        let undone = self.backend.target.undo(&op, workload).await;
+        // The target's own copy first: it has the command that ran, while what is assembled here has today's.
+        let undone = match self.backend.target.undo(&op, None).await {
+            Err(fault) if fault.code() == Code::Usage && workload.is_some() => {
+                self.backend.target.undo(&op, workload).await
+            }
+            undone => undone,
+        };
         self.settle(&op, undone).await
     }
 
@@ -172,7 +189,7 @@ impl Performer {
     }
 
     async fn task(&self, op: OpNo, task: &str, unit: Option<&str>, undo: bool, direction: Direction) -> Result<()> {
-        let (workload, config) = &self.to;
+        let (workload, config) = self.wanted()?;
         let errand = tasks::Errand {
             project: &self.project,
             scope: &self.scope,

@@ -21,10 +21,10 @@ use vice_core::ui::{Progress, ProgressState};
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Plan, PlanRequest, plan};
 
+use super::version::check_version;
 use super::workload;
 use crate::artifact::{Reference, newest_version, resolve};
 use crate::backend::{Backend, connect};
-use crate::cmd::check_version;
 
 /// What somebody wants.
 #[derive(Debug, Clone)]

@@ -68,6 +68,7 @@ impl Session {
             }
             if let (Some(waiting), true) = (self.state.waiting(), work.is_empty())
                 && self.parks(waiting)
+                && self.says_that_it_waits(waiting).await?
             {
                 return self.park(waiting).await;
             }
@@ -262,16 +263,22 @@ impl Session {
     }
 
     fn parks(&self, waiting: Waiting) -> bool {
-        let Some(until) = waiting.until else { return self.unheard.is_empty() };
-        self.told_to_stop || Millis::between(self.app.clock.now(), until) > SIT_OUT_MAX
+        let far = |until| Millis::between(self.app.clock.now(), until) > SIT_OUT_MAX;
+        self.unheard.is_empty() && (self.told_to_stop || waiting.until.is_none_or(far))
     }
 
-    async fn park(mut self, waiting: Waiting) -> Result<Ended> {
+    /// Records that it waits; false when an operator spoke in between, so that there is something to do first.
+    async fn says_that_it_waits(&mut self, waiting: Waiting) -> Result<bool> {
         let reason = describe_reason(&waiting.reason, &self.performer.plan);
-        let parked = RolloutWaiting { rollout: self.id.clone(), reason: reason.clone(), until: waiting.until };
+        let parked = RolloutWaiting { rollout: self.id.clone(), reason, until: waiting.until };
         let event = self.app.event(rollout_stream(&self.id), Some(&self.id.scope), &parked)?;
         self.append(vec![event]).await?;
-        // A command that came during this append is heard by whoever takes the rollout up next.
+        Ok(self.unheard.is_empty())
+    }
+
+    async fn park(self, waiting: Waiting) -> Result<Ended> {
+        let reason = describe_reason(&waiting.reason, &self.performer.plan);
+        // A command that comes from here on is heard by whoever takes the rollout up next.
         self.lease.release(&self.app).await?;
         let stopped = self.app.stop.raised();
         let forbidden = matches!(waiting.reason, Reason::RollbackForbidden { .. });

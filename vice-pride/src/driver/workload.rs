@@ -85,6 +85,20 @@ pub(crate) fn assemble(
     })
 }
 
+/// A release of which only the name is left.
+pub(crate) fn hollow(release: &ReleaseRef) -> Workload {
+    Workload {
+        release: release.clone(),
+        files: None,
+        command: Vec::new(),
+        environment: BTreeMap::new(),
+        health: None,
+        ready_timeout: READY_TIMEOUT,
+        drain_timeout: DRAIN_TIMEOUT,
+        stop_timeout: STOP_TIMEOUT,
+    }
+}
+
 fn probe(spec: Option<&HealthSpec>) -> HealthProbe {
     HealthProbe {
         path: spec.and_then(|spec| spec.path.clone()),
