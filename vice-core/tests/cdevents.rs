@@ -111,6 +111,7 @@ fn release() -> ReleaseRef {
         artifact: Some(Digest::of(b"x")),
         source: "dist".into(),
         config: Some("hmac-sha256:00".into()),
+        recipe: Some(Digest::of(b"y")),
     }
 }
 
@@ -171,6 +172,7 @@ fn custom_events_follow_the_rules_of_custom_events() {
         plan: json!({}),
         reason: None,
         config_changes: vec![],
+        tasks: Default::default(),
     };
     valid("custom", &started);
     let stepped = RolloutStepped {

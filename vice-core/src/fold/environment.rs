@@ -93,7 +93,8 @@ impl EnvironmentState {
         let running = self.running.as_ref().map(|placed| &placed.release);
         self.proven
             .iter()
-            .find(|placed| Some(&placed.release) != running && !self.holds.contains_key(&placed.release.version))
+            .filter(|placed| running.is_none_or(|running| !running.runs_like(&placed.release)))
+            .find(|placed| !self.holds.contains_key(&placed.release.version))
     }
 
     fn began(&mut self, recorded: &Recorded, began: RolloutBegan) {
@@ -126,16 +127,18 @@ impl EnvironmentState {
             past.reason.clone_from(&ended.reason);
             by.clone_from(&past.by);
         }
-        let same = |placed: &Placed| Some(&placed.release) == ended.running.as_ref();
+        let same = |placed: &Placed| ended.running.as_ref().is_some_and(|running| running.runs_like(&placed.release));
         if self.running.as_ref().is_some_and(same) {
-            // What ran runs again (or still): since when and by whom stay, and a proof is never taken back here.
+            // What ran runs again (or still): since when and by whom stay. When checks failed on it, it is not proven
+            // any more; when none were run, what was known stays.
             if let Some(running) = &mut self.running {
-                running.proven |= ended.proven;
+                let refuted = ended.outcome == RolloutOutcome::NotRestored;
+                running.proven = ended.proven || (running.proven && !refuted);
             }
             return;
         }
         if let Some(previous) = self.running.take().filter(|placed| placed.proven) {
-            self.proven.retain(|placed| placed.release != previous.release);
+            self.proven.retain(|placed| !placed.release.runs_like(&previous.release));
             self.proven.insert(0, previous);
         }
         self.proven.retain(|placed| !same(placed));

@@ -154,8 +154,7 @@ impl JsonSchema for OneOrMany {
 }
 
 /// What a rollback means for a task.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum RollbackPolicy {
     /// Going back over it is safe: nothing is done.
     #[default]
@@ -164,6 +163,17 @@ pub enum RollbackPolicy {
     Forbid,
     /// This command takes it back.
     Command(Vec<String>),
+}
+
+impl Serialize for RollbackPolicy {
+    /// As it is written in `vice.toml`, so that what is stored can be read again.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Safe => serializer.serialize_str("safe"),
+            Self::Forbid => serializer.serialize_str("forbid"),
+            Self::Command(argv) => argv.serialize(serializer),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for RollbackPolicy {
@@ -251,6 +261,14 @@ impl JsonSchema for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rollback_policies_survive_being_stored() {
+        for policy in [RollbackPolicy::Safe, RollbackPolicy::Forbid, RollbackPolicy::Command(vec!["a".into()])] {
+            let text = serde_json::to_string(&policy).unwrap();
+            assert_eq!(serde_json::from_str::<RollbackPolicy>(&text).unwrap(), policy, "{text}");
+        }
+    }
 
     #[test]
     fn a_share_that_rounds_to_nothing_is_one() {

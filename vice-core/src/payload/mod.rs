@@ -6,6 +6,7 @@ pub mod cdevents;
 pub mod config;
 pub mod environment;
 pub mod lease;
+pub mod recipe;
 pub mod rollout;
 pub mod verification;
 
@@ -28,9 +29,21 @@ pub struct ReleaseRef {
     /// The keyed digest of the configuration, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// The digest of how it is run: command, health, patience.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Digest>,
 }
 
 impl ReleaseRef {
+    /// Whether two releases run alike. Where the artifact came from makes no difference to what runs.
+    #[must_use]
+    pub fn runs_like(&self, other: &Self) -> bool {
+        self.version == other.version
+            && self.artifact == other.artifact
+            && self.config == other.config
+            && self.recipe == other.recipe
+    }
+
     /// A short text that tells releases apart: version, and the first digits of artifact and configuration.
     #[must_use]
     pub fn label(&self) -> String {
@@ -63,6 +76,12 @@ pub fn lease_stream(scope: &crate::id::Scope) -> String {
 #[must_use]
 pub fn config_stream(scope: &crate::id::Scope) -> String {
     format!("config/{}/{}", scope.project, scope.env)
+}
+
+/// The stream of an environment's recipes.
+#[must_use]
+pub fn recipe_stream(scope: &crate::id::Scope) -> String {
+    format!("recipe/{}/{}", scope.project, scope.env)
 }
 
 /// The stream of an environment's verifications.

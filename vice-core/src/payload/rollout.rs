@@ -4,6 +4,7 @@
 //! The inputs and effects are the engine's own values, opaque here; replaying the inputs through the engine must give
 //! the same effects and notes, which is what resume and `vice why` check.
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::verification::SuiteResult;
 use crate::digest::Digest;
 use crate::event::Payload;
 use crate::id::RolloutId;
+use crate::manifest::TaskSpec;
 use crate::time::Millis;
 
 /// A rollout was planned and begins.
@@ -41,6 +43,9 @@ pub struct RolloutStarted {
     /// Changes of the configuration against what ran before, secrets masked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config_changes: Vec<ConfigChange>,
+    /// The tasks as they are when it begins: whoever takes the rollout up runs these.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub tasks: IndexMap<String, TaskSpec>,
 }
 
 impl Payload for RolloutStarted {

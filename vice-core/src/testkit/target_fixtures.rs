@@ -11,7 +11,7 @@ use crate::time::Millis;
 #[must_use]
 pub fn workload(version: &str) -> Workload {
     Workload {
-        release: ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None },
+        release: ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None, recipe: None },
         files: None,
         command: vec!["true".to_owned()],
         environment: BTreeMap::new(),

@@ -21,7 +21,7 @@ use crate::world::{CountingStore, World};
 pub(crate) fn release(version: &str) -> ReleaseRef {
     let artifact = Some(Digest::of(version.as_bytes()));
     let source = format!("dist/hello-{version}.tar.gz");
-    ReleaseRef { version: version.to_owned(), artifact, source, config: None }
+    ReleaseRef { version: version.to_owned(), artifact, source, config: None, recipe: None }
 }
 
 pub(crate) fn scope() -> Scope {

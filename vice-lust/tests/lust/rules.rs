@@ -14,7 +14,7 @@ use crate::receiver::Receiver;
 use crate::support::{World, dev, hold, notice, rules};
 
 fn release(version: &str) -> ReleaseRef {
-    ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None }
+    ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None }
 }
 
 fn started(rollout: &RolloutId, direction: Direction) -> RolloutStarted {
@@ -28,6 +28,7 @@ fn started(rollout: &RolloutId, direction: Direction) -> RolloutStarted {
         plan: serde_json::json!({}),
         reason: None,
         config_changes: vec![],
+        tasks: Default::default(),
     }
 }
 

@@ -112,7 +112,7 @@ fn unit(name: &str, wanted: bool, found: Option<&UnitState>, to: &ReleaseRef) ->
     let before = found.and_then(|unit| unit.release.clone());
     // Where nobody can tell the health, doing everything again on each deploy would be the greater harm.
     let fine = found.is_some_and(|unit| matches!(unit.health, UnitHealth::Healthy | UnitHealth::Unknown));
-    let same = before.as_ref().is_some_and(|before| is_same(before, to));
+    let same = before.as_ref().is_some_and(|before| before.runs_like(to));
     let action = match (wanted, fine && same) {
         (false, _) => UnitAction::Remove,
         (true, true) => UnitAction::Keep,
@@ -121,16 +121,11 @@ fn unit(name: &str, wanted: bool, found: Option<&UnitState>, to: &ReleaseRef) ->
     UnitPlan { name: name.to_owned(), before, action }
 }
 
-/// Whether two releases run alike; where the artifact came from does not matter.
-fn is_same(one: &ReleaseRef, two: &ReleaseRef) -> bool {
-    one.version == two.version && one.artifact == two.artifact && one.config == two.config
-}
-
 /// What all units that exist run, if it is the same.
 fn agreed(units: &[UnitPlan]) -> Option<ReleaseRef> {
     let mut all = units.iter().filter_map(|unit| unit.before.as_ref());
     let first = all.next()?;
-    all.all(|other| is_same(first, other)).then(|| first.clone())
+    all.all(|other| first.runs_like(other)).then(|| first.clone())
 }
 
 /// The units that change, in waves. Units are removed after all others were placed: capacity first.

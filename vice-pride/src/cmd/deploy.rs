@@ -92,7 +92,8 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent, reason: 
     }
     let hash = prepared.plan.hash();
     agree(&prepared, consent, hash)?;
-    let recorded = prepared.state.running.as_ref().map(|placed| &placed.release) == Some(&prepared.plan.to);
+    let running = prepared.state.running.as_ref();
+    let recorded = running.is_some_and(|placed| placed.release.runs_like(&prepared.plan.to));
     if prepared.plan.is_noop() && recorded {
         return Ok(nothing_to_do(&prepared));
     }

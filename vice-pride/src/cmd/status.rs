@@ -93,9 +93,13 @@ impl Row {
 
 fn unit_drift(unit: &UnitState, wanted: Option<&vice_core::payload::ReleaseRef>) -> Option<String> {
     match (&unit.release, wanted) {
-        (Some(has), Some(wanted)) if has == wanted => None,
+        (Some(has), Some(wanted)) if has.runs_like(wanted) => None,
         (Some(has), Some(wanted)) if has.version == wanted.version => {
-            let what = if has.artifact == wanted.artifact { "configuration" } else { "artifact" };
+            let what = match (has.artifact == wanted.artifact, has.config == wanted.config) {
+                (false, _) => "artifact",
+                (true, false) => "configuration",
+                (true, true) => "command or health",
+            };
             Some(format!("unit {} runs {} with another {what}", unit.name, has.version))
         }
         (Some(has), _) => Some(format!("unit {} runs {}", unit.name, has.version)),

@@ -7,7 +7,8 @@ use vice_core::app::App;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::environment::{RolloutBegan, RolloutOutcome};
 use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutStarted};
-use vice_core::payload::{ReleaseRef, config_stream, environment_stream, rollout_stream};
+use vice_core::payload::recipe::{Recipe, RecipeRecorded};
+use vice_core::payload::{ReleaseRef, config_stream, environment_stream, recipe_stream, rollout_stream};
 use vice_core::port::config::ResolvedConfig;
 use vice_core::port::notifier::Severity;
 use vice_core::port::target::Workload;
@@ -65,18 +66,22 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
     let scope = prepared.scope.clone();
     let id = RolloutId { scope: scope.clone(), number: prepared.state.last_number + 1 };
     let append = opening(app, &prepared, &lease, &id, reason).await;
-    let appended = match append {
-        Ok(append) => app.events.append(append).await,
-        Err(fault) => Err(fault),
+    let course = Course::new(prepared.plan.clone());
+    let appended = match (append, &course) {
+        (Ok(append), Ok(_)) => app.events.append(append).await.map(drop),
+        (Err(fault), _) => Err(fault),
+        (Ok(_), Err(_)) => Ok(()),
     };
-    if let Err(fault) = appended {
-        return Err(given_back(app, lease, fault).await);
-    }
-    let earlier = earlier(app, &prepared, &scope).await;
+    let course = match appended.and(course) {
+        Ok(course) => course,
+        Err(fault) => return Err(given_back(app, lease, fault).await),
+    };
+    let earlier = restored(app, &prepared.project, &scope, &prepared.plan).await;
+    let tasks = prepared.project.manifest.task.clone();
     let epoch = lease.epoch();
     let session = Session {
         app: app.clone(),
-        state: State::new(Course::new(prepared.plan.clone())?),
+        state: State::new(course),
         performer: Arc::new(Performer {
             app: app.clone(),
             project: prepared.project,
@@ -88,6 +93,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
             to: (prepared.workload, prepared.config),
             missing: None,
             earlier,
+            tasks,
         }),
         texts: Texts::new(&id),
         id,
@@ -121,6 +127,7 @@ async fn opening(
         plan: serde_json::json!(plan),
         reason: reason.clone(),
         config_changes: prepared.config_changes.clone(),
+        tasks: prepared.project.manifest.task.clone(),
     };
     let began = RolloutBegan {
         rollout: id.clone(),
@@ -138,6 +145,12 @@ async fn opening(
     if !known && !prepared.record.entries.is_empty() {
         events.push(app.event(config_stream(scope), Some(scope), &prepared.record)?);
     }
+    let recipe = Recipe::of(&prepared.workload);
+    let digest = recipe.digest();
+    if workload::find_recipe(app, scope, digest).await?.is_none() {
+        let recorded = RecipeRecorded { scope: scope.clone(), digest, recipe };
+        events.push(app.event(recipe_stream(scope), Some(scope), &recorded)?);
+    }
     Ok(Append::of(events)
         .expect(rollout_stream(id), Expected::NoStream)
         .expect(environment, Expected::from_version(prepared.state_version))
@@ -154,10 +167,6 @@ async fn given_back(app: &App, lease: Lease, fault: Fault) -> Fault {
 
 /// What the units ran before, as far as it can be brought back from here. The target keeps its own copies, so that
 /// what can't is a warning.
-async fn earlier(app: &App, prepared: &Prepared, scope: &Scope) -> Vec<(Workload, ResolvedConfig)> {
-    restored(app, &prepared.project, scope, &prepared.plan).await
-}
-
 async fn restored(
     app: &App,
     project: &Arc<vice_core::manifest::Project>,
@@ -166,7 +175,7 @@ async fn restored(
 ) -> Vec<(Workload, ResolvedConfig)> {
     let mut releases: Vec<&ReleaseRef> =
         plan.units.iter().filter_map(|unit| unit.before.as_ref()).chain(&plan.from).collect();
-    releases.sort_by_key(|release| (&release.version, release.artifact, &release.config));
+    releases.sort_by_key(|release| (&release.version, release.artifact, &release.config, release.recipe));
     releases.dedup();
     let mut earlier = Vec::new();
     for release in releases {
@@ -214,6 +223,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         to,
         missing,
         earlier,
+        tasks: journal.started.tasks,
     };
     let begun = journal.steps > 0;
     let session = Session {

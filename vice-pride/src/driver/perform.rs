@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use vice_core::app::App;
 use vice_core::id::{RolloutId, Scope};
-use vice_core::manifest::Project;
+use vice_core::manifest::{Project, TaskSpec};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::verification::{CheckOutcome, SuiteResult};
@@ -35,6 +36,8 @@ pub(crate) struct Performer {
     pub(crate) missing: Option<String>,
     /// Earlier releases that can be brought back, by what they are.
     pub(crate) earlier: Vec<(Workload, ResolvedConfig)>,
+    /// The tasks, as they were when the rollout began.
+    pub(crate) tasks: IndexMap<String, TaskSpec>,
 }
 
 /// What an effect came to.
@@ -153,13 +156,7 @@ impl Performer {
     async fn undo(&self, op: OpNo, unit: UnitNo) -> Result<()> {
         let op = self.op(op, unit)?;
         let workload = op.before.as_ref().and_then(|before| self.earlier(before)).map(|(workload, _)| workload);
-        // The target's own copy first: it has the command that ran, while what is assembled here has today's.
-        let undone = match self.backend.target.undo(&op, None).await {
-            Err(fault) if fault.code() == Code::Usage && workload.is_some() => {
-                self.backend.target.undo(&op, workload).await
-            }
-            undone => undone,
-        };
+        let undone = self.backend.target.undo(&op, workload).await;
         self.settle(&op, undone).await
     }
 
@@ -189,9 +186,19 @@ impl Performer {
     }
 
     async fn task(&self, op: OpNo, task: &str, unit: Option<&str>, undo: bool, direction: Direction) -> Result<()> {
-        let (workload, config) = self.wanted()?;
+        let Some(spec) = self.tasks.get(task) else {
+            return Err(Fault::new(Code::TaskFailed, format!("The rollout has no task {task}.")));
+        };
+        // What takes a task back belongs to the release that ran it: on the way to an earlier one, that is the one
+        // being left.
+        let left = self.plan.from.as_ref().filter(|_| undo && self.plan.direction == Direction::Rollback);
+        let (workload, config) = match left.and_then(|release| self.earlier(release)) {
+            Some(left) => left,
+            None => self.wanted()?,
+        };
         let errand = tasks::Errand {
-            project: &self.project,
+            spec,
+            root: &self.project.root,
             scope: &self.scope,
             rollout: &self.rollout,
             op,
@@ -252,7 +259,7 @@ impl Performer {
             return Ok(Some(url.trim_end_matches('/').to_owned()));
         }
         let inventory = self.backend.target.inventory().await?;
-        let runs_it = |unit: &&UnitState| unit.release.as_ref() == Some(release);
+        let runs_it = |unit: &&UnitState| unit.release.as_ref().is_some_and(|has| has.runs_like(release));
         if inventory.units.iter().all(|unit| runs_it(&unit)) {
             return Ok(inventory.url);
         }

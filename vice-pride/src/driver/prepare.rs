@@ -131,8 +131,10 @@ async fn forward(
     let pattern = want.artifact.as_ref().or(project.manifest.artifact.as_ref());
     let Some(pattern) = pattern else {
         let version = version.ok_or_else(|| unknown_version(project))?;
-        let release = ReleaseRef { version, artifact: None, source: String::new(), config: digest };
-        return Ok((workload::assemble(project, scope, &release, None, &config)?, config));
+        let recipe = workload::recipe(project, scope, &version)?;
+        let (source, recorded) = (String::new(), Some(recipe.digest()));
+        let release = ReleaseRef { version, artifact: None, source, config: digest, recipe: recorded };
+        return Ok((workload::assemble(release, recipe, None, &config), config));
     };
     let place = || project.place(&["artifact"], "");
     let vars = workload::vars(scope, version.as_deref().unwrap_or_default());
@@ -151,9 +153,10 @@ async fn forward(
     let said = format!("artifact {} ({} files)", artifact.digest.short(), artifact.files);
     app.ui.progress(Progress { key, text: said, state: ProgressState::Done });
     let version = version.unwrap_or_else(|| artifact.digest.short());
-    let release =
-        ReleaseRef { version, artifact: Some(artifact.digest), source: artifact.origin.reference, config: digest };
-    Ok((workload::assemble(project, scope, &release, Some(artifact.path), &config)?, config))
+    let recipe = workload::recipe(project, scope, &version)?;
+    let (source, recorded) = (artifact.origin.reference, Some(recipe.digest()));
+    let release = ReleaseRef { version, artifact: Some(artifact.digest), source, config: digest, recipe: recorded };
+    Ok((workload::assemble(release, recipe, Some(artifact.path), &config), config))
 }
 
 /// The version that is meant: the named one, that of `vice.toml`, git's, or that of the newest artifact. None when the
@@ -241,13 +244,10 @@ async fn backward(
     if let Some(hold) = state.holds.get(&placed.release.version) {
         return Err(held(scope, &placed.release.version, hold));
     }
-    let mut release = placed.release.clone();
-    let (_, config) = workload::restore(app, project, scope, &release).await?;
+    let (mut workload, config) = workload::restore(app, project, scope, &placed.release).await?;
     // Secrets resolve to their current values, so that the configuration may have another digest than it had.
-    release.config = (!config.entries.is_empty()).then(|| config.digest.clone());
-    let files =
-        release.artifact.map(|digest| workload::store(app)?.get(digest).map(|artifact| artifact.path)).transpose()?;
-    Ok((workload::assemble(project, scope, &release, files, &config)?, config))
+    workload.release.config = (!config.entries.is_empty()).then(|| config.digest.clone());
+    Ok((workload, config))
 }
 
 /// The keys whose values differ from the configuration of what runs; secrets are masked and only said to have changed

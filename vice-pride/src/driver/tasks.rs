@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use vice_core::app::App;
 use vice_core::id::{RolloutId, Scope};
-use vice_core::manifest::{Project, RollbackPolicy};
+use vice_core::manifest::{RollbackPolicy, TaskSpec};
 use vice_core::payload::environment::Direction;
 use vice_core::port::command::{CommandSpec, EnvValue};
 use vice_core::port::notifier::Severity;
@@ -25,7 +25,8 @@ const TIMEOUT: Millis = Millis(5 * 60 * 1000);
 
 /// Everything that a task is told and run with.
 pub(crate) struct Errand<'a> {
-    pub(crate) project: &'a Arc<Project>,
+    pub(crate) spec: &'a TaskSpec,
+    pub(crate) root: &'a Path,
     pub(crate) scope: &'a Scope,
     pub(crate) rollout: &'a RolloutId,
     pub(crate) op: OpNo,
@@ -78,16 +79,13 @@ pub(crate) fn forget(app: &App, rollout: &RolloutId) {
 /// # Errors
 /// `TaskFailed` with the last thing that it said.
 pub(crate) async fn run(app: &App, errand: &Errand<'_>) -> Result<()> {
-    let manifest = &errand.project.manifest;
-    let Some(spec) = manifest.task.get(errand.task) else {
-        return Err(Fault::new(Code::TaskFailed, format!("The task {} is not in vice.toml any more.", errand.task)));
-    };
+    let spec = errand.spec;
     let argv = match (&spec.rollback, errand.undo) {
         (RollbackPolicy::Command(argv), true) => argv.clone(),
         (_, true) => return Ok(()),
         (_, false) => spec.command.0.clone(),
     };
-    let dir = errand.workload.files.clone().unwrap_or_else(|| errand.project.root.clone());
+    let dir = errand.workload.files.clone().unwrap_or_else(|| errand.root.to_path_buf());
     let mut command = CommandSpec::new(argv, dir, spec.timeout.unwrap_or(TIMEOUT));
     command.env = environment(errand);
     command.masker = errand.masker.clone();

@@ -8,13 +8,15 @@ use vice_core::app::App;
 use vice_core::id::Scope;
 use vice_core::manifest::{HealthSpec, Project};
 use vice_core::payload::config::ConfigRecorded;
-use vice_core::payload::{ReleaseRef, config_stream};
+use vice_core::event::Payload;
+use vice_core::payload::recipe::{Recipe, RecipeRecorded};
+use vice_core::payload::{ReleaseRef, config_stream, recipe_stream};
 use vice_core::port::command::EnvValue;
 use vice_core::port::config::ResolvedConfig;
 use vice_core::port::target::{HealthProbe, Workload};
 use vice_core::store::{Order, Query};
 use vice_core::template::{Vars, render};
-use vice_core::{Code, Fault, Millis, Result};
+use vice_core::{Code, Digest, Fault, Millis, Result};
 
 use crate::artifact::{ArtifactStore, Reference, Resolver, resolve};
 
@@ -24,8 +26,8 @@ const READY_TIMEOUT: Millis = Millis(30_000);
 const DRAIN_TIMEOUT: Millis = Millis(30_000);
 /// How long an instance may take to end after SIGTERM.
 const STOP_TIMEOUT: Millis = Millis(10_000);
-/// How many configurations are looked through for the one of an earlier release.
-const CONFIGS_MAX: usize = 1_000;
+/// How many configurations or recipes are looked through for the one of an earlier release.
+const LOOKED_THROUGH_MAX: usize = 1_000;
 
 /// Where releases are kept.
 pub(crate) fn store(app: &App) -> Result<ArtifactStore> {
@@ -52,37 +54,47 @@ pub(crate) fn vars(scope: &Scope, version: &str) -> Vars {
     ])
 }
 
-/// The workload of a release whose files and configuration are at hand.
-pub(crate) fn assemble(
-    project: &Project,
-    scope: &Scope,
-    release: &ReleaseRef,
-    files: Option<PathBuf>,
-    config: &ResolvedConfig,
-) -> Result<Workload> {
+/// How `vice.toml` says that a version is run.
+pub(crate) fn recipe(project: &Project, scope: &Scope, version: &str) -> Result<Recipe> {
     let manifest = &project.manifest;
     let command = manifest.command.as_ref().ok_or_else(|| {
         project
             .invalid(&[], format!("{} has no `command`, so there is nothing to run.", project.file))
             .hint("Add a line such as: command = [\"./shop\", \"--port\", \"{{port}}\"].")
     })?;
-    let mut vars = vars(scope, &release.version);
+    let mut vars = vars(scope, version);
     // The target fills these in for each unit; here they stay as they are.
     vars.insert("port".to_owned(), "{{port}}".to_owned());
     vars.insert("unit".to_owned(), "{{unit}}".to_owned());
     let place = || project.place(&["command"], "");
     let command = command.0.iter().map(|word| render(word, &vars).map_err(|fault| fault.at(place())));
     let health = manifest.health.as_ref().map(|health| &health.0);
-    Ok(Workload {
-        release: release.clone(),
-        files,
+    Ok(Recipe {
         command: command.collect::<Result<_>>()?,
-        environment: config.environment(),
         health: Some(probe(health)),
         ready_timeout: health.and_then(|health| health.ready_timeout).unwrap_or(READY_TIMEOUT),
         drain_timeout: manifest.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
         stop_timeout: manifest.stop_timeout.unwrap_or(STOP_TIMEOUT),
     })
+}
+
+/// The workload of a release whose parts are at hand.
+pub(crate) fn assemble(
+    release: ReleaseRef,
+    recipe: Recipe,
+    files: Option<PathBuf>,
+    config: &ResolvedConfig,
+) -> Workload {
+    Workload {
+        release,
+        files,
+        command: recipe.command,
+        environment: config.environment(),
+        health: recipe.health,
+        ready_timeout: recipe.ready_timeout,
+        drain_timeout: recipe.drain_timeout,
+        stop_timeout: recipe.stop_timeout,
+    }
 }
 
 /// A release of which only the name is left.
@@ -130,8 +142,28 @@ pub(crate) async fn restore(
         Some(digest) => app.config.restore(project, &recorded_config(app, scope, digest).await?).await?,
         None => ResolvedConfig::default(),
     };
-    let workload = assemble(project, scope, release, files, &config)?;
-    Ok((workload, config))
+    let recipe = match release.recipe {
+        Some(digest) => recorded_recipe(app, scope, digest).await?,
+        None => recipe(project, scope, &release.version)?,
+    };
+    Ok((assemble(release.clone(), recipe, files, &config), config))
+}
+
+/// The recorded recipe with a digest.
+///
+/// # Errors
+/// `ConfigInvalid` when it is not in the history.
+async fn recorded_recipe(app: &App, scope: &Scope, digest: Digest) -> Result<Recipe> {
+    let found = find_recipe(app, scope, digest).await?;
+    found.ok_or_else(|| {
+        Fault::new(Code::ConfigInvalid, format!("The recipe {} of {scope} is not in the history.", digest.short()))
+    })
+}
+
+/// The recorded recipe with a digest, if there is one.
+pub(crate) async fn find_recipe(app: &App, scope: &Scope, digest: Digest) -> Result<Option<Recipe>> {
+    let found = find::<RecipeRecorded>(app, recipe_stream(scope), |recorded| recorded.digest == digest).await?;
+    Ok(found.map(|recorded| recorded.recipe))
 }
 
 async fn fetch_again(app: &App, project: &Project, release: &ReleaseRef) -> Result<PathBuf> {
@@ -161,12 +193,17 @@ pub(crate) async fn recorded_config(app: &App, scope: &Scope, digest: &str) -> R
 
 /// The recorded configuration with a digest, if there is one.
 pub(crate) async fn find_config(app: &App, scope: &Scope, digest: &str) -> Result<Option<ConfigRecorded>> {
-    let query = Query { order: Order::Backward, limit: CONFIGS_MAX, ..Query::stream(config_stream(scope), 0) };
+    find::<ConfigRecorded>(app, config_stream(scope), |recorded| recorded.digest == digest).await
+}
+
+/// The latest payload of a stream that fits.
+async fn find<P: Payload>(app: &App, stream: String, fits: impl Fn(&P) -> bool) -> Result<Option<P>> {
+    let query = Query { order: Order::Backward, limit: LOOKED_THROUGH_MAX, ..Query::stream(stream, 0) };
     for recorded in app.events.read(&query).await? {
-        if let Some(config) = recorded.event.decode::<ConfigRecorded>()?
-            && config.digest == digest
+        if let Some(payload) = recorded.event.decode::<P>()?
+            && fits(&payload)
         {
-            return Ok(Some(config));
+            return Ok(Some(payload));
         }
     }
     Ok(None)

@@ -146,7 +146,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
     command.extend(["--port", "{{port}}", "--version", version].map(str::to_owned));
     command.extend(flags.iter().map(|flag| (*flag).to_owned()));
     Workload {
-        release: ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None },
+        release: ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None, recipe: None },
         files: None,
         command,
         environment: BTreeMap::new(),

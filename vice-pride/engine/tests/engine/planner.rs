@@ -10,7 +10,7 @@ use vice_core::port::target::{Inventory, UnitHealth, UnitState};
 use vice_pride_engine::{Course, Plan, PlanRequest, Rollback, Summary, TaskDoes, UnitAction, UnitNo, plan};
 
 fn release(version: &str) -> ReleaseRef {
-    ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None }
+    ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None }
 }
 
 fn found(name: &str, version: &str, health: UnitHealth) -> UnitState {

@@ -12,7 +12,7 @@ use vice_pride_engine::{
 };
 
 pub(crate) fn release(version: &str) -> ReleaseRef {
-    ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None }
+    ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None, recipe: None }
 }
 
 /// Units 1..=n from version 1 to 2, one a wave, one at a time, verified after each wave.
