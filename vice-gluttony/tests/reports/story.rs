@@ -94,6 +94,7 @@ impl<'a> Rollout<'a> {
             plan: json!({}),
             reason: reason.clone(),
             config_changes,
+            tasks: Default::default(),
         };
         writer.write(rollout_stream(&id), &id.scope, started, &start).await;
         let began = RolloutBegan { rollout: id.clone(), direction, from, to: to.clone(), reason };
