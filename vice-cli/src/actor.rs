@@ -13,10 +13,21 @@ const CI_SYSTEMS: &[(&str, &str, &str)] = &[
     ("CI", "CI_JOB_NAME", "CI_ACTOR"),
 ];
 
+/// Whether a variable that marks a CI system is set, and not to something that means no.
+fn marks(env: &ProcessEnv, name: &str) -> bool {
+    let no = |value: &str| ["0", "false", "no", "off"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    env.get(name).is_some_and(|value| !no(value))
+}
+
+/// Whether this is a job of a CI system, where nobody looks at a live terminal and nobody can be asked.
+pub(crate) fn in_ci(env: &ProcessEnv) -> bool {
+    marks(env, "CI")
+}
+
 /// The actor of this command.
 pub(crate) fn find(env: &ProcessEnv, named: Option<&str>) -> Result<Actor> {
     let login = || sanitize(&env.user);
-    let ci = CI_SYSTEMS.iter().find(|(mark, _, _)| env.get(mark).is_some());
+    let ci = CI_SYSTEMS.iter().find(|(mark, _, _)| marks(env, mark));
     let (id, kind, evidence, behind) = match ci {
         Some((mark, job, person)) => {
             let id = format!("ci/{}", sanitize(env.get(job).unwrap_or("job")));
@@ -54,6 +65,11 @@ mod tests {
         assert_eq!((person.id.as_str(), person.kind), ("ada", ActorKind::Person));
         let job = env(&[("GITHUB_ACTIONS", "true"), ("GITHUB_WORKFLOW", "ship"), ("GITHUB_ACTOR", "grace")]);
         assert_eq!(find(&job, None).unwrap().to_string(), "grace (through ci/ship)");
+        for no in ["false", "0", "False", ""] {
+            assert_eq!(find(&env(&[("CI", no)]), None).unwrap().kind, ActorKind::Person, "{no:?}");
+            assert!(!in_ci(&env(&[("CI", no)])), "{no:?}");
+        }
+        assert!(in_ci(&env(&[("CI", "1")])));
         let bot = find(&env(&[]), Some("linus")).unwrap();
         assert_eq!((bot.to_string().as_str(), bot.kind), ("linus (through ada)", ActorKind::Bot));
         assert!(find(&env(&[]), Some("a\nb")).is_err());

@@ -118,6 +118,20 @@ impl ValueEnum for FormatArg {
     }
 }
 
+impl Command {
+    /// The formats that a command offers besides text, JSON and NDJSON. Where only some of its own commands offer one,
+    /// those check it themselves.
+    pub(crate) const fn formats(&self) -> &'static [Format] {
+        match self {
+            Self::Envy(_) => &[Format::Env, Format::Toml, Format::Yaml],
+            Self::Wrath(_) => &[Format::Junit],
+            Self::Gluttony(_) | Self::Report(_) => &[Format::Html, Format::Markdown],
+            Self::Sloth(_) => &[Format::Mermaid, Format::Svg],
+            _ => &[],
+        }
+    }
+}
+
 /// Everything that vice can be told to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use rustix::process::DumpableBehavior;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +14,8 @@ use vice_core::ui::{Format, Outcome, Ui};
 use vice_core::{Class, Code, Context, Fault, Result};
 
 use crate::args::{Cli, Command, Global};
+use crate::actor::in_ci;
+use crate::command_line;
 use crate::commands;
 use crate::fault_report;
 use crate::ui::{Terminal, UiOptions};
@@ -26,11 +27,13 @@ pub(crate) fn main() -> ExitCode {
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::debug!(%error, "core dumps can't be switched off");
     }
-    let cli = match Cli::try_parse() {
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let vars = process_env::variables();
+    let cli = match command_line::parse(&words, &vars) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &words, &vars),
     };
-    let env = match process_env::read(cli.global.directory.as_ref()) {
+    let env = match process_env::read(vars, cli.global.directory.as_ref()) {
         Ok(env) => Arc::new(env),
         Err(fault) => return report(&Terminal::new(options(&cli.global, &ProcessEnv::default())), &fault),
     };
@@ -68,32 +71,18 @@ fn report(terminal: &Terminal, fault: &Fault) -> ExitCode {
     ExitCode::from(fault.class().exit_status())
 }
 
-/// clap prints its own errors; only a machine-readable format needs more.
-fn usage(error: &clap::Error) -> ExitCode {
-    let machine = asked_for_json();
+/// clap prints its own errors; a machine-readable format, and a command that is missing, need other words.
+fn usage(error: &clap::Error, words: &[String], env: &ProcessEnv) -> ExitCode {
+    let machine = command_line::machine_format(words, env);
     let harmless = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if let (Some(format), false) = (machine, harmless) {
-        let text = error.render().to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or("The command line does not fit.").trim_start_matches("error: ");
-        let fault = Fault::new(Code::Usage, first).hint(lines.collect::<Vec<_>>().join(" "));
+    let instead = machine.is_some() || error.kind() == ErrorKind::MissingSubcommand;
+    if instead && !harmless {
+        let format = machine.unwrap_or(Format::Text);
         let terminal = Terminal::new(UiOptions { format, ..options_without_flags() });
-        return report(&terminal, &fault);
+        return report(&terminal, &command_line::explain(error, words));
     }
     drop(error.print());
     ExitCode::from(if harmless { Class::Done } else { Class::Usage }.exit_status())
-}
-
-/// Whether `--format json` or `ndjson` stands on a command line that clap could not make sense of.
-fn asked_for_json() -> Option<Format> {
-    let words: Vec<String> = std::env::args().collect();
-    let joined = words.iter().find_map(|word| word.strip_prefix("--format=").map(str::to_owned));
-    let after = words.iter().position(|word| word == "--format").and_then(|at| words.get(at + 1).cloned());
-    match joined.or(after).as_deref() {
-        Some("json") => Some(Format::Json),
-        Some("ndjson") => Some(Format::Ndjson),
-        _ => None,
-    }
 }
 
 fn options_without_flags() -> UiOptions {
@@ -118,7 +107,7 @@ fn options(global: &Global, env: &ProcessEnv) -> UiOptions {
         color: global.color,
         progress: !global.no_progress,
         input: !global.no_input,
-        ci: env.get("CI").is_some(),
+        ci: in_ci(env),
         no_color: env.get("NO_COLOR").is_some() || env.get("TERM") == Some("dumb"),
         columns: env.get("COLUMNS").and_then(|columns| columns.parse().ok()),
     }
@@ -177,6 +166,8 @@ fn check_variables(global: &Global, env: &ProcessEnv, terminal: &Terminal) -> Re
 }
 
 fn run(cli: Cli, env: &Arc<ProcessEnv>, terminal: &Arc<Terminal>) -> Result<Outcome> {
+    // A format that is not offered has to be refused before anything is changed.
+    cli.global.format.0.among(cli.command.formats())?;
     // These need neither a project nor a history, and should answer at once.
     match cli.command {
         Command::Completions { shell } => commands::offline::completions(shell),
@@ -213,7 +204,11 @@ fn with_app(global: &Global, command: Command, env: &Arc<ProcessEnv>, terminal: 
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let stop = Arc::new(StopSignal::default());
-        let wired = wire::wire(env, terminal, Arc::clone(&stop), global.actor.as_deref())?;
+        let wired = match wire::wire(env, terminal, Arc::clone(&stop), global.actor.as_deref()) {
+            // A doctor who can't come in says why, and looks at the rest from outside.
+            Err(fault) if matches!(command, Command::Doctor(_)) => return Ok(commands::doctor::without_app(env, &fault)),
+            wired => wired?,
+        };
         let graceful = graceful(&command);
         let result = until_signal(&stop, graceful, terminal, dispatch(&wired, command)).await;
         wired.app.events.close().await?;
@@ -226,15 +221,11 @@ fn with_app(global: &Global, command: Command, env: &Arc<ProcessEnv>, terminal: 
 
 /// Commands that change something end at a safe point of their own after the first signal; the others end at once.
 const fn graceful(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Pride(_)
-            | Command::Deploy(_)
-            | Command::Rollback(_)
-            | Command::Sloth(_)
-            | Command::Tick(_)
-            | Command::Greed(_)
-    )
+    match command {
+        Command::Pride(args) => args.is_graceful(),
+        Command::Deploy(_) | Command::Rollback(_) | Command::Sloth(_) | Command::Tick(_) | Command::Greed(_) => true,
+        _ => false,
+    }
 }
 
 async fn until_signal(
@@ -252,6 +243,7 @@ async fn until_signal(
             result = &mut work => return result,
             _ = interrupts.recv() => true,
             _ = terminates.recv() => false,
+            () = terminal.keep_alive() => continue,
         };
         let again = stop.raised().is_some();
         stop.raise(interrupt);

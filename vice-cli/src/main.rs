@@ -2,11 +2,14 @@
 
 mod actor;
 mod args;
+mod command_line;
 mod commands;
 mod crash_point;
 mod dispatch;
 mod fault_report;
+mod output_file;
 mod process_env;
+mod pulse;
 mod runner;
 mod ui;
 mod wire;

@@ -1,20 +1,24 @@
 //! The terminal: the only place that prints. Results go to standard output or a file, everything else to standard
 //! error. Colour, progress and prompts are decided here, once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anstream::adapter::strip_str;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use vice_core::port::notifier::Severity;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
-use vice_core::{Code, Context, Fault, Result};
+use vice_core::{Class, Code, Context, Fault, Result};
+
+use crate::output_file;
+use crate::pulse::Pulse;
 
 /// How output is meant to look; decided from flags, environment and what the streams are.
 #[derive(Debug, Clone)]
@@ -48,7 +52,7 @@ pub(crate) struct Terminal {
     color_err: bool,
     live: Option<MultiProgress>,
     bars: Mutex<BTreeMap<String, ProgressBar>>,
-    seen: Mutex<BTreeMap<String, String>>,
+    pulse: Mutex<Pulse>,
 }
 
 impl Terminal {
@@ -66,7 +70,7 @@ impl Terminal {
             color_err: wants(err_terminal),
             live: live.then(MultiProgress::new),
             bars: Mutex::default(),
-            seen: Mutex::default(),
+            pulse: Mutex::new(Pulse::new(Instant::now())),
             options,
         }
     }
@@ -80,9 +84,9 @@ impl Terminal {
     pub(crate) fn finish(&self, outcome: &Outcome) -> Result<()> {
         self.clear();
         let document = match self.options.format {
-            Format::Json => format!("{:#}\n", outcome.json),
+            Format::Json => format!("{:#}\n", marked(outcome)),
             Format::Ndjson => {
-                let ok = outcome.class == vice_core::Class::Done;
+                let ok = outcome.class == Class::Done;
                 format!("{}\n", json!({ "type": "result", "ok": ok, "result": outcome.json }))
             }
             _ => with_newline(&outcome.text),
@@ -106,7 +110,7 @@ impl Terminal {
     fn deliver(&self, document: &str) -> Result<()> {
         match &self.options.output {
             Some(path) => {
-                write_file(path, &strip_str(document).to_string())?;
+                output_file::write(path, &self.plain(document))?;
                 self.say(Severity::Success, &format!("Wrote {}.", path.display()));
                 Ok(())
             }
@@ -117,19 +121,30 @@ impl Terminal {
         }
     }
 
+    /// Without styles, which only text for people has: in a document, a value may well contain an escape sequence.
+    fn plain<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.options.format {
+            Format::Text => Cow::Owned(strip_str(text).to_string()),
+            _ => Cow::Borrowed(text),
+        }
+    }
+
     /// Writes to standard output; false when nobody reads any more.
     fn out(&self, text: &str) -> bool {
         let mut stdout = io::stdout().lock();
         let written = if self.color_out {
             stdout.write_all(text.as_bytes())
         } else {
-            stdout.write_all(strip_str(text).to_string().as_bytes())
+            stdout.write_all(self.plain(text).as_bytes())
         };
         written.and_then(|()| stdout.flush()).is_ok()
     }
 
     /// Writes whole lines to standard error, above whatever progress is drawn.
     pub(crate) fn err(&self, text: &str) {
+        if let Ok(mut pulse) = self.pulse.lock() {
+            pulse.said(Instant::now());
+        }
         let text = with_newline(text);
         let text = if self.color_err { text } else { strip_str(&text).to_string() };
         let write = || {
@@ -177,11 +192,22 @@ impl Terminal {
         if progress.state == ProgressState::Running && progress.key.starts_with("check/") {
             return;
         }
-        let line = line_of(progress);
-        let Ok(mut seen) = self.seen.lock() else { return };
-        if seen.insert(progress.key.clone(), line.clone()).as_ref() != Some(&line) {
-            drop(seen);
-            self.err(&line);
+        let new = self.pulse.lock().is_ok_and(|mut pulse| pulse.take(progress));
+        if new {
+            self.err(&line_of(progress));
+        }
+    }
+
+    /// Waits until nothing was said for too long, and gives a sign of life. A live terminal moves by itself.
+    pub(crate) async fn keep_alive(&self) {
+        let due = match self.pulse.lock() {
+            Ok(pulse) if self.live.is_none() && !self.options.quiet => pulse.due(),
+            _ => return std::future::pending().await,
+        };
+        tokio::time::sleep_until(due).await;
+        let sign = self.pulse.lock().ok().and_then(|mut pulse| pulse.sign(Instant::now()));
+        if let Some(sign) = sign {
+            self.err(&sign);
         }
     }
 }
@@ -255,13 +281,14 @@ fn with_newline(text: &str) -> String {
     if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
 
-/// Writes a document whole or not at all.
-fn write_file(path: &Path, document: &str) -> Result<()> {
-    let fail = || format!("{} can't be written.", path.display());
-    let name = path.file_name().ok_or_else(|| Fault::new(Code::Usage, format!("{} is no file.", path.display())))?;
-    let draft = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
-    let written = fs::write(&draft, document).and_then(|()| fs::rename(&draft, path));
-    written.inspect_err(|_| drop(fs::remove_file(&draft))).context(Code::Io, fail)
+/// The result, which says itself when it is not a good one, so that a reader need not know the exit status.
+fn marked(outcome: &Outcome) -> Value {
+    let mut json = outcome.json.clone();
+    if let (Some(object), true) = (json.as_object_mut(), outcome.class != Class::Done) {
+        object.entry("ok").or_insert(Value::Bool(false));
+        object.entry("exit_status").or_insert(outcome.class.exit_status().into());
+    }
+    json
 }
 
 /// The JSON form of a fault.

@@ -1,8 +1,8 @@
 //! The composition root: which implementation stands behind which port. Nothing else knows more than one of the seven.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use vice_core::app::{App, ProcessEnv, StopSignal};
 use vice_core::id::Ids;
@@ -40,12 +40,17 @@ pub(crate) fn install_tls() {
 
 /// The client for everything that speaks HTTP, except checks, which bring their own.
 fn http_client() -> Result<reqwest::Client> {
+    static MADE: OnceLock<reqwest::Client> = OnceLock::new();
+    if let Some(client) = MADE.get() {
+        return Ok(client.clone());
+    }
     install_tls();
-    vice_pride::artifact::configure(reqwest::Client::builder())
+    let client = vice_pride::artifact::configure(reqwest::Client::builder())
         .user_agent(concat!("vice/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(std::time::Duration::from_secs(10))
         .build()
-        .context(Code::Internal, || "The HTTP client can't be made.".to_owned())
+        .context(Code::Internal, || "The HTTP client can't be made.".to_owned())?;
+    Ok(MADE.get_or_init(|| client).clone())
 }
 
 /// The clock and the seed: the machine's, unless a test sets them.
@@ -100,7 +105,7 @@ pub(crate) fn wire(
     let runner: Arc<dyn CommandRunner> = Arc::new(ProcessRunner::new(Arc::clone(env)));
     let events = history(env, SqliteStore::open(&workspace.state, Arc::clone(&clock))?)?;
     let series = Arc::new(SqliteSeries::open(&workspace.state)?);
-    let http = http_client()?;
+    install_tls();
     let envy = Arc::new(Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock)));
     let config: Arc<dyn ConfigSource> = envy.clone();
     let lust = Arc::new(Lust::new(LustParts {
@@ -113,7 +118,7 @@ pub(crate) fn wire(
         events: Arc::clone(&events),
         runner: Arc::clone(&runner),
         config: Arc::clone(&config),
-        http: http.clone(),
+        http: http_client,
     }));
     let locator =
         Arc::new(PrideLocator { workspace: Arc::clone(&workspace), env: Arc::clone(env), clock: Arc::clone(&clock) });
@@ -137,7 +142,7 @@ pub(crate) fn wire(
         notifier: lust,
         actions: Arc::default(),
         stop,
-        http: Arc::new(http),
+        http: Arc::new(http_client as fn() -> Result<reqwest::Client>),
     };
     app.actions = Arc::new(actions(&app)?);
     Ok(Wired { app, envy })

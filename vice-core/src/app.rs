@@ -64,10 +64,13 @@ impl Workspace {
     /// A project by name.
     ///
     /// # Errors
-    /// `UnknownName` with the nearest and the list.
+    /// `UnknownName` with the nearest and the list; `ManifestMissing` when there is no project at all.
     pub fn project(&self, name: &str) -> Result<Arc<Project>> {
         if let Some(project) = self.projects.get(name) {
             return Ok(Arc::clone(project));
+        }
+        if self.projects.is_empty() {
+            return Err(self.no_manifest());
         }
         let known: Vec<&str> = self.projects.keys().map(ProjectName::as_str).collect();
         let shown: String = name.chars().take(80).collect();
@@ -76,11 +79,12 @@ impl Workspace {
             Some(near) => fault.hint(format!("Did you mean {near}?")),
             None => fault,
         };
-        Err(if known.is_empty() {
-            fault.hint("No vice.toml was found here; `vice init` writes one.")
-        } else {
-            fault.hint(format!("Known projects: {}.", known.join(", ")))
-        })
+        Err(fault.hint(format!("Known projects: {}.", known.join(", "))))
+    }
+
+    fn no_manifest(&self) -> Fault {
+        Fault::new(Code::ManifestMissing, format!("There is no vice.toml in {} or above it.", self.root.display()))
+            .hint("`vice init` writes one; or go into the project's folder, or name it with -C.")
     }
 
     /// The named project, or the one of the working folder, or the only one.
@@ -94,6 +98,7 @@ impl Workspace {
         let only = || self.projects.keys().next().filter(|_| self.projects.len() == 1);
         match self.here.as_ref().or_else(only) {
             Some(name) => self.project(name.as_str()),
+            None if self.projects.is_empty() => Err(self.no_manifest()),
             None => Err(Fault::new(Code::Usage, "Which project?").hint("Name it, or go into its folder.")),
         }
     }
@@ -154,7 +159,8 @@ pub struct App {
     pub actions: Arc<BTreeMap<&'static str, Arc<dyn Action>>>,
     /// Whether the user or the system has asked this process to end.
     pub stop: Arc<StopSignal>,
-    /// The HTTP client with the one TLS provider; see the binary's `wire` module. Opaque here because the core has no HTTP.
+    /// What makes the HTTP client, when one is needed: loading the machine's certificates costs more than most
+    /// commands. Opaque here because the core has no HTTP; see the binary's `wire` module.
     pub http: Arc<dyn std::any::Any + Send + Sync>,
 }
 

@@ -25,7 +25,7 @@ fn check_name(kind: &str, text: &str) -> Result<()> {
         return Ok(());
     }
     let shown: String = text.chars().take(80).collect();
-    Err(Fault::new(Code::InvalidName, format!("{shown:?} can't be the name of a {kind}."))
+    Err(Fault::new(Code::InvalidName, format!("{shown:?} can't be the name of {kind}."))
         .hint("Names have 1 to 63 characters a-z, 0-9, - and _, and start with a letter or digit."))
 }
 
@@ -87,12 +87,12 @@ macro_rules! name {
 name!(
     /// The name of a project.
     ProjectName,
-    "project"
+    "a project"
 );
 name!(
     /// The name of an environment, such as `dev` or `prod`.
     EnvName,
-    "environment"
+    "an environment"
 );
 
 /// A project in one of its environments: what is deployed to, locked, and reported on.

@@ -65,6 +65,13 @@ pub fn sanitize(text: &str) -> String {
     out
 }
 
+/// A number with its noun: "1 file", "2 files".
+#[must_use]
+pub fn count<N: std::fmt::Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
+    let noun = if number == N::from(1) { one } else { many };
+    format!("{number} {noun}")
+}
+
 /// Rows in aligned columns, separated by two spaces. Cells keep their tone.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
@@ -112,6 +119,13 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(count(1_u64, "file", "files"), "1 file");
+        assert_eq!(count(0_usize, "file", "files"), "0 files");
+        assert_eq!(count(2_usize, "wave", "waves"), "2 waves");
+    }
 
     #[test]
     fn columns_align_by_display_width() {

@@ -135,7 +135,7 @@ impl Lust {
             env: &parts.env,
             runner: &parts.runner,
             config: &parts.config,
-            http: &parts.http,
+            http: parts.http,
         };
         channel::send(spec, project, &tools, message, claimed.repeat).await
     }

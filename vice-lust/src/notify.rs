@@ -46,8 +46,8 @@ pub struct LustParts {
     pub runner: Arc<dyn CommandRunner>,
     /// The configuration, for secrets.
     pub config: Arc<dyn ConfigSource>,
-    /// The HTTP client with the one TLS provider.
-    pub http: reqwest::Client,
+    /// Makes the HTTP client with the one TLS provider, when a channel needs it.
+    pub http: fn() -> Result<reqwest::Client>,
 }
 
 /// The notifier.

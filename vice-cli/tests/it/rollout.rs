@@ -169,3 +169,79 @@ fn notifications_follow_from_events() {
     lab.vice(&["tick"]).expect(0);
     assert_eq!(lab.read("notices.jsonl"), notices, "nothing is delivered twice");
 }
+
+/// A project in which both versions pass: nothing asks what the greeting says.
+fn both_pass(lab: &Lab) {
+    hello_project(lab, 1);
+    let toml = lab.read("vice.toml").replace("json = { \"/greeting\" = \"Hello, Ada!\" }", "matches = \"greeting\"");
+    lab.write("vice.toml", &toml);
+}
+
+#[test]
+fn a_rollback_holds_the_version_that_is_left() {
+    let lab = Lab::new();
+    both_pass(&lab);
+    lab.vice(&["deploy", "hello@1"]).expect(0);
+    lab.vice(&["deploy", "hello@2"]).expect(0);
+    lab.vice(&["rollback"]).expect(0);
+    let state = status(&lab);
+    assert_eq!(state["version"], "1");
+    assert!(state["holds"]["2"]["reason"].as_str().is_some_and(|reason| reason.contains("rolled back to 1")), "{state}");
+    lab.vice(&["deploy", "hello@2"]).expect(4);
+    lab.vice(&["rollback"]).expect(2);
+}
+
+#[test]
+fn how_it_is_run_belongs_to_the_release() {
+    let lab = Lab::new();
+    both_pass(&lab);
+    lab.vice(&["deploy", "hello@1"]).expect(0);
+    let first = lab.read("vice.toml");
+    // The same files under another command are another release.
+    lab.write("vice.toml", &first.replace("\"--port\", \"{{port}}\"]", "\"--port\", \"{{port}}\", \"--no-such-flag\"]"));
+    let plan = lab.vice(&["plan", "hello@1", "--detailed-exitcode"]).expect(3);
+    assert!(plan.stdout.contains("another command or health"), "{}", plan.stdout);
+    let ran = lab.vice(&["deploy", "hello@2"]);
+    assert!(ran.status != 0, "{}", ran.stdout);
+    assert_eq!(status(&lab)["version"], "1");
+    assert_eq!(status(&lab)["health"], "healthy 1/1");
+    // Going back takes the earlier command along, whatever vice.toml says by now.
+    lab.write("vice.toml", &first);
+    lab.vice(&["pride", "hold", "release", "hello@2", "--reason", "not its fault"]);
+    lab.vice(&["deploy", "hello@2"]).expect(0);
+    lab.write("vice.toml", &first.replace("./hello", "./gone"));
+    lab.vice(&["rollback"]).expect(0);
+    assert_eq!(status(&lab)["health"], "healthy 1/1");
+}
+
+#[test]
+fn a_restored_history_does_not_pretend_that_something_was_done() {
+    let lab = Lab::new();
+    both_pass(&lab);
+    let url = format!("file://{}", lab.path("backup").display());
+    lab.vice(&["deploy", "hello@1"]).expect(0);
+    lab.vice(&["greed", "backup", &url]).expect(0);
+    lab.vice(&["deploy", "hello@2"]).expect(0);
+    lab.vice(&["greed", "restore", &url, "--yes"]).expect(0);
+    // The next rollout has the number of one that the target remembers, and is another one all the same.
+    lab.vice(&["deploy", "hello@1"]).expect(0);
+    let address = status(&lab)["url"].as_str().expect("a url").to_owned();
+    assert!(get(&address, "/version").contains("\"1\""), "{}", get(&address, "/version"));
+    assert_eq!(status(&lab)["drift"], Value::Array(vec![]));
+}
+
+#[test]
+fn production_is_touched_only_by_name() {
+    let lab = Lab::new();
+    both_pass(&lab);
+    let toml = lab.read("vice.toml").replace("[env.dev]", "[env.prod]\nclass = \"prod\"");
+    lab.write("vice.toml", &toml);
+    lab.vice(&["deploy", "hello@1", "--env", "prod", "--confirm", "prod"]).expect(0);
+    for verb in ["stop", "restart", "start"] {
+        let ran = lab.vice(&["pride", verb, "--env", "prod"]).expect(2);
+        assert!(ran.stderr.contains("--confirm prod"), "{}", ran.stderr);
+    }
+    lab.vice(&["pride", "restart", "--env", "prod", "--confirm", "prod"]).expect(0);
+    lab.vice(&["pride", "prune"]).expect(2);
+    lab.vice(&["pride", "prune", "--yes"]).expect(0);
+}

@@ -141,6 +141,7 @@ impl EnvironmentState {
             self.proven.retain(|placed| !placed.release.runs_like(&previous.release));
             self.proven.insert(0, previous);
         }
+        let proven_before = self.proven.iter().any(&same);
         self.proven.retain(|placed| !same(placed));
         self.proven.truncate(REMEMBERED_MAX);
         self.stopped = false;
@@ -149,7 +150,7 @@ impl EnvironmentState {
             since: recorded.event.time,
             by,
             rollout: ended.rollout,
-            proven: ended.proven,
+            proven: ended.proven || (proven_before && ended.outcome == RolloutOutcome::Succeeded),
         });
     }
 }

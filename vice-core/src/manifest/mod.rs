@@ -21,6 +21,9 @@ use crate::fault::{Code, Fault, Place, Result};
 use crate::id::{EnvName, ProjectName};
 use crate::suggest::nearest;
 
+/// How many instances an environment may have. They run on one machine; more is surely a slip.
+pub const INSTANCES_MAX: u32 = 1000;
+
 /// Words that are subcommands somewhere, so that no project can be named so.
 pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "abort",
@@ -196,18 +199,26 @@ impl Project {
                 .invalid(&[], format!("The project {name} has no environment."))
                 .hint("Add a section such as [env.dev]; it may be empty."));
         }
-        for (env, spec) in &self.manifest.env {
-            if spec.class == EnvClass::Prod && spec.default {
-                return Err(self
-                    .invalid(
-                        &["env", env.as_str(), "default"],
-                        format!("{env} is of production class and can't be the default."),
-                    )
-                    .hint("Production has to be named each time: that is the point."));
-            }
-        }
+        self.manifest.env.iter().try_for_each(|(env, spec)| self.check_env(env, spec))?;
         for (check, spec) in &self.manifest.check {
             spec.kind().map_err(|why| self.invalid(&["check", check], format!("The check {check} {why}.")))?;
+        }
+        Ok(())
+    }
+
+    fn check_env(&self, env: &EnvName, spec: &EnvSpec) -> Result<()> {
+        let invalid = |key: &str, message: String| self.invalid(&["env", env.as_str(), key], message);
+        if spec.class == EnvClass::Prod && spec.default {
+            return Err(invalid("default", format!("{env} is of production class and can't be the default."))
+                .hint("Production has to be named each time: that is the point."));
+        }
+        if let Some(instances) = spec.instances.filter(|instances| *instances > INSTANCES_MAX) {
+            let message = format!("{env} would have {instances} instances; {INSTANCES_MAX} is the limit.");
+            return Err(invalid("instances", message).hint(format!("Write a number from 0 to {INSTANCES_MAX}.")));
+        }
+        if spec.port == Some(0) {
+            return Err(invalid("port", format!("{env} can't answer on port 0."))
+                .hint("Leave `port` out to have a free one chosen and kept."));
         }
         Ok(())
     }

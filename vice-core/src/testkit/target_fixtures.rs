@@ -11,7 +11,13 @@ use crate::time::Millis;
 #[must_use]
 pub fn workload(version: &str) -> Workload {
     Workload {
-        release: ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None, recipe: None },
+        release: ReleaseRef {
+            version: version.to_owned(),
+            artifact: None,
+            source: String::new(),
+            config: None,
+            recipe: None,
+        },
         files: None,
         command: vec!["true".to_owned()],
         environment: BTreeMap::new(),

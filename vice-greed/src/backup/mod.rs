@@ -3,7 +3,9 @@
 //! Under the given place lie `<seq>-<chain>/history.db`, `<seq>-<chain>/manifest.json` and `latest.json`. The first two
 //! never change once they are written; `latest.json` names the newest copy that was verified.
 
+mod epochs;
 mod files;
+mod locks;
 mod manifest;
 mod restore;
 #[cfg(feature = "s3")]
@@ -21,6 +23,7 @@ use url::Url;
 use vice_core::app::ProcessEnv;
 use vice_core::{Code, Fault, Result};
 
+pub(crate) use locks::Locks;
 pub(crate) use restore::{Restored, restore};
 pub(crate) use take::take;
 

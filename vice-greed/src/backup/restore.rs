@@ -1,5 +1,6 @@
 //! Bringing a backup back: fetched and verified beside the history, then put in its place. The old one is kept.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -7,9 +8,10 @@ use vice_core::store::LogHead;
 use vice_core::{Code, Context, Fault, Result};
 
 use super::Vault;
+use super::epochs::{self, Passing};
 use super::manifest::Manifest;
 use super::take::{measured, require_head, verified};
-use crate::sqlite::{Place, Structure, Witness, make_private_dir, verify_file};
+use crate::sqlite::{DATABASE, Place, Structure, Witness, fences, make_private_dir, require_sound, verify_file};
 
 /// What was brought back.
 #[derive(Debug)]
@@ -17,15 +19,23 @@ pub(crate) struct Restored {
     pub(crate) manifest: Manifest,
     /// Where the history that was there before lies now.
     pub(crate) kept: Option<PathBuf>,
+    /// The end of the history that is there now.
+    pub(crate) head: LogHead,
+    /// How many epochs of the history that was there before go on in this one.
+    pub(crate) raised: usize,
+    /// Why the epochs of the history that was there before are not known.
+    pub(crate) unknown: Option<Fault>,
 }
 
 /// Restores the newest backup, or the one whose folder the URL names, into `dir`. `replace` is asked, with the number
-/// of the last event that is there, before anything is put in the place of a history.
+/// of the last event that is there, before anything is put in the place of a history. The epochs of that history go on in
+/// the restored one, before it is put in place; `passing` makes the events for it.
 pub(crate) async fn restore(
     dir: &Path,
     vault: &dyn Vault,
     url: &str,
     replace: impl FnOnce(u64) -> Result<()>,
+    passing: &Passing<'_>,
 ) -> Result<Restored> {
     let (manifest, name) = find(vault, url).await?;
     let place = Place::of(dir);
@@ -38,7 +48,7 @@ pub(crate) async fn restore(
         .prefix(".restore-")
         .tempdir_in(dir)
         .context(Code::StateUnwritable, || format!("No temporary folder can be made in {}.", dir.display()))?;
-    let fetched = scratch.path().join("history.db");
+    let fetched = scratch.path().join(DATABASE);
     if !vault.fetch(&name, &fetched).await? {
         return Err(
             Fault::new(Code::Backup, format!("{name} is missing in {url}.")).hint("Name another backup's folder.")
@@ -47,12 +57,24 @@ pub(crate) async fn restore(
     let (digest, size) = measured(&fetched).await?;
     manifest.require_file(digest, size, url)?;
     require_head(&verified(&fetched).await?, &manifest.head(), url)?;
-    let head = manifest.head();
+    // A damaged history may be what the restore is for; its epochs are taken over if they can be.
+    let (seen, unknown) = match fences(&place.database) {
+        Ok(seen) => (seen, None),
+        Err(fault) => (BTreeMap::new(), Some(fault)),
+    };
+    let raised = epochs::raise(scratch.path(), &seen, passing).await?;
+    let head = if raised == 0 { manifest.head() } else { sound(&fetched).await? };
     let kept = put_in_place(&place, &fetched, current, &head)
         .context(Code::StateUnwritable, || format!("The history can't be put into {}.", dir.display()))?;
     Witness::replace(&place.witness, &head)?;
     require_head(&verified(&place.database).await?, &head, url)?;
-    Ok(Restored { manifest, kept })
+    Ok(Restored { manifest, kept, head, raised, unknown })
+}
+
+async fn sound(database: &Path) -> Result<LogHead> {
+    let found = verified(database).await?;
+    require_sound(&found, "The restored history")?;
+    Ok(found.head)
 }
 
 /// The manifest, and the name of the database that it is about.

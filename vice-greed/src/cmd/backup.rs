@@ -1,16 +1,22 @@
 //! `greed backup` and `greed restore`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use vice_core::app::App;
+use vice_core::event::Event;
+use vice_core::id::Scope;
+use vice_core::manifest::Project;
+use vice_core::payload::lease::{Holder, LeaseAcquired, LeaseReleased};
+use vice_core::payload::lease_stream;
+use vice_core::port::notifier::Severity;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Result};
 
 use super::database;
-use crate::backup::{self, Restored};
+use crate::backup::{self, Locks, Restored};
 
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
@@ -68,18 +74,63 @@ pub(super) async fn restore(app: &App, args: RestoreArgs) -> Result<Outcome> {
         None => own.parent().map(PathBuf::from).unwrap_or_default(),
     };
     let vault = backup::vault(&args.url, &app.env)?;
+    let own_dir = own.parent() == Some(&*dir);
+    let _locks = Locks::take(&dir, if own_dir { lock_names(app) } else { Vec::new() })?;
     // Whatever this process has open of the old files is let go before they are moved.
     app.events.close().await?;
     let replace = |seq: u64| confirm(app, args.yes, seq);
-    let Restored { manifest, kept } = backup::restore(&dir, &*vault, &args.url, replace).await?;
+    let passing = |scope: &Scope, epoch| pass_through(app, scope, epoch);
+    let restored = backup::restore(&dir, &*vault, &args.url, replace, &passing).await?;
+    if let Some(unknown) = &restored.unknown {
+        let text = format!("{unknown} The epochs of the history that was there may be used again.");
+        app.ui.say(Severity::Warning, &text);
+    }
+    Ok(told(&args.url, &dir, &restored))
+}
+
+/// The names of the locks that rollouts of the known environments take.
+fn lock_names(app: &App) -> Vec<String> {
+    let of = |project: &Project| {
+        project.environments().map(|env| format!("{}.{env}", project.name())).collect::<Vec<_>>()
+    };
+    app.workspace.projects.values().flat_map(|project| of(project)).collect()
+}
+
+/// A lease that is acquired and given back at once: after it, the next one has a higher epoch.
+fn pass_through(app: &App, scope: &Scope, epoch: u64) -> Result<Vec<Event>> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let stat = read("/proc/self/stat");
+    let started = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+    let acquired = LeaseAcquired {
+        scope: scope.clone(),
+        epoch,
+        holder: Holder {
+            actor: app.actor.to_string(),
+            host: app.env.host.clone(),
+            boot_id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+            pid: std::process::id(),
+            pid_start: started.unwrap_or(0),
+        },
+        purpose: "restore".to_owned(),
+        takeover: None,
+    };
+    let released = LeaseReleased { scope: scope.clone(), epoch };
+    let stream = lease_stream(scope);
+    Ok(vec![app.event(stream.clone(), Some(scope), &acquired)?, app.event(stream, Some(scope), &released)?])
+}
+
+fn told(url: &str, dir: &Path, restored: &Restored) -> Outcome {
+    let Restored { manifest, kept, head, raised, .. } = restored;
     let json = json!({
-        "url": args.url,
+        "url": url,
         "to": dir.display().to_string(),
         "seq": manifest.seq,
         "chain": manifest.chain,
         "events": manifest.events,
         "created": manifest.created,
         "kept": kept.as_ref().map(|path| path.display().to_string()),
+        "head": head.seq,
+        "epochs_raised": raised,
     });
     let mut text = format!(
         "{} {} events of the backup of {} are the history in {}.\n",
@@ -91,7 +142,10 @@ pub(super) async fn restore(app: &App, args: RestoreArgs) -> Result<Outcome> {
     if let Some(kept) = kept {
         text += &format!("The history that was there is kept as {}.\n", sanitize(&kept.display().to_string()));
     }
-    Ok(Outcome::done(text, json))
+    if *raised > 0 {
+        text += &format!("The leases of {raised} environment(s) go on from the epochs that were reached before.\n");
+    }
+    Outcome::done(text, json)
 }
 
 fn confirm(app: &App, yes: bool, seq: u64) -> Result<()> {

@@ -15,7 +15,7 @@ use vice_core::{Code, Fault, Millis, Result};
 use super::moment;
 
 /// How long one wait for new events takes at most, so that a request to stop is seen soon.
-const WAIT: Millis = Millis(500);
+const WAIT: Millis = Millis(200);
 
 #[derive(Debug, Args)]
 pub(super) struct Filter {
@@ -117,9 +117,11 @@ pub(super) async fn tail(app: &App, args: TailArgs) -> Result<Outcome> {
     }
     query.order = Order::Forward;
     query.limit = 0;
-    while args.follow && app.stop.raised().is_none() {
+    while args.follow {
+        heed_stop(app)?;
         let head = app.events.wait(place, WAIT).await?;
         while place < head.seq {
+            heed_stop(app)?;
             let events = app.events.read(&Query { after: place, ..query.clone() }).await?;
             let full = events.len() == PAGE_MAX;
             place = if full { events.last().map_or(head.seq, |last| last.seq) } else { read_to(&events, head.seq) };
@@ -136,7 +138,15 @@ fn read_to(events: &[Recorded], head: u64) -> u64 {
     events.last().map_or(head, |last| last.seq.max(head))
 }
 
-/// The end of a running result. Ending to follow is not a failure: it is the only way to end it.
+/// Fails when this process was asked to end, so that whoever started it sees why it did.
+fn heed_stop(app: &App) -> Result<()> {
+    match app.stop.raised() {
+        Some(code) => Err(Fault::new(code, "Following the history was ended.")),
+        None => Ok(()),
+    }
+}
+
+/// The end of a running result: everything is shown, or nobody reads any more.
 fn ended(shown: u64) -> Outcome {
     Outcome::done("", json!({ "count": shown }))
 }

@@ -21,6 +21,9 @@ use vice_core::{Code, Fault, Result};
 
 /// Look at the history, add to it, check it, back it up
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vice greed log --project shop --since 2h\n  vice greed verify\n  vice greed backup s3://backups/shop"
+)]
 pub struct GreedArgs {
     #[command(subcommand)]
     command: GreedCommand,

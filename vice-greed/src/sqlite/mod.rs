@@ -30,7 +30,7 @@ pub use schema::FORMAT;
 
 pub(crate) use errors::{reading, writing};
 pub(crate) use schema::{busy_timeout, make_private_dir, require_safe_sqlite, use_wal};
-pub(crate) use verify::{Structure, require_sound, verify_file};
+pub(crate) use verify::{Structure, fences, require_sound, verify_file};
 pub(crate) use witness::Witness;
 
 use reader::Pool;

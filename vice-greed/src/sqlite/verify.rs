@@ -1,6 +1,6 @@
 //! Reading everything once, in order, and computing it anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use rusqlite::{Connection, Row};
 use vice_core::chain::{Chainer, Header};
 use vice_core::event::Actor;
 use vice_core::store::{LogHead, Verification};
-use vice_core::{Digest, Fault, Result};
+use vice_core::{Code, Digest, Fault, Result};
 
 use super::ingest::fence_sum;
 use super::reader::{EMPTY, timestamp};
-use super::{Place, Witness, schema};
+use super::{Place, Witness, errors, schema};
 
 /// So many problems are told; a log with more is not better understood by reading on.
 const PROBLEMS_MAX: usize = 20;
@@ -23,7 +23,9 @@ pub(crate) fn verify(place: &Place) -> Result<Verification> {
     // The witness first: the log may have grown since, but not shrunk.
     let (witnessed, mut problems) = match Witness::read(&place.witness) {
         Ok(witnessed) => (witnessed, Vec::new()),
-        Err(fault) => (None, vec![fault.to_string()]),
+        Err(fault) if fault.code() == Code::HistoryDamaged => (None, vec![fault.to_string()]),
+        // Who may not read it can't tell whether it is damaged.
+        Err(fault) => return Err(fault),
     };
     let unwitnessed = witnessed.is_none() && problems.is_empty();
     let (found, at_witness) = verify_file(&place.database, witnessed.map(|head| head.seq), Structure::Pages)?;
@@ -69,7 +71,7 @@ pub(crate) fn verify_file(path: &Path, watch: Option<u64>, depth: Structure) -> 
     let connection = match schema::open_reader(path) {
         Ok(Some(connection)) => connection,
         Ok(None) => return Ok((Verification { events: 0, head: EMPTY, problems: Vec::new() }, None)),
-        Err(fault) if fault.code() == vice_core::Code::HistoryDamaged => {
+        Err(fault) if fault.code() == Code::HistoryDamaged => {
             return Ok((damaged(fault.chain().join(" ")), None));
         }
         Err(fault) => return Err(fault),
@@ -86,6 +88,20 @@ pub(crate) fn verify_file(path: &Path, watch: Option<u64>, depth: Structure) -> 
         walk.problem(format!("The database can't be read beyond event {}: {error}.", walk.head.seq));
     }
     Ok((Verification { events: walk.events, head: walk.head, problems: walk.problems }, walk.watched))
+}
+
+/// The epochs of a database file by scope; none where there is no history.
+pub(crate) fn fences(path: &Path) -> Result<BTreeMap<String, u64>> {
+    let Some(connection) = schema::open_reader(path)? else { return Ok(BTreeMap::new()) };
+    let read = || -> rusqlite::Result<Vec<(String, u64, Vec<u8>)>> {
+        let mut statement = connection.prepare("SELECT scope, epoch, sum FROM fences")?;
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+    };
+    let rows = read().map_err(|error| errors::reading(error, path))?;
+    if let Some((scope, ..)) = rows.iter().find(|(scope, epoch, sum)| fence_sum(scope, *epoch).0[..] != sum[..]) {
+        return Err(Fault::new(Code::HistoryDamaged, format!("The stored epoch of {scope} is damaged.")));
+    }
+    Ok(rows.into_iter().map(|(scope, epoch, _)| (scope, epoch)).collect())
 }
 
 struct Walk {
@@ -279,6 +295,6 @@ fn digest(row: &Row<'_>, column: usize) -> Odd<Digest> {
 pub(crate) fn require_sound(found: &Verification, what: &str) -> Result<()> {
     match found.problems.first() {
         None => Ok(()),
-        Some(first) => Err(Fault::new(vice_core::Code::HistoryDamaged, format!("{what} is damaged: {first}"))),
+        Some(first) => Err(Fault::new(Code::HistoryDamaged, format!("{what} is damaged: {first}"))),
     }
 }

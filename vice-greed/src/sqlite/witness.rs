@@ -81,9 +81,7 @@ impl Witness {
             Ok(0) => Ok(None),
             Ok(_) => decode(&record, path).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(Fault::new(Code::Io, format!("The head witness {} can't be read.", path.display())).because(error))
-            }
+            Err(error) => Err(errors::unreadable(error, "The head witness", path)),
         }
     }
 

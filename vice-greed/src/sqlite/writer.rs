@@ -133,17 +133,22 @@ struct Open {
 struct Death {
     code: Code,
     message: String,
+    /// What was behind it; empty when the message says it all.
     cause: String,
 }
 
 impl Death {
     fn of(fault: &Fault) -> Self {
-        Self { code: fault.code(), message: fault.to_string(), cause: fault.chain().join(" ") }
+        Self { code: fault.code(), message: fault.to_string(), cause: fault.chain().split_off(1).join(" ") }
+    }
+
+    fn again(&self) -> Fault {
+        let again = Fault::new(self.code, self.message.clone());
+        if self.cause.is_empty() { again } else { again.because(self.cause.clone()) }
     }
 
     fn fault(&self) -> Fault {
-        Fault::new(self.code, self.message.clone())
-            .because(self.cause.clone())
+        self.again()
             .hint("Nothing more is recorded by this process. When the disk is well again, run the command anew.")
     }
 }
@@ -223,9 +228,8 @@ impl Desk {
                 }
             }
             Batch::Failed(fault) => {
-                let failure = Death::of(&fault);
                 for job in jobs {
-                    let again = repeat(&fault, &failure);
+                    let again = repeat(&fault);
                     reply_failed(job, again);
                 }
             }
@@ -377,9 +381,6 @@ fn answer_finished(jobs: Vec<Job>, mut done: Result<()>) {
 }
 
 /// A fault for each of several callers.
-fn repeat(fault: &Fault, failure: &Death) -> Fault {
-    let causes = fault.chain().split_off(1).join(" ");
-    let again = Fault::new(failure.code, failure.message.clone());
-    let again = if causes.is_empty() { again } else { again.because(causes) };
-    fault.hints().iter().fold(again, |again, hint| again.hint(hint.clone()))
+fn repeat(fault: &Fault) -> Fault {
+    fault.hints().iter().fold(Death::of(fault).again(), |again, hint| again.hint(hint.clone()))
 }

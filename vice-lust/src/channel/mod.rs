@@ -84,7 +84,7 @@ pub(crate) struct Tools<'a> {
     pub(crate) env: &'a Arc<ProcessEnv>,
     pub(crate) runner: &'a Arc<dyn CommandRunner>,
     pub(crate) config: &'a Arc<dyn ConfigSource>,
-    pub(crate) http: &'a reqwest::Client,
+    pub(crate) http: fn() -> vice_core::Result<reqwest::Client>,
 }
 
 /// The name of a channel's kind, as in `vice.toml`.
@@ -161,11 +161,11 @@ async fn build(
                 Some(reference) => Some(secrets.get(reference).await?),
                 None => None,
             };
-            let post = http::Post { client: tools.http.clone(), shown: crate::mask::shown_url(url) };
+            let post = http::Post { client: (tools.http)()?, shown: crate::mask::shown_url(url) };
             Box::new(webhook::Webhook { post, url: url.clone(), secret, clock: Arc::clone(tools.clock), repeat })
         }
         ChannelSpec::Slack { url, channel } => {
-            let post = http::Post { client: tools.http.clone(), shown: format!("the URL in {}", reference(url)) };
+            let post = http::Post { client: (tools.http)()?, shown: format!("the URL in {}", reference(url)) };
             let url = secrets.get(url).await?;
             Box::new(slack::Slack { post, url, channel: channel.clone() })
         }

@@ -181,7 +181,7 @@ impl World {
             events,
             runner: self.runner.clone(),
             config: self.config.clone(),
-            http: reqwest::Client::builder().build().unwrap(),
+            http: || Ok(reqwest::Client::builder().build().unwrap()),
         })
     }
 

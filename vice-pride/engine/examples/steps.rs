@@ -38,8 +38,13 @@ impl Sink for World {
 }
 
 fn plan() -> Plan {
-    let release =
-        |version: &str| ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None };
+    let release = |version: &str| ReleaseRef {
+        version: version.into(),
+        artifact: None,
+        source: String::new(),
+        config: None,
+        recipe: None,
+    };
     let unit = |index: u32| UnitPlan { name: index.to_string(), before: Some(release("1")), action: UnitAction::Place };
     let all: Vec<UnitNo> = (0..UNITS).map(UnitNo).collect();
     Plan {

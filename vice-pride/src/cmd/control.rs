@@ -5,15 +5,15 @@ use serde_json::json;
 use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
-use vice_core::id::RolloutId;
+use vice_core::id::{EnvName, RolloutId};
 use vice_core::payload::environment_stream;
 use vice_core::payload::rollout::OperatorCommand;
 use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Result};
 
 use super::ScopeArgs;
-use super::deploy::conclude;
-use crate::driver::{command, lease_for, take_up};
+use super::deploy::{conclude, confirmed};
+use crate::driver::{command, end_unreadable, lease_for, take_up};
 use crate::lease;
 
 /// Arguments of `vice pride pause`.
@@ -46,6 +46,9 @@ pub struct ResumeArgs {
 pub struct AbortArgs {
     #[command(flatten)]
     scope: ScopeArgs,
+    /// For environments of production class: the environment's name in full
+    #[arg(long, value_name = "ENV")]
+    confirm: Option<EnvName>,
     /// Roll back across tasks that forbid it
     #[arg(long)]
     force: bool,
@@ -60,6 +63,9 @@ pub struct AbortArgs {
 pub struct AbandonArgs {
     #[command(flatten)]
     scope: ScopeArgs,
+    /// For environments of production class: the environment's name in full
+    #[arg(long, value_name = "ENV")]
+    confirm: Option<EnvName>,
     /// Why
     #[arg(long)]
     reason: String,
@@ -82,6 +88,7 @@ pub(crate) async fn resume(app: &App, args: ResumeArgs) -> Result<Outcome> {
 /// Says abort, and drives the way back if nobody does.
 pub(crate) async fn abort(app: &App, args: AbortArgs) -> Result<Outcome> {
     let id = active(app, &args.scope).await?;
+    agreed(app, &id, args.confirm.as_ref())?;
     let said = if args.force { OperatorCommand::ForceRollback } else { OperatorCommand::Abort };
     say_and_drive(app, id, said, args.reason).await
 }
@@ -89,17 +96,38 @@ pub(crate) async fn abort(app: &App, args: AbortArgs) -> Result<Outcome> {
 /// Says abandon, and ends the rollout if nobody drives it.
 pub(crate) async fn abandon(app: &App, args: AbandonArgs) -> Result<Outcome> {
     let id = active(app, &args.scope).await?;
+    agreed(app, &id, args.confirm.as_ref())?;
     say_and_drive(app, id, OperatorCommand::Abandon, Some(args.reason)).await
 }
 
+fn agreed(app: &App, id: &RolloutId, confirm: Option<&EnvName>) -> Result<()> {
+    let project = app.workspace.project(id.scope.project.as_str())?;
+    confirmed(&project, &id.scope.env, confirm)
+}
+
 async fn say_and_drive(app: &App, id: RolloutId, said: OperatorCommand, reason: Option<String>) -> Result<Outcome> {
-    command(app, &id, said, reason).await?;
+    command(app, &id, said, reason.clone()).await?;
     if lease::is_held(app, &id.scope)? {
         let text = format!("Said to {id}, which another process drives.\n");
         return Ok(Outcome::done(text, json!({ "rollout": id, "said": said })));
     }
     let lease = lease_for(app, &id).await?;
-    let ended = take_up(app, &id, lease).await?;
+    let ended = match take_up(app, &id, lease).await {
+        Err(fault) if fault.code() == Code::HistoryDamaged && said == OperatorCommand::Abandon => {
+            let lease = lease_for(app, &id).await?;
+            let why = format!("{} {}", reason.unwrap_or_default(), fault.chain().join(" "));
+            end_unreadable(app, &id, lease, why.trim().to_owned()).await?
+        }
+        Err(fault) if fault.code() == Code::HistoryDamaged => {
+            let scope = &id.scope;
+            let next = format!("vice pride abandon {} --env {} --reason WHY", scope.project, scope.env);
+            return Err(fault.hint(format!("It can be ended where it is: {next}.")));
+        }
+        Err(fault) => {
+            return Err(fault.hint("The command is recorded; whoever takes the rollout up next hears it."));
+        }
+        Ok(ended) => ended,
+    };
     conclude(app, ended).await
 }
 

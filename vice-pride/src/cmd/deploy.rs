@@ -6,7 +6,7 @@ use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::rollout::RolloutView;
 use vice_core::id::EnvName;
-use vice_core::manifest::EnvClass;
+use vice_core::manifest::{EnvClass, Project};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout_stream;
 use vice_core::port::notifier::Severity;
@@ -16,7 +16,7 @@ use vice_core::{Class, Code, Digest, Fault, Result};
 
 use super::Wanted;
 use super::plan::render;
-use crate::driver::{EndState, Ended, Prepared, Want, begin, prepare, unfinished};
+use crate::driver::{Asks, EndState, Ended, Prepared, Want, begin, prepare, unfinished};
 use crate::lease;
 
 /// Arguments of `vice deploy`.
@@ -106,7 +106,10 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent, reason: 
 fn agree(prepared: &Prepared, consent: &Consent, hash: Digest) -> Result<()> {
     let env = &prepared.scope.env;
     if let Some(wanted) = &consent.plan {
-        if wanted.len() >= 8 && hash.to_string().starts_with(wanted.as_str()) {
+        if wanted.len() < 8 {
+            return Err(Fault::new(Code::Usage, "--plan needs at least the first 8 digits of the hash."));
+        }
+        if hash.to_string().starts_with(wanted.as_str()) {
             return Ok(());
         }
         return Err(Fault::new(
@@ -115,22 +118,33 @@ fn agree(prepared: &Prepared, consent: &Consent, hash: Digest) -> Result<()> {
         )
         .hint(format!("The plan's hash is {hash} now. Look at it again with: vice plan.")));
     }
-    if prepared.project.env(env)?.class != EnvClass::Prod || consent.confirm.as_ref() == Some(env) {
+    confirmed(&prepared.project, env, consent.confirm.as_ref()).map_err(|fault| match &consent.confirm {
+        Some(_) => fault,
+        None => fault.hint(format!("Or add --plan {} for exactly this plan.", hash.short())),
+    })
+}
+
+/// An environment of production class is changed only by somebody who types its name.
+pub(crate) fn confirmed(project: &Project, env: &EnvName, confirm: Option<&EnvName>) -> Result<()> {
+    if project.env(env)?.class != EnvClass::Prod || confirm == Some(env) {
         return Ok(());
     }
-    let fault = Fault::new(
-        Code::ConfirmationNeeded,
-        format!("{env} is of production class, so that this has to be confirmed."),
-    );
-    Err(match &consent.confirm {
+    let message = format!("{env} is of production class, so that this has to be confirmed.");
+    let fault = Fault::new(Code::ConfirmationNeeded, message);
+    Err(match confirm {
         Some(other) => fault.hint(format!("--confirm says {other}, but the environment is {env}.")),
-        None => fault.hint(format!("Add --confirm {env}, or --plan {} for exactly this plan.", hash.short())),
+        None => fault.hint(format!("Add --confirm {env}.")),
     })
 }
 
 fn nothing_to_do(prepared: &Prepared) -> Outcome {
     let release = &prepared.plan.to;
-    let text = format!("{} runs {} already; nothing to do.\n", prepared.scope, paint(Tone::Strong, release.label()));
+    let mut text =
+        format!("{} runs {} already; nothing to do.\n", prepared.scope, paint(Tone::Strong, release.label()));
+    let proven = prepared.state.running.as_ref().is_some_and(|placed| placed.proven);
+    if !proven && prepared.plan.has_checks {
+        text.push_str("  It was never verified in a rollout; `vice verify` runs the checks.\n");
+    }
     let value = json!({
         "changed": false,
         "project": prepared.scope.project,
@@ -152,7 +166,7 @@ pub(crate) async fn conclude(app: &App, ended: Ended) -> Result<Outcome> {
     let url = app.locator.url(&ended.id.scope).await.ok().flatten();
     Ok(match &ended.state {
         EndState::Finished { outcome, .. } => finished(&ended, *outcome, &view, url.as_deref()),
-        EndState::Parked { reason, until, forbidden, stopped } => parked(&ended, reason, *until, *forbidden, *stopped),
+        EndState::Parked { reason, until, asks, stopped } => parked(&ended, reason, *until, *asks, *stopped),
     })
 }
 
@@ -221,16 +235,12 @@ fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Opt
         "took_ms": view.took,
         "url": url,
     });
-    Outcome::done(text, value).with_class(class_of(outcome))
+    let untouched = matches!(outcome, RolloutOutcome::Aborted) && running.is_some() && *running == view.from;
+    let class = if untouched { Class::Failed } else { class_of(outcome) };
+    Outcome::done(text, value).with_class(class)
 }
 
-fn parked(
-    ended: &Ended,
-    reason: &str,
-    until: Option<jiff::Timestamp>,
-    forbidden: bool,
-    stopped: Option<Code>,
-) -> Outcome {
+fn parked(ended: &Ended, reason: &str, until: Option<jiff::Timestamp>, asks: Asks, stopped: Option<Code>) -> Outcome {
     let scope = &ended.id.scope;
     let next = until.map_or_else(|| "it needs an operator".to_owned(), |until| format!("it goes on at {until}"));
     let text = format!(
@@ -247,11 +257,12 @@ fn parked(
                 "vice pride abort {} --env {}{}",
                 scope.project,
                 scope.env,
-                if forbidden { " --force" } else { "" }
+                if asks == Asks::Leave { " --force" } else { "" }
             )
         ),
     );
     let value = json!({ "changed": true, "rollout": ended.id, "outcome": "waiting", "reason": reason, "until": until });
-    let class = stopped.map_or(Class::Waiting, Code::class);
+    let waiting = if asks == Asks::WhatHappened { Class::InDoubt } else { Class::Waiting };
+    let class = stopped.map_or(waiting, Code::class);
     Outcome::done(text, value).with_class(class)
 }

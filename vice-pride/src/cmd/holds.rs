@@ -26,6 +26,13 @@ pub struct HoldArgs {
     command: HoldCommand,
 }
 
+impl HoldArgs {
+    /// Whether the command changes something.
+    pub(crate) const fn is_graceful(&self) -> bool {
+        !matches!(self.command, HoldCommand::Ls(_))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum HoldCommand {
     /// List the holds

@@ -38,6 +38,9 @@ pub use why::{WhyArgs, run as why};
 
 /// Arguments of `vice pride`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vice pride deploy shop@1.4.2 --env prod\n  vice pride pause shop --env prod\n  vice pride hold --help"
+)]
 pub struct PrideArgs {
     #[command(subcommand)]
     command: PrideCommand,
@@ -77,6 +80,20 @@ enum PrideCommand {
     Hold(HoldArgs),
     /// Remove artifacts that nothing needs any more
     Prune(PruneArgs),
+}
+
+impl PrideArgs {
+    /// Whether the command changes something, so that after a first signal it ends at a safe point of its own. Those
+    /// that only read can be ended anywhere.
+    #[must_use]
+    pub const fn is_graceful(&self) -> bool {
+        use PrideCommand as C;
+        match &self.command {
+            C::Plan(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) => false,
+            C::Hold(args) => args.is_graceful(),
+            _ => true,
+        }
+    }
 }
 
 /// Runs `vice pride …`.

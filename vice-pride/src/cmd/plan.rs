@@ -5,8 +5,9 @@ use serde_json::json;
 use vice_core::app::App;
 use vice_core::id::EnvName;
 use vice_core::manifest::VerifyWhen;
+use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
-use vice_core::text::{Table, Tone, paint, sanitize};
+use vice_core::text::{Table, Tone, count, paint, sanitize};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Result};
 use vice_pride_engine::{TaskDoes, UnitChange};
@@ -55,7 +56,7 @@ pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
 pub(crate) fn render(prepared: &Prepared) -> Outcome {
     let plan = &prepared.plan;
     let summary = plan.summary();
-    let from = plan.from.as_ref().map_or_else(|| "nothing".to_owned(), vice_core::payload::ReleaseRef::label);
+    let from = plan.from.as_ref().map_or_else(|| "nothing".to_owned(), ReleaseRef::label);
     let mut text = format!(
         "{} {}: {from} → {}\n\n",
         if plan.direction == Direction::Deploy { "Deploy" } else { "Roll back" },
@@ -63,7 +64,9 @@ pub(crate) fn render(prepared: &Prepared) -> Outcome {
         paint(Tone::Strong, plan.to.label()),
     );
     text.push_str(&units(prepared));
-    tasks(prepared, &mut text);
+    if !plan.is_noop() {
+        tasks(prepared, &mut text);
+    }
     for change in &prepared.config_changes {
         let side =
             |value: &Option<String>| value.as_ref().map_or_else(|| "(absent)".to_owned(), |value| sanitize(value));
@@ -81,12 +84,12 @@ pub(crate) fn render(prepared: &Prepared) -> Outcome {
         (true, VerifyWhen::Never) => "checks are switched off, so it will not be proven",
     };
     text.push_str(&format!(
-        "\n{} to create, {} to update, {} to remove, {} to keep; {} waves; {checks}.\n",
+        "\n{} to create, {} to update, {} to remove, {} to keep; {}; {checks}.\n",
         summary.create,
         summary.update,
         summary.remove,
         summary.keep,
-        plan.waves.len(),
+        count(plan.waves.len(), "wave", "waves"),
     ));
     let hash = plan.hash();
     if plan.is_noop() {
@@ -133,7 +136,7 @@ fn units(prepared: &Prepared) -> String {
             UnitChange::Remove => ("-", Tone::Bad),
             UnitChange::Keep => ("=", Tone::Faint),
         };
-        let before = unit.before.as_ref().map_or_else(|| "nothing".to_owned(), vice_core::payload::ReleaseRef::label);
+        let before = unit.before.as_ref().map_or_else(|| "nothing".to_owned(), ReleaseRef::label);
         let after = match change {
             UnitChange::Remove => "nothing".to_owned(),
             UnitChange::Keep => before.clone(),
@@ -142,11 +145,36 @@ fn units(prepared: &Prepared) -> String {
         table.row([
             (tone, format!("  {mark} {}", change.word())),
             (Tone::Plain, format!("unit {}", unit.name)),
-            (Tone::Plain, if before == after { after } else { format!("{before} → {after}") }),
+            (
+                Tone::Plain,
+                if before == after {
+                    same_label(unit.before.as_ref(), &plan.to, change)
+                } else {
+                    format!("{before} → {after}")
+                },
+            ),
             (Tone::Faint, wave_of(index).map_or_else(String::new, |wave| format!("wave {wave}"))),
         ]);
     }
     table.render()
+}
+
+/// Two releases that are called alike may differ in what the name does not say.
+fn same_label(before: Option<&ReleaseRef>, to: &ReleaseRef, change: UnitChange) -> String {
+    let label = to.label();
+    let Some(before) = before.filter(|_| change == UnitChange::Update) else { return label };
+    let mut differs = Vec::new();
+    if before.config != to.config {
+        differs.push("configuration");
+    }
+    if before.recipe != to.recipe {
+        differs.push("command or health");
+    }
+    if differs.is_empty() {
+        format!("{label}, which is not healthy")
+    } else {
+        format!("{label} with another {}", differs.join(" and "))
+    }
 }
 
 fn tasks(prepared: &Prepared, text: &mut String) {

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 use vice_core::app::App;
 use vice_core::capability::Capability;
+use vice_core::id::EnvName;
 use vice_core::payload::environment::{PowerChanged, PowerState};
 use vice_core::payload::environment_stream;
 use vice_core::port::target::{Change, Op};
@@ -12,6 +13,7 @@ use vice_core::ui::{Outcome, Progress, ProgressState};
 use vice_core::{Code, Fault, Result};
 
 use super::ScopeArgs;
+use super::deploy::confirmed;
 use crate::{backend, lease};
 
 /// Arguments of `vice pride start`, `stop` and `restart`.
@@ -23,6 +25,9 @@ pub struct PowerArgs {
     /// Only this unit
     #[arg(short, long)]
     unit: Option<String>,
+    /// For environments of production class: the environment's name in full
+    #[arg(long, value_name = "ENV")]
+    confirm: Option<EnvName>,
     /// Why
     #[arg(long)]
     reason: Option<String>,
@@ -45,6 +50,7 @@ pub(crate) async fn restart(app: &App, args: PowerArgs) -> Result<Outcome> {
 
 async fn change(app: &App, args: PowerArgs, change: &Change, state: PowerState, done: &str) -> Result<Outcome> {
     let (project, scope) = app.scope(args.scope.project.as_deref(), args.scope.env.as_ref())?;
+    confirmed(&project, &scope.env, args.confirm.as_ref())?;
     let backend = backend::connect(app, &project, &scope)?;
     backend.target.capabilities().require(Capability::StartStop, backend.target.describe().kind, done)?;
     let units = wanted_units(&backend.target.inventory().await?, args.unit.as_deref(), &scope)?;

@@ -17,11 +17,14 @@ use crate::backend;
 
 /// Arguments of `vice pride prune`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  vice pride prune --older-than 7d")]
+#[command(after_help = "Example:\n  vice pride prune --older-than 7d --yes")]
 pub struct PruneArgs {
     /// Only artifacts that were last used longer ago than this
     #[arg(long, default_value = "1d", value_parser = parse)]
     older_than: Millis,
+    /// Do it without asking
+    #[arg(short, long)]
+    yes: bool,
 }
 
 fn parse(text: &str) -> std::result::Result<Millis, String> {
@@ -33,6 +36,12 @@ fn parse(text: &str) -> std::result::Result<Millis, String> {
 /// # Errors
 /// `StateUnwritable`, what the store says, `Unreachable` when a target can't be asked: then nothing is removed.
 pub(crate) async fn run(app: &App, args: PruneArgs) -> Result<Outcome> {
+    if !args.yes {
+        let answer = app.ui.ask("Remove artifacts that nothing needs any more? (yes/no)", "--yes")?;
+        if answer != "yes" {
+            return Ok(Outcome::done("Nothing was removed.\n", json!({ "removed": [], "bytes": 0 })));
+        }
+    }
     let mut keep: BTreeSet<Digest> = BTreeSet::new();
     for project in app.workspace.projects.values() {
         for env in project.manifest.env.keys() {

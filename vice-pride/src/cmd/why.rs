@@ -11,7 +11,7 @@ use vice_core::payload::environment::Direction;
 use vice_core::payload::rollout::{Note, Verdict};
 use vice_core::payload::verification::{CheckOutcome, SuiteResult};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream};
-use vice_core::store::{EventStoreExt, Query};
+use vice_core::store::{Order, Query};
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::time::ago;
 use vice_core::ui::Outcome;
@@ -119,8 +119,18 @@ async fn event(app: &App, id: &str) -> Result<Option<Recorded>> {
     if id.len() != 36 {
         return Ok(None);
     }
-    let query = Query { stream_prefix: Some("rollout/".to_owned()), ..Query::default() };
-    Ok(app.events.read_all(query).await?.into_iter().find(|recorded| recorded.event.id == id))
+    let mut query = Query { stream_prefix: Some("rollout/".to_owned()), order: Order::Backward, ..Query::default() };
+    loop {
+        let page = app.events.read(&query).await?;
+        let (full, last) = (page.len() == query.page(), page.last().map_or(0, |recorded| recorded.seq));
+        if let Some(found) = page.into_iter().find(|recorded| recorded.event.id == id) {
+            return Ok(Some(found));
+        }
+        if !full {
+            return Ok(None);
+        }
+        query.after = last;
+    }
 }
 
 fn rollout_of(recorded: &Recorded) -> Result<RolloutId> {

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use vice_core::app::App;
+use vice_core::fold;
+use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{RolloutId, Scope};
-use vice_core::payload::environment::{RolloutBegan, RolloutOutcome};
-use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutStarted};
+use vice_core::payload::environment::{RolloutBegan, RolloutEnded, RolloutOutcome};
 use vice_core::payload::recipe::{Recipe, RecipeRecorded};
+use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted};
 use vice_core::payload::{ReleaseRef, config_stream, environment_stream, recipe_stream, rollout_stream};
 use vice_core::port::config::ResolvedConfig;
 use vice_core::port::notifier::Severity;
 use vice_core::port::target::Workload;
 use vice_core::store::{Append, Expected};
-use vice_core::{Code, Fault, Result};
+use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Course, Input, PLANNER_VERSION, Plan, State};
 
 use super::journal::{self, Texts};
@@ -51,11 +53,22 @@ pub enum EndState {
         reason: String,
         /// The next moment at which something can happen by itself.
         until: Option<Timestamp>,
-        /// Whether it asks for leave to go back over a task that forbids it.
-        forbidden: bool,
+        /// What it asks an operator.
+        asks: Asks,
         /// The signal that ended this process, if that was it.
         stopped: Option<Code>,
     },
+}
+
+/// What a parked rollout asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing, or only to be resumed.
+    Nothing,
+    /// Leave to go back over a task that forbids it.
+    Leave,
+    /// What an operation did that nobody can tell.
+    WhatHappened,
 }
 
 /// Starts a rollout of what was prepared and drives it.
@@ -67,6 +80,8 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
     let id = RolloutId { scope: scope.clone(), number: prepared.state.last_number + 1 };
     let append = opening(app, &prepared, &lease, &id, reason).await;
     let course = Course::new(prepared.plan.clone());
+    let first = append.as_ref().ok().and_then(|append| append.events.first()).map(|event| event.id.clone());
+    let run = journal::run_name(&id, &first.unwrap_or_default());
     let appended = match (append, &course) {
         (Ok(append), Ok(_)) => app.events.append(append).await.map(drop),
         (Err(fault), _) => Err(fault),
@@ -87,6 +102,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
             project: prepared.project,
             scope,
             rollout: id.clone(),
+            run: run.clone(),
             backend: prepared.backend,
             plan: prepared.plan,
             epoch,
@@ -95,7 +111,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
             earlier,
             tasks,
         }),
-        texts: Texts::new(&id),
+        texts: Texts::new(&run),
         id,
         lease,
         steps: 0,
@@ -217,6 +233,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         project,
         scope,
         rollout: id.clone(),
+        run: journal.run,
         backend,
         plan: journal.plan,
         epoch,
@@ -274,4 +291,38 @@ pub(crate) fn unfinished(id: &RolloutId) -> Fault {
         .hint(format!("Go on with it: vice pride resume {} --env {}.", scope.project, scope.env))
         .hint(format!("Or take it back: vice pride abort {} --env {}.", scope.project, scope.env))
         .detail("rollout", id.to_string())
+}
+
+/// Ends a rollout whose journal can't be trusted any more, where it is: without the engine, because the engine would
+/// have to believe the journal. Nobody must be locked out of an environment by damage.
+///
+/// # Errors
+/// What the store says.
+pub async fn end_unreadable(app: &App, id: &RolloutId, lease: Lease, reason: String) -> Result<Ended> {
+    let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(id)).await?;
+    let project = app.workspace.project(id.scope.project.as_str())?;
+    let inventory = backend::connect(app, &project, &id.scope)?.target.inventory().await;
+    let releases: Vec<_> = inventory.map(|inventory| inventory.units).unwrap_or_default();
+    let first = releases.first().and_then(|unit| unit.release.clone());
+    let running = first.filter(|first| releases.iter().all(|unit| unit.release.as_ref() == Some(first)));
+    let to = view.to.or_else(|| running.clone());
+    let outcome = RolloutOutcome::Aborted;
+    let took = view.started.map_or(Millis::ZERO, |started| Millis::between(started, app.clock.now()));
+    let ended = RolloutEnded {
+        rollout: id.clone(),
+        outcome,
+        running: running.clone(),
+        proven: false,
+        reason: Some(reason.clone()),
+        took,
+    };
+    let mut events = vec![app.event(environment_stream(&id.scope), Some(&id.scope), &ended)?];
+    if let Some(to) = to {
+        let (rollout, running, reason) = (id.clone(), running.clone(), Some(reason.clone()));
+        let finished = RolloutFinished { rollout, outcome, to, running, reason, took };
+        events.push(app.event(rollout_stream(id), Some(&id.scope), &finished)?);
+    }
+    app.events.append(Append::of(events).fenced(lease.fence())).await?;
+    lease.release(app).await?;
+    Ok(Ended { id: id.clone(), state: EndState::Finished { outcome, running, reason: Some(reason) } })
 }

@@ -47,15 +47,15 @@ impl StoredInput {
 /// The texts of a rollout so far: the engine has only numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Texts {
-    rollout: String,
+    run: String,
     failures: BTreeMap<OpNo, String>,
     suites: BTreeMap<OpNo, SuiteResult>,
     operators: Vec<(OperatorCommand, String, Option<String>)>,
 }
 
 impl Texts {
-    pub(crate) fn new(rollout: &RolloutId) -> Self {
-        Self { rollout: rollout.to_string(), ..Self::default() }
+    pub(crate) fn new(run: &str) -> Self {
+        Self { run: run.to_owned(), ..Self::default() }
     }
 
     pub(crate) fn take(&mut self, stored: &StoredInput) {
@@ -76,15 +76,15 @@ impl Texts {
         }
     }
 
-    /// The latest failure that was said, for the reason of an unhappy end.
-    pub(crate) fn last_failure(&self) -> Option<&String> {
-        self.failures.values().next_back()
+    /// What was said when an operation of this kind failed first, for the reason of an unhappy end.
+    pub(crate) fn failure_of(&self, wanted: impl Fn(OpNo) -> bool) -> Option<&String> {
+        self.failures.iter().find(|(op, _)| wanted(**op)).map(|(_, text)| text)
     }
 }
 
 impl Details for Texts {
     fn op_id(&self, op: OpNo) -> String {
-        format!("{}/{}", self.rollout, op.0)
+        format!("{}/{}", self.run, op.0)
     }
     fn failure(&self, op: OpNo) -> Option<String> {
         self.failures.get(&op).cloned()
@@ -116,6 +116,8 @@ pub struct Journal {
     pub version: u64,
     /// Whether an end is recorded.
     pub finished: bool,
+    /// The name of this run; see [`run_name`].
+    pub(crate) run: String,
     pub(crate) texts: Texts,
     /// Operator commands that no step has heard yet.
     pub(crate) unheard: Vec<StoredInput>,
@@ -129,7 +131,8 @@ pub struct Journal {
 pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
     let events = app.events.read_all(Query::stream(rollout_stream(id), 0)).await?;
     let mut reader = Reader::default();
-    let mut texts = Texts::new(id);
+    let run = events.first().map(|first| run_name(id, &first.event.id)).unwrap_or_default();
+    let mut texts = Texts::new(&run);
     for recorded in &events {
         reader.take(recorded, &mut texts)?;
     }
@@ -157,8 +160,15 @@ pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
         steps: reader.last_step,
         version: events.last().map_or(0, |recorded| recorded.version),
         finished: reader.finished,
+        run,
         texts,
     })
+}
+
+/// The id of a rollout with the end of its first event's id, which no other rollout has.
+pub(crate) fn run_name(id: &RolloutId, first_event: &str) -> String {
+    let unique: String = first_event.chars().rev().take(12).collect();
+    format!("{id}-{}", unique.chars().rev().collect::<String>())
 }
 
 fn damaged(id: &RolloutId, what: &str) -> Fault {

@@ -16,7 +16,7 @@ mod tasks;
 mod version;
 mod workload;
 
-pub use begin::{EndState, Ended, begin, command, take_up};
+pub use begin::{Asks, EndState, Ended, begin, command, end_unreadable, take_up};
 pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};
 pub use prepare::{Prepared, Want, prepare};

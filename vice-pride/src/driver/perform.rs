@@ -27,6 +27,8 @@ pub(crate) struct Performer {
     pub(crate) project: Arc<Project>,
     pub(crate) scope: Scope,
     pub(crate) rollout: RolloutId,
+    /// Tells this rollout apart from any other that ever had or will have its id, as after a restored history.
+    pub(crate) run: String,
     pub(crate) backend: Backend,
     pub(crate) plan: Plan,
     pub(crate) epoch: u64,
@@ -121,7 +123,7 @@ impl Performer {
             UnitAction::Remove => Change::Remove,
             UnitAction::Place | UnitAction::Keep => Change::Place(self.plan.to.clone()),
         };
-        let id = format!("{}/{}", self.rollout, op.0);
+        let id = format!("{}/{}", self.run, op.0);
         Ok(Op { id, epoch: self.epoch, unit: unit.name.clone(), change, before: unit.before.clone() })
     }
 
@@ -174,7 +176,7 @@ impl Performer {
     async fn observe(&self, op: OpNo, work: Option<Work>) -> Seen {
         let unit = match work {
             Some(Work::Apply { unit } | Work::Undo { unit, .. }) => unit,
-            Some(Work::Task { .. }) => return tasks::observe(&self.app, &self.rollout, op),
+            Some(Work::Task { .. }) => return tasks::observe(&self.app, &self.run, op),
             _ => return Seen::NotApplied,
         };
         let Ok(op) = self.op(op, unit) else { return Seen::Unknown };
@@ -201,6 +203,7 @@ impl Performer {
             root: &self.project.root,
             scope: &self.scope,
             rollout: &self.rollout,
+            run: &self.run,
             op,
             task,
             unit,

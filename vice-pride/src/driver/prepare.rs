@@ -17,6 +17,7 @@ use vice_core::port::config::ResolvedConfig;
 use vice_core::port::target::{Inventory, Workload};
 use vice_core::secret::masked;
 use vice_core::template::{names, render};
+use vice_core::text::count;
 use vice_core::ui::{Progress, ProgressState};
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Plan, PlanRequest, plan};
@@ -136,13 +137,14 @@ async fn forward(
         let release = ReleaseRef { version, artifact: None, source, config: digest, recipe: recorded };
         return Ok((workload::assemble(release, recipe, None, &config), config));
     };
-    let place = || project.place(&["artifact"], "");
+    // What was named on the command line stands nowhere in the file.
+    let place = || want.artifact.is_none().then(|| project.place(&["artifact"], "")).flatten();
     let vars = workload::vars(scope, version.as_deref().unwrap_or_default());
     let text = render(pattern, &vars).map_err(|fault| fault.at(place()))?;
     let reference = Reference::parse(&text).map_err(|fault| fault.at(place()))?;
     let key = "artifact".to_owned();
     app.ui.progress(Progress { key: key.clone(), text: format!("taking in {text}"), state: ProgressState::Running });
-    let resolved = resolve(&reference, &workload::resolver(app, project)?, app.clock.now()).await;
+    let resolved = resolve(&reference, &workload::resolver(app, project, &reference)?, app.clock.now()).await;
     let artifact = match resolved {
         Ok(artifact) => artifact,
         Err(fault) => {
@@ -150,7 +152,7 @@ async fn forward(
             return Err(fault.at(place()));
         }
     };
-    let said = format!("artifact {} ({} files)", artifact.digest.short(), artifact.files);
+    let said = format!("artifact {} ({})", artifact.digest.short(), count(artifact.files, "file", "files"));
     app.ui.progress(Progress { key, text: said, state: ProgressState::Done });
     let version = version.unwrap_or_else(|| artifact.digest.short());
     let recipe = workload::recipe(project, scope, &version)?;

@@ -17,7 +17,7 @@ use vice_pride_engine::{
     Answer as Said, Effect, Input, Reason, Recorder, State, Waiting, Work, describe_reason, notes_named, step,
 };
 
-use super::begin::{EndState, Ended};
+use super::begin::{Asks, EndState, Ended};
 use super::journal::{Ending, StoredInput, Texts, ending_events, heard_command, hold_event, verification_events};
 use super::perform::{Answer, Performer};
 use super::{present, tasks};
@@ -166,9 +166,24 @@ impl Session {
                     took: Millis::between(self.started_at, now),
                     running,
                 };
-                ending_events(&self.app, &self.id, &ending)
+                let mut events = ending_events(&self.app, &self.id, &ending)?;
+                events.extend(self.left_behind(*outcome)?);
+                Ok(events)
             }
             _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whoever rolls back does not want the version that is left: it is put on hold, so that no trigger brings it back.
+    fn left_behind(&self, outcome: RolloutOutcome) -> Result<Option<vice_core::event::Event>> {
+        let plan = &self.performer.plan;
+        let left = plan.from.as_ref().filter(|from| from.version != plan.to.version);
+        match (plan.direction, outcome, left) {
+            (Direction::Rollback, RolloutOutcome::Succeeded, Some(left)) => {
+                let reason = format!("It was rolled back to {}.", plan.to.version);
+                hold_event(&self.app, &self.id, &left.version, reason).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -177,11 +192,19 @@ impl Session {
         if outcome == RolloutOutcome::Succeeded {
             return None;
         }
-        let cause = state.cause().map(|reason| describe_reason(&reason, &self.performer.plan));
-        match (cause, self.texts.last_failure()) {
-            (Some(cause), Some(text)) => Some(format!("{cause} {text}")),
-            (cause, text) => cause.or_else(|| text.cloned()),
-        }
+        // Before anything was begun there is no decision to turn back, only the failure itself.
+        let Some(cause) = state.cause() else { return self.texts.failure_of(|_| true).cloned() };
+        let sentence = describe_reason(&cause, &self.performer.plan);
+        let caused = |op| match (cause, state.work(op)) {
+            (Reason::UnitFailed { unit, .. }, Some(Work::Apply { unit: changed })) => unit == changed,
+            (Reason::TaskFailed { task, .. }, Some(Work::Task { task: ran, .. })) => task == ran,
+            (Reason::ChecksInconclusive, Some(Work::Verify { .. })) => true,
+            _ => false,
+        };
+        Some(match self.texts.failure_of(caused) {
+            Some(text) => format!("{sentence} {text}"),
+            None => sentence,
+        })
     }
 
     /// What every unit runs, where they agree.
@@ -281,14 +304,18 @@ impl Session {
         // A command that comes from here on is heard by whoever takes the rollout up next.
         self.lease.release(&self.app).await?;
         let stopped = self.app.stop.raised();
-        let forbidden = matches!(waiting.reason, Reason::RollbackForbidden { .. });
-        Ok(Ended { id: self.id, state: EndState::Parked { reason, until: waiting.until, forbidden, stopped } })
+        let asks = match waiting.reason {
+            Reason::RollbackForbidden { .. } => Asks::Leave,
+            Reason::InDoubt { .. } => Asks::WhatHappened,
+            _ => Asks::Nothing,
+        };
+        Ok(Ended { id: self.id, state: EndState::Parked { reason, until: waiting.until, asks, stopped } })
     }
 
     async fn finished(self, outcome: RolloutOutcome) -> Result<Ended> {
         let reason = self.reason(outcome, &self.state);
         let running = self.state.running().cloned();
-        tasks::forget(&self.app, &self.id);
+        tasks::forget(&self.app, &self.performer.run);
         self.lease.release(&self.app).await?;
         Ok(Ended { id: self.id, state: EndState::Finished { outcome, running, reason } })
     }

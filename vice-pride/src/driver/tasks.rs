@@ -29,6 +29,7 @@ pub(crate) struct Errand<'a> {
     pub(crate) root: &'a Path,
     pub(crate) scope: &'a Scope,
     pub(crate) rollout: &'a RolloutId,
+    pub(crate) run: &'a str,
     pub(crate) op: OpNo,
     pub(crate) task: &'a str,
     pub(crate) unit: Option<&'a str>,
@@ -39,12 +40,12 @@ pub(crate) struct Errand<'a> {
     pub(crate) masker: Masker,
 }
 
-fn marker_dir(app: &App, rollout: &RolloutId) -> PathBuf {
-    app.workspace.state.join("tasks").join(rollout.to_string())
+fn marker_dir(app: &App, run: &str) -> PathBuf {
+    app.workspace.state.join("tasks").join(run)
 }
 
-fn marker(app: &App, rollout: &RolloutId, op: OpNo, kind: &str) -> PathBuf {
-    marker_dir(app, rollout).join(format!("{}.{kind}", op.0))
+fn marker(app: &App, run: &str, op: OpNo, kind: &str) -> PathBuf {
+    marker_dir(app, run).join(format!("{}.{kind}", op.0))
 }
 
 fn mark(path: &Path) -> Result<()> {
@@ -59,8 +60,8 @@ fn mark(path: &Path) -> Result<()> {
 }
 
 /// What became of a task that an earlier driver was told to run.
-pub(crate) fn observe(app: &App, rollout: &RolloutId, op: OpNo) -> Seen {
-    let there = |kind| marker(app, rollout, op, kind).exists();
+pub(crate) fn observe(app: &App, run: &str, op: OpNo) -> Seen {
+    let there = |kind| marker(app, run, op, kind).exists();
     match (there("begun"), there("done")) {
         (_, true) => Seen::Applied,
         (true, false) => Seen::Unknown,
@@ -69,9 +70,9 @@ pub(crate) fn observe(app: &App, rollout: &RolloutId, op: OpNo) -> Seen {
 }
 
 /// Forgets the markers of a rollout that is over.
-pub(crate) fn forget(app: &App, rollout: &RolloutId) {
+pub(crate) fn forget(app: &App, run: &str) {
     // Left-over markers do no harm: no later rollout has this id.
-    drop(fs::remove_dir_all(marker_dir(app, rollout)));
+    drop(fs::remove_dir_all(marker_dir(app, run)));
 }
 
 /// Runs a task to its end.
@@ -91,17 +92,17 @@ pub(crate) async fn run(app: &App, errand: &Errand<'_>) -> Result<()> {
     command.masker = errand.masker.clone();
     let (ui, name) = (Arc::clone(&app.ui), errand.task.to_owned());
     command.on_line = Some(Arc::new(move |_, line| ui.say(Severity::Info, &format!("  {name} | {}", sanitize(line)))));
-    mark(&marker(app, errand.rollout, errand.op, "begun"))?;
+    mark(&marker(app, errand.run, errand.op, "begun"))?;
     let output = app.runner.run(command).await?;
     if !output.ok() {
         // It ended, so there is no doubt: a repeat is a new decision.
-        drop(fs::remove_file(marker(app, errand.rollout, errand.op, "begun")));
+        drop(fs::remove_file(marker(app, errand.run, errand.op, "begun")));
         return Err(Fault::new(
             Code::TaskFailed,
             format!("The task {} failed: {}", errand.task, sanitize(&output.failure())),
         ));
     }
-    mark(&marker(app, errand.rollout, errand.op, "done"))
+    mark(&marker(app, errand.run, errand.op, "done"))
 }
 
 fn environment(errand: &Errand<'_>) -> BTreeMap<String, EnvValue> {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vice_core::app::App;
+use vice_core::event::Payload;
 use vice_core::id::Scope;
 use vice_core::manifest::{HealthSpec, Project};
 use vice_core::payload::config::ConfigRecorded;
-use vice_core::event::Payload;
 use vice_core::payload::recipe::{Recipe, RecipeRecorded};
 use vice_core::payload::{ReleaseRef, config_stream, recipe_stream};
 use vice_core::port::command::EnvValue;
@@ -35,9 +35,13 @@ pub(crate) fn store(app: &App) -> Result<ArtifactStore> {
 }
 
 /// What brings artifacts in.
-pub(crate) fn resolver(app: &App, project: &Project) -> Result<Resolver> {
+pub(crate) fn resolver(app: &App, project: &Project, reference: &Reference) -> Result<Resolver> {
     let mut resolver = Resolver::new(store(app)?, &project.root);
-    resolver.http = app.http.downcast_ref::<reqwest::Client>().cloned();
+    if let (Reference::Http { .. }, Some(make)) =
+        (reference, app.http.downcast_ref::<fn() -> Result<reqwest::Client>>())
+    {
+        resolver.http = Some(make()?);
+    }
     resolver.commands = Some(Arc::clone(&app.runner));
     let passed = ["SSH_AUTH_SOCK", "PATH"].iter();
     resolver.git_env =
@@ -168,7 +172,7 @@ pub(crate) async fn find_recipe(app: &App, scope: &Scope, digest: Digest) -> Res
 
 async fn fetch_again(app: &App, project: &Project, release: &ReleaseRef) -> Result<PathBuf> {
     let reference = Reference::parse(&release.source)?;
-    let artifact = resolve(&reference, &resolver(app, project)?, app.clock.now()).await?;
+    let artifact = resolve(&reference, &resolver(app, project, &reference)?, app.clock.now()).await?;
     if Some(artifact.digest) == release.artifact {
         return Ok(artifact.path);
     }

@@ -5,9 +5,12 @@
 )]
 
 mod conformance;
+mod escaping;
 mod failing;
 mod killing;
 mod outliving;
 mod rolling;
+mod reused;
 mod secrets;
+mod silent;
 mod support;

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use rustix::process::Signal;
-use vice_core::port::target::{Change, LogSource, Op, Target, UnitHealth};
+use vice_core::port::target::{Change, LogSource, Op, Target, UnitHealth, UnitState};
 
 use crate::support::{Client, Ground, example, kill, place, proc_file, service, signal, until, version_at};
 
@@ -16,13 +16,15 @@ async fn instances_outlive_the_agent_and_are_adopted() {
     ground.kill_agent();
     until("the agent is gone", async || ground.agent().is_none()).await;
     let left = ground.inventory().await;
-    assert!(left.units.iter().all(|unit| unit.health == UnitHealth::Unknown), "{left:?}");
+    let without = |unit: &UnitState| unit.health == UnitHealth::Unhealthy && unit.facts["agent"] == "not running";
+    assert!(left.units.iter().all(without), "{left:?}");
     assert_eq!(ground.agent(), None, "looking has started an agent");
     ground.target().fence(2).await.unwrap();
     assert_eq!(ground.instances(), before);
     let adopted = ground.inventory().await;
     assert_eq!(adopted.url.as_deref(), Some(url.as_str()));
-    assert!(adopted.units.iter().all(|unit| unit.health == UnitHealth::Healthy), "{adopted:?}");
+    let well = |unit: &UnitState| unit.health == UnitHealth::Healthy && !unit.facts.contains_key("agent");
+    assert!(adopted.units.iter().all(well), "{adopted:?}");
     assert_eq!(version_at(&url).await, "1");
 
     // An adopted one is looked after, replaced and ended as any other.
@@ -61,7 +63,8 @@ async fn an_agent_that_was_killed_starts_again_what_crashed_meanwhile() {
     ground.kill_agent();
     ground.instances().into_iter().for_each(kill);
     until("nothing runs", async || ground.instances().is_empty()).await;
-    assert_eq!(ground.unit("1").await.health, UnitHealth::Crashed);
+    let left = ground.unit("1").await;
+    assert_eq!((left.health, left.facts["agent"].as_str()), (UnitHealth::Crashed, "not running"));
     ground.target().fence(2).await.unwrap();
     until("it runs again", async || ground.unit("1").await.health == UnitHealth::Healthy).await;
     assert_eq!(version_at(&ground.url().await).await, "1");
@@ -183,4 +186,40 @@ async fn a_process_that_only_its_token_gives_away_is_ended() {
     ground.target().fence(2).await.unwrap();
     assert!(ground.instances().is_empty());
     assert!(!orphan.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn placing_again_after_the_agent_was_killed_starts_one_and_ends_healthy() {
+    let (ground, one) = (Ground::new(), service("1", &[]));
+    for unit in ["1", "2"] {
+        ground.place(unit, &one).await;
+    }
+    let url = ground.url().await;
+    ground.kill_agent();
+    until("the agent is gone", async || ground.agent().is_none()).await;
+    // What a deploy does with units that are not healthy.
+    ground.target().fence(2).await.unwrap();
+    for unit in ["1", "2"] {
+        let op = place(&format!("again-{unit}"), 2, unit, &one, Some(&one));
+        ground.target().apply(&op, Some(&one)).await.unwrap();
+    }
+    let units = ground.inventory().await.units;
+    assert!(units.iter().all(|unit| unit.health == UnitHealth::Healthy), "{units:?}");
+    assert_eq!(ground.instances().len(), 2);
+    assert_eq!(version_at(&url).await, "1");
+}
+
+#[tokio::test]
+async fn what_was_stopped_is_stopped_also_when_no_agent_runs() {
+    let (ground, one) = (Ground::new(), service("1", &[]));
+    ground.place("1", &one).await;
+    let op = Op { id: "stop".into(), epoch: 1, unit: "1".into(), change: Change::Stop, before: None };
+    ground.target().apply(&op, None).await.unwrap();
+    ground.kill_agent();
+    until("the agent is gone", async || ground.agent().is_none()).await;
+    let left = ground.unit("1").await;
+    assert_eq!((left.health, left.facts.get("agent")), (UnitHealth::Stopped, None));
+    ground.target().fence(2).await.unwrap();
+    assert_eq!(ground.unit("1").await.health, UnitHealth::Stopped);
+    assert!(ground.instances().is_empty());
 }

@@ -23,7 +23,7 @@ use vice_core::{Digest, Millis};
 use vice_pride::target::local::{LocalOptions, LocalTarget};
 
 /// Fails a test that would wait for ever; decides nothing else.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A binary that cargo has built beside the tests.
 pub(crate) fn example(name: &str) -> PathBuf {
@@ -146,7 +146,13 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
     command.extend(["--port", "{{port}}", "--version", version].map(str::to_owned));
     command.extend(flags.iter().map(|flag| (*flag).to_owned()));
     Workload {
-        release: ReleaseRef { version: version.to_owned(), artifact: None, source: String::new(), config: None, recipe: None },
+        release: ReleaseRef {
+            version: version.to_owned(),
+            artifact: None,
+            source: String::new(),
+            config: None,
+            recipe: None,
+        },
         files: None,
         command,
         environment: BTreeMap::new(),

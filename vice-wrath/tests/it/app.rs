@@ -153,7 +153,8 @@ fn scope() -> Scope {
 
 /// Says in the history that a version runs.
 async fn deployed(app: &App, version: &str) {
-    let release = ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None };
+    let release =
+        ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None };
     let ended = RolloutEnded {
         rollout: RolloutId { scope: scope(), number: 1 },
         outcome: RolloutOutcome::Succeeded,

@@ -1,0 +1,96 @@
+//! What is under way, for output that is read later: which lines are said already, and when a sign of life is due.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vice_core::ui::{Progress, ProgressState};
+
+/// How long nothing may be said while something is under way. CI systems end jobs that are silent for minutes, and
+/// people who read a log want to know that it goes on.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// What is under way, latest last, and when something was last said.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    said: Instant,
+    under_way: Vec<Progress>,
+    last: Option<String>,
+}
+
+impl Pulse {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { said: now, under_way: Vec::new(), last: None }
+    }
+
+    /// Something was written.
+    pub(crate) fn said(&mut self, now: Instant) {
+        self.said = now;
+    }
+
+    /// Takes a progress in; whether it has something new to say. An end always has.
+    pub(crate) fn take(&mut self, progress: &Progress) -> bool {
+        let at = self.under_way.iter().position(|known| known.key == progress.key);
+        let before = at.map(|at| self.under_way.remove(at));
+        if matches!(progress.state, ProgressState::Done | ProgressState::Failed) {
+            return true;
+        }
+        self.last = Some(progress.text.clone());
+        self.under_way.push(progress.clone());
+        before.as_ref() != Some(progress)
+    }
+
+    /// When a sign of life is due, unless something is said before.
+    pub(crate) fn due(&self) -> Instant {
+        self.said + SILENCE_MAX
+    }
+
+    /// The sign of life, when it is due. There is none for a command that never told what it does, such as one that
+    /// follows a log.
+    pub(crate) fn sign(&mut self, now: Instant) -> Option<String> {
+        if now < self.due() {
+            return None;
+        }
+        self.said = now;
+        let text = self.under_way.last().map(|progress| &progress.text).or(self.last.as_ref())?;
+        Some(format!("· still working: {text}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(key: &str, text: &str, state: ProgressState) -> Progress {
+        Progress { key: key.to_owned(), text: text.to_owned(), state }
+    }
+
+    #[test]
+    fn an_end_is_always_said_and_a_state_once() {
+        let mut pulse = Pulse::new(Instant::now());
+        let (running, done) = (progress("c", "c", ProgressState::Running), progress("c", "c", ProgressState::Done));
+        assert!(pulse.take(&running));
+        assert!(!pulse.take(&running), "nothing has changed");
+        assert!(pulse.take(&progress("c", "c: 2 of 3", ProgressState::Running)));
+        assert!(pulse.take(&done));
+        assert!(pulse.take(&done), "a second wave passes as well");
+        assert!(pulse.take(&running));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_of_life_comes_after_silence_only() {
+        let mut pulse = Pulse::new(Instant::now());
+        tokio::time::sleep_until(pulse.due()).await;
+        assert_eq!(pulse.sign(Instant::now()), None, "nothing is known to be under way");
+        pulse.take(&progress("unit/1", "unit 1: starting", ProgressState::Running));
+        pulse.take(&progress("check/a", "a", ProgressState::Running));
+        pulse.take(&progress("check/a", "a: passed", ProgressState::Done));
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(pulse.sign(Instant::now()), None);
+        pulse.said(Instant::now());
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(pulse.sign(Instant::now()), None, "something was said meanwhile");
+        tokio::time::sleep_until(pulse.due()).await;
+        assert_eq!(pulse.sign(Instant::now()).as_deref(), Some("· still working: unit 1: starting"));
+        assert_eq!(pulse.sign(Instant::now()), None);
+    }
+}
