@@ -19,7 +19,7 @@ use crate::ui::Color;
     allow_external_subcommands = true,
     disable_help_subcommand = true,
     max_term_width = 110,
-    after_help = "Start here:\n  vice init            write a vice.toml for this folder\n  vice deploy          deploy it, checked, with a way back\n  vice status          what runs where\n\nExit codes: vice help exit-codes"
+    after_help = "Start here:\n  vice init            write a vice.toml for this folder\n  vice deploy          deploy it, checked, with a way back\n  vice status          what runs where\n\nExit codes: vice help exit-codes\nTopics:     vice help topics"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -212,7 +212,7 @@ pub(crate) enum Command {
     /// What this binary is and what is compiled in
     #[command(display_order = 26, after_help = "Example:\n  vice version --format json")]
     Version,
-    /// Help for a command, or a topic: exit-codes
+    /// Help for a command, or a topic such as exit-codes
     #[command(display_order = 27, after_help = "Example:\n  vice help exit-codes")]
     Help {
         /// The command or topic

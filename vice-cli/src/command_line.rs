@@ -1,6 +1,8 @@
 //! From words to [`Cli`], and what is said when the words don't fit. clap writes for people; a machine gets the same
 //! as a fault.
 
+use std::ffi::OsStr;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use vice_core::app::ProcessEnv;
@@ -10,10 +12,10 @@ use vice_core::{Code, Fault};
 use crate::args::Cli;
 
 /// Parses the words after the program's name. A variable that is empty counts as unset.
-pub(crate) fn parse(words: &[String], env: &ProcessEnv) -> Result<Cli, clap::Error> {
+pub(crate) fn parse<W: AsRef<OsStr>>(words: &[W], env: &ProcessEnv) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let is_empty = |arg: &clap::Arg| {
-        let name = arg.get_env().and_then(std::ffi::OsStr::to_str);
+        let name = arg.get_env().and_then(OsStr::to_str);
         name.is_some_and(|name| env.vars.get(name).is_some_and(String::is_empty))
     };
     let empty: Vec<clap::Id> =
@@ -21,7 +23,7 @@ pub(crate) fn parse(words: &[String], env: &ProcessEnv) -> Result<Cli, clap::Err
     for id in empty {
         command = command.mut_arg(id, |arg| arg.env(None));
     }
-    let mut matches = command.try_get_matches_from_mut(words)?;
+    let mut matches = command.try_get_matches_from_mut(words.iter().map(AsRef::as_ref))?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 

@@ -1,5 +1,6 @@
 //! The way of a command: parse, wire, run, print, exit. The only place where a fault becomes an exit status.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -27,11 +28,14 @@ pub(crate) fn main() -> ExitCode {
     if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::debug!(%error, "core dumps can't be switched off");
     }
-    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<OsString> = std::env::args_os().collect();
     let vars = process_env::variables();
     let cli = match command_line::parse(&words, &vars) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &words, &vars),
+        Err(error) => {
+            let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            return usage(&error, &words, &vars);
+        }
     };
     let env = match process_env::read(vars, cli.global.directory.as_ref()) {
         Ok(env) => Arc::new(env),
@@ -114,22 +118,22 @@ fn options(global: &Global, env: &ProcessEnv) -> UiOptions {
 }
 
 /// The variables that vice reads. Others that start with `VICE_` are most likely slips.
-const VARIABLES: &[&str] = &[
-    "VICE_FORMAT",
-    "VICE_DIRECTORY",
-    "VICE_QUIET",
-    "VICE_COLOR",
-    "VICE_NO_PROGRESS",
-    "VICE_NO_INPUT",
-    "VICE_ACTOR",
-    "VICE_STRICT",
-    "VICE_CEILING",
-    "VICE_AGE_IDENTITY",
-    "VICE_AGE_IDENTITY_FILE",
-    "VICE_LOG",
-    "VICE_TEST_NOW",
-    "VICE_TEST_SEED",
-    "VICE_TEST_CRASH",
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("VICE_FORMAT", "as --format"),
+    ("VICE_DIRECTORY", "as -C"),
+    ("VICE_QUIET", "as --quiet"),
+    ("VICE_COLOR", "as --color"),
+    ("VICE_NO_PROGRESS", "as --no-progress"),
+    ("VICE_NO_INPUT", "as --no-input"),
+    ("VICE_ACTOR", "as --actor"),
+    ("VICE_STRICT", "as --strict"),
+    ("VICE_CEILING", "the folder above which no vice.toml is looked for"),
+    ("VICE_AGE_IDENTITY", "the private key that opens secrets"),
+    ("VICE_AGE_IDENTITY_FILE", "the file with that key"),
+    ("VICE_LOG", "what vice logs about itself to standard error, such as debug"),
+    ("VICE_TEST_NOW", "for tests: the time"),
+    ("VICE_TEST_SEED", "for tests: the seed of chance"),
+    ("VICE_TEST_CRASH", "for tests: where to crash"),
 ];
 
 /// What a task or an instance was told may be seen by a vice that it calls.
@@ -149,10 +153,10 @@ const TOLD: &[&str] = &[
 ];
 
 fn check_variables(global: &Global, env: &ProcessEnv, terminal: &Terminal) -> Result<()> {
-    let known = |name: &str| VARIABLES.contains(&name) || TOLD.contains(&name) || name.starts_with("VICE_LAB");
+    let known = |name: &str| VARIABLES.iter().any(|(known, _)| *known == name) || TOLD.contains(&name) || name.starts_with("VICE_LAB");
     for name in env.vars.keys().filter(|name| name.starts_with("VICE_") && !known(name)) {
         let message = format!("The variable {name} means nothing to vice.");
-        let near = vice_core::suggest::nearest(name, VARIABLES.iter().copied());
+        let near = vice_core::suggest::nearest(name, VARIABLES.iter().map(|(known, _)| *known));
         if global.strict {
             let fault = Fault::new(Code::Usage, message);
             return Err(match near {
@@ -212,6 +216,7 @@ fn with_app(global: &Global, command: Command, env: &Arc<ProcessEnv>, terminal: 
         let graceful = graceful(&command);
         let result = until_signal(&stop, graceful, terminal, dispatch(&wired, command)).await;
         wired.app.events.close().await?;
+        wire::protect(&wired.app.workspace.state)?;
         result
     });
     // A blocking read of standard input must not keep the process alive.

@@ -1,6 +1,7 @@
 //! The composition root: which implementation stands behind which port. Nothing else knows more than one of the seven.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
@@ -146,6 +147,21 @@ pub(crate) fn wire(
     };
     app.actions = Arc::new(actions(&app)?);
     Ok(Wired { app, envy })
+}
+
+/// The state folder is for its owner only, and never part of a repository. Whoever made it first may not have said so.
+pub(crate) fn protect(state: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(metadata) = std::fs::metadata(state) else { return Ok(()) };
+    let ignore = state.join(".gitignore");
+    let fail = || format!("The state folder {} can't be made private.", state.display());
+    if metadata.is_dir() && metadata.permissions().mode() & 0o077 != 0 {
+        std::fs::set_permissions(state, std::fs::Permissions::from_mode(0o700)).context(Code::StateUnwritable, fail)?;
+        if !ignore.exists() {
+            std::fs::write(&ignore, "*\n").context(Code::StateUnwritable, fail)?;
+        }
+    }
+    Ok(())
 }
 
 /// The actions of all crates by name.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ const PROJECTS_MAX: usize = 1000;
 
 /// The workspace around the working folder. An empty one when there is no project file.
 pub(crate) fn load(env: &ProcessEnv) -> Result<Workspace> {
-    let files = find(env);
+    let files = find(env)?;
     let Some(nearest) = files.first() else {
         return Ok(Workspace { root: env.dir.clone(), state: env.dir.join(".vice"), ..Workspace::default() });
     };
@@ -41,12 +42,12 @@ fn parent(file: &Path) -> PathBuf {
 }
 
 /// The project files from the working folder upwards, nearest first.
-fn find(env: &ProcessEnv) -> Vec<PathBuf> {
+fn find(env: &ProcessEnv) -> Result<Vec<PathBuf>> {
     let ceiling = env.get("VICE_CEILING").map(PathBuf::from);
     let mut found = Vec::new();
     for dir in env.dir.ancestors() {
         let file = dir.join(FILE);
-        if file.is_file() {
+        if is_project_file(env, &file)? {
             found.push(file);
         }
         let top = [".git", ".hg", ".jj"].iter().any(|name| dir.join(name).exists());
@@ -54,7 +55,28 @@ fn find(env: &ProcessEnv) -> Vec<PathBuf> {
             break;
         }
     }
-    found
+    Ok(found)
+}
+
+/// Whether there is a project file. Something else of that name is a mistake: passing over it, another project above
+/// would be meant.
+fn is_project_file(env: &ProcessEnv, file: &Path) -> Result<bool> {
+    let refused = |what: &str| {
+        Fault::new(Code::ManifestInvalid, format!("{} is {what}, and no project file.", shown(env, file)))
+            .hint("Move it away; `vice init` writes a project file.")
+    };
+    let kind = match fs::metadata(file) {
+        Ok(found) => found.file_type(),
+        Err(_) if file.is_symlink() => return Err(refused("a symbolic link that leads nowhere")),
+        // A folder above that can't be looked into has no project of ours.
+        Err(_) => return Ok(false),
+    };
+    match kind {
+        kind if kind.is_file() => Ok(true),
+        kind if kind.is_dir() => Err(refused("a folder")),
+        kind if kind.is_fifo() => Err(refused("a pipe")),
+        _ => Err(refused("a device or socket")),
+    }
 }
 
 /// The path as the user knows it: relative to the working folder where it lies below.

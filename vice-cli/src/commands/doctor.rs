@@ -2,13 +2,15 @@
 
 use clap::Args;
 use serde_json::json;
-use vice_core::app::App;
+use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
 use vice_core::manifest::{ChannelSpec, Project};
 use vice_core::port::notifier::Severity;
-use vice_core::text::{Tone, paint};
+use vice_core::text::{Tone, count, paint};
 use vice_core::ui::Outcome;
-use vice_core::{Class, Result};
+use vice_core::{Class, Code, Fault, Result};
+
+use crate::workspace;
 
 /// Arguments of `vice doctor`.
 #[derive(Debug, Args)]
@@ -28,9 +30,14 @@ impl Finding {
         Self { what: what.into(), severity: Severity::Success, said: said.into(), next: None }
     }
 
-    fn from_fault(what: impl Into<String>, fault: &vice_core::Fault) -> Self {
+    fn from_fault(what: impl Into<String>, fault: &Fault) -> Self {
         let next = fault.hints().first().cloned();
-        Self { what: what.into(), severity: Severity::Error, said: fault.chain().join(": "), next }
+        let mut said = fault.chain().join(": ");
+        if let Some(place) = fault.place() {
+            let (line, column) = place.line_column();
+            said.push_str(&format!(" ({}:{line}:{column})", place.file));
+        }
+        Self { what: what.into(), severity: Severity::Error, said, next }
     }
 
     fn warn(what: impl Into<String>, said: impl Into<String>, next: impl Into<String>) -> Self {
@@ -43,10 +50,8 @@ pub(crate) async fn run(app: &App, _: DoctorArgs) -> Result<Outcome> {
     let mut findings = vec![Finding::good("vice", concat!("version ", env!("CARGO_PKG_VERSION")))];
     findings.push(state(app));
     findings.push(history(app).await);
-    findings.push(git(app));
-    if app.workspace.projects.is_empty() {
-        findings.push(Finding::warn("project", "no vice.toml here or above", "vice init writes one"));
-    }
+    findings.push(git(&app.env));
+    findings.extend(no_project(&app.workspace));
     for project in app.workspace.projects.values() {
         for env in project.manifest.env.keys() {
             environment(app, project, &Scope::new(project.name().clone(), env.clone()), &mut findings).await;
@@ -54,6 +59,34 @@ pub(crate) async fn run(app: &App, _: DoctorArgs) -> Result<Outcome> {
         channels(project, &mut findings);
     }
     Ok(outcome(&findings))
+}
+
+/// Looks at what can be looked at when the history can't be opened or a project file can't be read.
+pub(crate) fn without_app(env: &ProcessEnv, fault: &Fault) -> Outcome {
+    let mut findings = vec![Finding::good("vice", concat!("version ", env!("CARGO_PKG_VERSION")))];
+    let what = match fault.code() {
+        Code::StateUnwritable | Code::Io => "state",
+        Code::HistoryDamaged | Code::HistoryNewer => "history",
+        Code::ManifestInvalid => "project",
+        _ => "start",
+    };
+    findings.push(Finding::from_fault(what, fault));
+    findings.push(git(env));
+    if let Ok(workspace) = workspace::load(env) {
+        findings.extend(no_project(&workspace));
+        workspace.projects.values().for_each(|project| channels(project, &mut findings));
+    }
+    findings.push(Finding::warn(
+        "environments",
+        "not looked at, because of the error above",
+        "put that right, and ask again",
+    ));
+    outcome(&findings)
+}
+
+fn no_project(workspace: &Workspace) -> Option<Finding> {
+    let none = workspace.projects.is_empty();
+    none.then(|| Finding::warn("project", "no vice.toml here or above", "vice init writes one"))
 }
 
 fn state(app: &App) -> Finding {
@@ -78,7 +111,12 @@ async fn history(app: &App) -> Finding {
     match app.events.verify().await {
         Ok(found) if found.problems.is_empty() => Finding::good(
             "history",
-            format!("{} at {}: {} events, chain and head witness agree", info.kind, info.location, found.events),
+            format!(
+                "{} at {}: {}, chain and head witness agree",
+                info.kind,
+                info.location,
+                count(found.events, "event", "events")
+            ),
         ),
         Ok(found) => Finding {
             what: "history".into(),
@@ -90,8 +128,8 @@ async fn history(app: &App) -> Finding {
     }
 }
 
-fn git(app: &App) -> Finding {
-    let path = app.env.get("PATH").unwrap_or_default();
+fn git(env: &ProcessEnv) -> Finding {
+    let path = env.get("PATH").unwrap_or_default();
     match std::env::split_paths(path).map(|dir| dir.join("git")).find(|file| file.is_file()) {
         Some(file) => Finding::good("git", file.display().to_string()),
         None => {
@@ -108,7 +146,7 @@ async fn environment(app: &App, project: &std::sync::Arc<Project>, scope: &Scope
             match backend.target.inventory().await {
                 Ok(inventory) => {
                     let units = inventory.units.len();
-                    findings.push(Finding::good(&what, format!("target {} with {units} units", info.kind)));
+                    findings.push(Finding::good(&what, format!("target {} with {}", info.kind, count(units, "unit", "units"))));
                 }
                 Err(fault) => findings.push(Finding::from_fault(&what, &fault)),
             }
@@ -116,7 +154,7 @@ async fn environment(app: &App, project: &std::sync::Arc<Project>, scope: &Scope
         Err(fault) => findings.push(Finding::from_fault(&what, &fault)),
     }
     match app.config.resolve(project, &scope.env).await {
-        Ok(config) => findings.push(Finding::good(&what, format!("configuration of {} keys", config.entries.len()))),
+        Ok(config) => findings.push(Finding::good(&what, format!("configuration of {}", count(config.entries.len(), "key", "keys")))),
         Err(fault) => findings.push(Finding::from_fault(&what, &fault)),
     }
     if project.manifest.check.is_empty() {
@@ -130,6 +168,9 @@ async fn environment(app: &App, project: &std::sync::Arc<Project>, scope: &Scope
 
 fn channels(project: &Project, findings: &mut Vec<Finding>) {
     let manifest = &project.manifest;
+    if let Err(fault) = vice_lust::check(project) {
+        findings.push(Finding::from_fault(format!("{} notify", project.name()), &fault));
+    }
     for (name, channel) in &manifest.channel {
         let used = manifest.notify.iter().any(|rule| rule.to.0.contains(name));
         let what = format!("{} channel {name}", project.name());
@@ -166,11 +207,13 @@ fn outcome(findings: &[Finding]) -> Outcome {
             text.push_str(&format!("    {} {next}\n", paint(Tone::Code, "do:")));
         }
     }
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));
     text.push_str(&match (errors, warnings) {
         (0, 0) => "Everything is fine.\n".to_owned(),
+        (0, 1) => "It works; 1 thing deserves a look.\n".to_owned(),
         (0, warnings) => format!("It works; {warnings} things deserve a look.\n"),
+        (1, _) => "1 thing is broken.\n".to_owned(),
         (errors, _) => format!("{errors} things are broken.\n"),
     });
     let listed: Vec<_> = findings

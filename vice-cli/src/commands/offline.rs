@@ -58,10 +58,20 @@ pub(crate) fn version() -> Outcome {
     Outcome::done(text, value)
 }
 
+/// What `vice help` explains besides the commands.
+const TOPICS: &[(&str, &str)] = &[
+    ("exit-codes", "what the exit statuses mean, and the codes of errors"),
+    ("variables", "the variables that vice reads"),
+    ("topics", "this list"),
+];
+
 /// Help for a command or a topic.
 pub(crate) fn help(topic: &[String]) -> Result<Outcome> {
-    if topic == ["exit-codes"] {
-        return Ok(exit_codes());
+    match topic {
+        [topic] if topic == "exit-codes" => return Ok(exit_codes()),
+        [topic] if topic == "variables" => return Ok(described("variable", crate::dispatch::VARIABLES)),
+        [topic] if topic == "topics" => return Ok(described("topic", TOPICS)),
+        _ => {}
     }
     let mut command = Cli::command();
     command.build();
@@ -69,11 +79,20 @@ pub(crate) fn help(topic: &[String]) -> Result<Outcome> {
         let found = command.find_subcommand(word).cloned();
         command = found.ok_or_else(|| {
             Fault::new(Code::Usage, format!("There is no help on {word:?}."))
-                .hint("Topics: exit-codes. `vice --help` lists the commands.")
+                .hint("`vice help topics` lists the topics, `vice --help` the commands.")
         })?;
     }
     let text = command.render_long_help().ansi().to_string();
     Ok(Outcome::done(text.clone(), json!({ "help": anstream::adapter::strip_str(&text).to_string() })))
+}
+
+fn described(what: &str, rows: &[(&str, &str)]) -> Outcome {
+    let mut table = Table::with_heading(&[what, "meaning"]);
+    for (name, meaning) in rows {
+        table.row([(Tone::Strong, (*name).to_owned()), (Tone::Plain, (*meaning).to_owned())]);
+    }
+    let listed: Vec<_> = rows.iter().map(|(name, meaning)| json!({ what: name, "meaning": meaning })).collect();
+    Outcome::done(table.render(), json!(listed))
 }
 
 fn exit_codes() -> Outcome {

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use vice_core::app::App;
+use vice_core::text::count;
 use vice_core::ui::Outcome;
 use vice_core::{Millis, Result};
 
@@ -28,7 +29,11 @@ pub(crate) async fn run(app: &App, _: TickArgs) -> Result<Outcome> {
     if rollouts.is_empty() {
         text.push_str("No rollout waits.\n");
     }
-    text.push_str(&format!("{delivered} notifications delivered, {expired} old observations forgotten.\n"));
+    text.push_str(&format!(
+        "{} delivered, {} forgotten.\n",
+        count(delivered, "notification", "notifications"),
+        count(expired, "old observation", "old observations")
+    ));
     let listed: Vec<_> = rollouts.iter().map(|(id, state)| json!({ "rollout": id, "state": state })).collect();
     Ok(Outcome::done(text, json!({ "rollouts": listed, "delivered": delivered, "expired": expired })))
 }

@@ -34,6 +34,67 @@ fn a_missing_artifact_says_what_is_near() {
 }
 
 #[test]
+fn an_artifact_of_the_command_line_is_not_blamed_on_the_file() {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    let ran = lab.vice(&["deploy", "--artifact", "dist/nope"]).expect(1);
+    assert!(ran.stderr.contains("dist/nope") && !ran.stderr.contains("vice.toml:"), "{}", ran.stderr);
+    let toml = lab.read("vice.toml").replace("dist/hello-", "dist/nope-");
+    lab.write("vice.toml", &toml);
+    assert!(lab.vice(&["deploy"]).expect(1).stderr.contains("vice.toml:"));
+}
+
+#[test]
+fn without_a_project_file_the_way_to_one_is_named() {
+    let lab = Lab::new();
+    for args in [&["deploy"][..], &["deploy", "shop"], &["plan"], &["envy"], &["wrath"]] {
+        let ran = lab.vice(args).expect(2);
+        assert!(ran.stderr.contains("manifest.missing") && ran.stderr.contains("vice init"), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_project_file_that_is_no_file_says_what_it_is() {
+    let lab = Lab::new();
+    let file = lab.path("vice.toml");
+    std::fs::create_dir(&file).expect("a folder");
+    let ran = lab.vice(&["status"]).expect(2);
+    assert!(ran.stderr.contains("vice.toml is a folder"), "{}", ran.stderr);
+    std::fs::remove_dir(&file).expect("removed");
+    std::os::unix::fs::symlink("vice.toml", &file).expect("a loop");
+    assert!(lab.vice(&["status"]).expect(2).stderr.contains("symbolic link"));
+    std::fs::remove_file(&file).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&file).status().expect("mkfifo runs");
+    assert!(made.success());
+    assert!(lab.vice(&["status"]).expect(2).stderr.contains("vice.toml is a pipe"));
+}
+
+#[test]
+fn far_too_many_instances_are_refused() {
+    let lab = Lab::new();
+    hello_project(&lab, 4_000_000_000);
+    let ran = lab.vice(&["plan"]).expect(2);
+    assert!(ran.stderr.contains("1000 is the limit") && ran.stderr.contains("vice.toml:"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_doctor_looks_at_what_can_be_looked_at() {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    let toml = lab.read("vice.toml").replace("to = \"log\"", "to = \"lgo\"");
+    lab.write("vice.toml", &toml).write(".vice", "not a folder");
+    let ran = lab.vice(&["doctor"]).expect(1);
+    assert!(ran.stdout.contains("✗ state:") && ran.stdout.contains("git"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("the channel \"lgo\", which does not exist"), "{}", ran.stdout);
+    std::fs::remove_file(lab.path(".vice")).expect("removed");
+    let ran = lab.vice(&["doctor"]).expect(1);
+    assert!(ran.stdout.contains("✗ hello notify") && ran.stdout.contains("1 thing is broken"), "{}", ran.stdout);
+    lab.write("vice.toml", "name = \"x");
+    let ran = lab.vice(&["doctor"]).expect(1);
+    assert!(ran.stdout.contains("✗ project") && ran.stdout.contains("vice.toml:1:"), "{}", ran.stdout);
+}
+
+#[test]
 fn hostile_names_never_reach_a_shell() {
     let lab = Lab::new();
     hello_project(&lab, 1);

@@ -11,6 +11,7 @@ fn json_is_one_document_also_on_failure() {
     let lab = Lab::new();
     let ran = lab.vice(&["status", "--format", "json"]).expect(0);
     assert_eq!(ran.json()["environments"], Value::Array(vec![]));
+    lab.write("vice.toml", FIVE_LINES);
     let ran = lab.vice(&["status", "nope", "--format", "json"]).expect(2);
     let error = &ran.json()["error"];
     assert_eq!(ran.json()["ok"], false);
@@ -25,6 +26,75 @@ fn usage_errors_are_json_too_when_json_is_asked_for() {
     let ran = lab.vice(&["status", "--no-such-flag", "--format", "json"]).expect(2);
     assert_eq!(ran.json()["error"]["code"], "usage");
     lab.vice(&["status", "--no-such-flag"]).expect(2);
+}
+
+#[test]
+fn a_missing_command_lists_those_that_are_offered() {
+    let lab = Lab::new();
+    let error = lab.vice(&["--format", "json"]).expect(2).json()["error"].clone();
+    assert_eq!((&error["code"], &error["message"]), (&"usage".into(), &"A command is needed.".into()));
+    let listed = error["details"]["commands"].as_array().expect("a list").clone();
+    assert!(listed.contains(&"deploy".into()) && !listed.contains(&"agent".into()), "{listed:?}");
+    assert!(!lab.vice(&["--quiet"]).expect(2).stderr.contains("agent"));
+}
+
+#[test]
+fn a_variable_that_is_empty_is_unset() {
+    let lab = Lab::new();
+    for name in ["VICE_FORMAT", "VICE_DIRECTORY", "VICE_QUIET", "VICE_COLOR", "VICE_ACTOR", "VICE_STRICT"] {
+        let ran = lab.vice_with(&[(name, "")], &["status"]).expect(0);
+        assert_eq!(ran.stderr, "", "{name}");
+    }
+}
+
+#[test]
+fn a_format_that_is_not_offered_is_refused_before_anything_is_done() {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    for args in [&["deploy"][..], &["pride", "deploy"], &["greed", "log"], &["init", "--name", "x"], &["version"]] {
+        let args: Vec<&str> = args.iter().copied().chain(["--format", "junit"]).collect();
+        let ran = lab.vice(&args).expect(2);
+        assert!(ran.stderr.contains("no junit format") && ran.stdout.is_empty(), "{args:?}: {}", ran.stderr);
+    }
+    assert!(!lab.path(".vice").exists());
+    lab.vice(&["sloth", "list", "--format", "html"]).expect(2);
+}
+
+#[test]
+fn a_document_is_written_as_it_is() {
+    let lab = Lab::new();
+    lab.write("vice.toml", &format!("{FIVE_LINES}config = {{ greeting = \"a\\u001b[31mb\" }}\n"));
+    let ran = lab.vice(&["envy", "shop", "--format", "json"]).expect(0);
+    let value = ran.json().to_string();
+    for args in [&["--format", "toml"][..], &["--format", "toml", "-o", "out.toml"]] {
+        let args: Vec<&str> = ["envy", "shop"].into_iter().chain(args.iter().copied()).collect();
+        let ran = lab.vice(&args).expect(0);
+        let document = if ran.stdout.is_empty() { lab.read("out.toml") } else { ran.stdout };
+        assert!(document.contains("[31mb"), "{document:?}, where JSON has {value}");
+    }
+}
+
+#[test]
+fn a_result_that_is_not_good_says_so_itself() {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    assert!(lab.vice(&["deploy", "--format", "json"]).expect(0).json()["exit_status"].is_null());
+    let toml = lab.read("vice.toml").replace("Hello, Ada!", "Bye");
+    lab.write("vice.toml", &toml);
+    let ran = lab.vice(&["wrath", "--format", "json"]).expect(5);
+    assert_eq!((&ran.json()["ok"], &ran.json()["exit_status"]), (&false.into(), &5.into()), "{}", ran.stdout);
+}
+
+#[test]
+fn what_the_output_leads_to_is_not_replaced() {
+    let lab = Lab::new();
+    lab.write("vice.toml", FIVE_LINES).write("real", "old");
+    std::os::unix::fs::symlink("real", lab.path("link")).expect("a link");
+    lab.vice(&["status", "-o", "link"]).expect(0);
+    assert!(lab.path("link").is_symlink() && lab.read("real").contains("shop"));
+    assert!(lab.vice(&["status", "-o", "/dev/stdout"]).expect(0).stdout.contains("shop"));
+    let ran = lab.vice(&["status", "-o", "."]).expect(2);
+    assert!(ran.stderr.contains("is a folder"), "{}", ran.stderr);
 }
 
 #[test]
@@ -106,6 +176,9 @@ fn what_works_offline_works_in_an_empty_folder() {
     let version = lab.vice(&["version", "--format", "json"]).expect(0).json();
     assert!(version["sqlite"].as_str().is_some_and(|sqlite| sqlite.starts_with("3.")));
     assert!(lab.vice(&["help", "exit-codes"]).expect(0).stdout.contains("rollout.rolled-back"));
+    for topic in ["topics", "variables"] {
+        assert!(lab.vice(&["help", topic]).expect(0).stdout.contains("MEANING"));
+    }
     assert!(lab.vice(&["help", "pride", "deploy"]).expect(0).stdout.contains("--confirm"));
     assert!(!lab.path(".vice").exists(), "asking for help leaves nothing behind");
 }
@@ -114,6 +187,7 @@ fn what_works_offline_works_in_an_empty_folder() {
 fn every_command_has_help_with_an_example() {
     let lab = Lab::new();
     for command in [
+        "pride",
         "deploy",
         "plan",
         "rollback",

@@ -5,6 +5,7 @@
 mod bad_input;
 mod contract;
 mod crash;
+mod disk;
 mod everyday;
 mod lab;
 mod rollout;

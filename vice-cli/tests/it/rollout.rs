@@ -37,6 +37,9 @@ fn five_lines_are_enough() {
     let ran = lab.vice(&["pride", "deploy", "hello", "--format", "json"]).expect(0).json();
     assert_eq!(ran["version"], "1");
     assert!(get(ran["url"].as_str().expect("a url"), "/version").contains("\"1\""));
+    let mode = std::fs::metadata(lab.path(".vice")).expect("the state").permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700, "the state is its owner's business");
+    assert_eq!(lab.read(".vice/.gitignore"), "*\n");
 }
 
 #[test]

@@ -36,7 +36,25 @@ fn explain(file: &str, text: &str, error: &toml::de::Error) -> Fault {
         };
     }
     let first = message.lines().next().unwrap_or("it is not valid TOML");
-    Fault::new(Code::ManifestInvalid, format!("{file} can't be read.")).at(place(first.to_owned())).because(first)
+    let fault = Fault::new(Code::ManifestInvalid, format!("{file} can't be read.")).at(place(first.to_owned()));
+    match hint(first) {
+        Some(hint) => fault.because(first).hint(hint),
+        None => fault.because(first),
+    }
+}
+
+/// What to do about the usual slips. Only a hint hangs on the wording, so that another one does no harm.
+fn hint(message: &str) -> Option<&'static str> {
+    let about = |word: &str| message.contains(word);
+    Some(match () {
+        () if about("duplicate") => "Keep one of the two.",
+        () if about("must be quoted") => "Write text in quotes, as in: name = \"shop\".",
+        () if about("string") && about("expected `") => "Is a quote missing at the end of the text?",
+        () if about("unclosed") => "Is a closing bracket missing?",
+        () if about("key with no value") => "Each line is `key = value`, or a section such as [env.dev].",
+        () if about("unexpected") => "One setting a line: what follows it has to be on a line of its own.",
+        () => return None,
+    })
 }
 
 /// Takes serde's "unknown field `x`, expected one of `a`, `b`" apart. The wording is pinned by a test.
@@ -100,6 +118,22 @@ health   = "/healthz"
         let fault = parse("vice.toml", "name = \"x\"\nartifact = [\n").unwrap_err();
         assert_eq!(fault.code(), Code::ManifestInvalid);
         assert!(fault.place().is_some());
+        for text in ["name = \"x", "name = x", "name = \"x\"\nname = \"y\"", "[env", "a", "a = \"b\" c"] {
+            assert_eq!(parse("vice.toml", text).unwrap_err().hints().len(), 1, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_can_only_be_slips_are_refused_with_the_limit() {
+        for (line, said) in [("instances = 4000000000", "1000 is the limit"), ("instances = 1001", "1000"), ("port = 0", "port 0")] {
+            let text = format!("{FIVE_LINES}{line}\n");
+            let fault = Project::parse("/p".into(), "vice.toml".into(), text).unwrap_err();
+            assert_eq!(fault.code(), Code::ManifestInvalid);
+            assert!(fault.to_string().contains(said), "{fault}");
+            assert_eq!(fault.place().unwrap().line_column(), (6, 1));
+        }
+        let text = format!("{FIVE_LINES}instances = 1000\n");
+        Project::parse("/p".into(), "vice.toml".into(), text).unwrap();
     }
 
     #[test]

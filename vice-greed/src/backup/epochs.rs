@@ -48,9 +48,7 @@ fn named(scope: &str) -> Option<Scope> {
 /// Brings everything into the one file that is moved.
 fn whole(database: &Path) -> Result<()> {
     let busy = Connection::open(database)
-        .and_then(|connection| {
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-        })
+        .and_then(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)))
         .map_err(|error| sqlite::writing(error, database))?;
     if busy == 0 {
         return Ok(());

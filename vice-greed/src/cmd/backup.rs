@@ -7,7 +7,6 @@ use serde_json::json;
 use vice_core::app::App;
 use vice_core::event::Event;
 use vice_core::id::Scope;
-use vice_core::manifest::Project;
 use vice_core::payload::lease::{Holder, LeaseAcquired, LeaseReleased};
 use vice_core::payload::lease_stream;
 use vice_core::port::notifier::Severity;
@@ -90,10 +89,8 @@ pub(super) async fn restore(app: &App, args: RestoreArgs) -> Result<Outcome> {
 
 /// The names of the locks that rollouts of the known environments take.
 fn lock_names(app: &App) -> Vec<String> {
-    let of = |project: &Project| {
-        project.environments().map(|env| format!("{}.{env}", project.name())).collect::<Vec<_>>()
-    };
-    app.workspace.projects.values().flat_map(|project| of(project)).collect()
+    let projects = app.workspace.projects.iter();
+    projects.flat_map(|(name, project)| project.manifest.env.keys().map(move |env| format!("{name}.{env}"))).collect()
 }
 
 /// A lease that is acquired and given back at once: after it, the next one has a higher epoch.

@@ -1,5 +1,6 @@
 //! The commands against a real history.
 
+mod restore;
 mod support;
 
 use std::sync::Arc;
@@ -102,6 +103,52 @@ async fn tail_shows_the_last_and_follows_until_nobody_reads() {
     assert_eq!(last, Some(json!("late")));
     let outcome = greed(&bench.app, &["tail", "-n", "1"]).await.unwrap();
     assert_eq!(outcome.json[0]["id"], "late");
+}
+
+#[tokio::test]
+async fn following_that_is_interrupted_says_so() {
+    for (interrupt, code) in [(true, Code::Interrupted), (false, Code::Terminated)] {
+        let bench = filled(Told::default()).await;
+        // The signal comes while the command waits for more: before that it has shown what is there.
+        let follow = greed(&bench.app, &["tail", "-f", "-n", "2"]);
+        let interrupted = async {
+            while bench.told.emitted.lock().unwrap().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            bench.app.stop.raise(interrupt);
+        };
+        let (outcome, ()) = futures::join!(follow, interrupted);
+        assert_eq!(outcome.unwrap_err().code(), code);
+        let bounded = greed(&bench.app, &["tail", "-n", "1"]).await.unwrap();
+        assert_eq!(bounded.class, Class::Done, "without -f there is an end to come to");
+    }
+}
+
+#[test]
+fn every_help_ends_with_an_example() {
+    use clap::CommandFactory;
+    let line = support::Line::command();
+    let commands: Vec<_> = std::iter::once(&line).chain(line.get_subcommands()).collect();
+    assert!(commands.len() >= 8, "{} commands", commands.len());
+    for command in commands {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.starts_with("Example") && help.contains("vice greed "), "{}: {help:?}", command.get_name());
+    }
+}
+
+#[tokio::test]
+async fn a_witness_that_can_not_be_read_is_not_called_damage() {
+    let bench = filled(Told::default()).await;
+    bench.app.events.close().await.unwrap();
+    let witness = bench.dir.path().join("state/history.head");
+    std::fs::remove_file(&witness).unwrap();
+    // A folder can't be read as a file by anybody, root among them, who may read every file.
+    std::fs::create_dir(&witness).unwrap();
+    let fault = greed(&bench.app, &["verify"]).await.unwrap_err();
+    assert_eq!(fault.code(), Code::Io, "{fault:?}");
+    assert!(!format!("{fault:?}").contains("restore"), "{fault:?}");
+    let fault = bench.app.events.append(Append::of(vec![event("later", "s/1")])).await.unwrap_err();
+    assert_eq!(fault.code(), Code::Io, "{fault:?}");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use crate::SqliteStore;
 use crate::cmd::{GreedArgs, run};
 
 #[derive(Parser)]
-struct Line {
+pub(super) struct Line {
     #[command(flatten)]
     args: GreedArgs,
 }

@@ -2,6 +2,7 @@
 //! agent is read from the folder.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,12 +10,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use vice_core::port::target::{Inventory, Op, UnitHealth, UnitState, Workload};
 use vice_core::{Code, Context, Fault, Result};
 
 use super::agent::BASE_VARIABLES;
 use super::front::UpstreamCounts;
+use super::patience::{self, ANSWERS_WITHIN};
 use super::release::StoredWorkload;
 use super::state::{InstanceRecord, State, UnitRecord};
 use super::wire::{Hello, Line, PROTOCOL, Reply, Request, Setup};
@@ -115,10 +117,15 @@ pub(super) fn inventory_of(state: &State) -> Inventory {
         let instance = unit.current.as_ref().filter(is_alive);
         let health = match (unit.running, instance) {
             (false, _) => UnitHealth::Stopped,
-            (true, Some(_)) => UnitHealth::Unknown,
+            // It may answer by itself, but nobody looks after it, and no front end leads to it.
+            (true, Some(_)) => UnitHealth::Unhealthy,
             (true, None) => UnitHealth::Crashed,
         };
-        described(name, unit, health, instance)
+        let mut described = described(name, unit, health, instance);
+        if unit.running {
+            described.facts.insert("agent".to_owned(), "not running".to_owned());
+        }
+        described
     });
     let units: Vec<UnitState> = units.collect();
     let port = state.front_port.filter(|_| !units.is_empty());
@@ -137,7 +144,7 @@ impl LocalTarget {
     /// Asks the agent, if one runs.
     pub(super) async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<Option<T>> {
         match self.greeted(None).await? {
-            Some(line) => exchange(line, request).await.map(Some),
+            Some(line) => self.exchange(line, request).await.map(Some),
             None => Ok(None),
         }
     }
@@ -149,7 +156,7 @@ impl LocalTarget {
         let mut child: Option<Child> = None;
         loop {
             if let Some(line) = self.greeted(Some(&setup)).await? {
-                return exchange(line, request).await;
+                return self.exchange(line, request).await;
             }
             if Instant::now() >= deadline {
                 return Err(self.did_not_start());
@@ -170,19 +177,36 @@ impl LocalTarget {
 
     /// A connection on which the agent has said that it is there; none when it isn't.
     async fn greeted(&self, setup: Option<&Setup>) -> Result<Option<Line>> {
-        let Ok(stream) = UnixStream::connect(self.layout.socket()).await else { return Ok(None) };
-        let mut line = Line::new(stream);
-        let hello = Hello { protocol: PROTOCOL, setup: setup.cloned() };
-        // An agent that is about to end breaks off here, before it has begun anything.
-        if line.send(&hello).await.is_err() {
-            return Ok(None);
-        }
-        match line.receive::<Reply>().await {
-            Ok(Some(reply)) => reply.into_result::<()>().map(|()| Some(line)),
-            Ok(None) => Ok(None),
-            Err(fault) if fault.code() == Code::Unreachable => Ok(None),
-            Err(fault) => Err(fault),
-        }
+        let line = match UnixStream::connect(self.layout.socket()).await {
+            Ok(stream) => Line::new(stream),
+            // Nobody takes the connections that wait already.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(self.silent(None).because(error)),
+            Err(_) => return Ok(None),
+        };
+        let (pid, hello) = (line.peer(), Hello { protocol: PROTOCOL, setup: setup.cloned() });
+        timeout(ANSWERS_WITHIN, greet(line, &hello)).await.unwrap_or_else(|_| Err(self.silent(pid)))
+    }
+
+    fn silent(&self, pid: Option<i32>) -> Fault {
+        patience::silent(&self.options.scope, &self.layout, pid)
+    }
+
+    async fn exchange<T: DeserializeOwned>(&self, line: Line, request: &Request) -> Result<T> {
+        let limit = patience::limit(&self.layout, request);
+        self.exchange_within(limit, line, request).await
+    }
+
+    async fn exchange_within<T: DeserializeOwned>(&self, limit: Duration, line: Line, request: &Request) -> Result<T> {
+        let pid = line.peer();
+        let answered = timeout(limit, exchange(line, request)).await;
+        answered.unwrap_or_else(|_| {
+            Err(match request {
+                Request::Apply { .. } | Request::Undo { .. } | Request::Shutdown { remove: true } => {
+                    patience::late(&self.options.scope, &self.layout, pid, limit)
+                }
+                _ => self.silent(pid),
+            })
+        })
     }
 
     #[expect(
@@ -215,6 +239,20 @@ impl LocalTarget {
     }
 }
 
+/// Hands the connection back when the agent has said that it is there.
+async fn greet(mut line: Line, hello: &Hello) -> Result<Option<Line>> {
+    // An agent that is about to end breaks off here, before it has begun anything.
+    if line.send(hello).await.is_err() {
+        return Ok(None);
+    }
+    match line.receive::<Reply>().await {
+        Ok(Some(reply)) => reply.into_result::<()>().map(|()| Some(line)),
+        Ok(None) => Ok(None),
+        Err(fault) if fault.code() == Code::Unreachable => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
 async fn exchange<T: DeserializeOwned>(mut line: Line, request: &Request) -> Result<T> {
     let lost = || {
         Fault::new(Code::Unreachable, "The local agent ended before it answered; what it did is not known.")
@@ -229,5 +267,58 @@ async fn exchange<T: DeserializeOwned>(mut line: Line, request: &Request) -> Res
         Ok(None) => Err(lost()),
         Err(fault) if fault.code() == Code::Unreachable => Err(lost().because(fault)),
         Err(fault) => Err(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::UnixListener;
+    use vice_core::app::ProcessEnv;
+    use vice_core::id::{EnvName, ProjectName, Scope};
+    use vice_core::port::target::Change;
+    use vice_core::time::SystemClock;
+
+    use super::super::LocalOptions;
+    use super::*;
+
+    fn target(dir: &std::path::Path) -> LocalTarget {
+        LocalTarget::new(LocalOptions {
+            dir: dir.to_owned(),
+            scope: Scope::new(ProjectName::new("shop").unwrap(), EnvName::new("dev").unwrap()),
+            exe: dir.join("never-started"),
+            port: None,
+            clock: Arc::new(SystemClock),
+            env: Arc::new(ProcessEnv::default()),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_falls_silent_is_left_after_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(dir.path());
+        let op = Op { id: "a".into(), epoch: 1, unit: "1".into(), change: Change::Stop, before: None };
+        let undo = Request::Undo { op: op.clone(), workload: None };
+        let apply = Request::Apply { op, workload: None };
+        let me = std::process::id();
+        let cases = [(apply, Code::TimedOut), (undo, Code::TimedOut), (Request::Inventory, Code::Unreachable)];
+        let listener = UnixListener::bind(target.layout.socket()).unwrap();
+        for (request, code) in cases {
+            // It says that it is there, and nothing more.
+            let greeting = async {
+                let mut line = Line::new(listener.accept().await.unwrap().0);
+                line.receive::<Hello>().await.unwrap().unwrap();
+                line.send(&Reply::of(Ok(()))).await.unwrap();
+                line
+            };
+            let (line, _agent) = tokio::join!(target.greeted(None), greeting);
+            let line = line.unwrap().unwrap();
+            let within = Duration::from_millis(50);
+            let fault = target.exchange_within::<()>(within, line, &request).await.unwrap_err();
+            assert_eq!(fault.code(), code);
+            assert!(fault.to_string().contains("shop/dev"), "{fault}");
+            assert!(fault.to_string().contains(&format!("(pid {me})")), "{fault}");
+        }
     }
 }

@@ -14,7 +14,9 @@ mod client;
 pub mod front;
 mod health;
 mod layout;
+mod mark;
 mod output;
+mod patience;
 mod process;
 mod release;
 mod shares;
@@ -124,7 +126,7 @@ impl Target for LocalTarget {
             return Ok(observed);
         }
         Ok(match state::load(&self.layout) {
-            Ok(state) if state.is_applied(&op.id) => Observed::Applied,
+            Ok(state) if state.is_applied(op) => Observed::Applied,
             Ok(_) => Observed::NotApplied,
             Err(fault) => Observed::Unknown { reason: fault.chain().join(" ") },
         })

@@ -9,6 +9,9 @@ use tokio::time::{Instant, sleep, timeout};
 /// How often a process that is not a child is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How soon what was killed is looked for again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// How long a killed process may take to disappear.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -98,6 +101,26 @@ pub(super) async fn end_all(processes: &[Marked], politely: Duration) {
     };
     if timeout(KILLED_WITHIN, all_gone).await.is_err() {
         tracing::warn!("a killed process does not go away");
+    }
+}
+
+/// Kills whatever carries this very token, also what comes into being meanwhile; nothing is waited for without end.
+pub(super) async fn kill_marked(prefix: &str, generation: u64) {
+    let deadline = Instant::now() + KILLED_WITHIN;
+    loop {
+        let wanted = prefix.to_owned();
+        // Every process's environment is looked at, which takes a moment on a full machine.
+        let looked = tokio::task::spawn_blocking(move || marked(&wanted)).await.unwrap_or_default();
+        let left: Vec<Marked> = looked.into_iter().filter(|process| process.generation == generation).collect();
+        if left.is_empty() {
+            return;
+        }
+        if Instant::now() >= deadline {
+            tracing::warn!(generation, left = left.len(), "what an instance has started does not go away");
+            return;
+        }
+        left.iter().for_each(|process| signal_one(process.pid, Signal::KILL));
+        sleep(LOOK_AGAIN_AFTER).await;
     }
 }
 

@@ -14,6 +14,7 @@ use vice_core::secret::Masker;
 use vice_core::{Code, Context, Fault, Millis, Result, Secret};
 
 use super::layout::{Layout, write_durably};
+use super::patience::Timeouts;
 use super::state::State;
 
 /// A workload that can be sent and stored.
@@ -71,6 +72,12 @@ impl From<StoredWorkload> for Workload {
             drain_timeout: stored.drain_timeout,
             stop_timeout: stored.stop_timeout,
         }
+    }
+}
+
+impl StoredWorkload {
+    pub(super) fn timeouts(&self) -> Timeouts {
+        Timeouts { ready: self.ready_timeout, drain: self.drain_timeout, stop: self.stop_timeout }
     }
 }
 

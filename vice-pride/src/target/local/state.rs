@@ -9,14 +9,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vice_core::id::Scope;
 use vice_core::payload::ReleaseRef;
-use vice_core::port::target::WeightTable;
+use vice_core::port::target::{Op, WeightTable};
 use vice_core::{Code, Context, Fault, Millis, Result};
 
 use super::layout::{Layout, write_durably};
+use super::mark::Mark;
 use super::shares;
 
-/// The form of the file.
-pub(super) const FORMAT: u32 = 1;
+/// The form of the file. In the first one, operations were remembered without their content.
+pub(super) const FORMAT: u32 = 2;
 
 /// So many operations are remembered.
 pub(super) const MARKERS_MAX: usize = 10_000;
@@ -40,8 +41,8 @@ pub(super) struct State {
     /// Whoever finds them here after a crash ends them.
     pub(super) loose: Vec<InstanceRecord>,
     pub(super) weights: Option<WeightTable>,
-    /// The ids of operations that were carried out, oldest first.
-    pub(super) applied: VecDeque<String>,
+    /// The operations that were carried out, oldest first.
+    pub(super) applied: VecDeque<Mark>,
 }
 
 /// One unit.
@@ -103,21 +104,35 @@ impl State {
         })
     }
 
-    pub(super) fn is_applied(&self, op: &str) -> bool {
-        self.applied.iter().rev().any(|id| id == op)
+    fn mark_of(&self, op: &Op) -> Option<&Mark> {
+        self.applied.iter().rev().find(|mark| mark.op == op.id)
     }
 
-    pub(super) fn mark(&mut self, op: &str) {
-        if !self.is_applied(op) {
-            self.applied.push_back(op.to_owned());
+    /// Refuses an operation whose id was used for another one.
+    pub(super) fn check_id(&self, op: &Op) -> Result<()> {
+        self.mark_of(op).map_or(Ok(()), |mark| mark.check(op))
+    }
+
+    /// Whether this very operation was carried out.
+    pub(super) fn is_applied(&self, op: &Op) -> bool {
+        self.mark_of(op).is_some_and(|mark| mark.check(op).is_ok())
+    }
+
+    pub(super) fn mark(&mut self, op: &Op) -> Result<()> {
+        self.check_id(op)?;
+        if self.mark_of(op).is_none() {
+            self.applied.push_back(Mark::of(op)?);
         }
         while self.applied.len() > MARKERS_MAX {
             self.applied.pop_front();
         }
+        Ok(())
     }
 
-    pub(super) fn unmark(&mut self, op: &str) {
-        self.applied.retain(|id| id != op);
+    pub(super) fn unmark(&mut self, op: &Op) -> Result<()> {
+        self.check_id(op)?;
+        self.applied.retain(|mark| mark.op != op.id);
+        Ok(())
     }
 
     /// The versions that have an instance that gets traffic or should.
@@ -169,7 +184,8 @@ pub(super) fn load(layout: &Layout) -> Result<State> {
         return Err(Fault::new(Code::HistoryNewer, format!("{} was written by a newer vice.", path.display()))
             .hint("Update vice."));
     }
-    serde_json::from_slice(&bytes).context(Code::Decode, broken)
+    let state: State = serde_json::from_slice(&bytes).context(Code::Decode, broken)?;
+    Ok(State { format: FORMAT, ..state })
 }
 
 /// The agent's state: read at any time, changed one change at a time, never ahead of the disk.
@@ -205,27 +221,56 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use vice_core::port::target::Change;
+
     use super::*;
+
+    fn op(id: &str) -> Op {
+        Op { id: id.to_owned(), epoch: 1, unit: "1".to_owned(), change: Change::Stop, before: None }
+    }
 
     #[test]
     fn markers_are_bounded_and_the_oldest_go_first() {
         let mut state = State::default();
         for number in 0..MARKERS_MAX + 3 {
-            state.mark(&number.to_string());
+            state.mark(&op(&number.to_string())).unwrap();
         }
-        state.mark("3");
+        state.mark(&op("3")).unwrap();
         assert_eq!(state.applied.len(), MARKERS_MAX);
-        assert!(!state.is_applied("2"));
-        assert!(state.is_applied("3"));
-        state.unmark("3");
-        assert!(!state.is_applied("3"));
+        assert!(!state.is_applied(&op("2")));
+        assert!(state.is_applied(&op("3")));
+        state.unmark(&op("3")).unwrap();
+        assert!(!state.is_applied(&op("3")));
+    }
+
+    #[test]
+    fn an_id_of_another_operation_neither_comes_nor_goes() {
+        let mut state = State::default();
+        state.mark(&op("a")).unwrap();
+        let other = Op { change: Change::Start, ..op("a") };
+        assert!(!state.is_applied(&other));
+        assert_eq!(state.mark(&other).unwrap_err().code(), Code::Conflict);
+        assert_eq!(state.unmark(&other).unwrap_err().code(), Code::Conflict);
+        assert!(state.is_applied(&op("a")));
+    }
+
+    #[test]
+    fn a_file_of_the_first_form_is_read_and_written_in_the_present_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let mut old = serde_json::to_value(State { epoch: 4, ..State::default() }).unwrap();
+        (old["format"], old["applied"]) = (1.into(), serde_json::json!(["a", "b"]));
+        std::fs::write(layout.state(), old.to_string()).unwrap();
+        let state = load(&layout).unwrap();
+        assert_eq!((state.format, state.epoch), (FORMAT, 4));
+        assert!(state.is_applied(&op("a")) && !state.is_applied(&op("c")));
     }
 
     #[test]
     fn a_file_of_a_newer_form_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        std::fs::write(layout.state(), r#"{"format":2,"new":true}"#).unwrap();
+        std::fs::write(layout.state(), r#"{"format":3,"new":true}"#).unwrap();
         assert_eq!(load(&layout).unwrap_err().code(), Code::HistoryNewer);
         std::fs::write(layout.state(), "{").unwrap();
         assert_eq!(load(&layout).unwrap_err().code(), Code::Decode);

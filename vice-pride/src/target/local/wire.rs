@@ -123,6 +123,11 @@ impl Line {
         self.stream.write_all(&bytes).await.context(Code::Unreachable, broken)
     }
 
+    /// The process at the other end, where the system tells.
+    pub(super) fn peer(&self) -> Option<i32> {
+        self.stream.get_ref().peer_cred().ok()?.pid()
+    }
+
     /// The next message; none at the end of the stream.
     pub(super) async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
         read_line(&mut self.stream).await

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
@@ -29,27 +30,29 @@ pub(super) struct Instance {
     ended: watch::Receiver<Option<String>>,
     /// Where its output begins in the unit's log.
     pub(super) log_from: u64,
+    /// How the tokens of its folder's processes begin.
+    token_prefix: Arc<str>,
 }
 
 impl Instance {
-    fn of_child(record: InstanceRecord, mut child: Child, log_from: u64) -> Self {
+    fn of_child(record: InstanceRecord, mut child: Child, log_from: u64, token_prefix: Arc<str>) -> Self {
         let (tell, ended) = watch::channel(None);
         tokio::spawn(async move {
             let how = child.wait().await.map_or_else(|error| error.to_string(), describe);
             tell.send_replace(Some(how));
         });
-        Self { record, ended, log_from }
+        Self { record, ended, log_from, token_prefix }
     }
 
     /// A process that an earlier agent has started.
-    pub(super) fn adopted(record: InstanceRecord) -> Self {
+    pub(super) fn adopted(record: InstanceRecord, token_prefix: Arc<str>) -> Self {
         let (tell, ended) = watch::channel(None);
         let (pid, started) = (record.pid, record.start_time);
         tokio::spawn(async move {
             process::gone(pid, started).await;
             tell.send_replace(Some("it ended".to_owned()));
         });
-        Self { record, ended, log_from: 0 }
+        Self { record, ended, log_from: 0, token_prefix }
     }
 
     /// The name under which the front end knows it.
@@ -84,6 +87,8 @@ impl Instance {
         if timeout(KILLED_WITHIN.as_duration(), self.end()).await.is_err() {
             tracing::warn!(pid = leader, "a killed process does not go away");
         }
+        // And what has left the group for a session of its own.
+        process::kill_marked(&self.token_prefix, self.record.generation).await;
     }
 }
 
@@ -116,7 +121,7 @@ pub(super) async fn spawn(agent: &Agent, unit: &str, workload: &Workload) -> Res
         version: workload.release.version.clone(),
         stop_timeout: workload.stop_timeout,
     };
-    let instance = Instance::of_child(record, child, log_from);
+    let instance = Instance::of_child(record, child, log_from, agent.layout.token_prefix().into());
     tracing::info!(unit, generation, pid, port, version = instance.record.version, "started");
     let noted = instance.record.clone();
     let noting = agent.store.update(|state| {

@@ -42,10 +42,10 @@ enum Marking {
 }
 
 impl Marking {
-    fn note(self, state: &mut State, op: &Op) {
+    fn note(self, state: &mut State, op: &Op) -> Result<()> {
         match self {
-            Self::Applied => state.mark(&op.id),
-            Self::Undone => state.unmark(&op.id),
+            Self::Applied => state.mark(op),
+            Self::Undone => state.unmark(op),
         }
     }
 }
@@ -69,7 +69,7 @@ impl Agent {
     /// What became of an operation; one under way is waited for.
     pub(super) async fn observe(&self, op: &Op) -> Observed {
         self.running.settled(&op.id).await;
-        if self.store.read().is_applied(&op.id) { Observed::Applied } else { Observed::NotApplied }
+        if self.store.read().is_applied(op) { Observed::Applied } else { Observed::NotApplied }
     }
 
     pub(super) async fn apply(self: &Arc<Self>, op: &Op, workload: Option<Workload>) -> Result<()> {
@@ -114,13 +114,17 @@ impl Agent {
         cancel: &CancellationToken,
     ) -> Result<Leftover> {
         let state = self.store.read();
-        let applied = state.is_applied(&op.id);
+        let applied = state.is_applied(op);
         let unit = state.units.get(&op.unit);
         let goal = match marking {
             Marking::Applied if applied => None,
             Marking::Applied => goal_of(op, unit, workload)?,
             Marking::Undone => goal_of_undo(op, unit, workload, applied)?,
         };
+        if goal.is_some() {
+            // Before anything is started. What is as it should be without this one needs no undo.
+            state.check_id(op)?;
+        }
         match goal {
             None => self.only_mark(op, marking).await,
             Some(Goal::Place(workload)) => self.place(cell, op, &workload, marking, cancel).await,
@@ -135,12 +139,8 @@ impl Agent {
     }
 
     async fn only_mark(&self, op: &Op, marking: Marking) -> Result<Leftover> {
-        if self.store.read().is_applied(&op.id) != (marking == Marking::Applied) {
-            let marked = self.store.update(|state| {
-                marking.note(state, op);
-                Ok(())
-            });
-            marked.await?;
+        if self.store.read().is_applied(op) != (marking == Marking::Applied) {
+            self.store.update(|state| marking.note(state, op)).await?;
         }
         Ok(None)
     }
@@ -198,7 +198,7 @@ impl Agent {
             state.units.insert(name, unit);
             state.loose.extend(old);
             state.settle_weights(versions);
-            marking.note(state, op);
+            marking.note(state, op)?;
             Ok(keys.difference(&state.release_keys()).copied().collect::<Vec<u64>>())
         });
         match switched.await {
@@ -228,7 +228,7 @@ impl Agent {
                 }
             }
             state.settle_weights(versions);
-            marking.note(state, op);
+            marking.note(state, op)?;
             Ok(keys.difference(&state.release_keys()).copied().collect::<Vec<u64>>())
         });
         for key in taken.await? {

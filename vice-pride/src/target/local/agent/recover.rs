@@ -59,13 +59,14 @@ impl Agent {
     }
 
     fn adopt(&self, alive: impl Fn(&InstanceRecord) -> bool) {
+        let prefix: Arc<str> = self.layout.token_prefix().into();
         for (name, unit) in &self.store.read().units {
             let cell = self.cell(name);
             let Some(record) = unit.current.as_ref().filter(|_| unit.running) else { continue };
             if alive(record) {
                 tracing::info!(unit = name, pid = record.pid, "adopted");
                 // Its health is asked for at once; until then it counts as what it was.
-                cell.replace(Some(Instance::adopted(record.clone())), UnitHealth::Healthy);
+                cell.replace(Some(Instance::adopted(record.clone(), Arc::clone(&prefix))), UnitHealth::Healthy);
             } else {
                 cell.set_health(UnitHealth::Crashed);
             }
