@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn the_format_may_stand_anywhere() {
-        let env = ProcessEnv { vars: [("VICE_FORMAT".to_owned(), "ndjson".to_owned())].into(), ..ProcessEnv::default() };
+        let env =
+            ProcessEnv { vars: [("VICE_FORMAT".to_owned(), "ndjson".to_owned())].into(), ..ProcessEnv::default() };
         assert_eq!(machine_format(&words("vice --format json"), &env), Some(Format::Json));
         assert_eq!(machine_format(&words("vice --format=text"), &env), None);
         assert_eq!(machine_format(&words("vice"), &env), Some(Format::Ndjson));

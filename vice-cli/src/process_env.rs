@@ -27,7 +27,10 @@ pub(crate) fn read(variables: ProcessEnv, change_dir: Option<&PathBuf>) -> Resul
     };
     let exe = std::env::current_exe().context(Code::Io, || "The path of this program can't be found.".to_owned())?;
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let user = ["USER", "LOGNAME"].iter().find_map(|key| vars.get(*key).filter(|user| !user.is_empty()).cloned()).unwrap_or_else(user_by_id);
+    let user = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|key| vars.get(*key).filter(|user| !user.is_empty()).cloned())
+        .unwrap_or_else(user_by_id);
     Ok(ProcessEnv { vars, dir, exe, host: name, user })
 }
 

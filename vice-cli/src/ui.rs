@@ -17,6 +17,7 @@ use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
 use vice_core::{Class, Code, Context, Fault, Result};
 
+use crate::echo::NoEcho;
 use crate::output_file;
 use crate::pulse::Pulse;
 
@@ -52,6 +53,7 @@ pub(crate) struct Terminal {
     color_err: bool,
     live: Option<MultiProgress>,
     bars: Mutex<BTreeMap<String, ProgressBar>>,
+    no_echo: Mutex<Option<NoEcho>>,
     pulse: Mutex<Pulse>,
 }
 
@@ -70,6 +72,7 @@ impl Terminal {
             color_err: wants(err_terminal),
             live: live.then(MultiProgress::new),
             bars: Mutex::default(),
+            no_echo: Mutex::default(),
             pulse: Mutex::new(Pulse::new(Instant::now())),
             options,
         }
@@ -163,12 +166,18 @@ impl Terminal {
                 bar.finish_and_clear();
             }
         }
+        if let Ok(mut no_echo) = self.no_echo.lock() {
+            drop(no_echo.take());
+        }
     }
 
     fn draw(&self, live: &MultiProgress, progress: &Progress) {
         let Ok(mut bars) = self.bars.lock() else { return };
         match progress.state {
             ProgressState::Running | ProgressState::Waiting => {
+                if let (true, Ok(mut no_echo)) = (bars.is_empty(), self.no_echo.lock()) {
+                    *no_echo = no_echo.take().or_else(NoEcho::begin);
+                }
                 let bar = bars.entry(progress.key.clone()).or_insert_with(|| {
                     let bar = live.add(ProgressBar::new_spinner().with_style(spinner()));
                     bar.enable_steady_tick(Duration::from_millis(120));
@@ -200,9 +209,9 @@ impl Terminal {
 
     /// Waits until nothing was said for too long, and gives a sign of life. A live terminal moves by itself.
     pub(crate) async fn keep_alive(&self) {
-        let due = match self.pulse.lock() {
-            Ok(pulse) if self.live.is_none() && !self.options.quiet => pulse.due(),
-            _ => return std::future::pending().await,
+        let due = self.pulse.lock().ok().map(|pulse| pulse.due());
+        let (Some(due), None, false) = (due, &self.live, self.options.quiet) else {
+            return std::future::pending().await;
         };
         tokio::time::sleep_until(due).await;
         let sign = self.pulse.lock().ok().and_then(|mut pulse| pulse.sign(Instant::now()));

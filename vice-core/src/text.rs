@@ -67,7 +67,7 @@ pub fn sanitize(text: &str) -> String {
 
 /// A number with its noun: "1 file", "2 files".
 #[must_use]
-pub fn count<N: std::fmt::Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
+pub fn count<N: Copy + std::fmt::Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
     let noun = if number == N::from(1) { one } else { many };
     format!("{number} {noun}")
 }

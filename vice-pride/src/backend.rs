@@ -1,14 +1,14 @@
 //! Which target stands behind an environment. The kinds are known here; how each works is its own folder.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use vice_core::Result;
-use vice_core::app::App;
+use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
 use vice_core::manifest::{EnvSpec, Project};
 use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
+use vice_core::time::Clock;
 
 use crate::target::local::{LocalOptions, LocalTarget};
 
@@ -33,10 +33,22 @@ pub struct Backend {
     pub logs: Option<Arc<dyn LogSource>>,
 }
 
-/// The folder of a local target.
-#[must_use]
-pub fn local_dir(app: &App, scope: &Scope) -> PathBuf {
-    app.workspace.state.join("local").join(scope.project.as_str()).join(scope.env.as_str())
+/// The local target of an environment.
+pub(crate) fn local_target(
+    workspace: &Workspace,
+    spec: &EnvSpec,
+    scope: &Scope,
+    env: &Arc<ProcessEnv>,
+    clock: &Arc<dyn Clock>,
+) -> LocalTarget {
+    LocalTarget::new(LocalOptions {
+        dir: workspace.state.join("local").join(scope.project.as_str()).join(scope.env.as_str()),
+        scope: scope.clone(),
+        exe: env.exe.clone(),
+        port: spec.port,
+        clock: Arc::clone(clock),
+        env: Arc::clone(env),
+    })
 }
 
 /// Connects to the target of an environment. Starts nothing.
@@ -54,13 +66,6 @@ pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
 }
 
 fn local(app: &App, spec: &EnvSpec, scope: &Scope) -> Backend {
-    let local = Arc::new(LocalTarget::new(LocalOptions {
-        dir: local_dir(app, scope),
-        scope: scope.clone(),
-        exe: app.env.exe.clone(),
-        port: spec.port,
-        clock: Arc::clone(&app.clock),
-        env: Arc::clone(&app.env),
-    }));
+    let local = Arc::new(local_target(&app.workspace, spec, scope, &app.env, &app.clock));
     Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local) }
 }

@@ -11,7 +11,7 @@ use vice_core::port::locator::Locator;
 use vice_core::port::target::Target;
 use vice_core::time::Clock;
 
-use crate::target::local::{LocalOptions, LocalTarget};
+use crate::backend::local_target;
 
 /// Asks the manifest first and the local target then.
 pub struct PrideLocator {
@@ -34,14 +34,7 @@ impl Locator for PrideLocator {
         if spec.target.as_ref().is_some_and(|target| target.kind != "local") {
             return Ok(None);
         }
-        let local = LocalTarget::new(LocalOptions {
-            dir: self.workspace.state.join("local").join(scope.project.as_str()).join(scope.env.as_str()),
-            scope: scope.clone(),
-            exe: self.env.exe.clone(),
-            port: spec.port,
-            clock: Arc::clone(&self.clock),
-            env: Arc::clone(&self.env),
-        });
+        let local = local_target(&self.workspace, spec, scope, &self.env, &self.clock);
         Ok(local.inventory().await?.url)
     }
 }

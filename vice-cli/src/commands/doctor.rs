@@ -146,7 +146,10 @@ async fn environment(app: &App, project: &std::sync::Arc<Project>, scope: &Scope
             match backend.target.inventory().await {
                 Ok(inventory) => {
                     let units = inventory.units.len();
-                    findings.push(Finding::good(&what, format!("target {} with {}", info.kind, count(units, "unit", "units"))));
+                    findings.push(Finding::good(
+                        &what,
+                        format!("target {} with {}", info.kind, count(units, "unit", "units")),
+                    ));
                 }
                 Err(fault) => findings.push(Finding::from_fault(&what, &fault)),
             }
@@ -154,7 +157,8 @@ async fn environment(app: &App, project: &std::sync::Arc<Project>, scope: &Scope
         Err(fault) => findings.push(Finding::from_fault(&what, &fault)),
     }
     match app.config.resolve(project, &scope.env).await {
-        Ok(config) => findings.push(Finding::good(&what, format!("configuration of {}", count(config.entries.len(), "key", "keys")))),
+        Ok(config) => findings
+            .push(Finding::good(&what, format!("configuration of {}", count(config.entries.len(), "key", "keys")))),
         Err(fault) => findings.push(Finding::from_fault(&what, &fault)),
     }
     if project.manifest.check.is_empty() {

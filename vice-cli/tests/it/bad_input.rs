@@ -49,7 +49,11 @@ fn without_a_project_file_the_way_to_one_is_named() {
     let lab = Lab::new();
     for args in [&["deploy"][..], &["deploy", "shop"], &["plan"], &["envy"], &["wrath"]] {
         let ran = lab.vice(args).expect(2);
-        assert!(ran.stderr.contains("manifest.missing") && ran.stderr.contains("vice init"), "{args:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("manifest.missing") && ran.stderr.contains("vice init"),
+            "{args:?}: {}",
+            ran.stderr
+        );
     }
 }
 

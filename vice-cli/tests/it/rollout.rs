@@ -189,7 +189,10 @@ fn a_rollback_holds_the_version_that_is_left() {
     lab.vice(&["rollback"]).expect(0);
     let state = status(&lab);
     assert_eq!(state["version"], "1");
-    assert!(state["holds"]["2"]["reason"].as_str().is_some_and(|reason| reason.contains("rolled back to 1")), "{state}");
+    assert!(
+        state["holds"]["2"]["reason"].as_str().is_some_and(|reason| reason.contains("rolled back to 1")),
+        "{state}"
+    );
     lab.vice(&["deploy", "hello@2"]).expect(4);
     lab.vice(&["rollback"]).expect(2);
 }
@@ -201,7 +204,10 @@ fn how_it_is_run_belongs_to_the_release() {
     lab.vice(&["deploy", "hello@1"]).expect(0);
     let first = lab.read("vice.toml");
     // The same files under another command are another release.
-    lab.write("vice.toml", &first.replace("\"--port\", \"{{port}}\"]", "\"--port\", \"{{port}}\", \"--no-such-flag\"]"));
+    lab.write(
+        "vice.toml",
+        &first.replace("\"--port\", \"{{port}}\"]", "\"--port\", \"{{port}}\", \"--no-such-flag\"]"),
+    );
     let plan = lab.vice(&["plan", "hello@1", "--detailed-exitcode"]).expect(3);
     assert!(plan.stdout.contains("another command or health"), "{}", plan.stdout);
     let ran = lab.vice(&["deploy", "hello@2"]);

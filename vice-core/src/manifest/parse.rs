@@ -125,7 +125,9 @@ health   = "/healthz"
 
     #[test]
     fn numbers_that_can_only_be_slips_are_refused_with_the_limit() {
-        for (line, said) in [("instances = 4000000000", "1000 is the limit"), ("instances = 1001", "1000"), ("port = 0", "port 0")] {
+        for (line, said) in
+            [("instances = 4000000000", "1000 is the limit"), ("instances = 1001", "1000"), ("port = 0", "port 0")]
+        {
             let text = format!("{FIVE_LINES}{line}\n");
             let fault = Project::parse("/p".into(), "vice.toml".into(), text).unwrap_err();
             assert_eq!(fault.code(), Code::ManifestInvalid);

@@ -14,6 +14,11 @@ pub(crate) fn reading(error: Error, path: &Path) -> Fault {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(error, path),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => busy(error, path),
+        _ if is_full(&error) => {
+            Fault::new(Code::StateUnwritable, format!("The disk is full; the history in {place} can't be opened."))
+                .because(cause(&error))
+                .hint(MAKE_ROOM)
+        }
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
             Fault::new(Code::Io, format!("The history in {place} can't be opened."))
                 .because(cause(&error))
@@ -32,7 +37,7 @@ pub(crate) fn writing(error: Error, path: &Path) -> Fault {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(error, path),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => busy(error, path),
-        Some(ErrorCode::DiskFull) => {
+        _ if is_full(&error) => {
             Fault::new(Code::StateUnwritable, format!("The disk is full; nothing could be recorded in {place}."))
                 .because(cause(&error))
                 .hint(MAKE_ROOM)
@@ -44,6 +49,13 @@ pub(crate) fn writing(error: Error, path: &Path) -> Fault {
             .hint("The state folder must be writable for you, on a disk that is well and has space left."),
         _ => Fault::internal(format!("Recording in {place} failed.")).because(cause(&error)),
     }
+}
+
+/// Whether there was no room on the disk. Reading needs some as well: for the shared index of the log.
+pub(crate) fn is_full(error: &Error) -> bool {
+    use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMSIZE};
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code.is_some_and(|code| [SQLITE_FULL, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHMMAP].contains(&code))
 }
 
 /// A file or folder that can't be written.

@@ -52,7 +52,7 @@ impl Pool {
         let Some(mut reader) = reader else { return work(None) };
         let done = work(Some(&mut reader));
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX {
+        if idle.len() < IDLE_MAX && !schema::is_frozen(&reader.connection) {
             idle.push(reader);
         }
         done

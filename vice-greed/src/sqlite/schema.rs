@@ -201,9 +201,11 @@ pub(crate) fn open_reader(path: &Path) -> Result<Option<Connection>> {
         return Ok(None);
     }
     let connection = match connect_reader(path, false) {
-        // The shared-memory file of the log can't be made in a read-only folder. When nobody has left a log behind,
-        // the file itself is the whole history and can be read as it stands.
-        Err(error) if is_unwritable(&error) && !has_wal(path) => connect_reader(path, true).map_err(reading)?,
+        // The shared-memory file of the log can't be made in a read-only folder or on a full disk. When nobody has left
+        // a log behind, the file itself is the whole history and can be read as it stands.
+        Err(error) if (is_unwritable(&error) || errors::is_full(&error)) && !has_wal(path) => {
+            connect_reader(path, true).map_err(reading)?
+        }
         other => other.map_err(reading)?,
     };
     connection.set_prepared_statement_cache_capacity(64);
@@ -229,6 +231,11 @@ fn connect_reader(path: &Path, frozen: bool) -> rusqlite::Result<Connection> {
 fn is_unwritable(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
     matches!(error.sqlite_error_code(), Some(CannotOpen | PermissionDenied | ReadOnly))
+}
+
+/// Whether a connection reads the file as it stood when it was opened: it may not be used for long.
+pub(crate) fn is_frozen(connection: &Connection) -> bool {
+    connection.is_readonly("main").unwrap_or(true)
 }
 
 fn has_wal(path: &Path) -> bool {

@@ -66,8 +66,8 @@ impl Action for RollOut {
             direction: self.direction,
             artifact: text("artifact"),
         };
-        let consent = Consent { confirm: env("confirm")?, ..Consent::default() };
-        output(roll_out(&self.app, &want, &consent, text("reason")).await?)
+        let consent = Consent { confirm: env("confirm")?, reason: text("reason"), ..Consent::default() };
+        output(roll_out(&self.app, &want, &consent).await?)
     }
 }
 

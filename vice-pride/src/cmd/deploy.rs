@@ -14,8 +14,8 @@ use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Digest, Fault, Result};
 
-use super::Wanted;
 use super::plan::render;
+use super::{ConsentArgs, WantedArgs};
 use crate::driver::{Asks, EndState, Ended, Prepared, Want, begin, prepare, unfinished};
 use crate::lease;
 
@@ -25,27 +25,13 @@ use crate::lease;
     after_help = "Examples:\n  vice deploy\n  vice deploy shop@1.4.2 --env prod --confirm prod\n  vice deploy shop --plan 3f9c…   only if nothing has changed since `vice plan`"
 )]
 pub struct DeployArgs {
-    /// Project and version, as in shop@1.4.2; the project of this folder and its version when absent
-    #[arg(value_name = "PROJECT[@VERSION]")]
-    wanted: Option<Wanted>,
-    /// The environment
-    #[arg(short, long)]
-    env: Option<EnvName>,
+    #[command(flatten)]
+    wanted: WantedArgs,
     /// Another artifact than the one in vice.toml
     #[arg(long, value_name = "REFERENCE")]
     artifact: Option<String>,
-    /// Go on only if the plan has this hash
-    #[arg(long, value_name = "HASH")]
-    plan: Option<String>,
-    /// Show the plan and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// For environments of production class: the environment's name in full
-    #[arg(long, value_name = "ENV")]
-    confirm: Option<EnvName>,
-    /// Why, for the history
-    #[arg(long)]
-    reason: Option<String>,
+    #[command(flatten)]
+    consent: ConsentArgs,
 }
 
 /// Plans, asks what has to be asked, and rolls out.
@@ -53,16 +39,8 @@ pub struct DeployArgs {
 /// # Errors
 /// Everything that is wrong before the rollout begins; its own ends are outcomes.
 pub async fn run(app: &App, args: DeployArgs) -> Result<Outcome> {
-    let wanted = args.wanted.clone().unwrap_or(Wanted { project: None, version: None });
-    let want = Want {
-        project: wanted.project,
-        env: args.env,
-        version: wanted.version,
-        direction: Direction::Deploy,
-        artifact: args.artifact,
-    };
-    let consent = Consent { plan: args.plan, confirm: args.confirm, dry_run: args.dry_run };
-    roll_out(app, &want, &consent, args.reason).await
+    let want = args.wanted.want(Direction::Deploy, args.artifact);
+    roll_out(app, &want, &args.consent.into()).await
 }
 
 /// What the caller has agreed to.
@@ -71,10 +49,11 @@ pub(crate) struct Consent {
     pub(crate) plan: Option<String>,
     pub(crate) confirm: Option<EnvName>,
     pub(crate) dry_run: bool,
+    pub(crate) reason: Option<String>,
 }
 
 /// The way that deploy and rollback share.
-pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent, reason: Option<String>) -> Result<Outcome> {
+pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Result<Outcome> {
     let (_, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
     // Asked before any expensive work; asked again, for good, when the lease is acquired.
     if !consent.dry_run && lease::is_held(app, &scope)? {
@@ -98,7 +77,7 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent, reason: 
         return Ok(nothing_to_do(&prepared));
     }
     let lease = lease::acquire(app, &scope, &format!("{} {}", want.direction.word(), prepared.plan.to.version)).await?;
-    let ended = begin(app, prepared, lease, reason).await?;
+    let ended = begin(app, prepared, lease, consent.reason.clone()).await?;
     conclude(app, ended).await
 }
 

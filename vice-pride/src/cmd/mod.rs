@@ -17,13 +17,15 @@ mod why;
 use clap::{Args, Subcommand};
 use vice_core::app::App;
 use vice_core::id::EnvName;
+use vice_core::payload::environment::Direction;
 use vice_core::ui::Outcome;
 use vice_core::{Fault, Result};
 
-use crate::driver::check_version;
+use crate::driver::{Want, check_version};
 
 pub use actions::actions;
 pub use control::{AbandonArgs, AbortArgs, PauseArgs, ResumeArgs};
+use deploy::Consent;
 pub use deploy::{DeployArgs, run as deploy};
 pub use history::{HistoryArgs, run as history};
 pub use holds::HoldArgs;
@@ -143,6 +145,47 @@ impl std::str::FromStr for Wanted {
         }
         let project = (!project.is_empty()).then(|| project.to_owned());
         Ok(Self { project, version: version.map(str::to_owned) })
+    }
+}
+
+/// The arguments that say which version of what, and where.
+#[derive(Debug, Clone, Args)]
+pub struct WantedArgs {
+    /// Project and version, as in shop@1.4.2; the project of this folder and its version when absent
+    #[arg(value_name = "PROJECT[@VERSION]")]
+    wanted: Option<Wanted>,
+    /// The environment
+    #[arg(short, long)]
+    env: Option<EnvName>,
+}
+
+impl WantedArgs {
+    fn want(self, direction: Direction, artifact: Option<String>) -> Want {
+        let wanted = self.wanted.unwrap_or(Wanted { project: None, version: None });
+        Want { project: wanted.project, env: self.env, version: wanted.version, direction, artifact }
+    }
+}
+
+/// The arguments by which somebody agrees to a rollout.
+#[derive(Debug, Clone, Args)]
+pub struct ConsentArgs {
+    /// Go on only if the plan has this hash
+    #[arg(long, value_name = "HASH")]
+    plan: Option<String>,
+    /// Show the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// For environments of production class: the environment's name in full
+    #[arg(long, value_name = "ENV")]
+    confirm: Option<EnvName>,
+    /// Why, for the history
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl From<ConsentArgs> for Consent {
+    fn from(args: ConsentArgs) -> Self {
+        Self { plan: args.plan, confirm: args.confirm, dry_run: args.dry_run, reason: args.reason }
     }
 }
 

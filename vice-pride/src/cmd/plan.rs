@@ -3,7 +3,6 @@
 use clap::Args;
 use serde_json::json;
 use vice_core::app::App;
-use vice_core::id::EnvName;
 use vice_core::manifest::VerifyWhen;
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
@@ -12,19 +11,15 @@ use vice_core::ui::Outcome;
 use vice_core::{Class, Result};
 use vice_pride_engine::{TaskDoes, UnitChange};
 
-use super::Wanted;
-use crate::driver::{Prepared, Want, prepare};
+use super::WantedArgs;
+use crate::driver::{Prepared, prepare};
 
 /// Arguments of `vice plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vice plan\n  vice plan shop@1.4.2 --env prod --detailed-exitcode")]
 pub struct PlanArgs {
-    /// Project and version, as in shop@1.4.2
-    #[arg(value_name = "PROJECT[@VERSION]")]
-    wanted: Option<Wanted>,
-    /// The environment
-    #[arg(short, long)]
-    env: Option<EnvName>,
+    #[command(flatten)]
+    wanted: WantedArgs,
     /// Another artifact than the one in vice.toml
     #[arg(long, value_name = "REFERENCE")]
     artifact: Option<String>,
@@ -38,14 +33,7 @@ pub struct PlanArgs {
 /// # Errors
 /// Everything that would stop the deploy before it begins.
 pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
-    let wanted = args.wanted.unwrap_or(Wanted { project: None, version: None });
-    let want = Want {
-        project: wanted.project,
-        env: args.env,
-        version: wanted.version,
-        direction: Direction::Deploy,
-        artifact: args.artifact,
-    };
+    let want = args.wanted.want(Direction::Deploy, args.artifact);
     let prepared = prepare(app, &want).await?;
     let outcome = render(&prepared);
     let changes = !prepared.plan.is_noop();
