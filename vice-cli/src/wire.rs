@@ -151,11 +151,13 @@ pub(crate) fn wire(
 
 /// The state folder is for its owner only, and never part of a repository. Whoever made it first may not have said so.
 pub(crate) fn protect(state: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let Ok(metadata) = std::fs::metadata(state) else { return Ok(()) };
     let ignore = state.join(".gitignore");
     let fail = || format!("The state folder {} can't be made private.", state.display());
-    if metadata.is_dir() && metadata.permissions().mode() & 0o077 != 0 {
+    // Somebody else who may read it has nothing to protect here.
+    let own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if own && metadata.is_dir() && metadata.permissions().mode() & 0o077 != 0 {
         std::fs::set_permissions(state, std::fs::Permissions::from_mode(0o700)).context(Code::StateUnwritable, fail)?;
         if !ignore.exists() {
             std::fs::write(&ignore, "*\n").context(Code::StateUnwritable, fail)?;

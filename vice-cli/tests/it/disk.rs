@@ -1,7 +1,11 @@
-//! A disk that fills up in the middle of a deploy. A limit on the size of files stands for it: that needs no privilege,
-//! and at the same offset every write of the history fails as it would there.
+//! The files of the history under a deploy: a disk that fills up, and a restore that comes in between.
+//!
+//! A limit on the size of files stands for the full disk: that needs no privilege, and at the same offset every write of
+//! the history fails as it would there.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -67,6 +71,9 @@ fn deploy_with(blocks: u32) -> Stopped {
     let lab = Lab::new();
     project(&lab);
     lab.vice(&["deploy"]).expect(0);
+    // Looking needs no space.
+    let seen = limited(&lab, 1, &["status"]).expect(0);
+    assert!(seen.stdout.contains("healthy 1/1"), "{}", seen.stdout);
     let full = limited(&lab, blocks, &["deploy", "hello@2"]);
     let verified = lab.vice(&["greed", "verify", "--format", "json"]).expect(0).json();
     assert_eq!(verified["sound"], true, "{blocks} blocks: {verified}");
@@ -111,4 +118,48 @@ fn a_full_disk_in_mid_deploy_corrupts_nothing() {
     let within = stops.iter().filter(|stopped| **stopped == Stopped::Within).count();
     assert!(within >= 10, "only {within} deploys were stopped after they had begun: {stops:?}");
     assert_eq!(deploy_with(1_000_000), Stopped::Not, "a limit that is far away does no harm");
+}
+
+#[test]
+fn a_restore_waits_for_the_rollout_under_way() {
+    let lab = Lab::new();
+    project(&lab);
+    lab.vice(&["deploy"]).expect(0);
+    let backups = format!("file://{}", lab.path("backups").display());
+    lab.vice(&["greed", "backup", &backups]).expect(0);
+    let (begun, go_on) = (lab.path("begun"), lab.path("go-on"));
+    let script = format!("echo > {}; until [ -e {} ]; do sleep 0.05; done", begun.display(), go_on.display());
+    let task = format!("[task.slow]\ncommand = [\"sh\", \"-c\", \"{script}\"]\n");
+    lab.write("vice.toml", &format!("{}{task}", lab.read("vice.toml")));
+    let piped = || Stdio::piped();
+    let deploy = lab.command(&["deploy", "hello@2"]).stdout(piped()).stderr(piped()).spawn().expect("vice");
+    while !begun.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let refused = lab.vice(&["greed", "restore", &backups, "--yes"]);
+    lab.write("go-on", "");
+    let refused = refused.expect(4);
+    assert!(refused.stderr.contains("hello.dev") && refused.stderr.contains("[refused.locked]"), "{}", refused.stderr);
+    ran(&deploy.wait_with_output().expect("it ends")).expect(0);
+    assert_eq!(status(&lab)["version"], "2");
+
+    // Once it has ended the backup can come back, and deploying goes on from there.
+    lab.vice(&["greed", "restore", &backups, "--yes"]).expect(0);
+    lab.vice(&["greed", "verify"]).expect(0);
+    lab.vice(&["deploy", "hello@2"]).expect(0);
+    assert_eq!(status(&lab)["version"], "2");
+}
+
+#[test]
+fn following_the_history_ends_as_interrupted() {
+    let lab = Lab::new();
+    project(&lab);
+    lab.vice(&["greed", "append", "--type", "com.example.seen", "--id", "1"]).expect(0);
+    let mut tail =
+        lab.command(&["greed", "tail", "-f"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("vice");
+    let mut line = String::new();
+    BufReader::new(tail.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert!(line.contains("com.example.seen"), "{line}");
+    assert!(Command::new("kill").args(["-INT", &tail.id().to_string()]).status().expect("kill").success());
+    assert_eq!(tail.wait().expect("it ends").code(), Some(130));
 }

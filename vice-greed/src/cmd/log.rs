@@ -100,8 +100,8 @@ pub(super) async fn log(app: &App, args: LogArgs) -> Result<Outcome> {
 }
 
 pub(super) async fn tail(app: &App, args: TailArgs) -> Result<Outcome> {
-    let mut query = args.filter.query(args.limit)?;
-    let mut place = app.events.head().await?.seq;
+    let query = args.filter.query(args.limit)?;
+    let place = app.events.head().await?.seq;
     let mut shown = 0_u64;
     if args.limit > 0 {
         let mut last = app.events.read(&Query { after: place + 1, ..query.clone() }).await?;
@@ -115,9 +115,17 @@ pub(super) async fn tail(app: &App, args: TailArgs) -> Result<Outcome> {
             return Ok(ended(shown));
         }
     }
+    if args.follow {
+        follow(app, query, place, &mut shown).await?;
+    }
+    Ok(ended(shown))
+}
+
+/// Tells what comes after `place` until nobody reads any more; fails when the process is asked to end.
+async fn follow(app: &App, mut query: Query, mut place: u64, shown: &mut u64) -> Result<()> {
     query.order = Order::Forward;
     query.limit = 0;
-    while args.follow {
+    loop {
         heed_stop(app)?;
         let head = app.events.wait(place, WAIT).await?;
         while place < head.seq {
@@ -125,12 +133,11 @@ pub(super) async fn tail(app: &App, args: TailArgs) -> Result<Outcome> {
             let events = app.events.read(&Query { after: place, ..query.clone() }).await?;
             let full = events.len() == PAGE_MAX;
             place = if full { events.last().map_or(head.seq, |last| last.seq) } else { read_to(&events, head.seq) };
-            if !emit(app, &events, &mut shown)? {
-                return Ok(ended(shown));
+            if !emit(app, &events, shown)? {
+                return Ok(());
             }
         }
     }
-    Ok(ended(shown))
 }
 
 /// Up to where the log is read: what was appended while it was read may be among the events already.

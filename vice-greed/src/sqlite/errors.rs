@@ -16,17 +16,17 @@ pub(crate) fn reading(error: Error, path: &Path) -> Fault {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => busy(error, path),
         _ if is_full(&error) => {
             Fault::new(Code::StateUnwritable, format!("The disk is full; the history in {place} can't be opened."))
-                .because(cause(&error))
+                .because(cause(error))
                 .hint(MAKE_ROOM)
         }
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
             Fault::new(Code::Io, format!("The history in {place} can't be opened."))
-                .because(cause(&error))
+                .because(cause(error))
                 .hint("The state folder and the files in it must be readable for you; this says nothing about damage.")
         }
-        Some(_) => Fault::new(Code::Io, format!("The history in {place} can't be read.")).because(cause(&error)),
+        Some(_) => Fault::new(Code::Io, format!("The history in {place} can't be read.")).because(cause(error)),
         None => Fault::new(Code::Decode, format!("The history in {place} has a row that does not make sense."))
-            .because(cause(&error))
+            .because(cause(error))
             .hint("`vice greed verify` says what is damaged."),
     }
 }
@@ -39,15 +39,15 @@ pub(crate) fn writing(error: Error, path: &Path) -> Fault {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => busy(error, path),
         _ if is_full(&error) => {
             Fault::new(Code::StateUnwritable, format!("The disk is full; nothing could be recorded in {place}."))
-                .because(cause(&error))
+                .because(cause(error))
                 .hint(MAKE_ROOM)
         }
         Some(
             ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure,
         ) => Fault::new(Code::StateUnwritable, format!("Nothing can be recorded in {place}."))
-            .because(cause(&error))
+            .because(cause(error))
             .hint("The state folder must be writable for you, on a disk that is well and has space left."),
-        _ => Fault::internal(format!("Recording in {place} failed.")).because(cause(&error)),
+        _ => Fault::internal(format!("Recording in {place} failed.")).because(cause(error)),
     }
 }
 
@@ -83,25 +83,25 @@ pub(crate) fn unreadable(error: std::io::Error, what: &str, path: &Path) -> Faul
 
 fn damaged(error: Error, path: &Path) -> Fault {
     Fault::new(Code::HistoryDamaged, format!("The history in {} is damaged.", path.display()))
-        .because(cause(&error))
+        .because(cause(error))
         .hint("`vice greed verify` says what is damaged; `vice greed restore URL` brings a backup back.")
 }
 
 fn busy(error: Error, path: &Path) -> Fault {
     Fault::new(Code::Io, format!("Another process keeps the history in {} locked.", path.display()))
-        .because(cause(&error))
+        .because(cause(error))
         .hint("Nothing was recorded. Try again when the other process has ended.")
 }
 
 /// One sentence. The error and its own source say the same thing twice, in different words.
-fn cause(error: &Error) -> String {
+fn cause(error: Error) -> String {
     match error {
         Error::SqliteFailure(code, Some(text)) => {
             format!("SQLite says: {} (code {}).", text.trim_end_matches('.'), code.extended_code)
         }
         Error::SqliteFailure(code, None) => {
             let text = rusqlite::ffi::code_to_str(code.extended_code);
-            format!("SQLite says: {} (code {}).", text.trim_end_matches('.'), code.extended_code)
+            cause(Error::SqliteFailure(code, Some(text.to_owned())))
         }
         other => format!("{}.", other.to_string().trim_end_matches('.')),
     }

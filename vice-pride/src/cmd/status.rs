@@ -203,9 +203,9 @@ fn remarks(row: &Row, units: bool, text: &mut String) {
     if let (Ok(inventory), true) = (&row.inventory, units) {
         for unit in &inventory.units {
             let release = unit.release.as_ref().map_or("-", |release| release.version.as_str());
-            let facts: Vec<String> = unit.facts.iter().map(|(key, value)| format!("{key} {value}")).collect();
-            let health = format!("{:?}", unit.health).to_lowercase();
-            say(Tone::Plain, format!("{} unit {}: {release}, {health}, {}", row.scope, unit.name, facts.join(", ")));
+            let mut facts = vec![release.to_owned(), format!("{:?}", unit.health).to_lowercase()];
+            facts.extend(unit.facts.iter().map(|(key, value)| format!("{key} {value}")));
+            say(Tone::Plain, format!("{} unit {}: {}", row.scope, unit.name, facts.join(", ")));
         }
     }
     if let Ok(Inventory { url: Some(url), .. }) = &row.inventory {

@@ -63,7 +63,7 @@ const TEXT_CHARS_MAX: usize = 2_000;
 fn failure(fault: &Fault) -> Failure {
     match fault.code() {
         Code::Unhealthy | Code::PortInUse => Failure::Unhealthy,
-        Code::Fenced | Code::Locked | Code::Unsupported | Code::Usage => Failure::Refused,
+        Code::Fenced | Code::Conflict | Code::Locked | Code::Unsupported | Code::Usage => Failure::Refused,
         Code::Unreachable => Failure::Unreachable,
         Code::TimedOut => Failure::TimedOut,
         Code::TaskFailed => Failure::Task,

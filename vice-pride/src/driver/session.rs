@@ -10,6 +10,7 @@ use vice_core::id::RolloutId;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutStepped, RolloutWaiting};
 use vice_core::payload::{ReleaseRef, rollout_stream};
+use vice_core::port::notifier::Severity;
 use vice_core::port::target::Inventory;
 use vice_core::store::{Append, EventStoreExt, Expected, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
@@ -316,7 +317,11 @@ impl Session {
         let reason = self.reason(outcome, &self.state);
         let running = self.state.running().cloned();
         tasks::forget(&self.app, &self.performer.run);
-        self.lease.release(&self.app).await?;
+        // The rollout is over and the lock is free in any case; that nobody could write it down must not hide how it
+        // ended.
+        if let Err(fault) = self.lease.release(&self.app).await {
+            self.app.ui.say(Severity::Warning, &format!("The lease could not be given back in the history: {fault}"));
+        }
         Ok(Ended { id: self.id, state: EndState::Finished { outcome, running, reason } })
     }
 
@@ -326,8 +331,12 @@ impl Session {
             return fault.hint(format!("`vice why {}` says where it stands.", self.id));
         }
         let scope = &self.id.scope;
-        Fault::new(Code::InDoubt, format!("The rollout {} stopped in the middle.", self.id))
-            .because(fault)
+        let hints = fault.hints().to_vec();
+        let broken =
+            Fault::new(Code::InDoubt, format!("The rollout {} stopped in the middle.", self.id)).because(fault);
+        hints
+            .into_iter()
+            .fold(broken, Fault::hint)
             .hint(format!("When that is mended, go on with: vice pride resume {} --env {}.", scope.project, scope.env))
     }
 }
