@@ -85,10 +85,13 @@ fn shown(env: &ProcessEnv, file: &Path) -> String {
 }
 
 fn read(env: &ProcessEnv, file: &Path) -> Result<(String, Manifest)> {
-    let name = shown(env, file);
-    let text = fs::read_to_string(file).context(Code::ManifestInvalid, || format!("{name} can't be read."))?;
-    let manifest = parse(&name, &text)?;
+    let text = read_text(env, file)?;
+    let manifest = parse(&shown(env, file), &text)?;
     Ok((text, manifest))
+}
+
+fn read_text(env: &ProcessEnv, file: &Path) -> Result<String> {
+    fs::read_to_string(file).context(Code::ManifestInvalid, || format!("{} can't be read.", shown(env, file)))
 }
 
 /// The project files that a workspace names.
@@ -131,7 +134,7 @@ fn collect(env: &ProcessEnv, root: PathBuf, top: &Manifest, members: &[PathBuf],
     let own = root.join(FILE);
     let own = top.name.is_some().then_some(&own).or_else(|| (members.is_empty()).then_some(&own));
     for file in own.into_iter().chain(members) {
-        let (text, _) = read(env, file)?;
+        let text = read_text(env, file)?;
         let project = Project::parse(parent(file), shown(env, file), text)?;
         let name = project.name().clone();
         if file == nearest {
