@@ -96,9 +96,16 @@ async fn show_takes_numbers_and_ids() {
 #[tokio::test]
 async fn tail_shows_the_last_and_follows_until_nobody_reads() {
     let bench = filled(Told { readers_leave_after: Some(3), ..Told::default() }).await;
-    let late = bench.app.events.append(Append::of(vec![event("late", "s/1")]));
-    let (outcome, _) = futures::join!(greed(&bench.app, &["tail", "-f", "-n", "2"]), late);
+    // What comes late comes after the last ones were shown, or it would be one of them.
+    let late = async {
+        while bench.told.emitted.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        bench.app.events.append(Append::of(vec![event("late", "s/1")])).await
+    };
+    let (outcome, appended) = futures::join!(greed(&bench.app, &["tail", "-f", "-n", "2"]), late);
     outcome.unwrap();
+    appended.unwrap();
     let last = bench.told.emitted.lock().unwrap().last().map(|event| event["id"].clone());
     assert_eq!(last, Some(json!("late")));
     let outcome = greed(&bench.app, &["tail", "-n", "1"]).await.unwrap();
