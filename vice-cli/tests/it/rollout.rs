@@ -125,6 +125,15 @@ fn fewer_and_more_instances() {
     lab.write("vice.toml", &toml);
     lab.vice(&["deploy"]).expect(0);
     assert_eq!(status(&lab)["health"], "healthy 1/1");
+    lab.write("vice.toml", &lab.read("vice.toml").replace("instances = 1", "instances = 0"));
+    lab.vice(&["deploy"]).expect(0);
+    let state = status(&lab);
+    assert_eq!(
+        (&state["health"], &state["drift"]),
+        (&Value::from("-"), &Value::Array(vec![])),
+        "none is what is wanted"
+    );
+    assert_eq!(lab.instances(), 0);
 }
 
 #[test]

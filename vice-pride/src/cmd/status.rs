@@ -38,6 +38,8 @@ pub(crate) struct Row {
     pub(crate) kind: &'static str,
     pub(crate) state: EnvironmentState,
     pub(crate) inventory: Result<Inventory>,
+    /// How many units `vice.toml` asks for.
+    pub(crate) units_wanted: u32,
 }
 
 impl Row {
@@ -48,7 +50,7 @@ impl Row {
         let good = inventory.units.iter().filter(|unit| unit.health == UnitHealth::Healthy).count();
         let stopped = inventory.units.iter().filter(|unit| unit.health == UnitHealth::Stopped).count();
         match (total, good) {
-            (0, _) if self.state.running.is_none() => (Tone::Faint, "-".to_owned()),
+            (0, _) if self.state.running.is_none() || self.units_wanted == 0 => (Tone::Faint, "-".to_owned()),
             (0, _) => (Tone::Bad, "nothing runs".to_owned()),
             _ if stopped == total => (Tone::Warn, "stopped".to_owned()),
             (total, good) if good == total => (Tone::Good, format!("healthy {good}/{total}")),
@@ -61,7 +63,7 @@ impl Row {
         let Ok(inventory) = &self.inventory else { return Vec::new() };
         let wanted = self.state.running.as_ref().map(|placed| &placed.release);
         let mut found: Vec<String> = inventory.units.iter().filter_map(|unit| unit_drift(unit, wanted)).collect();
-        if wanted.is_some() && inventory.units.is_empty() {
+        if wanted.is_some() && inventory.units.is_empty() && self.units_wanted > 0 {
             found.push("no unit is there".to_owned());
         }
         found
@@ -150,7 +152,8 @@ async fn row(app: &App, project: &Project, scope: Scope) -> Result<Row> {
         Ok(backend) => (backend.target.describe().kind, backend.target.inventory().await),
         Err(fault) => ("?", Err(fault)),
     };
-    Ok(Row { scope, kind, state, inventory })
+    let units_wanted = project.env(&scope.env)?.instances.unwrap_or(1);
+    Ok(Row { scope, kind, state, inventory, units_wanted })
 }
 
 fn table(rows: &[Row], now: jiff::Timestamp) -> String {

@@ -7,7 +7,7 @@ use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::id::{EnvName, Scope};
-use vice_core::manifest::{EnvClass, Project};
+use vice_core::manifest::{CheckSpec, EnvClass, Project};
 use vice_core::payload::config::{ConfigRecorded, StoredValue};
 use vice_core::payload::environment::Direction;
 use vice_core::payload::rollout::ConfigChange;
@@ -84,6 +84,9 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let inventory = backend.target.inventory().await?;
     let spec = project.env(&scope.env)?;
     let units: Vec<String> = (1..=spec.instances.unwrap_or(1)).map(|number| number.to_string()).collect();
+    let applies = |check: &CheckSpec| check.only.is_empty() || check.only.contains(&scope.env);
+    // Where nothing shall run there is nothing that a check could ask.
+    let has_checks = !units.is_empty() && project.manifest.check.values().any(applies);
     let plan = plan(&PlanRequest {
         direction: want.direction,
         from: state.running.as_ref().map(|placed| placed.release.clone()),
@@ -92,11 +95,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         inventory: &inventory,
         rollout: &spec.rollout,
         tasks: project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect(),
-        has_checks: project
-            .manifest
-            .check
-            .values()
-            .any(|check| check.only.is_empty() || check.only.contains(&scope.env)),
+        has_checks,
     })
     .map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], "")))?;
     let record = app.config.record(&scope, &config);
