@@ -219,8 +219,11 @@ fn with_app(global: &Global, command: Command, env: &Arc<ProcessEnv>, terminal: 
         };
         let graceful = graceful(&command);
         let result = until_signal(&stop, graceful, terminal, dispatch(&wired, command)).await;
-        wired.app.events.close().await?;
-        wire::protect(&wired.app.workspace.state)?;
+        // What was acknowledged is on disk already, so that trouble here must not hide how the command ended.
+        let closed = wired.app.events.close().await;
+        for fault in [closed, wire::protect(&wired.app.workspace.state)].into_iter().filter_map(Result::err) {
+            terminal.say(Severity::Warning, &fault.chain().join(" "));
+        }
         result
     });
     // A blocking read of standard input must not keep the process alive.

@@ -45,7 +45,6 @@ fn http_client() -> Result<reqwest::Client> {
     if let Some(client) = MADE.get() {
         return Ok(client.clone());
     }
-    install_tls();
     let client = vice_pride::artifact::configure(reqwest::Client::builder())
         .user_agent(concat!("vice/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(std::time::Duration::from_secs(10))

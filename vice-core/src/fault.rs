@@ -149,8 +149,6 @@ codes! {
     Unsupported = "backend.unsupported" => Usage,
     /// A backend is known but not compiled in, or not known at all.
     BackendMissing = "backend.missing" => Usage,
-    /// An environment is shared but its history is not.
-    HistoryNotShared = "history.not-shared" => Usage,
     /// A configuration source is broken.
     ConfigInvalid = "config.invalid" => Usage,
     /// A secret can't be decrypted with the keys at hand.
@@ -205,8 +203,6 @@ codes! {
     Held = "refused.held" => Refused,
     /// The observed state is not the one the plan was made for.
     PlanDrifted = "refused.plan-drifted" => Refused,
-    /// A policy or gate said no.
-    Policy = "refused.policy" => Refused,
 
     /// At least one check failed.
     VerificationFailed = "verify.failed" => Verification,
@@ -367,12 +363,6 @@ impl Fault {
             next = error.source();
         }
         lines
-    }
-
-    /// Whether trying again later may help.
-    #[must_use]
-    pub fn retryable(&self) -> bool {
-        matches!(self.0.code, Code::Unreachable | Code::TimedOut | Code::Conflict | Code::Locked)
     }
 }
 

@@ -6,14 +6,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use vice_core::app::App;
 use vice_core::fold::{self, lease::LeaseState};
 use vice_core::id::Scope;
 use vice_core::payload::lease::{Holder, LeaseAcquired, LeaseReleased};
 use vice_core::payload::lease_stream;
-use vice_core::store::{Append, EventStore, Expected, Fence};
+use vice_core::store::{Append, Expected, Fence};
 use vice_core::time::ago;
 use vice_core::{Code, Context, Fault, Result};
 
@@ -150,14 +149,6 @@ fn this_process(app: &App) -> Holder {
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// The state of the lease, for `status` and errors.
-///
-/// # Errors
-/// What the store says.
-pub async fn state(events: &Arc<dyn EventStore>, scope: &Scope) -> Result<LeaseState> {
-    Ok(fold::load::<LeaseState>(events.as_ref(), &lease_stream(scope)).await?.0)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
-use vice_core::manifest::{ChannelSpec, Project};
+use vice_core::manifest::Project;
 use vice_core::port::notifier::Severity;
 use vice_core::text::{Tone, count, paint};
 use vice_core::ui::Outcome;
@@ -178,14 +178,7 @@ fn channels(project: &Project, findings: &mut Vec<Finding>) {
     for (name, channel) in &manifest.channel {
         let used = manifest.notify.iter().any(|rule| rule.to.0.contains(name));
         let what = format!("{} channel {name}", project.name());
-        let kind = match channel {
-            ChannelSpec::Stdout {} => "stdout",
-            ChannelSpec::File { .. } => "file",
-            ChannelSpec::Webhook { .. } => "webhook",
-            ChannelSpec::Slack { .. } => "slack",
-            ChannelSpec::Email { .. } => "email",
-            ChannelSpec::Command { .. } => "command",
-        };
+        let kind = channel.kind();
         findings.push(if used {
             Finding::good(what, format!("{kind}; `vice lust test {name}` sends a message"))
         } else {

@@ -413,6 +413,21 @@ pub enum ChannelSpec {
     },
 }
 
+impl ChannelSpec {
+    /// The name of the channel's kind, as in `vice.toml`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Stdout {} => "stdout",
+            Self::File { .. } => "file",
+            Self::Webhook { .. } => "webhook",
+            Self::Slack { .. } => "slack",
+            Self::Email { .. } => "email",
+            Self::Command { .. } => "command",
+        }
+    }
+}
+
 /// Which events go to which channels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

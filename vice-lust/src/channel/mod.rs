@@ -87,18 +87,6 @@ pub(crate) struct Tools<'a> {
     pub(crate) http: fn() -> vice_core::Result<reqwest::Client>,
 }
 
-/// The name of a channel's kind, as in `vice.toml`.
-pub(crate) const fn kind(spec: &ChannelSpec) -> &'static str {
-    match spec {
-        ChannelSpec::Stdout {} => "stdout",
-        ChannelSpec::File { .. } => "file",
-        ChannelSpec::Webhook { .. } => "webhook",
-        ChannelSpec::Slack { .. } => "slack",
-        ChannelSpec::Email { .. } => "email",
-        ChannelSpec::Command { .. } => "command",
-    }
-}
-
 /// Where a channel goes, for people; nothing secret.
 pub(crate) fn receiver(spec: &ChannelSpec) -> String {
     match spec {

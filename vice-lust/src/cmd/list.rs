@@ -8,7 +8,7 @@ use vice_core::text::{Table, Tone};
 use vice_core::ui::Outcome;
 use vice_core::{App, Result};
 
-use crate::channel::{kind, receiver};
+use crate::channel::receiver;
 use crate::rules;
 
 pub(super) fn channels(app: &App, project: Option<&str>) -> Result<Outcome> {
@@ -25,14 +25,14 @@ pub(super) fn channels(app: &App, project: Option<&str>) -> Result<Outcome> {
             table.row([
                 (Tone::Strong, project.name().to_string()),
                 (Tone::Strong, name.clone()),
-                (Tone::Plain, kind(spec).to_owned()),
+                (Tone::Plain, spec.kind().to_owned()),
                 (Tone::Plain, receiver(spec)),
                 (Tone::Faint, if rules.is_empty() { "none".to_owned() } else { rules.join("; ") }),
             ]);
             json.push(json!({
                 "project": project.name(),
                 "channel": name,
-                "kind": kind(spec),
+                "kind": spec.kind(),
                 "to": receiver(spec),
                 "rules": using(project, name).map(rule).collect::<Vec<Value>>(),
             }));
