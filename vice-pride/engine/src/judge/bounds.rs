@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernel::Batch;
-use super::math::{exp, ln, log_spaced, log_sum};
+use super::math::{exp, ln, log_spaced};
 
 /// The ratios lie between this and its inverse.
 const WIDEST: f64 = 64.0;
@@ -20,7 +20,7 @@ const POINTS: usize = 24;
 pub(crate) struct Bounds {
     #[serde(with = "super::exact")]
     ratios: Vec<f64>,
-    /// The logarithm of the weight of each ratio as an alternative.
+    /// The weight of each ratio as an alternative.
     #[serde(with = "super::exact")]
     weights: Vec<f64>,
     #[serde(with = "super::exact")]
@@ -38,7 +38,7 @@ impl Bounds {
         // Most releases are as good as the one before: half of the bet is near 1, the rest is spread evenly.
         let near = |ratio: f64| exp(-0.5 * (ln(ratio) / 0.15) * (ln(ratio) / 0.15));
         let total: f64 = ratios.iter().map(|ratio| near(*ratio)).sum();
-        let weights = ratios.iter().map(|r| ln(0.5 * near(*r) / total + 0.5 / (ratios.len() as f64))).collect();
+        let weights = ratios.iter().map(|r| 0.5 * near(*r) / total + 0.5 / (ratios.len() as f64)).collect();
         let log = vec![0.0; ratios.len()];
         Self { ratios, weights, log, tolerance: at }
     }
@@ -59,39 +59,41 @@ impl Bounds {
         self.log.iter_mut().for_each(|log| *log /= 2.0);
     }
 
-    /// The logarithm of the evidence against "at least `ratios[at]` times worse".
-    fn below(&self, at: usize) -> f64 {
-        self.against(0..at) - self.log[at]
+    /// All that the likelihoods say, in one pass. `alpha` is for the lower bound, `beta` for the upper one.
+    pub(crate) fn plausible(&self, alpha: f64, beta: f64) -> Plausible {
+        let high = self.log.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let likelihood: Vec<f64> = self.log.iter().map(|log| exp(log - high)).collect();
+        let points = likelihood.iter().zip(&self.weights).enumerate();
+        let (mut bets, mut weights, mut upper, mut log_proof) = (0.0, 0.0, None, 0.0);
+        for (at, (likely, weight)) in points.clone() {
+            // The bets below this ratio against the ratio: excluded where their mean is 1/beta times as likely.
+            let excluded = weights > 0.0 && bets * beta >= likely * weights;
+            upper = if excluded { upper.or(Some(at)) } else { None };
+            if at == self.tolerance {
+                log_proof = ln(bets / weights) + high - self.log[at];
+            }
+            bets += weight * likely;
+            weights += weight;
+        }
+        let (mut bets, mut weights, mut lower) = (0.0, 0.0, None);
+        for (at, (likely, weight)) in points.rev() {
+            let excluded = weights > 0.0 && bets * alpha >= likely * weights;
+            lower = if excluded { lower.or(Some(at)) } else { None };
+            bets += weight * likely;
+            weights += weight;
+        }
+        let ratio = |at: usize| self.ratios[at];
+        Plausible { log_proof, low: lower.map_or(0.0, ratio), high: upper.map(ratio) }
     }
+}
 
-    /// The logarithm of the evidence against "at most `ratios[at]` times worse".
-    fn above(&self, at: usize) -> f64 {
-        self.against(at + 1..self.ratios.len()) - self.log[at]
-    }
-
-    fn against(&self, bets: std::ops::Range<usize>) -> f64 {
-        let weights = &self.weights[bets.clone()];
-        log_sum(bets.map(|k| self.weights[k] + self.log[k])) - log_sum(weights.iter().copied())
-    }
-
+/// What the likelihoods say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plausible {
     /// The logarithm of the evidence that the release is less than `tolerance` times worse.
-    pub(crate) fn log_proof(&self) -> f64 {
-        self.below(self.tolerance)
-    }
-
-    /// The highest ratio that is not excluded with confidence `1 - beta`; `None` when the largest one is not.
-    pub(crate) fn upper(&self, beta: f64) -> Option<f64> {
-        let limit = -ln(beta);
-        let last = (1..self.ratios.len()).rev().find(|at| self.below(*at) < limit).unwrap_or(0);
-        // The first excluded point bounds everything between the two.
-        self.ratios.get(last + 1).copied()
-    }
-
-    /// The lowest ratio that is not excluded with confidence `1 - alpha`; 0 when the smallest one is not.
-    pub(crate) fn lower(&self, alpha: f64) -> f64 {
-        let limit = -ln(alpha);
-        let last = self.ratios.len() - 1;
-        let first = (0..last).find(|at| self.above(*at) < limit).unwrap_or(last);
-        first.checked_sub(1).map_or(0.0, |at| self.ratios[at])
-    }
+    pub(crate) log_proof: f64,
+    /// All ratios up to this one are excluded; 0 when not even the smallest is.
+    pub(crate) low: f64,
+    /// All ratios from this one on are excluded; `None` when not even the largest is.
+    pub(crate) high: Option<f64>,
 }

@@ -17,11 +17,17 @@ impl Figure {
     /// The nearest figure; what is too large or infinite becomes 1e15, too small or not a number 0.
     #[must_use]
     pub fn new(value: f64) -> Self {
-        if value.is_nan() || value.abs() < 1e-12 {
+        let size = value.abs().min(1e15);
+        if value.is_nan() || size < 1e-12 {
             return Self(0.0);
         }
-        let bounded = value.clamp(-1e15, 1e15);
-        Self(format!("{bounded:.8e}").parse().unwrap_or(0.0))
+        // Nine digits and a power of ten up to 22 are exact, so this is the very number that a reader gets from them.
+        let mut places = 8 - libm::floor(libm::log10(size)) as i32;
+        if libm::round(scaled(size, places)) >= 1e9 {
+            places -= 1;
+        }
+        let rounded = scaled(libm::round(scaled(size, places)), -places);
+        Self(if value < 0.0 { -rounded } else { rounded })
     }
 
     /// As a number.
@@ -29,6 +35,16 @@ impl Figure {
     pub fn get(self) -> f64 {
         self.0
     }
+}
+
+/// `value * 10^places`, the power exact for up to 22 places.
+fn scaled(value: f64, places: i32) -> f64 {
+    const TENS: [f64; 23] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
+        1e20, 1e21, 1e22,
+    ];
+    let ten = TENS[places.unsigned_abs().min(22) as usize];
+    if places >= 0 { value * ten } else { value / ten }
 }
 
 impl<'de> Deserialize<'de> for Figure {

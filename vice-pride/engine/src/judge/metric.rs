@@ -24,6 +24,12 @@ const SENSOR_GRID: Grid = Grid { points: 12, low: 1.15, high: 8.0 };
 /// rare to prove anything in the time of a rollout; it still counts for a rollback.
 const PROVEN_THRESHOLDS: usize = 3;
 
+/// Of latencies the budget counts those beyond p99.
+const BUDGETED_THRESHOLD: usize = 2;
+
+/// Stands for "no ratio is excluded from above".
+const RATIO_UNKNOWN: f64 = 1e6;
+
 /// What one count of a metric says: errors and health have one, latency four.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Count {
@@ -156,8 +162,7 @@ impl Metric {
             count.worse.fold(&batch, dispersion);
             count.bounds.fold(&batch, dispersion);
         }
-        // The budget counts errors and badness; of latencies those beyond p99.
-        let budgeted = if kind == MetricKind::Latency { 2 } else { 0 };
+        let budgeted = if kind == MetricKind::Latency { BUDGETED_THRESHOLD } else { 0 };
         let batch = Batch { canary: side(kind, canary, budgeted), baseline: side(kind, baseline, budgeted) };
         if batch.compares() {
             self.excess += batch.canary.bad - batch.canary.seen * batch.baseline.bad / batch.baseline.seen;
@@ -233,84 +238,104 @@ impl Metric {
         self.doubled * self.dispersion.map_or(1.0, Dispersion::estimate)
     }
 
-    pub(crate) fn untrusted(&self) -> bool {
-        self.doubled >= DISPERSION_MAX
-    }
-
-    /// The logarithm of the evidence that the release is worse than the old one.
+    /// The logarithm of the evidence that the release is worse than the old one: the mean over the counts.
     fn log_ratio_e(&self) -> f64 {
-        log_sum(self.counts.iter().map(|count| count.worse.log_e())) - ln(self.counts.len() as f64)
-    }
-
-    /// The logarithm of the evidence that it breaks its absolute bound, where it has one.
-    fn log_slo_e(&self) -> Option<f64> {
-        self.slo.as_ref().map(|slo| slo.canary.log_e())
-    }
-
-    /// Whether the old release breaks the bound as well.
-    pub(crate) fn shared_trouble(&self) -> bool {
-        self.slo.as_ref().is_some_and(|slo| slo.baseline.log_e() >= ln(SENSOR_LIMIT))
-    }
-
-    /// The logarithm of the evidence for a rollback: the mean of the two where the metric has a bound of its own.
-    pub(crate) fn log_e(&self) -> f64 {
-        match self.log_slo_e() {
-            Some(_) if self.shared_trouble() => self.log_ratio_e() - ln(2.0),
-            Some(slo) => log_add(self.log_ratio_e(), slo) - ln(2.0),
-            None => self.log_ratio_e(),
+        match self.counts.as_slice() {
+            [one] => one.worse.log_e(),
+            many => log_sum(many.iter().map(|count| count.worse.log_e())) - ln(many.len() as f64),
         }
     }
 
-    /// Whether the absolute bound is the stronger reason.
-    pub(crate) fn breaks_slo(&self) -> bool {
-        !self.shared_trouble() && self.log_slo_e().is_some_and(|slo| slo > self.log_ratio_e())
+    /// What the metric says now. `alpha` is for the lower bound of the ratio, `beta` for the upper one.
+    pub(crate) fn standing(&self, alpha: f64, beta: f64) -> Standing {
+        let ratio_e = self.log_ratio_e();
+        let slo_e = self.slo.as_ref().map(|slo| slo.canary.log_e());
+        let shared_trouble = self.slo.as_ref().is_some_and(|slo| slo.baseline.log_e() >= ln(SENSOR_LIMIT));
+        let log_e = match slo_e {
+            // Trouble around both releases is no evidence against the new one.
+            Some(_) if shared_trouble => ratio_e - ln(2.0),
+            Some(slo) => log_add(ratio_e, slo) - ln(2.0),
+            None => ratio_e,
+        };
+        let worst = self.worst();
+        let shown = worst.bounds.plausible(alpha, beta);
+        let counted =
+            if self.counts.len() > 1 { self.budgeted().bounds.plausible(alpha, beta).high } else { shown.high };
+        let rate = |bad: f64, seen: u64| if seen > 0 { bad / seen as f64 } else { 0.0 };
+        let baseline = rate(worst.baseline_bad, self.baseline_seen);
+        Standing {
+            log_e,
+            log_proof: self.log_proof(alpha, beta, shown.log_proof),
+            breaks_slo: !shared_trouble && slo_e.is_some_and(|slo| slo > ratio_e),
+            shared_trouble,
+            untrusted: self.doubled >= DISPERSION_MAX,
+            spotless: self.counts.iter().all(|count| count.canary_bad + count.baseline_bad <= 0.0),
+            bad: (worst.canary_bad, worst.baseline_bad),
+            ratio_low: shown.low,
+            ratio: if baseline > 0.0 { rate(worst.canary_bad, self.canary_seen) / baseline } else { 0.0 },
+            ratio_high: shown.high.unwrap_or(RATIO_UNKNOWN),
+            base_rate: self.base_rate(),
+            counted_high: counted.unwrap_or(RATIO_UNKNOWN).min(1.0 / self.base_rate()),
+        }
     }
 
-    /// The logarithm of the evidence that the release may be promoted.
-    pub(crate) fn log_proof(&self) -> f64 {
-        let proofs = self.counts.iter().take(PROVEN_THRESHOLDS).map(|count| count.bounds.log_proof());
-        let ratio = proofs.fold(f64::INFINITY, f64::min);
+    /// The logarithm of the evidence that the release may be promoted. `only`: that of the only count.
+    fn log_proof(&self, alpha: f64, beta: f64, only: f64) -> f64 {
+        let ratio = if self.counts.len() > 1 {
+            let proofs = self.counts.iter().take(PROVEN_THRESHOLDS);
+            proofs.map(|count| count.bounds.plausible(alpha, beta).log_proof).fold(f64::INFINITY, f64::min)
+        } else {
+            only
+        };
         self.negligible.as_ref().map_or(ratio, |test| log_add(ratio, test.log_e()) - ln(2.0))
     }
 
     /// The count that looks worst.
     fn worst(&self) -> &Count {
-        let worse = |one: &Count, two: &Count| one.worse.log_e() > two.worse.log_e();
-        self.counts.iter().fold(&self.counts[0], |worst, count| if worse(count, worst) { count } else { worst })
+        let first = &self.counts[0];
+        if self.counts.len() == 1 {
+            return first;
+        }
+        let looks = self.counts.iter().map(|count| (count, count.worse.log_e()));
+        looks.reduce(|worst, one| if one.1 > worst.1 { one } else { worst }).map_or(first, |worst| worst.0)
     }
 
-    /// Bad events of the worst count: new release, old release.
-    pub(crate) fn bad(&self) -> (f64, f64) {
-        let worst = self.worst();
-        (worst.canary_bad, worst.baseline_bad)
-    }
-
-    /// Whether nothing bad has happened at all.
-    pub(crate) fn spotless(&self) -> bool {
-        self.counts.iter().all(|count| count.canary_bad + count.baseline_bad <= 0.0)
+    /// The count that the budget limits.
+    fn budgeted(&self) -> &Count {
+        self.counts.get(BUDGETED_THRESHOLD).unwrap_or(&self.counts[0])
     }
 
     /// The old release's bad rate by what the budget counts, never 0.
-    pub(crate) fn base_rate(&self) -> f64 {
-        let count = if self.counts.len() > 2 { &self.counts[2] } else { &self.counts[0] };
-        ((count.baseline_bad + 1.0) / (self.baseline_seen as f64 + 1.0)).min(1.0)
+    fn base_rate(&self) -> f64 {
+        ((self.budgeted().baseline_bad + 1.0) / (self.baseline_seen as f64 + 1.0)).min(1.0)
     }
+}
 
-    /// The ratio of the bad rates: lowest, best guess (0 when unknown), highest plausible value.
-    pub(crate) fn ratio(&self, alpha: f64, beta: f64) -> (f64, f64, f64) {
-        let count = self.worst();
-        let rate = |bad: f64, seen: u64| if seen > 0 { bad / seen as f64 } else { 0.0 };
-        let baseline = rate(count.baseline_bad, self.baseline_seen);
-        let guess = if baseline > 0.0 { rate(count.canary_bad, self.canary_seen) / baseline } else { 0.0 };
-        (count.bounds.lower(alpha), guess, self.ratio_high(beta))
-    }
-
-    /// The highest plausible ratio of what the budget counts. At first everything may fail.
-    pub(crate) fn ratio_high(&self, beta: f64) -> f64 {
-        let count = if self.counts.len() > 2 { &self.counts[2] } else { &self.counts[0] };
-        let all_fail = 1.0 / self.base_rate();
-        count.bounds.upper(beta).map_or(all_fail, |upper| upper.min(all_fail))
-    }
+/// What a metric says after a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// The logarithm of the evidence for a rollback.
+    pub(crate) log_e: f64,
+    /// The logarithm of the evidence for a promotion.
+    pub(crate) log_proof: f64,
+    /// Whether the absolute bound is the stronger reason for a rollback.
+    pub(crate) breaks_slo: bool,
+    /// Whether both releases break the bound.
+    pub(crate) shared_trouble: bool,
+    /// Whether the sensor has given the metric up.
+    pub(crate) untrusted: bool,
+    /// Whether nothing bad has happened at all.
+    pub(crate) spotless: bool,
+    /// Bad events of the count that looks worst: new release, old release.
+    pub(crate) bad: (f64, f64),
+    /// Its ratio: lowest plausible value, best guess (0 when unknown), highest plausible value.
+    pub(crate) ratio_low: f64,
+    pub(crate) ratio: f64,
+    pub(crate) ratio_high: f64,
+    /// The old release's bad rate by what the budget counts.
+    pub(crate) base_rate: f64,
+    /// The highest plausible ratio of what the budget counts; at first everything may fail.
+    pub(crate) counted_high: f64,
 }
 
 impl Dispersion {

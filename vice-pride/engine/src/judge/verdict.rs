@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 use vice_core::payload::rollout::Verdict;
 
-use super::analysis::{Analysis, METRICS_MAX, MetricKind};
+use super::analysis::{Analysis, METRICS_MAX, MetricKind, MetricPlan};
 use super::evidence::{Cause, Figure, JudgeEvidence, Missing, Ruling};
-use super::math::{exp, ln, log_sum};
-use super::metric::Metric;
+use super::math::{exp, ln, log_add};
+use super::metric::{Metric, Standing};
 use super::ramp::{Exposure, room};
 use super::reading::Reading;
 
@@ -62,10 +62,17 @@ impl Judge {
         self.windows = self.windows.saturating_add(1);
         let every = analysis.restart.map(|span| analysis.windows_in(span));
         let restart = every.is_some_and(|every| self.windows.is_multiple_of(every));
-        let charge = self.charge(analysis);
+        // The restarts change no e-value, so the standing is that of the end of the window either way.
         self.metrics.iter_mut().for_each(|metric| metric.close(restart));
+        let standings: Vec<Standing> =
+            self.metrics.iter().map(|metric| metric.standing(analysis.alpha, analysis.beta)).collect();
+        let charge = charge(analysis, &standings);
         self.peak = Some(self.peak.unwrap_or(f64::MIN).max(charge.log_e - charge.limit));
-        self.rule(analysis, share.clamp(0.0, 1.0), charge)
+        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        let look = Look { analysis, standings: &standings, charge, share };
+        let (verdict, cause, shown, halve) = self.decide(&look);
+        let (next, room) = self.shares(&look, verdict, cause, halve);
+        Ruling { verdict, cause, share: next, room, evidence: self.evidence(&look, shown) }
     }
 
     /// Whether a rollback has been ruled. Only a new build or an operator begins anew, with a new judge.
@@ -74,196 +81,128 @@ impl Judge {
         self.latched.is_some()
     }
 
-    fn rule(&mut self, analysis: &Analysis, share: f64, charge: Charge) -> Ruling {
-        let Some(weakest) = self.weakest() else {
-            return self.ruling(analysis, share, Verdict::Inconclusive, Cause::NoMetrics, charge, 0);
-        };
+    /// Verdict, cause, the metric to show, and whether the share is to be halved.
+    fn decide(&mut self, look: &Look<'_>) -> (Verdict, Cause, u16, bool) {
+        let Some(weakest) = look.weakest() else { return (Verdict::Inconclusive, Cause::NoMetrics, 0, false) };
         if self.latched.is_none() {
-            self.latched = self.rollback(analysis, charge);
+            self.latched = self.rollback(look);
         }
         if let Some(cause) = self.latched {
-            let shown = cause.metric().unwrap_or(weakest);
-            return self.ruling(analysis, share, Verdict::Rollback, cause, charge, shown);
+            return (Verdict::Rollback, cause, cause.metric().unwrap_or(weakest), false);
         }
-        let rising = self.sound_alarm(analysis, charge);
-        if let Some((verdict, cause)) = self.hindrance(analysis) {
-            let shown = cause.metric().unwrap_or(weakest);
-            return self.ruling(analysis, share, verdict, cause, charge, shown);
+        let rising = self.sound_alarm(look);
+        if let Some((verdict, cause)) = self.hindrance(look) {
+            return (verdict, cause, cause.metric().unwrap_or(weakest), rising);
         }
-        let proven = self.metrics.iter().all(|metric| metric.log_proof() >= -ln(analysis.beta));
-        if self.alarm.is_some() {
-            let cause = Cause::SoftAlarm { metric: charge.metric };
-            let share = if rising { share / 2.0 } else { share };
-            let (verdict, cause) = self.out_of_patience(analysis, weakest).unwrap_or((Verdict::Hold, cause));
-            return self.ruling(analysis, share, verdict, cause, charge, charge.metric);
+        let proven = look.standings.iter().all(|one| one.log_proof >= -ln(look.analysis.beta));
+        if self.alarm.is_none() && proven {
+            return (Verdict::Proceed, Cause::Proven, weakest, false);
         }
-        if proven {
-            return self.ruling(analysis, share, Verdict::Proceed, Cause::Proven, charge, weakest);
+        if let Some(cause) = self.out_of_patience(look, weakest) {
+            return (Verdict::Inconclusive, cause, weakest, rising);
         }
-        let (verdict, cause) = self.undecided(analysis, weakest);
-        self.ruling(analysis, share, verdict, cause, charge, weakest)
-    }
-
-    /// The strongest evidence against its own threshold: each critical metric has a share of alpha of its own, the
-    /// others are averaged, which is valid however they depend on one another.
-    fn charge(&self, analysis: &Analysis) -> Charge {
-        let critical = analysis.metrics.iter().filter(|plan| plan.critical).count();
-        let ordinary = self.metrics.len().saturating_sub(critical);
-        let groups = if critical > 0 && ordinary > 0 { 2.0 } else { 1.0 };
-        let mut strongest = Charge { metric: 0, log_e: f64::MIN, limit: -ln(analysis.alpha / groups) };
-        let mut keep = |charge: Charge| {
-            if charge.log_e - charge.limit > strongest.log_e - strongest.limit {
-                strongest = charge;
-            }
+        let (cause, shown) = match self.alarm {
+            Some(_) => (Cause::SoftAlarm { metric: look.charge.metric }, look.charge.metric),
+            None if look.standings[usize::from(weakest)].spotless => (Cause::NoErrors { metric: weakest }, weakest),
+            None => (Cause::Gathering, weakest),
         };
-        let weights: f64 = analysis.metrics.iter().filter(|plan| !plan.critical).map(|plan| plan.weight).sum();
-        let mut terms = Vec::new();
-        let mut top = (0, f64::MIN);
-        for ((at, plan), metric) in (0u16..).zip(&analysis.metrics).zip(&self.metrics) {
-            let log_e = if metric.untrusted() { 0.0 } else { metric.log_e() };
-            if plan.critical {
-                let limit = -ln(analysis.alpha / groups / critical as f64);
-                keep(Charge { metric: at, log_e, limit });
-            } else if plan.weight > 0.0 {
-                let term = log_e + ln(plan.weight / weights);
-                terms.push(term);
-                top = if term > top.1 { (at, term) } else { top };
-            }
-        }
-        if !terms.is_empty() {
-            let limit = -ln(analysis.alpha / groups);
-            keep(Charge { metric: top.0, log_e: log_sum(terms.iter().copied()), limit });
-        }
-        strongest
+        (Verdict::Hold, cause, shown, rising)
     }
 
-    fn rollback(&self, analysis: &Analysis, charge: Charge) -> Option<Cause> {
-        if charge.log_e >= charge.limit {
-            let slo = self.metrics.get(usize::from(charge.metric)).is_some_and(Metric::breaks_slo);
-            let metric = charge.metric;
+    fn rollback(&self, look: &Look<'_>) -> Option<Cause> {
+        let Charge { metric, log_e, limit } = look.charge;
+        if log_e >= limit {
+            let slo = look.standings.get(usize::from(metric)).is_some_and(|one| one.breaks_slo);
             return Some(if slo { Cause::SloBroken { metric } } else { Cause::Worse { metric } });
         }
-        let spent = |at: &u16| {
-            let metric = &self.metrics[usize::from(*at)];
-            metric.excess >= analysis.ramp.stop * analysis.budget && !metric.untrusted()
-        };
-        self.budgeted(analysis).find(spent).map(|metric| Cause::BudgetSpent { metric })
+        let limit = look.analysis.ramp.stop * look.analysis.budget;
+        let spent = |at: &u16| self.excess(*at) >= limit && !look.standings[usize::from(*at)].untrusted;
+        let found = look.budgeted().find(spent);
+        found.map(|metric| Cause::BudgetSpent { metric })
     }
 
-    /// The metrics whose bad events the budget counts: all but latencies, or all where there is nothing else.
-    fn budgeted(&self, analysis: &Analysis) -> impl Iterator<Item = u16> {
-        let latency = |at: u16| analysis.metrics[usize::from(at)].kind == MetricKind::Latency;
-        let all = 0..u16::try_from(self.metrics.len()).unwrap_or(0);
-        let only_latency = all.clone().all(latency);
-        let counted: Vec<u16> = all.filter(|at| only_latency || !latency(*at)).collect();
-        counted.into_iter()
+    fn excess(&self, at: u16) -> f64 {
+        self.metrics.get(usize::from(at)).map_or(0.0, |metric| metric.excess.max(0.0))
     }
 
     /// Keeps the alarm; whether it began now.
-    fn sound_alarm(&mut self, analysis: &Analysis, charge: Charge) -> bool {
-        if charge.log_e >= charge.limit / 2.0 {
+    fn sound_alarm(&mut self, look: &Look<'_>) -> bool {
+        if look.charge.log_e >= look.charge.limit / 2.0 {
             return self.alarm.replace(0).is_none();
         }
+        let quiet = look.charge.log_e < ln(CALM);
         self.alarm = self.alarm.and_then(|calm| {
-            let calm = if charge.log_e < ln(CALM) { calm + 1 } else { 0 };
-            (calm < analysis.ramp.calm).then_some(calm)
+            let calm = if quiet { calm + 1 } else { 0 };
+            (calm < look.analysis.ramp.calm).then_some(calm)
         });
         false
     }
 
     /// What makes a proof impossible for now.
-    fn hindrance(&self, analysis: &Analysis) -> Option<(Verdict, Cause)> {
-        let numbered = || (0u16..).zip(&self.metrics);
-        if let Some((metric, _)) = numbered().find(|(_, one)| one.untrusted()) {
+    fn hindrance(&self, look: &Look<'_>) -> Option<(Verdict, Cause)> {
+        let standings = || (0u16..).zip(look.standings);
+        if let Some((metric, _)) = standings().find(|(_, one)| one.untrusted) {
             return Some((Verdict::Inconclusive, Cause::Untrusted { metric }));
         }
-        let blind =
-            numbered().filter(|(_, one)| one.missing.is_some()).max_by_key(|(at, one)| (one.blind, u16::MAX - at));
-        if let Some((metric, one)) = blind {
+        let numbered = (0u16..).zip(&self.metrics).filter(|(_, one)| one.missing.is_some());
+        // Of those that are blind for equally long the first one is named.
+        if let Some((metric, one)) = numbered.max_by_key(|(at, one)| (one.blind, u16::MAX - at)) {
             let why = one.missing.unwrap_or(Missing::Reading);
-            if one.blind >= analysis.blind_after {
+            if one.blind >= look.analysis.blind_after {
                 return Some((Verdict::Inconclusive, Cause::Blind { metric, why }));
             }
             return Some((Verdict::Hold, lack(metric, why)));
         }
-        let shared = numbered().find(|(_, one)| one.shared_trouble());
+        let shared = standings().find(|(_, one)| one.shared_trouble);
         shared.map(|(metric, _)| (Verdict::Hold, Cause::SharedTrouble { metric }))
     }
 
-    fn out_of_patience(&self, analysis: &Analysis, metric: u16) -> Option<(Verdict, Cause)> {
-        let over = analysis.patience.is_some_and(|span| self.windows >= analysis.windows_in(span));
-        over.then(|| {
-            let (low, guess, _) = self.metrics[usize::from(metric)].ratio(analysis.alpha, analysis.beta);
-            let between = low > 1.0 || guess >= analysis.tolerance;
-            let cause = if between { Cause::Undecided { metric } } else { Cause::Underpowered { metric } };
-            (Verdict::Inconclusive, cause)
-        })
+    fn out_of_patience(&self, look: &Look<'_>, metric: u16) -> Option<Cause> {
+        let span = look.analysis.patience?;
+        let one = look.standings[usize::from(metric)];
+        let between = one.ratio_low > 1.0 || one.ratio >= look.analysis.tolerance;
+        let cause = if between { Cause::Undecided { metric } } else { Cause::Underpowered { metric } };
+        (self.windows >= look.analysis.windows_in(span)).then_some(cause)
     }
 
-    fn undecided(&self, analysis: &Analysis, weakest: u16) -> (Verdict, Cause) {
-        if let Some(over) = self.out_of_patience(analysis, weakest) {
-            return over;
+    /// What share comes next, and what the budget has room for.
+    fn shares(&self, look: &Look<'_>, verdict: Verdict, cause: Cause, halve: bool) -> (f64, f64) {
+        let share = look.share;
+        match verdict {
+            Verdict::Proceed => return (1.0, 1.0),
+            Verdict::Rollback => return (0.0, 0.0),
+            Verdict::Hold | Verdict::Inconclusive => {}
         }
-        let spotless = self.metrics[usize::from(weakest)].spotless();
-        let cause = if spotless { Cause::NoErrors { metric: weakest } } else { Cause::Gathering };
-        (Verdict::Hold, cause)
+        if halve {
+            return (share / 2.0, share / 2.0);
+        }
+        let volume = self.metrics.iter().map(|metric| metric.volume).fold(0.0, f64::max);
+        if share <= 0.0 && volume > 0.0 && matches!(cause, Cause::NoTraffic { .. }) {
+            // Without a first step there never is traffic.
+            let first = super::ramp::first_share(look.analysis, volume);
+            return (first, first);
+        }
+        let open = verdict == Verdict::Hold && matches!(cause, Cause::Gathering | Cause::NoErrors { .. });
+        let rooms = look.budgeted().map(|at| room(look.analysis, self.exposure(look, at)));
+        let room = rooms.fold(look.analysis.ramp.cap, f64::min);
+        if !open {
+            return (share.min(room.max(0.0)), share.min(room));
+        }
+        ((share * look.analysis.ramp.growth).min(room), room)
     }
 
-    /// The metric that is furthest from its proof.
-    fn weakest(&self) -> Option<u16> {
-        let proofs = (0u16..).zip(self.metrics.iter().map(Metric::log_proof));
-        proofs.min_by(|one, two| one.1.total_cmp(&two.1)).map(|(at, _)| at)
-    }
-
-    fn ruling(
-        &self,
-        analysis: &Analysis,
-        share: f64,
-        verdict: Verdict,
-        cause: Cause,
-        charge: Charge,
-        shown: u16,
-    ) -> Ruling {
-        let frozen =
-            matches!(verdict, Verdict::Inconclusive) || !matches!(cause, Cause::Gathering | Cause::NoErrors { .. });
-        let rooms = self.budgeted(analysis).map(|at| room(analysis, self.exposure(analysis, at)));
-        let room = rooms.fold(analysis.ramp.cap, f64::min);
-        let (next, room) = match verdict {
-            Verdict::Proceed => (1.0, 1.0),
-            Verdict::Rollback => (0.0, 0.0),
-            _ if frozen => (share, share),
-            _ if share <= 0.0 => (room.min(super::ramp::first_share(analysis, self.volume())), room),
-            _ => ((share * analysis.ramp.growth).min(room), room),
-        };
-        let evidence = self.evidence(analysis, share, charge, shown);
-        Ruling { verdict, cause, share: next, room, evidence }
-    }
-
-    fn volume(&self) -> f64 {
-        self.metrics.iter().map(|metric| metric.volume).fold(0.0, f64::max)
-    }
-
-    fn exposure(&self, analysis: &Analysis, at: u16) -> Exposure {
-        let metric = &self.metrics[usize::from(at)];
+    fn exposure(&self, look: &Look<'_>, at: u16) -> Exposure {
+        let standing = look.standings[usize::from(at)];
         Exposure {
-            volume: metric.volume,
-            base_rate: metric.base_rate(),
-            ratio_high: metric.ratio_high(analysis.beta),
-            spent: metric.excess.max(0.0),
+            volume: self.metrics[usize::from(at)].volume,
+            base_rate: standing.base_rate,
+            ratio_high: standing.counted_high,
+            spent: self.excess(at),
         }
     }
 
-    /// The guilty metrics by e-BH: the largest k for which the k-th largest e-value is at least M / (alpha k).
-    fn guilty(&self, analysis: &Analysis) -> u64 {
-        let mut sorted: Vec<(f64, usize)> = self.metrics.iter().map(Metric::log_e).zip(0..).collect();
-        sorted.sort_by(|one, two| two.0.total_cmp(&one.0).then(one.1.cmp(&two.1)));
-        let many = sorted.len() as f64;
-        let enough = |k: usize| sorted[k - 1].0 >= ln(many / (analysis.alpha * k as f64));
-        let last = (1..=sorted.len()).rev().find(|k| enough(*k)).unwrap_or(0);
-        sorted[..last].iter().fold(0, |set, (_, at)| set | (1 << at))
-    }
-
-    fn evidence(&self, analysis: &Analysis, share: f64, charge: Charge, shown: u16) -> JudgeEvidence {
+    fn evidence(&self, look: &Look<'_>, shown: u16) -> JudgeEvidence {
+        let (analysis, charge) = (look.analysis, look.charge);
         let base = JudgeEvidence {
             metric: shown,
             windows: self.windows,
@@ -272,29 +211,98 @@ impl Judge {
             // The p-value of the whole family: at most alpha exactly when a threshold was reached.
             p_value: Figure::new((analysis.alpha * exp(-self.peak.unwrap_or(0.0))).min(1.0)),
             log_proof_limit: Figure::new(-ln(analysis.beta)),
-            share: Figure::new(share),
+            share: Figure::new(look.share),
             budget: Figure::new(analysis.budget),
             ..JudgeEvidence::default()
         };
-        let Some(metric) = self.metrics.get(usize::from(shown)) else { return base };
-        let (low, guess, high) = metric.ratio(analysis.alpha, analysis.beta);
-        let (canary_bad, baseline_bad) = metric.bad();
+        let at = usize::from(shown);
+        let (Some(metric), Some(one)) = (self.metrics.get(at), look.standings.get(at)) else { return base };
         JudgeEvidence {
-            guilty: self.guilty(analysis),
+            guilty: look.guilty(),
             blind: metric.blind,
             canary_seen: metric.canary_seen,
-            canary_bad: Figure::new(canary_bad),
+            canary_bad: Figure::new(one.bad.0),
             baseline_seen: metric.baseline_seen,
-            baseline_bad: Figure::new(baseline_bad),
-            log_proof: Figure::new(metric.log_proof()),
-            ratio_low: Figure::new(low),
-            ratio: Figure::new(guess),
-            ratio_high: Figure::new(high),
-            base_rate: Figure::new(metric.base_rate()),
+            baseline_bad: Figure::new(one.bad.1),
+            log_proof: Figure::new(one.log_proof),
+            ratio_low: Figure::new(one.ratio_low),
+            ratio: Figure::new(one.ratio),
+            ratio_high: Figure::new(one.ratio_high),
+            base_rate: Figure::new(one.base_rate),
             dispersion: Figure::new(metric.divisor()),
             spent: Figure::new(metric.excess.max(0.0)),
             ..base
         }
+    }
+}
+
+/// All that one ruling looks at.
+struct Look<'a> {
+    analysis: &'a Analysis,
+    standings: &'a [Standing],
+    charge: Charge,
+    share: f64,
+}
+
+impl Look<'_> {
+    /// The metric that is furthest from its proof.
+    fn weakest(&self) -> Option<u16> {
+        let proofs = (0u16..).zip(self.standings);
+        proofs.min_by(|one, two| one.1.log_proof.total_cmp(&two.1.log_proof)).map(|(at, _)| at)
+    }
+
+    /// The metrics whose bad events the budget counts: all but latencies, or all where there is nothing else.
+    fn budgeted(&self) -> impl Iterator<Item = u16> {
+        let latency = |plan: &MetricPlan| plan.kind == MetricKind::Latency;
+        let plans = &self.analysis.metrics;
+        let only_latency = plans.iter().all(latency);
+        let numbered = (0u16..).zip(plans).take(self.standings.len());
+        numbered.filter(move |(_, plan)| only_latency || !latency(plan)).map(|(at, _)| at)
+    }
+
+    /// The guilty metrics by e-BH: the largest k for which the k-th largest e-value is at least M / (alpha k).
+    fn guilty(&self) -> u64 {
+        let many = self.standings.len() as f64;
+        let highest = self.standings.iter().map(|one| one.log_e).fold(f64::MIN, f64::max);
+        if highest < -ln(self.analysis.alpha) {
+            return 0;
+        }
+        let mut sorted: Vec<(f64, usize)> = self.standings.iter().map(|one| one.log_e).zip(0..).collect();
+        sorted.sort_by(|one, two| two.0.total_cmp(&one.0).then(one.1.cmp(&two.1)));
+        let enough = |k: usize| sorted[k - 1].0 >= ln(many / (self.analysis.alpha * k as f64));
+        let last = (1..=sorted.len()).rev().find(|k| enough(*k)).unwrap_or(0);
+        sorted[..last].iter().fold(0, |set, (_, at)| set | (1 << at))
+    }
+}
+
+/// The strongest evidence against its own threshold: each critical metric has a share of alpha of its own, the others
+/// are averaged, which is valid however they depend on one another.
+fn charge(analysis: &Analysis, standings: &[Standing]) -> Charge {
+    let critical = analysis.metrics.iter().filter(|plan| plan.critical).count();
+    let ordinary = standings.len().saturating_sub(critical);
+    let groups = if critical > 0 && ordinary > 0 { 2.0 } else { 1.0 };
+    let limit = -ln(analysis.alpha / groups);
+    let weights: f64 = analysis.metrics.iter().filter(|plan| !plan.critical).map(|plan| plan.weight).sum();
+    let mut strongest = Charge { metric: 0, log_e: f64::MIN, limit };
+    let mut mean = Charge { metric: 0, log_e: f64::NEG_INFINITY, limit };
+    let mut top = f64::MIN;
+    for ((at, plan), standing) in (0u16..).zip(&analysis.metrics).zip(standings) {
+        let log_e = if standing.untrusted { 0.0 } else { standing.log_e };
+        if plan.critical {
+            let limit = limit + ln(critical as f64);
+            strongest = strongest.or(Charge { metric: at, log_e, limit });
+        } else if plan.weight > 0.0 {
+            let term = log_e + ln(plan.weight / weights);
+            mean.log_e = log_add(mean.log_e, term);
+            (mean.metric, top) = if term > top { (at, term) } else { (mean.metric, top) };
+        }
+    }
+    if top > f64::MIN { strongest.or(mean) } else { strongest }
+}
+
+impl Charge {
+    fn or(self, other: Self) -> Self {
+        if other.log_e - other.limit > self.log_e - self.limit { other } else { self }
     }
 }
 
