@@ -24,7 +24,7 @@ fn method(name: &'static str, make: impl Fn(f64, f64) -> Box<dyn Rule> + Send + 
 
 fn ours(name: &'static str, analysis: Analysis) -> Method {
     let analysis = pure(analysis);
-    method(name, move |_, _| Box::new(Ours::new(analysis.clone(), false)))
+    method(name, move |_, _| Box::new(Ours::new(analysis.clone())))
 }
 
 fn methods() -> Vec<Method> {
@@ -50,7 +50,7 @@ fn methods() -> Vec<Method> {
         method("Argo 1.5x base", |base, _| Box::new(Argo::new(1.5 * base))),
         method("Flagger docs (99 %, 10)", |_, _| Box::new(Flagger::new(0.01, 10))),
         method("Flagger 2x base, 5", |base, _| Box::new(Flagger::new(2.0 * base, 5))),
-        Method { slow: true, ..method("Kayenta, each 5 min", |_, _| Box::new(Kayenta::new(5))) },
+        Method { slow: true, equal: true, ..method("Kayenta, each 5 min", |_, _| Box::new(Kayenta::new(5))) },
     ]
 }
 

@@ -24,7 +24,7 @@ fn main() {
     let quick = arguments.iter().any(|one| one == "--quick");
     let wanted =
         |name: &str| arguments.iter().all(|one| one.starts_with("--")) || arguments.iter().any(|one| one == name);
-    let size = if quick { Size { runs: 200, slow: 30 } } else { Size { runs: 2000, slow: 300 } };
+    let size = if quick { Size { runs: 200, slow: 30 } } else { Size { runs: 1200, slow: 200 } };
     println!("Runs of a cell: {}; Kayenta and cells marked so: {}.\n", size.runs, size.slow);
     let tables: [(&str, fn(Size)); 5] = [
         ("false", fixed::false_rollbacks),

@@ -34,20 +34,16 @@ pub(crate) fn counts(minute: &Minute) -> Reading {
 pub(crate) struct Ours {
     analysis: Analysis,
     judge: Judge,
-    /// Use only as much of the baseline as the canary has.
-    equal: bool,
 }
 
 impl Ours {
-    pub(crate) fn new(analysis: Analysis, equal: bool) -> Self {
-        Self { judge: Judge::new(&analysis), analysis, equal }
+    pub(crate) fn new(analysis: Analysis) -> Self {
+        Self { judge: Judge::new(&analysis), analysis }
     }
 }
 
 impl Rule for Ours {
     fn minute(&mut self, minute: &Minute) -> bool {
-        // The world draws a baseline of the right size where it is to be equal.
-        let _ = self.equal;
         self.judge.window(&self.analysis, 0, counts(minute));
         self.judge.close(&self.analysis, 0.1).verdict == Verdict::Rollback
     }

@@ -80,8 +80,8 @@ impl Rule for Flagger {
 }
 
 /// Kayenta: Mann-Whitney on the rates of each minute, confidence 0.98; high when the lower bound of the shift exceeds a
-/// quarter of its Hodges-Lehmann estimate and the mean is not lower. Judged every `every` minutes. The baseline is all
-/// the rest of the traffic here, which is kinder than the copy of equal size that it uses.
+/// quarter of its Hodges-Lehmann estimate and the mean is not lower. Judged every `every` minutes, against a baseline
+/// of equal size, as it deploys one.
 pub(crate) struct Kayenta {
     every: u32,
     now: u32,

@@ -22,21 +22,24 @@ enum Policy {
         make: fn(f64) -> Box<dyn Rule>,
         steps: &'static [u32],
         length: u32,
+        /// Against a baseline as large as the canary.
+        equal: bool,
     },
     Ramp(Box<Analysis>),
 }
 
-fn draw(world: &mut World, minute: u32, share: f64) -> (Minute, f64) {
-    let (canary, baseline) = divide(VOLUME, share);
+fn draw(world: &mut World, minute: u32, share: f64, equal: bool) -> (Minute, f64) {
+    let (canary, rest) = divide(VOLUME, share);
+    let baseline = if equal { canary } else { rest };
     let (bad, other) = world.minute(minute, canary, baseline);
     let base = world.rates(minute).0;
     (Minute { canary: (canary, bad), baseline: (baseline, other), base }, f64::from(bad) - canary as f64 * base)
 }
 
-fn by_steps(world: &mut World, rule: &mut dyn Rule, steps: &[u32], length: u32) -> End {
+fn by_steps(world: &mut World, rule: &mut dyn Rule, steps: &[u32], length: u32, equal: bool) -> End {
     let (mut step, mut stayed, mut excess) = (0, 0, 0.0);
     for minute in 0..1440 {
-        let (counts, more) = draw(world, minute, f64::from(steps[step]) / 100.0);
+        let (counts, more) = draw(world, minute, f64::from(steps[step]) / 100.0, equal);
         excess += more;
         let minutes = f64::from(minute + 1);
         if rule.minute(&counts) {
@@ -93,14 +96,17 @@ pub(crate) fn summary(ends: &[End]) -> (f64, f64, f64, f64) {
 fn policies() -> Vec<(&'static str, Policy)> {
     const FLAGGER: &[u32] = &[5, 10, 15, 20, 25, 30, 35, 40, 45, 50];
     const ARGO: &[u32] = &[20, 40, 60, 80];
-    let steps = |make, steps, length| Policy::Steps { make, steps, length };
+    let steps = |make, steps, length| Policy::Steps { make, steps, length, equal: false };
     let ramp = |analysis: Analysis| Policy::Ramp(Box::new(analysis));
     vec![
         ("Flagger docs", steps(|_| Box::new(Flagger::new(0.01, 10)), FLAGGER, 1)),
         ("Flagger 2x base, 5", steps(|base| Box::new(Flagger::new(2.0 * base, 5)), FLAGGER, 1)),
         ("Argo docs", steps(|_| Box::new(Argo::new(0.05)), ARGO, 10)),
         ("Argo 2x base", steps(|base| Box::new(Argo::new(2.0 * base)), ARGO, 10)),
-        ("Kayenta 3 h, each 30 min", steps(|_| Box::new(Kayenta::new(30)), &[10], 180)),
+        (
+            "Kayenta 3 h, each 30 min",
+            Policy::Steps { make: |_| Box::new(Kayenta::new(30)), steps: &[10], length: 180, equal: true },
+        ),
         ("**vice as shipped, B = 100, tolerance 1.5**", ramp(shipped())),
         ("vice reference, B = 100, tolerance 1.5", ramp(reference())),
         ("vice as shipped, B = 200, tolerance 1.25", ramp(Analysis { budget: 200.0, tolerance: 1.25, ..shipped() })),
@@ -112,7 +118,9 @@ fn cell(policy: &Policy, base: f64, ratio: f64, pattern: Pattern, runs: u32) -> 
     let ends = (0..runs).map(|run| {
         world.run(504, u64::from(run));
         match policy {
-            Policy::Steps { make, steps, length } => by_steps(&mut world, &mut *make(base), steps, *length),
+            Policy::Steps { make, steps, length, equal } => {
+                by_steps(&mut world, &mut *make(base), steps, *length, *equal)
+            }
             Policy::Ramp(analysis) => by_ramp(&mut world, analysis, VOLUME, 0),
         }
     });
