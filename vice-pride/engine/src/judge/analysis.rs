@@ -189,13 +189,16 @@ pub struct Grid {
     pub low: f64,
     /// The largest.
     pub high: f64,
+    /// A ratio r has the weight `r^-lean`: gross regressions show within minutes anyway, so most of the bet belongs to
+    /// the small ones. 0 to 4; 0 weighs all alike.
+    pub lean: f64,
 }
 
 impl Eq for Grid {}
 
 impl Default for Grid {
     fn default() -> Self {
-        Self { points: 64, low: 1.05, high: 64.0 }
+        Self { points: 64, low: 1.05, high: 64.0, lean: 1.0 }
     }
 }
 
@@ -237,6 +240,7 @@ impl Analysis {
         found.check((2..=256).contains(&self.grid.points), "grid.points", "The grid has 2 to 256 points.");
         found.between("grid.low", self.grid.low, 1.0 + 1e-6, 1e6);
         found.between("grid.high", self.grid.high, self.grid.low.max(1.0), 1e6);
+        found.between("grid.lean", self.grid.lean, 0.0, 4.0);
         found.check(!self.metrics.is_empty(), "metrics", "A rollout is judged by at least one metric.");
         found.check(self.metrics.len() <= METRICS_MAX, "metrics", "At most 64 metrics judge one rollout.");
         let weights: f64 = self.metrics.iter().filter(|metric| !metric.critical).map(|metric| metric.weight).sum();

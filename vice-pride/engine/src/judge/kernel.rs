@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Grid;
-use super::math::{ln, log_spaced, sqrt};
+use super::math::{exp, ln, log_spaced, sqrt};
 use super::mixture::Mixture;
 use super::reading::LEVELS;
 
@@ -93,7 +93,7 @@ impl RatioTest {
     pub(crate) fn new(margin: f64, grid: Grid, restarts: bool) -> Self {
         let points = usize::from(grid.points.clamp(2, 256));
         let ratios = log_spaced(margin * grid.low, margin * grid.high, points);
-        let weights = vec![1.0; points];
+        let weights: Vec<f64> = ratios.iter().map(|ratio| exp(-grid.lean * ln(*ratio))).collect();
         Self { margin, ratios, mixture: Mixture::new(&weights, restarts), past_seen: 0.0, past_bad: 0.0 }
     }
 

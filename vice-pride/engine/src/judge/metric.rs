@@ -18,7 +18,7 @@ const SENSOR_LIMIT: f64 = 20.0;
 const DISPERSION_MAX: f64 = 64.0;
 
 /// The alternatives of the sensor: coarse, because it only has to notice gross mistakes.
-const SENSOR_GRID: Grid = Grid { points: 12, low: 1.15, high: 8.0 };
+const SENSOR_GRID: Grid = Grid { points: 12, low: 1.15, high: 8.0, lean: 0.0 };
 
 /// Which thresholds of a latency metric must be proven before a promotion: p50, p90 and p99. One in a thousand is too
 /// rare to prove anything in the time of a rollout; it still counts for a rollback.
@@ -26,6 +26,12 @@ const PROVEN_THRESHOLDS: usize = 3;
 
 /// Of latencies the budget counts those beyond p99.
 const BUDGETED_THRESHOLD: usize = 2;
+
+/// How many bad events the recent rate of the old release is worth against those of one window.
+const KNOWN_EVENTS: f64 = 20.0;
+
+/// What a batch of the old release still counts in the next one: about twenty are remembered.
+const RECENT: f64 = 0.95;
 
 /// Stands for "no ratio is excluded from above".
 const RATIO_UNKNOWN: f64 = 1e6;
@@ -70,6 +76,8 @@ pub(crate) struct Metric {
     pub(crate) baseline_seen: u64,
     /// Bad events beyond what the old release would have had; below zero by chance.
     pub(crate) excess: f64,
+    /// Exposures and bad events of the old release in recent batches.
+    recent: (f64, f64),
     /// Exposures of both releases in the last window that had any.
     pub(crate) volume: f64,
     /// Windows in a row without usable figures.
@@ -103,6 +111,7 @@ impl Metric {
             canary_seen: 0,
             baseline_seen: 0,
             excess: 0.0,
+            recent: (0.0, 0.0),
             volume: 0.0,
             blind: 0,
             missing: None,
@@ -165,7 +174,7 @@ impl Metric {
         let budgeted = if kind == MetricKind::Latency { BUDGETED_THRESHOLD } else { 0 };
         let batch = Batch { canary: side(kind, canary, budgeted), baseline: side(kind, baseline, budgeted) };
         if batch.compares() {
-            self.excess += batch.canary.bad - batch.canary.seen * batch.baseline.bad / batch.baseline.seen;
+            self.excess += batch.canary.bad - batch.canary.seen * self.rate_now(&batch.baseline);
         }
         if let Some(slo) = &mut self.slo {
             slo.canary.fold(&batch.canary, dispersion);
@@ -177,6 +186,16 @@ impl Metric {
         if let Some(own) = &mut self.dispersion {
             own.fold(&batch.baseline);
         }
+    }
+
+    /// The old release's bad rate in this batch, drawn towards that of the last batches as if it had shown in
+    /// [`KNOWN_EVENTS`] more events: a shared incident counts at once, the noise of a few events hardly, and a rate
+    /// that moves slowly is followed.
+    fn rate_now(&mut self, batch: &Side) -> f64 {
+        self.recent.0 = self.recent.0 * RECENT + batch.seen;
+        self.recent.1 = self.recent.1 * RECENT + batch.bad;
+        let recent = (self.recent.1 + 0.5) / (self.recent.0 + 1.0);
+        (batch.bad + KNOWN_EVENTS) / (batch.seen + KNOWN_EVENTS / recent)
     }
 
     fn halves(&mut self, kind: MetricKind, left: &Arm, right: &Arm) {

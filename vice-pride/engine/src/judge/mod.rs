@@ -11,8 +11,10 @@
 
 mod analysis;
 mod bounds;
+pub mod compare;
 mod evidence;
 mod exact;
+mod forecast;
 mod kernel;
 mod math;
 mod metric;
@@ -24,6 +26,7 @@ mod verdict;
 
 pub use analysis::{Analysis, AnalysisProblem, Grid, METRICS_MAX, MetricKind, MetricPlan, ProbePlan, Ramp};
 pub use evidence::{Cause, Figure, JudgeEvidence, Missing, Ruling};
+pub use forecast::{Expected, FORECAST_RATIOS, Forecast, Found, SharePath, forecast};
 pub use kernel::Watch;
 pub use ramp::{Feasibility, feasibility, first_share};
 pub use reading::{Arm, LATENCY_THRESHOLDS, LEVELS, Reading};

@@ -115,8 +115,14 @@ impl Judge {
             let slo = look.standings.get(usize::from(metric)).is_some_and(|one| one.breaks_slo);
             return Some(if slo { Cause::SloBroken { metric } } else { Cause::Worse { metric } });
         }
-        let limit = look.analysis.ramp.stop * look.analysis.budget;
-        let spent = |at: &u16| self.excess(*at) >= limit && !look.standings[usize::from(*at)].untrusted;
+        let budget = look.analysis.budget;
+        // Before the whole budget is spent, the evidence must not speak for the release: chance in a shared incident
+        // spends as well.
+        let spent = |at: &u16| {
+            let (excess, one) = (self.excess(*at), look.standings[usize::from(*at)]);
+            let early = excess >= look.analysis.ramp.stop * budget && one.log_e >= 0.0;
+            (early || excess >= budget) && !one.untrusted
+        };
         let found = look.budgeted().find(spent);
         found.map(|metric| Cause::BudgetSpent { metric })
     }

@@ -50,9 +50,9 @@ fn explore_delay() {
 #[ignore]
 fn explore_ramp() {
     for (name, analysis) in [("table", table()), ("shipped", shipped())] {
-        for pattern in PATTERNS {
+        for pattern in [Pattern::Constant, Pattern::Daily] {
             for base in [0.001, 0.01] {
-                for ratio in [1.0, 1.1, 1.25, 1.5, 2.0, 5.0, 50.0] {
+                for ratio in [1.0, 1.5, 2.0, 5.0] {
                     let runs = 500;
                     let mut world = World::new(1, pattern, base, ratio);
                     let ends: Vec<End> = (0..runs)
@@ -74,6 +74,46 @@ fn explore_ramp() {
                         quantile(&mut excess, 0.95)
                     );
                 }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore]
+fn explore_cause() {
+    use crate::{
+        support::{counts, window},
+        world::{VOLUME, divide},
+    };
+    use std::collections::BTreeMap;
+    use vice_pride_engine::judge::{Judge, first_share};
+    for pattern in PATTERNS {
+        for (name, analysis) in [("table", table()), ("shipped", shipped())] {
+            let mut world = World::new(1, pattern, 0.001, 1.0);
+            let mut causes: BTreeMap<String, (u32, Vec<f64>)> = BTreeMap::new();
+            for run in 0..2000 {
+                world.run(14, run);
+                let mut judge = Judge::new(&analysis);
+                let mut share = first_share(&analysis, VOLUME as f64);
+                for minute in 0..1440 {
+                    let (canary, baseline) = divide(VOLUME, share);
+                    let (bad, base) = world.minute(minute, canary, baseline);
+                    let ruling = window(&mut judge, &analysis, counts((canary, bad), (baseline, base)), share);
+                    if matches!(ruling.verdict, Verdict::Rollback | Verdict::Proceed) {
+                        let e = causes.entry(format!("{:?}", ruling.cause)).or_default();
+                        e.0 += 1;
+                        e.1.push(f64::from(minute));
+                        if ruling.verdict == Verdict::Rollback && e.0 < 0 {
+                            println!("{:?}", ruling.evidence);
+                        }
+                        break;
+                    }
+                    share = ruling.share;
+                }
+            }
+            for (cause, (n, mut t)) in causes {
+                println!("{pattern:?} {name} {cause} {n} t {} {}", quantile(&mut t, 0.1), quantile(&mut t, 0.5));
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::world::{VOLUME, World, divide};
 /// The reference tables: margin 1, 24 ratios up to 32, one test from the beginning.
 pub(crate) fn table() -> Analysis {
     let mut analysis = shipped();
-    analysis.grid = Grid { points: 24, low: 1.15, high: 32.0 };
+    analysis.grid = Grid { points: 24, low: 1.15, high: 32.0, lean: 0.0 };
     analysis.restart = None;
     analysis.metrics[0].margin = 1.0;
     analysis
