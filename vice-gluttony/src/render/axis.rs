@@ -45,12 +45,18 @@ impl Axis {
         Self { start, span: Millis(Millis::between(start, end).0.max(1)), places }
     }
 
+    /// From zero to an offset.
+    pub(super) fn over(span: Millis, places: u64) -> Self {
+        Self { start: Timestamp::UNIX_EPOCH, span: Millis(span.0.max(1)), places }
+    }
+
     /// The place of a moment, at most `places`; what lies before the start is at 0.
     pub(super) fn place(&self, at: Timestamp) -> u64 {
         self.place_of(Millis::between(self.start, at))
     }
 
-    fn place_of(&self, offset: Millis) -> u64 {
+    /// The place of an offset from the start, at most `places`.
+    pub(super) fn place_of(&self, offset: Millis) -> u64 {
         let exact = u128::from(offset.0.min(self.span.0)) * u128::from(self.places) / u128::from(self.span.0);
         u64::try_from(exact).unwrap_or(self.places)
     }

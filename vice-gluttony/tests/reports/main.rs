@@ -8,5 +8,7 @@ mod dashboards;
 mod dom;
 mod golden;
 mod hostile;
+mod simulation;
 mod story;
+mod study;
 mod world;
