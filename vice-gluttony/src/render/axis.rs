@@ -75,7 +75,7 @@ pub(super) fn tick_label(offset: Millis) -> String {
         0 => "0".to_owned(),
         ms if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
         ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 60_000 == 0 && ms < 3_600_000 => format!("{}m", ms / 60_000),
         ms if ms < 60_000 && ms % 1000 == 0 => format!("{}s", ms / 1000),
         _ => offset.to_string(),
     }

@@ -8,6 +8,7 @@ mod dashboards;
 mod dom;
 mod golden;
 mod hostile;
+mod scrubber;
 mod simulation;
 mod story;
 mod study;

@@ -50,7 +50,8 @@
       var rects = tile.querySelectorAll("rect");
       return { y: +rects[0].getAttribute("y"), h: +rects[0].getAttribute("height"), parts: Array.prototype.slice.call(rects, 1, 5) };
     });
-    var playing = false, from = 0, began = 0;
+    // A picture has at most some hundred moments; with more, steps would follow faster than they can be seen.
+    var playing = 0, stride = Math.ceil(times.length / 400);
 
     function moved(at) { root.classList.add("moved"); show(at); }
 
@@ -78,21 +79,19 @@
       slider.setAttribute("aria-valuetext", duration(ms) + " after the start, " + grouped(totals[2]) + " units on the new release");
     }
 
-    function stop() { playing = false; button.textContent = "▶ Play"; }
+    function stop() { clearInterval(playing); playing = 0; button.textContent = "▶ Play"; }
 
-    function frame(now) {
-      if (!playing) { return; }
-      if (!began) { began = now; }
-      var last = times.length - 1, at = Math.min(last, from + Math.floor((now - began) / PLAY_MS * last));
+    function next() {
+      var at = Math.min(+slider.value + stride, times.length - 1);
       moved(at);
-      if (at >= last) { stop(); } else { requestAnimationFrame(frame); }
+      if (at >= times.length - 1) { stop(); }
     }
 
     function toggle() {
       if (playing) { stop(); return; }
-      playing = true; began = 0; from = +slider.value >= times.length - 1 ? 0 : +slider.value;
+      if (+slider.value >= times.length - 1) { moved(0); }
       button.textContent = "❚❚ Pause";
-      requestAnimationFrame(frame);
+      playing = setInterval(next, PLAY_MS * stride / times.length);
     }
 
     function point(event) {

@@ -476,9 +476,9 @@ impl Drawing<'_> {
                 group = Some(parent);
                 self.tile_name("group", (8.0, y + 12.0), ("start", &parent.join("/"), 22));
             }
-            let chars = (w / 5.6) as usize;
             let name = row.path.last().map(String::as_str).unwrap_or_default();
-            self.tile_name("tiny", (x + w / 2.0, y + h + 10.0), ("middle", name, chars));
+            let name = if row.nodes > 1 { first_of(name) } else { name.to_owned() };
+            self.tile_name("tiny", (x + w / 2.0, y + h + 10.0), ("middle", &name, (w / 4.8) as usize));
             let tile = tile(row, self.at, (x, y), (w, h));
             self.out.tiles.push(tile);
             x += w + gap;
@@ -497,6 +497,11 @@ impl Drawing<'_> {
             self.out.tile_names.push(name);
         }
     }
+}
+
+/// Of neighbours that were put together the first, and that there are more.
+fn first_of(name: &str) -> String {
+    format!("{}+", name.split_once(" … ").map_or(name, |(first, _)| first))
 }
 
 fn tile(row: &PropagationRow, at: usize, (x, y): (f64, f64), (w, h): (f64, f64)) -> Tile {

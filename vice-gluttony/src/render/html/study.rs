@@ -171,7 +171,7 @@ impl Study {
             title: format!("Simulation of {} in {}", report.project, report.env),
             project: report.project.to_string(),
             env: report.env.to_string(),
-            answer: sanitize(&answer::sentence(report)),
+            answer: kept(&answer::sentence(report)),
             method: answer::method(report),
             mode,
             mode_mood,
@@ -190,6 +190,11 @@ impl Study {
             script: Script::spread(),
         }
     }
+}
+
+/// A text from outside whose numbers stay together with their signs when a line breaks.
+fn kept(text: &str) -> String {
+    sanitize(text).replace(" %", "\u{a0}%")
 }
 
 fn facts(report: &SimulationReport) -> Vec<Fact> {
@@ -217,7 +222,7 @@ fn story_card(story: &Story) -> StoryCard {
         }
         _ => (duration(story.total_ms.p50), "from start to end, in the median"),
     };
-    let fact = |(label, value): (&'static str, String)| Fact { label, value: sanitize(&value) };
+    let fact = |(label, value): (&'static str, String)| Fact { label, value: kept(&value) };
     StoryCard {
         class: story_class(story.kind),
         name: sanitize(&story.name),

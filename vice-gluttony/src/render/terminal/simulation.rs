@@ -64,8 +64,7 @@ fn story(out: &mut String, story: &Story, width: usize) {
     let about = story.about.as_ref().map(|about| format!(": {about}")).unwrap_or_default();
     heading(out, &cut(&sanitize(&format!("{}{about}", capital(&story.name))), width));
     for (label, value) in answer::figures(story) {
-        let (label, value) = (label.replace(" time", "").replace("false rollback", "by mistake"), value);
-        fact(out, &cut(&label, 11), Tone::Plain, &value, width);
+        fact(out, brief(label), Tone::Plain, &value, width);
     }
     if let Some(line) = story.total_ms_histogram.as_ref().and_then(|histogram| sparkline(histogram, duration)) {
         fact(out, "times", Tone::Plain, &line, width);
@@ -75,15 +74,41 @@ fn story(out: &mut String, story: &Story, width: usize) {
         fact(out, "exposures", Tone::Plain, &line, width);
     }
     let all = story.outcomes.iter().map(|end| end.runs).sum::<u64>().max(1) as f64;
-    for end in story.outcomes.iter().filter(|end| end.runs > 0).take(ROWS_MAX) {
+    for (index, end) in story.outcomes.iter().filter(|end| end.runs > 0).take(ROWS_MAX).enumerate() {
         let (mood, word) = answer::end(end.end, story.kind);
         let share = end.runs as f64 / all;
-        fact(out, "", tone(mood), &format!("{} {} {word}", bar(share, 20), percent(share)), width);
+        fact(
+            out,
+            if index == 0 { "ends" } else { "" },
+            tone(mood),
+            &format!("{} {} {word}", bar(share, 20), percent(share)),
+            width,
+        );
     }
     if let Some(found) = &story.found {
-        for (words, share) in answer::parts(found) {
-            fact(out, "found", Tone::Plain, &format!("{} {} {words}", bar(share, 20), percent(share)), width);
+        out.push('\n');
+        for (index, (words, share)) in answer::parts(found).into_iter().enumerate() {
+            fact(
+                out,
+                if index == 0 { "found" } else { "" },
+                Tone::Plain,
+                &format!("{} {} {words}", bar(share, 20), percent(share)),
+                width,
+            );
         }
+    }
+}
+
+/// The labels that are too long for the column.
+fn brief(label: &str) -> &str {
+    match label {
+        "total time" => "total",
+        "lower bound" => "at least",
+        "false rollback" => "by mistake",
+        "found after" => "found",
+        "found before" => "before",
+        "got through" => "unfound",
+        other => other,
     }
 }
 
@@ -208,7 +233,7 @@ fn compare(out: &mut String, compared: &PolicyComparison, width: usize) {
     fact(out, "A", Tone::Plain, &compared.a, width);
     fact(out, "B", Tone::Plain, &compared.b, width);
     // The interval is what a narrow terminal can do without: its ends only say how clear the difference is.
-    let wide = width >= 80;
+    let wide = width >= 92;
     let titles = ["  story", "figure", "A", "B", "B - A", "interval", ""];
     let mut table = Table::with_heading(if wide { &titles } else { &titles[..5] });
     for row in compared.rows.iter().take(4 * ROWS_MAX) {
