@@ -188,6 +188,8 @@ pub enum OperatorCommand {
     ForceRollback,
     /// Stop where it is, and leave it so.
     Abandon,
+    /// Let the wave pass that is being watched, whatever is still to be proven.
+    Promote,
 }
 
 /// What a step means, in named terms. One vocabulary for terminal, report, notification and `why`.
@@ -281,8 +283,22 @@ pub enum Note {
     },
     /// The weights of the front end changed.
     WeightsSet {
-        /// Version and weight in basis points.
+        /// Version and weight in basis points; empty when traffic follows the units again.
         weights: Vec<(String, u32)>,
+    },
+    /// Live metrics were judged over one window.
+    Judged {
+        /// What was said.
+        verdict: Verdict,
+        /// The metric that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metric: Option<String>,
+        /// Why, in one sentence.
+        reason: String,
+        /// The new release's share of the traffic in that window, in basis points.
+        share: u32,
+        /// The numbers that it rests on.
+        evidence: Value,
     },
     /// The engine decided something.
     Decided {
