@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::ReleaseRef;
 use super::environment::{Direction, RolloutOutcome};
+use super::simulation::Forecast;
 use super::verification::SuiteResult;
 use crate::digest::Digest;
 use crate::event::Payload;
@@ -50,6 +51,23 @@ pub struct RolloutStarted {
 
 impl Payload for RolloutStarted {
     const KIND: &'static str = "dev.cdeventsx.vice-rollout.started.0.1.0";
+    fn subject(&self) -> String {
+        self.rollout.to_string()
+    }
+}
+
+/// What the simulator said of a rollout before it began. Stored in its stream right after the start, so that the report
+/// can set it against what happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutPredicted {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// What was said.
+    pub forecast: Forecast,
+}
+
+impl Payload for RolloutPredicted {
+    const KIND: &'static str = "dev.cdeventsx.vice-rollout.predicted.0.1.0";
     fn subject(&self) -> String {
         self.rollout.to_string()
     }
