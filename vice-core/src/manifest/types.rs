@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::metric::MetricSpec;
 use super::values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 use crate::id::{EnvName, ProjectName};
 use crate::time::Millis;
@@ -51,6 +52,9 @@ pub struct Manifest {
     /// Checks, in order.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub check: IndexMap<String, CheckSpec>,
+    /// What rollouts are judged by, in order.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub metric: IndexMap<String, MetricSpec>,
     /// Channels for notifications.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channel: BTreeMap<String, ChannelSpec>,

@@ -84,6 +84,7 @@ impl World {
             runner: Arc::clone(&puppet) as Arc<dyn CommandRunner>,
             config: Arc::new(Nothing),
             verifier: Arc::new(Nothing),
+            prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
             notifier: Arc::new(Nothing),
             actions: Arc::new(BTreeMap::from([("act", action)])),
@@ -358,6 +359,10 @@ impl Verifier for Nothing {
 #[async_trait]
 impl Locator for Nothing {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
+        unused()
+    }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
         unused()
     }
 }
