@@ -121,6 +121,10 @@ pub struct EnvSpec {
     /// The port of the local front end; a free one is chosen and kept when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Where the local front end shows its counters to a Prometheus, on 127.0.0.1: a port, or 0 for a free one. Nowhere
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_port: Option<u16>,
     /// How many instances run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
