@@ -123,10 +123,12 @@ pub(crate) fn wire(
     }));
     let locator =
         Arc::new(PrideLocator { workspace: Arc::clone(&workspace), env: Arc::clone(env), clock: Arc::clone(&clock) });
-    let wrath = Wrath::new(Arc::clone(&clock), Arc::clone(&runner))
-        .with_ui(Arc::clone(&ui))
-        .with_series(series.clone())
-        .with_stop(Arc::clone(&stop));
+    let wrath = Arc::new(
+        Wrath::new(Arc::clone(&clock), Arc::clone(&runner))
+            .with_ui(Arc::clone(&ui))
+            .with_series(series.clone())
+            .with_stop(Arc::clone(&stop)),
+    );
     let mut app = App {
         clock,
         ids,
@@ -138,7 +140,8 @@ pub(crate) fn wire(
         series,
         runner,
         config,
-        verifier: Arc::new(wrath),
+        verifier: wrath.clone(),
+        prober: wrath,
         locator,
         notifier: lust,
         painter: Arc::new(Gluttony),

@@ -14,6 +14,7 @@ use crate::port::action::Action;
 use crate::port::command::CommandRunner;
 use crate::port::config::ConfigSource;
 use crate::port::locator::Locator;
+use crate::port::metric::Prober;
 use crate::port::notifier::Notifier;
 use crate::port::painter::Painter;
 use crate::port::verifier::Verifier;
@@ -152,6 +153,8 @@ pub struct App {
     pub config: Arc<dyn ConfigSource>,
     /// Verification (wrath).
     pub verifier: Arc<dyn Verifier>,
+    /// Requests of our own, where too few come by themselves (wrath).
+    pub prober: Arc<dyn Prober>,
     /// Where deployed services answer (pride).
     pub locator: Arc<dyn Locator>,
     /// Notification (lust).

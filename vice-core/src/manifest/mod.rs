@@ -2,10 +2,12 @@
 //!
 //! Parsing is pure: text in, values out. Finding and reading files is the business of the binary.
 
+mod metric;
 mod parse;
 mod types;
 mod values;
 
+pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
 pub use parse::{parse, place_of};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
@@ -49,6 +51,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "history",
     "holds",
     "init",
+    "judge",
     "keys",
     "list",
     "lock",
@@ -62,6 +65,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "plan",
     "plugin",
     "pride",
+    "probe",
     "project",
     "prune",
     "release",
@@ -202,6 +206,10 @@ impl Project {
         self.manifest.env.iter().try_for_each(|(env, spec)| self.check_env(env, spec))?;
         for (check, spec) in &self.manifest.check {
             spec.kind().map_err(|why| self.invalid(&["check", check], format!("The check {check} {why}.")))?;
+        }
+        for (metric, spec) in &self.manifest.metric {
+            spec.check()
+                .map_err(|(key, why)| self.invalid(&["metric", metric, key], format!("The metric {metric} {why}.")))?;
         }
         Ok(())
     }

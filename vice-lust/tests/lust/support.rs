@@ -124,6 +124,10 @@ impl Locator for Nothing {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
         Ok(None)
     }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Everything around notifiers that share one history.
@@ -206,6 +210,7 @@ impl World {
             runner: self.runner.clone(),
             config: self.config.clone(),
             verifier: Arc::new(Nothing),
+            prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
             painter: Arc::new(Nothing),
             notifier: Arc::new(self.lust()),

@@ -86,6 +86,7 @@ impl World {
             runner: Arc::clone(&puppet) as Arc<dyn CommandRunner>,
             config: Arc::new(Nothing),
             verifier: Arc::new(Nothing),
+            prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
             painter: Arc::new(Nothing),
             notifier: Arc::new(Nothing),
@@ -367,6 +368,10 @@ impl Painter for Nothing {
 #[async_trait]
 impl Locator for Nothing {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
+        unused()
+    }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
         unused()
     }
 }

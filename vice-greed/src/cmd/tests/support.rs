@@ -103,6 +103,10 @@ impl Locator for Absent {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
         absent()
     }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
+        absent()
+    }
 }
 
 #[async_trait]
@@ -139,6 +143,7 @@ pub(super) fn app(dir: &Path, told: Arc<Told>) -> App {
         runner: Arc::new(Absent),
         config: Arc::new(Absent),
         verifier: Arc::new(Absent),
+        prober: Arc::new(vice_core::memory::NoProber),
         locator: Arc::new(Absent),
         painter: Arc::new(Absent),
         notifier: Arc::new(Absent),
