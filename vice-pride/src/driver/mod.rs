@@ -8,6 +8,7 @@
 
 mod begin;
 mod journal;
+mod exposure;
 mod perform;
 mod prepare;
 mod present;
