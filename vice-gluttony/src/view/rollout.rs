@@ -81,7 +81,7 @@ pub struct RolloutReport {
     pub verifications: Vec<Verified>,
     /// What was decided.
     pub decisions: Vec<Decision>,
-    /// The whole journal in sentences.
+    /// The whole journal in sentences, without the windows in which the judgement stayed as it was.
     pub log: Vec<LogLine>,
     /// What runs in the environment now.
     pub now: RunsNow,
@@ -197,7 +197,7 @@ impl RolloutReport {
             timeline: timeline(&view.timeline, started, edge, view.finished.is_some()),
             verifications: verifications(&view.timeline),
             decisions: view.timeline.iter().filter_map(decision).collect(),
-            log: view.timeline.iter().map(|moment| log_line(moment, started)).collect(),
+            log: log(&view.timeline, started),
             next: steps(&id, standing, hold.as_ref().map(|_| to.version.as_str()), state),
             now: RunsNow { running: state.running.clone(), stopped: state.stopped, hold },
             to,
@@ -248,6 +248,15 @@ fn verifications(moments: &[Moment]) -> Vec<Verified> {
 fn decision(moment: &Moment) -> Option<Decision> {
     let Note::Decided { verdict, reason, evidence } = &moment.note else { return None };
     Some(Decision { at: moment.at, verdict: *verdict, reason: reason.clone(), evidence: evidence.clone() })
+}
+
+fn log(moments: &[Moment], started: Timestamp) -> Vec<LogLine> {
+    let mut judged = None;
+    let news = moments.iter().filter(|moment| match moment.note {
+        Note::Judged { verdict, .. } => judged.replace(verdict) != Some(verdict),
+        _ => true,
+    });
+    news.map(|moment| log_line(moment, started)).collect()
 }
 
 fn log_line(moment: &Moment, started: Timestamp) -> LogLine {

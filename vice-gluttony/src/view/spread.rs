@@ -10,7 +10,7 @@ use vice_core::Millis;
 use vice_core::fold::rollout::{Moment, RolloutView};
 use vice_core::payload::environment::Direction;
 use vice_core::payload::propagation::{Leaf, Propagation, ROWS_MAX, Recorder, Rows, UnitPhase};
-use vice_core::payload::rollout::Note;
+use vice_core::payload::rollout::{Note, Verdict};
 
 /// How the rollout spread; none when no unit is known or it has not begun to change any.
 #[must_use]
@@ -30,8 +30,12 @@ pub fn spread(view: &RolloutView, start: Timestamp, end: Timestamp) -> Option<Pr
         direction: forward,
         wanted: view.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default(),
         units: named.map(|(name, row)| (name, (row, UnitPhase::Old))).collect(),
+        judged: None,
         recorder: Recorder::new(rows.rows, rows.aggregated, 1),
     };
+    for name in kept(&view.plan) {
+        teller.shift(0, name, UnitPhase::New);
+    }
     for moment in &view.timeline {
         teller.take(moment);
     }
@@ -61,6 +65,14 @@ fn places(view: &RolloutView) -> Vec<Vec<String>> {
     let mut paths: Vec<Vec<String>> = paths.into_values().collect();
     paths.sort_by(|one, two| as_people_count(&one.join("/"), &two.join("/")));
     paths
+}
+
+/// The units that already are as wanted.
+fn kept(plan: &Value) -> impl Iterator<Item = &str> {
+    let units = plan.get("units").and_then(Value::as_array).into_iter().flatten();
+    units
+        .filter(|unit| unit.get("action").and_then(Value::as_str) == Some("keep"))
+        .filter_map(|unit| unit.get("name")?.as_str())
 }
 
 /// `rack2` before `rack10`.
@@ -97,6 +109,8 @@ struct Teller<'a> {
     direction: Direction,
     wanted: &'a str,
     units: BTreeMap<&'a str, (u32, UnitPhase)>,
+    /// What the latest window was judged to be: windows are many, changes of mind are few.
+    judged: Option<Verdict>,
     recorder: Recorder,
 }
 
@@ -116,12 +130,30 @@ impl Teller<'_> {
             }
             Note::UnitFailed { unit, .. } => self.shift(at, unit, UnitPhase::Failed),
             Note::WeightsSet { weights } => {
-                let new = weights.iter().filter(|(version, _)| version == self.wanted).map(|(_, points)| *points);
-                self.recorder.share(at, new.fold(0, u32::saturating_add).min(10_000));
+                let points = if weights.is_empty() { self.changed() } else { self.named(weights) };
+                self.recorder.share(at, points);
+            }
+            Note::Judged { verdict, reason, share, .. } => {
+                self.recorder.share(at, (*share).min(10_000));
+                if self.judged.replace(*verdict) != Some(*verdict) {
+                    self.recorder.decided(at, *verdict, reason.clone());
+                }
             }
             Note::Decided { verdict, reason, .. } => self.recorder.decided(at, *verdict, reason.clone()),
             _ => {}
         }
+    }
+
+    /// The wanted version's part of the weights, in basis points.
+    fn named(&self, weights: &[(String, u32)]) -> u32 {
+        let new = weights.iter().filter(|(version, _)| version == self.wanted).map(|(_, points)| *points);
+        new.fold(0, u32::saturating_add).min(10_000)
+    }
+
+    /// Its part of the units, which traffic follows where no weights are set.
+    fn changed(&self) -> u32 {
+        let new = self.units.values().filter(|(_, phase)| *phase == UnitPhase::New).count();
+        u32::try_from(new * 10_000 / self.units.len().max(1)).unwrap_or(10_000)
     }
 
     fn shift(&mut self, at: u64, unit: &str, to: UnitPhase) {
@@ -183,6 +215,31 @@ mod tests {
         let drawn = spread(&view(plan, vec![(1, started("s2", "2"))]), at(0), at(6)).unwrap();
         let paths: Vec<String> = drawn.rows.iter().map(|row| row.path.join("/")).collect();
         assert_eq!(paths, ["eu/r1/s2", "eu/r1/s10", "eu/r10/s1"]);
+    }
+
+    #[test]
+    fn a_window_is_marked_where_the_judgement_changes_and_kept_units_are_new_from_the_start() {
+        let judged = |verdict, share| Note::Judged {
+            verdict,
+            metric: Some("errors".into()),
+            reason: "because".into(),
+            share,
+            evidence: json!({}),
+        };
+        let plan = json!({ "units": [{ "name": "a", "action": "place" }, { "name": "b", "action": "keep" }] });
+        let notes = vec![
+            (0, started("a", "2")),
+            (1, judged(Verdict::Hold, 500)),
+            (2, judged(Verdict::Hold, 500)),
+            (3, judged(Verdict::Proceed, 1_000)),
+            (4, finished("a", "2")),
+            (5, Note::WeightsSet { weights: Vec::new() }),
+        ];
+        let drawn = spread(&view(plan, notes), at(0), at(6)).unwrap();
+        let marks: Vec<u64> = drawn.decisions.iter().map(|mark| mark.at_ms).collect();
+        let shares: Vec<(u64, u32)> = drawn.shares.iter().map(|share| (share.at_ms, share.basis_points)).collect();
+        assert_eq!((marks, shares), (vec![1_000, 3_000], vec![(1_000, 500), (3_000, 1_000), (5_000, 10_000)]));
+        assert_eq!(drawn.rows[1].changes, [[0, 0, 0, 1, 0, 0]]);
     }
 
     #[test]

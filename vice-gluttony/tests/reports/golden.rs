@@ -75,6 +75,21 @@ async fn rolled_back() {
 }
 
 #[tokio::test]
+async fn a_fleet_with_its_forecast() {
+    let world = World::new();
+    story::fleet(&Writer::new(&world)).await;
+    story("fleet", &world, "hello").await;
+    let (page, _) = made(&world, "hello", Format::Html).await;
+    let dom = crate::dom::read(&page);
+    for wanted in ["How it spread", "Predicted and actual", "later than predicted", "as predicted", "dc2/rack3"] {
+        assert!(dom.text.contains(wanted), "{wanted}");
+    }
+    if let Ok(keep) = std::env::var("VICE_LAB_KEEP") {
+        fs::write(PathBuf::from(keep).join("fleet.html"), &page).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn failed_first() {
     let world = World::new();
     story::failed_first(&Writer::new(&world)).await;
