@@ -54,7 +54,8 @@ impl Performer {
     pub(super) async fn probe(&self, each: u32) -> Result<()> {
         let inventory = self.backend.target.inventory().await?;
         let arm = |release: &ReleaseRef| {
-            let runs = inventory.units.iter().filter(|unit| unit.release.as_ref().is_some_and(|has| has.runs_like(release)));
+            let runs =
+                inventory.units.iter().filter(|unit| unit.release.as_ref().is_some_and(|has| has.runs_like(release)));
             ProbeArm { version: release.version.clone(), urls: runs.filter_map(|unit| unit.url.clone()).collect() }
         };
         let Some(before) = self.plan.from.as_ref() else { return Ok(()) };

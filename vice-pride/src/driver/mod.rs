@@ -7,8 +7,8 @@
 //! `perform` (what is done), `begin` (how a rollout starts and is taken up again).
 
 mod begin;
-mod journal;
 mod exposure;
+mod journal;
 mod perform;
 mod prepare;
 mod present;

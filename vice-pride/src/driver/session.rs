@@ -200,7 +200,8 @@ impl Session {
         let caused = |effect: &Effect| match (cause, effect) {
             (Reason::UnitFailed { unit, .. }, Effect::Apply { unit: changed, .. }) => unit == *changed,
             (Reason::TaskFailed { task, .. }, Effect::RunTask { task: ran, .. }) => task == *ran,
-            (Reason::ChecksInconclusive, Effect::Verify { .. }) | (Reason::WeighingFailed { .. }, Effect::SetWeights { .. }) => true,
+            (Reason::ChecksInconclusive, Effect::Verify { .. })
+            | (Reason::WeighingFailed { .. }, Effect::SetWeights { .. }) => true,
             _ => false,
         };
         Some(match self.texts.failure_of(caused) {
