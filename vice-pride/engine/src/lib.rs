@@ -8,12 +8,13 @@
 //! Inside, events are small `Copy` values over dense numbers ([`UnitNo`], [`TaskNo`], [`OpNo`]); names and texts live
 //! outside, in the plan and with the driver.
 //!
-//! Reading order: `plan`, `planner`, `input`, `effect`, `reason`, `state`, `step`, `named`, `replay`.
+//! Reading order: `plan`, `planner`, `input`, `effect`, `reason`, `state`, `step`, `named`, `replay`; `judge` stands alone.
 #![warn(missing_docs)]
 
 mod course;
 mod effect;
 mod input;
+pub mod judge;
 mod named;
 mod natural;
 mod note;
