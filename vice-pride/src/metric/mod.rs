@@ -8,12 +8,15 @@ mod http;
 mod marks;
 mod number;
 mod prometheus;
+mod sample;
 mod scene;
 mod secrets;
 mod series;
 mod source;
 mod trouble;
 
+#[cfg(test)]
+mod lab;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +37,8 @@ use self::front::FrontEnd;
 use self::http::Http;
 use self::marks::MarkFile;
 use self::prometheus::Prometheus;
+pub use self::prometheus::RangeQuery;
+pub use self::sample::{Sample, parse_sample};
 use self::series::OwnSeries;
 use self::source::Source;
 

@@ -2,14 +2,15 @@
 //! same whenever it is asked.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 use vice_core::capability::BackendInfo;
 use vice_core::manifest::{MetricKind, MetricSpec};
-use vice_core::{Code, Context, Fault, Result};
+use vice_core::{Code, Context, Fault, Millis, Result, Secret};
 
-use super::http::{Http, refused};
+use super::http::{Http, bearer, refused};
 use super::number::{Histogram, Numbers, count};
 use super::scene::{Asked, seconds};
 use super::source::{Ask, Growth, Tally};
@@ -157,8 +158,8 @@ pub(super) fn query_url(base: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// The samples of an answer.
-pub(super) fn samples(status: reqwest::StatusCode, body: &[u8]) -> Result<Vec<Sample>, Trouble> {
+/// The data of an answer.
+fn data(status: reqwest::StatusCode, body: &[u8]) -> Result<Data, Trouble> {
     let reply: Reply = match serde_json::from_slice(body) {
         Ok(reply) => reply,
         Err(_) if !status.is_success() => return Err(refused(status, "")),
@@ -170,16 +171,21 @@ pub(super) fn samples(status: reqwest::StatusCode, body: &[u8]) -> Result<Vec<Sa
     if !status.is_success() {
         return Err(refused(status, ""));
     }
-    let data = reply.data.ok_or_else(|| Trouble::failed("The answer has no data."))?;
+    reply.data.ok_or_else(|| Trouble::failed("The answer has no data."))
+}
+
+/// The samples of an answer to an instant query.
+fn samples(status: reqwest::StatusCode, body: &[u8]) -> Result<Vec<Sample>, Trouble> {
+    let data = data(status, body)?;
     let wrong = |error: serde_json::Error| Trouble::failed(format!("The answer's data make no sense: {error}."));
     match data.result_type.as_str() {
         "vector" => {
             let series: Vec<Series> = serde_json::from_value(data.result).map_err(wrong)?;
-            series.into_iter().map(sample).collect()
+            series.iter().map(sample).collect()
         }
         "scalar" => {
             let value: (f64, String) = serde_json::from_value(data.result).map_err(wrong)?;
-            Ok(vec![sample(Series { metric: serde_json::Map::new(), value })?])
+            Ok(vec![sample(&Series { metric: serde_json::Map::new(), value })?])
         }
         other => Err(Trouble::refused(format!("The query gives a {other}; it must give a vector or a scalar."))),
     }
@@ -193,13 +199,16 @@ fn refused_query(status: reqwest::StatusCode, reply: &Reply) -> Trouble {
     if bad || matches!(status.as_u16(), 400 | 422) { Trouble::refused(text) } else { Trouble::failed(text) }
 }
 
-fn sample(series: Series) -> Result<Sample, Trouble> {
-    let text = series.value.1;
-    let value = match text.as_str() {
-        "+Inf" => f64::INFINITY,
-        "-Inf" => f64::NEG_INFINITY,
-        text => text.parse().map_err(|_| Trouble::failed(format!("{text:?} is not a number.")))?,
-    };
+fn parse_value(text: &str) -> Result<f64, Trouble> {
+    match text {
+        "+Inf" => Ok(f64::INFINITY),
+        "-Inf" => Ok(f64::NEG_INFINITY),
+        text => text.parse().map_err(|_| Trouble::failed(format!("{text:?} is not a number."))),
+    }
+}
+
+fn sample(series: &Series) -> Result<Sample, Trouble> {
+    let value = parse_value(&series.value.1)?;
     let le = series.metric.get("le").and_then(Value::as_str).map(str::to_owned);
     Ok(Sample { le, value })
 }
@@ -233,4 +242,74 @@ pub(super) fn shown(url: &Url) -> String {
         url.host_str().unwrap_or_default(),
         url.port().map_or(String::new(), |port| format!(":{port}"))
     )
+}
+
+/// A range of a Prometheus, for two queries over the same time.
+pub struct RangeQuery {
+    http: Http,
+    url: Url,
+    range: [(&'static str, String); 3],
+}
+
+/// The most points of one query; Prometheus itself gives no more.
+const POINTS_OF_RANGE_MAX: u64 = 11_000;
+
+impl RangeQuery {
+    /// The range from `from` to `until`, a point every `step`.
+    ///
+    /// # Errors
+    /// `Usage` for a range that is empty or has too many points; `ManifestInvalid` for a URL that is none.
+    pub fn new(base: &str, from: Timestamp, until: Timestamp, step: Millis, token: Option<&Secret>) -> Result<Self> {
+        let length = Millis::between(from, until);
+        let refuse = |what: String, hint: &str| Err(Fault::new(Code::Usage, what).hint(hint));
+        if step == Millis::ZERO || length < step {
+            return refuse("The range has no two points.".to_owned(), "Give an --until after --from, and a --step.");
+        }
+        if length.0 / step.0 > POINTS_OF_RANGE_MAX {
+            return refuse(format!("The range has more than {POINTS_OF_RANGE_MAX} points."), "Give a longer --step.");
+        }
+        let mut url = query_url(base)?;
+        url.set_path(&format!("{}_range", url.path()));
+        let headers: Vec<(String, Secret)> = token.map(bearer).into_iter().collect();
+        let range = [
+            ("start", seconds(from.as_millisecond())),
+            ("end", seconds(until.as_millisecond())),
+            ("step", format!("{:.3}", step.0 as f64 / 1000.0)),
+        ];
+        Ok(Self { http: Http::new(&MetricSpec::default(), &headers)?, url, range })
+    }
+
+    /// All values of a query in the range. Points that are no number (0/0) are left out.
+    ///
+    /// # Errors
+    /// `Usage` for a query that is refused or matches nothing; `Unreachable`, `Backend`, `TimedOut`.
+    pub async fn ask(&self, name: &str, query: &str) -> Result<Vec<f64>> {
+        let mut form = vec![("query", query.to_owned())];
+        form.extend(self.range.iter().cloned());
+        let answered = self.http.post(self.url.as_str(), &form).await;
+        let values = answered.and_then(|answer| range_values(answer.status, &answer.body));
+        values.map_err(|trouble| trouble.into_question(name))
+    }
+}
+
+fn range_values(status: reqwest::StatusCode, body: &[u8]) -> Result<Vec<f64>, Trouble> {
+    #[derive(Deserialize)]
+    struct Row {
+        values: Vec<(f64, String)>,
+    }
+    let data = data(status, body)?;
+    let rows: Vec<Row> = serde_json::from_value(data.result)
+        .map_err(|error| Trouble::failed(format!("The answer's data make no sense: {error}.")))?;
+    if rows.is_empty() {
+        return Err(Trouble::no_series("The query matches no series in the range."));
+    }
+    let mut values = Vec::new();
+    for (_, text) in rows.into_iter().flat_map(|row| row.values) {
+        match parse_value(&text)? {
+            value if value.is_nan() => {}
+            value if value.is_infinite() => return Err(Trouble::failed("A point of the query is infinite.")),
+            value => values.push(value),
+        }
+    }
+    Ok(values)
 }

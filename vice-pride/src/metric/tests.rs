@@ -116,7 +116,7 @@ fn value(text: &str) -> String {
 const ERRORS: &str =
     "bad = 'bad{v=\"{{version}}\"}[{{window}}]'\ntotal = 'total{v=\"{{version}}\"}'\ntimeout = \"300ms\"";
 
-fn prometheus(url: &str, rest: &str) -> Source<Prometheus> {
+pub(super) fn prometheus(url: &str, rest: &str) -> Source<Prometheus> {
     tls();
     let spec = spec(&format!("prometheus = \"{url}\"\n{rest}"));
     let http = Http::new(&spec, &[]).unwrap();
@@ -124,7 +124,7 @@ fn prometheus(url: &str, rest: &str) -> Source<Prometheus> {
 }
 
 /// Clients panic without a TLS provider.
-fn tls() {
+pub(super) fn tls() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 

@@ -90,6 +90,14 @@ impl Trouble {
         !matches!(self.reading(), MetricReading::Failed)
     }
 
+    /// As a fault of a question that somebody has just asked.
+    pub(super) fn into_question(self, name: &str) -> Fault {
+        let code = if self.kind == Kind::NoSeries { Code::Usage } else { self.code() };
+        Fault::new(code, format!("The query of {name} gives nothing to judge."))
+            .because(self.text)
+            .hint("Try the query in the Prometheus itself.")
+    }
+
     /// As a fault, before anything has been changed.
     pub(super) fn into_fault(self, metric: &str, masker: &Masker) -> Fault {
         let fault = Fault::new(self.code(), format!("The metric {metric} can't be read."));
