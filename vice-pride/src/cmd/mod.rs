@@ -5,6 +5,7 @@ mod control;
 mod deploy;
 mod history;
 mod holds;
+mod judge;
 mod logs;
 mod plan;
 mod power;
@@ -29,6 +30,7 @@ use deploy::Consent;
 pub use deploy::{DeployArgs, run as deploy};
 pub use history::{HistoryArgs, run as history};
 pub use holds::HoldArgs;
+pub use judge::JudgeArgs;
 pub use logs::{LogsArgs, run as logs};
 pub use plan::{PlanArgs, run as plan};
 pub use power::PowerArgs;
@@ -82,6 +84,8 @@ enum PrideCommand {
     Restart(PowerArgs),
     /// Versions that must not be deployed: list, place, release
     Hold(HoldArgs),
+    /// Compare two samples of a metric, and say whether the new release is worse
+    Judge(JudgeArgs),
     /// Remove artifacts that nothing needs any more
     Prune(PruneArgs),
 }
@@ -93,7 +97,7 @@ impl PrideArgs {
     pub const fn is_graceful(&self) -> bool {
         use PrideCommand as C;
         match &self.command {
-            C::Plan(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) => false,
+            C::Plan(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) | C::Judge(_) => false,
             C::Hold(args) => args.is_graceful(),
             _ => true,
         }
@@ -122,6 +126,7 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
         PrideCommand::Stop(args) => power::stop(app, args).await,
         PrideCommand::Restart(args) => power::restart(app, args).await,
         PrideCommand::Hold(args) => holds::run(app, args).await,
+        PrideCommand::Judge(args) => judge::run(app, args).await,
         PrideCommand::Prune(args) => prune::run(app, args).await,
     }
 }
