@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vice_core::manifest::{Amount, RollbackPolicy, RolloutSpec, Strategy, TaskRun, TaskSpec};
+use vice_core::manifest::{Amount, MaxDown, Order, RollbackPolicy, RolloutSpec, Strategy, TaskRun, TaskSpec};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::port::target::{Inventory, UnitHealth, UnitState};
@@ -69,8 +69,11 @@ fn units_in_order(request: &PlanRequest<'_>) -> Result<Vec<UnitPlan>> {
     let mut names: Vec<&str> = wanted.iter().copied().chain(found.keys().copied()).collect();
     names.sort_unstable();
     names.dedup();
-    let order = &request.rollout.order;
-    check_order(order, &names)?;
+    let order: Vec<String> = match &request.rollout.order {
+        Order::Listed(list) => list.iter().map(ToString::to_string).collect(),
+        Order::CoverageFirst => Vec::new(),
+    };
+    check_order(&order, &names)?;
     let place = |name: &str| order.iter().position(|first| first == name).unwrap_or(order.len());
     let places: BTreeMap<&str, usize> = names.iter().map(|name| (*name, place(name))).collect();
     names.sort_by(|one, two| places.get(one).cmp(&places.get(two)).then_with(|| natural_cmp(one, two)));
@@ -146,7 +149,7 @@ fn waves(spec: &RolloutSpec, units: &[UnitPlan]) -> Result<Vec<Vec<UnitNo>>> {
             format!("`rollout.wave` is {wave}, but the strategy all-at-once has one wave with every unit."),
         )
         .hint("Remove `wave`, or use the strategy rolling.")),
-        (Strategy::Rolling, wave) => {
+        (_, wave) => {
             let size = enough("wave", wave, units.len(), changes)?;
             Ok([placed, removed].iter().flat_map(|group| group.chunks(size as usize)).map(<[_]>::to_vec).collect())
         }
@@ -158,7 +161,12 @@ fn limits(spec: &RolloutSpec, units: &[UnitPlan], waves: &[Vec<UnitNo>]) -> Resu
     if changes == 0 {
         return Ok(Vec::new());
     }
-    let max_down = enough("max_down", spec.max_down, units.len(), changes)?;
+    let asked = match &spec.max_down {
+        Some(MaxDown::Everywhere(amount)) => Some(*amount),
+        Some(MaxDown::By(table)) => table.get("environment").copied(),
+        None => None,
+    };
+    let max_down = enough("max_down", asked, units.len(), changes)?;
     let members = (0..units.len()).map(UnitNo::from_index).collect();
     Ok(vec![Limit { name: "environment".to_owned(), members, max_down }])
 }
