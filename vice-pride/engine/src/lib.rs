@@ -25,6 +25,8 @@ mod replay;
 mod sink;
 mod state;
 mod step;
+mod topology;
+mod unit_set;
 
 pub use course::{Course, TASKS_MAX};
 pub use effect::Effect;
@@ -40,3 +42,8 @@ pub use replay::{Answer, Mismatch, Recorded, check_replay, replay};
 pub use sink::{Recorder, Sink};
 pub use state::{State, Waiting, Work};
 pub use step::{RETRY_PAUSE, TRIES_MAX, step};
+pub use topology::{
+    DomainSet, ENVIRONMENT, LEVELS_MAX, NodeNo, NodeView, Roster, RosterGroup, RosterHost, Topology, UNITS_MAX,
+    expand_range,
+};
+pub use unit_set::UnitSet;

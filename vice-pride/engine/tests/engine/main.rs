@@ -6,3 +6,4 @@ mod planner;
 mod properties;
 mod rules;
 mod support;
+mod topology;
