@@ -4,6 +4,8 @@
 //! and groups that follow each other, add up; waves are barriers, so that their bounds add up, and bakes cannot be
 //! avoided. Graham's bound says that a list schedule without orders is within `2 - 1/K` of it.
 
+use std::collections::BTreeMap;
+
 use crate::number::UnitNo;
 use crate::plan::{Plan, Wave};
 use crate::unit_set::UnitSet;
@@ -23,46 +25,36 @@ pub struct LowerBound {
 /// The bound for a plan whose units take `duration_ms` each.
 #[must_use]
 pub fn lower_bound(plan: &Plan, duration_ms: impl Fn(UnitNo) -> u64) -> LowerBound {
-    let layers = layers(plan);
-    let mut shares: Vec<(String, u64)> = Vec::new();
+    let mut bounder = Bounder::new(plan);
+    let mut shares: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut total, mut bakes) = (0_u64, 0_u64);
     for wave in &plan.waves {
-        let (time, reason) = wave_bound(plan, &layers, wave, &duration_ms);
+        let (time, reason) = bounder.wave(wave, &duration_ms);
         if let Some(reason) = reason {
-            match shares.iter_mut().find(|(name, _)| *name == reason) {
-                Some((_, share)) => *share = share.saturating_add(time),
-                None => shares.push((reason, time)),
-            }
+            let share = shares.entry(reason).or_default();
+            *share = share.saturating_add(time);
         }
         bakes = bakes.saturating_add(wave.bake.0);
         total = total.saturating_add(time);
     }
-    let bottleneck = shares.into_iter().max_by_key(|(_, share)| *share).map(|(name, _)| name);
+    let most = shares.into_iter().rev().max_by_key(|(_, share)| *share);
+    let bottleneck = most.map(|(name, _)| name.to_owned());
     LowerBound { total_ms: total.saturating_add(bakes), bake_ms: bakes, bottleneck }
 }
 
-/// Limits that share no unit, so that one pass over the units serves all of them: the nodes of a level, for example.
-type Layer = Vec<(u32, u32, usize)>;
+/// No limit.
+const NONE: u32 = u32::MAX;
 
-fn layers(plan: &Plan) -> Vec<Layer> {
-    let mut layers: Vec<Layer> = Vec::new();
-    let mut ends: Vec<u32> = Vec::new();
-    for (limit, group) in plan.limits.iter().enumerate() {
-        let ranges = group.members.ranges();
-        let Some((low, _)) = ranges.first() else { continue };
-        // Limits of one level follow each other; any other arrangement gets a layer of its own.
-        let layer = ends.iter().position(|end| end <= low).unwrap_or_else(|| {
-            layers.push(Vec::new());
-            ends.push(0);
-            layers.len() - 1
-        });
-        layers[layer].extend(ranges.iter().map(|(low, high)| (*low, *high, limit)));
-        ends[layer] = group.members.end();
-    }
-    layers
+/// The limits by unit: in each layer they share no unit, such as the nodes of a level.
+struct Bounder<'a> {
+    plan: &'a Plan,
+    layers: Vec<Vec<u32>>,
+    /// By limit; only those that were touched are not empty.
+    loads: Vec<Load>,
+    touched: Vec<u32>,
 }
 
-/// Work on a set of units: how many, the sum of their times, and the longest one.
+/// Work on a set of units: how many, the sum of their times, the longest and the shortest one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Load {
     count: u64,
@@ -87,67 +79,79 @@ impl Load {
     }
 }
 
-/// The bound of one wave and the constraint that gives it.
-fn wave_bound(
-    plan: &Plan,
-    layers: &[Layer],
-    wave: &Wave,
-    duration_ms: &impl Fn(UnitNo) -> u64,
-) -> (u64, Option<String>) {
-    let mut units = wave.units.clone();
-    units.sort_unstable();
-    let everything = |_: UnitNo| true;
-    let (mut best, limit) = limited(plan, layers, &units, everything, duration_ms);
-    let mut reason = limit.map(|limit| plan.limits[limit].name.clone());
-    let of = |members: &UnitSet| limited(plan, layers, &units, |unit| members.contains(unit), duration_ms).0;
-    for exclusion in &plan.exclusions {
-        let sum = exclusion.groups.iter().map(|group| of(&group.members)).fold(0, u64::saturating_add);
-        if sum > best {
-            (best, reason) = (sum, Some(exclusion.name.clone()));
-        }
-    }
-    for order in &plan.orders {
-        let sum = of(&order.first.members).saturating_add(of(&order.then.members));
-        if sum > best {
-            (best, reason) = (sum, Some(order.name.clone()));
-        }
-    }
-    (best, reason)
-}
-
-/// The bound of some units by the limits alone, and the limit that gives it where one does.
-fn limited(
-    plan: &Plan,
-    layers: &[Layer],
-    units: &[UnitNo],
-    counts: impl Fn(UnitNo) -> bool,
-    duration_ms: &impl Fn(UnitNo) -> u64,
-) -> (u64, Option<usize>) {
-    let timed = || units.iter().copied().filter(|unit| counts(*unit)).map(|unit| (unit, duration_ms(unit)));
-    let mut best = (timed().map(|(_, time)| time).max().unwrap_or(0), None);
-    for layer in layers {
-        let mut loads: Vec<(usize, Load)> = Vec::new();
-        let mut at = 0;
-        for (unit, time) in timed() {
-            while layer.get(at).is_some_and(|(_, high, _)| *high <= unit.0) {
-                at += 1;
+impl<'a> Bounder<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let ends = plan.limits.iter().map(|limit| limit.members.end());
+        let highest = plan.waves.iter().flat_map(|wave| &wave.units).map(|unit| unit.0 + 1);
+        let count = ends.chain(highest).max().unwrap_or(0) as usize;
+        let mut layers: Vec<Vec<u32>> = Vec::new();
+        for (number, limit) in (0..).zip(&plan.limits) {
+            let free = |layer: &&mut Vec<u32>| limit.members.iter().all(|unit| layer[unit.index()] == NONE);
+            let layer = match layers.iter_mut().find(free) {
+                Some(layer) => layer,
+                None => {
+                    layers.push(vec![NONE; count]);
+                    let last = layers.len() - 1;
+                    &mut layers[last]
+                }
+            };
+            for (low, high) in limit.members.ranges() {
+                layer[*low as usize..*high as usize].fill(number);
             }
-            let Some((_, _, limit)) = layer.get(at).filter(|(low, ..)| *low <= unit.0) else { continue };
-            match loads.last_mut() {
-                Some((same, load)) if same == limit => load.add(time),
-                _ => {
-                    let mut load = Load::default();
+        }
+        Self { plan, layers, loads: vec![Load::default(); plan.limits.len()], touched: Vec::new() }
+    }
+
+    /// The bound of one wave and the name of the constraint that gives it.
+    fn wave(&mut self, wave: &Wave, duration_ms: &impl Fn(UnitNo) -> u64) -> (u64, Option<&'a str>) {
+        let plan = self.plan;
+        let (mut best, limit) = self.limited(&wave.units, |_| true, duration_ms);
+        let mut reason = limit.map(|limit| plan.limits[limit as usize].name.as_str());
+        let mut of = |members: &UnitSet| self.limited(&wave.units, |unit| members.contains(unit), duration_ms).0;
+        for exclusion in &plan.exclusions {
+            let sum = exclusion.groups.iter().map(|group| of(&group.members)).fold(0, u64::saturating_add);
+            if sum > best {
+                (best, reason) = (sum, Some(exclusion.name.as_str()));
+            }
+        }
+        for order in &plan.orders {
+            let sum = of(&order.first.members).saturating_add(of(&order.then.members));
+            if sum > best {
+                (best, reason) = (sum, Some(order.name.as_str()));
+            }
+        }
+        (best, reason)
+    }
+
+    /// The bound of some units by the limits alone, and the limit that gives it where one does.
+    fn limited(
+        &mut self,
+        units: &[UnitNo],
+        counts: impl Fn(UnitNo) -> bool,
+        duration_ms: &impl Fn(UnitNo) -> u64,
+    ) -> (u64, Option<u32>) {
+        let mut longest = 0;
+        for unit in units.iter().copied().filter(|unit| counts(*unit)) {
+            let time = duration_ms(unit);
+            longest = longest.max(time);
+            for layer in &self.layers {
+                let limit = layer.get(unit.index()).copied().unwrap_or(NONE);
+                if let Some(load) = self.loads.get_mut(limit as usize) {
+                    if load.count == 0 {
+                        self.touched.push(limit);
+                    }
                     load.add(time);
-                    loads.push((*limit, load));
                 }
             }
         }
-        for (limit, load) in loads {
-            let bound = load.bound(plan.limits[limit].free());
+        let mut best = (longest, None);
+        for limit in self.touched.drain(..) {
+            let load = std::mem::take(&mut self.loads[limit as usize]);
+            let bound = load.bound(self.plan.limits[limit as usize].free());
             if bound > best.0 {
                 best = (bound, Some(limit));
             }
         }
+        best
     }
-    best
 }

@@ -67,14 +67,14 @@ impl Judge<'_> {
             return true;
         }
         (0..self.classes.classes.len()).all(|class| {
-            let concerns = |(index, window): &&(usize, &Window)| {
-                window.members.is_none() || self.classes.has(class, *index, 0)
-            };
+            let concerns =
+                |(index, window): &&(usize, &Window)| window.members.is_none() || self.classes.has(class, *index, 0);
             let own: Vec<&(usize, &Window)> = windows.iter().filter(concerns).collect();
             let key: Vec<usize> = own.iter().map(|(index, _)| *index).collect();
-            *self.windows.entry(key).or_insert_with(|| {
-                ever_open(&own.iter().map(|(_, window)| *window).collect::<Vec<_>>())
-            })
+            *self
+                .windows
+                .entry(key)
+                .or_insert_with(|| ever_open(&own.iter().map(|(_, window)| *window).collect::<Vec<_>>()))
         })
     }
 
@@ -157,7 +157,9 @@ fn fault(rules: &[Rule], smallest: &[usize]) -> Fault {
 fn alone(rule: &Rule) -> Fault {
     let key = &rule.key;
     let (why, hint) = match &rule.kind {
-        Kind::Never { why } if key.starts_with("max_down") => (why.clone(), format!("Set `{key}` to at least 1, or remove it.")),
+        Kind::Never { why } if key.starts_with("max_down") => {
+            (why.clone(), format!("Set `{key}` to at least 1, or remove it."))
+        }
         Kind::Never { why } => (why.clone(), format!("Correct `{key}`, or remove it.")),
         Kind::Exclude { .. } => (
             format!("says {}, but these share a unit that changes, which would exclude itself", rule.says),
@@ -167,8 +169,12 @@ fn alone(rule: &Rule) -> Fault {
             format!("says {}, but these share a unit that changes, which would wait for itself", rule.says),
             "Let the two share no unit.".to_owned(),
         ),
-        Kind::Window { .. } => (format!("opens {}, which never happens", rule.says), "Give it hours that exist.".to_owned()),
-        Kind::Order { .. } | Kind::StartAt { .. } => (format!("is {}, which can't be kept", rule.says), "Remove it.".to_owned()),
+        Kind::Window { .. } => {
+            (format!("opens {}, which never happens", rule.says), "Give it hours that exist.".to_owned())
+        }
+        Kind::Order { .. } | Kind::StartAt { .. } => {
+            (format!("is {}, which can't be kept", rule.says), "Remove it.".to_owned())
+        }
     };
     Fault::new(Code::ManifestInvalid, format!("`rollout.{key}` {why}.")).hint(hint)
 }

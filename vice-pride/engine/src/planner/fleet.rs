@@ -124,7 +124,9 @@ fn coloured(request: &PlanRequest<'_>, found: &BTreeMap<&str, &UnitState>) -> Ve
     let in_use = |colour: &str| {
         let earlier = |unit: &&UnitState| unit.release.as_ref().is_some_and(|release| !release.runs_like(&request.to));
         let units = found.values().copied();
-        units.filter(|unit| unit.name.strip_prefix(colour).is_some_and(|rest| rest.starts_with('-'))).any(|unit| earlier(&unit))
+        units
+            .filter(|unit| unit.name.strip_prefix(colour).is_some_and(|rest| rest.starts_with('-')))
+            .any(|unit| earlier(&unit))
     };
     let free = || COLOURS.iter().find(|colour| !in_use(colour));
     names(COLOURS.iter().find(ready).or_else(free).copied().unwrap_or(COLOURS[0]))

@@ -100,9 +100,8 @@ impl Graph {
     /// The place of each class; none when there is no order that keeps all, or when nothing of `start` can come first.
     pub(super) fn standings(&self, classes: &Classes, start: Option<&[bool]>) -> Option<Vec<Standing>> {
         let order = self.sorted()?;
-        let mut first: Vec<bool> = (0..self.next.len())
-            .map(|node| start.is_none_or(|start| node >= self.classes || start[node]))
-            .collect();
+        let mut first: Vec<bool> =
+            (0..self.next.len()).map(|node| start.is_none_or(|start| node >= self.classes || start[node])).collect();
         let mut layers = vec![0_usize; self.next.len()];
         for node in &order {
             for next in &self.next[*node] {

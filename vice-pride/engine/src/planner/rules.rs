@@ -1,7 +1,7 @@
 //! The constraints of a rollout, resolved to units. Each knows its key in the manifest and can be taken away, which is
 //! how the smallest contradiction is found.
 
-use vice_core::manifest::{Amount, MaxDown, Order, RolloutSpec, Selector};
+use vice_core::manifest::{self, Amount, MaxDown, Order, RolloutSpec, Selector};
 use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result};
 
@@ -9,7 +9,7 @@ use super::fleet::Fleet;
 use crate::plan::{Exclusion, Group, Limit, Precedence};
 use crate::topology::{ENVIRONMENT, intersection};
 use crate::unit_set::UnitSet;
-use crate::window::Window;
+use crate::window::{Weekday, Window};
 
 /// One constraint.
 #[derive(Debug, Clone)]
@@ -94,10 +94,8 @@ impl Rules {
             if first.is_empty() || then.is_empty() {
                 continue;
             }
-            let group = |selector: &Selector, members: &UnitSet| Group {
-                name: selector.to_string(),
-                members: members.clone(),
-            };
+            let group =
+                |selector: &Selector, members: &UnitSet| Group { name: selector.to_string(), members: members.clone() };
             let says = format!("{} before {}", after.first, after.then);
             self.orders.push(Precedence {
                 name: says.clone(),
@@ -156,11 +154,11 @@ impl Rules {
             if members.as_ref().is_some_and(UnitSet::is_empty) {
                 continue;
             }
-            let days = window.days.clone().unwrap_or_default();
+            let days = window.days.iter().flatten().copied().map(weekday).collect();
             let made = Window {
                 name: window.name.clone().unwrap_or_else(|| key.clone()),
                 members: members.clone(),
-                days: days.clone(),
+                days,
                 from: window.from.clone(),
                 until: window.until.clone(),
                 zone: window.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
@@ -188,7 +186,7 @@ impl Rules {
             }
             Some(MaxDown::By(table)) => {
                 for (word, amount) in table {
-                    let groups = self::groups(word, fleet)?;
+                    let groups = groups(word, fleet)?;
                     self.add_limit(&format!("max_down.{word}"), *amount, groups, changing, fleet);
                 }
             }
@@ -234,7 +232,8 @@ fn groups(word: &str, fleet: &Fleet<'_>) -> Result<Vec<(String, UnitSet)>> {
         return Ok(nodes.into_iter().map(named).collect());
     }
     let sets = tree.domains().iter().filter(|set| set.name == word || word == "domain");
-    let named = sets.flat_map(|set| set.domains.iter().map(|(name, units)| (format!("{} {name}", set.name), units.clone())));
+    let named =
+        sets.flat_map(|set| set.domains.iter().map(|(name, units)| (format!("{} {name}", set.name), units.clone())));
     let found: Vec<(String, UnitSet)> = named.collect();
     if !found.is_empty() {
         return Ok(found);
@@ -249,4 +248,16 @@ fn groups(word: &str, fleet: &Fleet<'_>) -> Result<Vec<(String, UnitSet)>> {
         Some(near) => fault.hint(format!("Did you mean {near:?}?")),
         None => fault.hint(format!("Known here: {}.", words.join(", "))),
     })
+}
+
+const fn weekday(day: manifest::Weekday) -> Weekday {
+    match day {
+        manifest::Weekday::Mon => Weekday::Mon,
+        manifest::Weekday::Tue => Weekday::Tue,
+        manifest::Weekday::Wed => Weekday::Wed,
+        manifest::Weekday::Thu => Weekday::Thu,
+        manifest::Weekday::Fri => Weekday::Fri,
+        manifest::Weekday::Sat => Weekday::Sat,
+        manifest::Weekday::Sun => Weekday::Sun,
+    }
 }

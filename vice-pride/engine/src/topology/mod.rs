@@ -28,6 +28,7 @@ use self::names::Names;
 pub use self::domains::DomainSet;
 pub use self::names::expand_range;
 pub use self::roster::{Roster, RosterGroup, RosterHost};
+pub(crate) use self::select::intersection;
 
 /// How many units a topology may have: ten times the largest fleets that deploy as one. More is surely a slip.
 pub const UNITS_MAX: u32 = 10_000_000;
