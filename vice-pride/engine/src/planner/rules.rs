@@ -64,7 +64,9 @@ pub(super) fn rules(spec: &RolloutSpec, fleet: &Fleet<'_>, at_once: u32) -> Resu
     rules.add_exclusions(spec, select)?;
     rules.add_windows(spec, select)?;
     if let Some(start) = &spec.start_at {
-        let members = select("start_at", start)?;
+        // Units are removed after others were placed, so that none of them can be the first.
+        let first = if fleet.placed.is_empty() { &fleet.removed } else { &fleet.placed };
+        let members = intersection(&select("start_at", start)?, first);
         let (key, says) = ("start_at".to_owned(), start.to_string());
         let kind = match members.is_empty() {
             true => Kind::Never { why: format!("is {start}, which selects no unit that changes") },

@@ -19,8 +19,8 @@ const RISK_LABEL: &str = "risk";
 pub(super) struct Sequence {
     /// Units that are placed, in parts: a wave must not reach from the first part into the next.
     pub(super) placed: Vec<Vec<UnitNo>>,
-    /// Units that are removed when everything is placed.
-    pub(super) removed: Vec<UnitNo>,
+    /// Units that are removed when everything is placed, in parts as well.
+    pub(super) removed: Vec<Vec<UnitNo>>,
     /// So many units at the very beginning are one of each environment class.
     pub(super) coverage: u32,
 }
@@ -28,7 +28,7 @@ pub(super) struct Sequence {
 impl Sequence {
     /// How many units there are.
     pub(super) fn len(&self) -> usize {
-        self.placed.iter().map(Vec::len).sum::<usize>() + self.removed.len()
+        self.placed.iter().chain(&self.removed).map(Vec::len).sum()
     }
 }
 
@@ -51,7 +51,8 @@ pub(super) fn sequence(
         blocks.entry(*standing).or_default().extend(&class.ranges);
     }
     let mut sequence = Sequence::default();
-    let (mut part, mut first) = (None, true);
+    let mut parts: [Option<bool>; 2] = [None, None];
+    let mut first = true;
     for (standing, mut ranges) in blocks {
         ranges.sort_unstable();
         let mut units: Vec<UnitNo> = ranges.into_iter().flat_map(|(low, high)| (low..high).map(UnitNo)).collect();
@@ -60,14 +61,13 @@ pub(super) fn sequence(
             sequence.coverage = if first { covered } else { sequence.coverage };
         }
         first = false;
-        if standing.removed {
-            sequence.removed.extend(units);
-        } else if part == Some(standing.later) {
-            sequence.placed.last_mut().into_iter().for_each(|last| last.append(&mut units));
-        } else {
-            sequence.placed.push(units);
-            part = Some(standing.later);
+        let Sequence { placed, removed, .. } = &mut sequence;
+        let (list, part) = if standing.removed { (removed, &mut parts[1]) } else { (placed, &mut parts[0]) };
+        match list.last_mut() {
+            Some(last) if *part == Some(standing.later) => last.append(&mut units),
+            _ => list.push(units),
         }
+        *part = Some(standing.later);
     }
     Ok(sequence)
 }

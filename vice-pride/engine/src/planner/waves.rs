@@ -36,16 +36,12 @@ pub(super) fn waves(shape: &Shape<'_>, sequence: Sequence) -> Result<Vec<Wave>> 
     shape.check_wave()?;
     match strategy {
         Strategy::Rolling => shape.rolling(sequence),
-        Strategy::AllAtOnce => Ok(vec![shape.plain(everything(sequence))]),
+        Strategy::AllAtOnce => Ok(shape.all_at_once(sequence)),
         Strategy::Waves => shape.growing(sequence),
         Strategy::Canary => shape.canary(sequence),
         Strategy::Ramp => shape.ramp(sequence),
         Strategy::BlueGreen => shape.blue_green(sequence),
     }
-}
-
-fn everything(sequence: Sequence) -> Vec<UnitNo> {
-    sequence.placed.into_iter().flatten().chain(sequence.removed).collect()
 }
 
 impl Shape<'_> {
@@ -93,13 +89,24 @@ impl Shape<'_> {
         enough(key, amount, self.fleet.count, self.fleet.changes())
     }
 
+    /// One wave; two where it has to start somewhere.
+    fn all_at_once(&self, mut sequence: Sequence) -> Vec<Wave> {
+        let mut parts = sequence.removed.into_iter();
+        if let Some(last) = sequence.placed.last_mut() {
+            parts.by_ref().for_each(|mut removed| last.append(&mut removed));
+        }
+        sequence.placed.extend(parts);
+        sequence.placed.into_iter().map(|units| self.plain(units)).collect()
+    }
+
     /// Wave after wave of the same size. Metrics judge where the rollout names them.
     fn rolling(&self, sequence: Sequence) -> Result<Vec<Wave>> {
         let size = self.enough("wave", self.spec.wave)? as usize;
         let judged = self.judged && !self.spec.metrics.is_empty() && self.fleet.baseline;
         let placed = sequence.placed.iter().flat_map(|part| part.chunks(size));
         let placed = placed.map(|units| Wave { judged, ..self.plain(units.to_vec()) });
-        let removed = sequence.removed.chunks(size).map(|units| self.plain(units.to_vec()));
+        let removed = sequence.removed.iter().flat_map(|part| part.chunks(size));
+        let removed = removed.map(|units| self.plain(units.to_vec()));
         Ok(placed.chain(removed).collect())
     }
 
@@ -212,7 +219,7 @@ impl Shape<'_> {
     }
 
     /// The units that are left when the new release has proven itself.
-    fn rest(&self, mut waves: Vec<Wave>, rest: Vec<UnitNo>, removed: Vec<UnitNo>) -> Result<Vec<Wave>> {
+    fn rest(&self, mut waves: Vec<Wave>, rest: Vec<UnitNo>, removed: Vec<Vec<UnitNo>>) -> Result<Vec<Wave>> {
         let size = match self.spec.wave {
             Some(_) => self.enough("wave", self.spec.wave)? as usize,
             None => rest.len().max(1),
@@ -221,10 +228,8 @@ impl Shape<'_> {
         Ok(self.with_removals(waves, removed))
     }
 
-    fn with_removals(&self, mut waves: Vec<Wave>, removed: Vec<UnitNo>) -> Vec<Wave> {
-        if !removed.is_empty() {
-            waves.push(self.plain(removed));
-        }
+    fn with_removals(&self, mut waves: Vec<Wave>, removed: Vec<Vec<UnitNo>>) -> Vec<Wave> {
+        waves.extend(removed.into_iter().map(|units| self.plain(units)));
         waves
     }
 
@@ -250,10 +255,9 @@ impl Shape<'_> {
         }
         let all = Exposure::Share { basis_points: Share::ALL.basis_points() };
         waves.push(Wave { name: Some("switch".to_owned()), exposure: all, ..self.plain(Vec::new()) });
-        if !sequence.removed.is_empty() {
-            // The old set must get no traffic back while it goes.
-            waves.push(Wave { name: Some("old set".to_owned()), exposure: all, ..Wave::of(sequence.removed) });
-        }
+        // The old set must get no traffic back while it goes.
+        let old = |units| Wave { name: Some("old set".to_owned()), exposure: all, ..Wave::of(units) };
+        waves.extend(sequence.removed.into_iter().map(old));
         Ok(waves)
     }
 }

@@ -6,4 +6,3 @@ mod planner;
 mod properties;
 mod rules;
 mod support;
-mod topology;
