@@ -17,6 +17,7 @@ use vice_core::time::{Clock, ManualClock, SystemClock};
 use vice_core::ui::Ui;
 use vice_core::{Code, Context, Millis, Result};
 use vice_envy::Envy;
+use vice_gluttony::Gluttony;
 use vice_greed::{SqliteSeries, SqliteStore};
 use vice_lust::{Lust, LustParts};
 use vice_pride::locator::PrideLocator;
@@ -140,6 +141,7 @@ pub(crate) fn wire(
         verifier: Arc::new(wrath),
         locator,
         notifier: lust,
+        painter: Arc::new(Gluttony),
         actions: Arc::default(),
         stop,
         http: Arc::new(http_client as fn() -> Result<reqwest::Client>),

@@ -28,7 +28,7 @@ pub(crate) fn plain(text: &str) -> String {
     parts.fold(first, |out, part| out + part.split_once('m').unwrap().1)
 }
 
-fn compare(name: &str, actual: &str) {
+pub(crate) fn compare(name: &str, actual: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var("VICE_GOLDEN").as_deref() == Ok("write") {
         fs::write(&path, actual).unwrap();

@@ -185,6 +185,7 @@ impl World {
             config: Arc::new(Nothing),
             verifier: Arc::new(Nothing),
             locator: Arc::new(Nothing),
+            painter: Arc::new(vice_gluttony::Gluttony),
             notifier: Arc::new(Nothing),
             actions: Arc::default(),
             stop: Arc::new(StopSignal::default()),

@@ -92,7 +92,9 @@ impl Shape<'_> {
     /// One wave; two where it has to start somewhere.
     fn all_at_once(&self, mut sequence: Sequence) -> Vec<Wave> {
         let mut parts = sequence.removed.into_iter();
-        if let Some(last) = sequence.placed.last_mut() {
+        // What `start_at` does not select stays out of the first wave, also when it is removed.
+        let alone = self.spec.start_at.is_some() && sequence.placed.len() == 1;
+        if let Some(last) = sequence.placed.last_mut().filter(|_| !alone) {
             parts.by_ref().for_each(|mut removed| last.append(&mut removed));
         }
         sequence.placed.extend(parts);

@@ -266,7 +266,10 @@ fn check_waves(instance: &Instance, plan: &Plan, seed: u64) {
         assert!(instance.keeps(&changing, &order[..end]), "seed {seed}: {order:?} breaks a rule of {instance:?}");
     }
     if let (Some(start), Some(first)) = (instance.start, waves.first()) {
-        assert!(first.iter().all(|unit| start >> unit & 1 == 1), "seed {seed}: {first:?} is not where it starts");
+        assert!(
+            first.iter().all(|unit| start >> unit & 1 == 1),
+            "seed {seed}: {first:?} is not where it starts: {instance:?}, {waves:?}"
+        );
     }
     let removed_first = plan.units.iter().any(|unit| unit.action == UnitAction::Remove)
         && instance.after.is_empty()
