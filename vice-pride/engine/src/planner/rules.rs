@@ -81,7 +81,7 @@ pub(super) fn rules(spec: &RolloutSpec, fleet: &Fleet<'_>, at_once: u32) -> Resu
 fn about(key: &str, selector: &Selector, fault: &Fault) -> Fault {
     let message = format!("`rollout.{key}` is {selector}. {fault}");
     let whole = key.split('[').next().unwrap_or(key);
-    fault.hints().iter().fold(Fault::new(fault.code(), message).detail("key", whole), |fault, hint| fault.hint(hint))
+    fault.hints().iter().fold(Fault::new(fault.code(), message).detail("key", whole), Fault::hint)
 }
 
 impl Rules {

@@ -35,7 +35,7 @@ pub(super) fn waves(shape: &Shape<'_>, sequence: Sequence) -> Result<Vec<Wave>> 
     let strategy = shape.strategy(&sequence);
     shape.check_wave()?;
     match strategy {
-        Strategy::Rolling => shape.rolling(sequence),
+        Strategy::Rolling => shape.rolling(&sequence),
         Strategy::AllAtOnce => Ok(shape.all_at_once(sequence)),
         Strategy::Waves => shape.growing(sequence),
         Strategy::Canary => shape.canary(sequence),
@@ -102,7 +102,7 @@ impl Shape<'_> {
     }
 
     /// Wave after wave of the same size. Metrics judge where the rollout names them.
-    fn rolling(&self, sequence: Sequence) -> Result<Vec<Wave>> {
+    fn rolling(&self, sequence: &Sequence) -> Result<Vec<Wave>> {
         let size = self.enough("wave", self.spec.wave)? as usize;
         let judged = self.judged && !self.spec.metrics.is_empty() && self.fleet.baseline;
         let placed = sequence.placed.iter().flat_map(|part| part.chunks(size));
@@ -167,7 +167,7 @@ impl Shape<'_> {
                 });
             }
         }
-        self.rest(waves, cursor.rest(), sequence.removed)
+        self.rest(waves, &cursor.rest(), sequence.removed)
     }
 
     /// How many units a step wants in all, what it exposes, and its name.
@@ -204,7 +204,7 @@ impl Shape<'_> {
             }
         };
         let waves = parts.into_iter().enumerate().map(ramp).collect();
-        self.rest(waves, cursor.rest(), sequence.removed)
+        self.rest(waves, &cursor.rest(), sequence.removed)
     }
 
     /// How many units may be placed before the rest: one of the earlier release has to stay, to compare with.
@@ -221,7 +221,7 @@ impl Shape<'_> {
     }
 
     /// The units that are left when the new release has proven itself.
-    fn rest(&self, mut waves: Vec<Wave>, rest: Vec<UnitNo>, removed: Vec<Vec<UnitNo>>) -> Result<Vec<Wave>> {
+    fn rest(&self, mut waves: Vec<Wave>, rest: &[UnitNo], removed: Vec<Vec<UnitNo>>) -> Result<Vec<Wave>> {
         let size = match self.spec.wave {
             Some(_) => self.enough("wave", self.spec.wave)? as usize,
             None => rest.len().max(1),
