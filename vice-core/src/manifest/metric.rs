@@ -140,6 +140,14 @@ pub struct MetricSpec {
     /// The largest share of bad exposures, whatever the baseline does; between 0 and 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<f64>,
+    /// A share of bad exposures that is negligible, between 0 and 1: a version proven to be below it may go on although
+    /// too few bad ones happen to compare. Without it, a metric that never sees a bad one never lets a version go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
+    /// Whether bad exposures come in bursts, many of one cause; each then counts for less, by how much they do so in the
+    /// baseline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bursty: bool,
     /// Only in these environments; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<EnvName>,
@@ -189,10 +197,12 @@ impl MetricOrigin {
 }
 
 impl MetricSpec {
-    /// The metric of the built-in front end, which the local target has without being asked.
+    /// The metric of the built-in front end, which the local target has without being asked. One bad request in a
+    /// thousand is negligible for it: else a service that makes no errors could never prove itself.
     #[must_use]
     pub fn of_front(kind: MetricKind) -> Self {
-        Self { kind, front: true, ..Self::default() }
+        let floor = (kind == MetricKind::Errors).then_some(0.001);
+        Self { kind, front: true, floor, ..Self::default() }
     }
 
     /// Whether it is for this environment.
@@ -255,6 +265,9 @@ impl MetricSpec {
         }
         if outside(self.slo, |slo| slo > 0.0 && slo < 1.0) {
             return Err(("slo", "has an slo that is not between 0 and 1; 0.01 allows 1 % bad ones".into()));
+        }
+        if outside(self.floor, |floor| floor > 0.0 && floor < 1.0) {
+            return Err(("floor", "has a floor that is not between 0 and 1; 0.001 neglects 1 bad one in 1000".into()));
         }
         if self.timeout == Some(Millis::ZERO) {
             return Err(("timeout", "has a timeout of nothing".into()));
@@ -433,7 +446,7 @@ mod tests {
 
     const FINE: &[&str] = &[
         "front = true",
-        "front = true\nkind = \"latency\"\ncritical = true\nweight = 2\nmargin = 1.25\nslo = 0.01",
+        "front = true\nkind = \"latency\"\ncritical = true\nweight = 2\nmargin = 1.25\nslo = 0.01\nfloor = 0.001\nbursty = true",
         "checks = \"*\"",
         "checks = [\"smoke\"]\nkind = \"latency\"",
         "series = \"probe\"\nlabels = { region = \"{{stratum}}\" }\nstrata = [\"eu\", \"us\"]",
@@ -467,6 +480,7 @@ mod tests {
             ("front = true\nweight = -1", "above 0"),
             ("front = true\nweight = inf", "above 0"),
             ("front = true\nslo = 1.5", "between 0 and 1"),
+            ("front = true\nfloor = 0", "between 0 and 1"),
             ("front = true\ntimeout = \"0s\"", "timeout of nothing"),
             ("front = true\nstrata = [\"a\"]", "means nothing"),
             ("prometheus = \"prom:9090\"\nbad = 'b{{version}}'\ntotal = 't{{version}}'", "http://"),

@@ -503,3 +503,20 @@ async fn the_front_end_is_read_by_process_and_a_restart_loses_nothing_else() {
     set("b", &[("1#1", "1", 7, 0), ("2#3", "2", 3, 3)]);
     assert_eq!(source.read(&window(4), &third.mark).await.readings, [errors((3, 3), (7, 0))]);
 }
+
+#[test]
+fn what_the_plan_says_of_a_metric_is_what_the_manifest_says() {
+    let spec =
+        spec("series = \"x\"\nlabels = { r = \"{{stratum}}\" }\nstrata = [\"a\", \"b\"]\ncritical = true\nslo = 0.02");
+    let plan = super::for_plan("m", &spec);
+    assert_eq!((plan.name.as_str(), plan.strata, plan.critical, plan.slo), ("m", 2, true, Some(0.02)));
+    assert_eq!((plan.weight, plan.margin, plan.floor, plan.bursty), (1.0, 1.05, None, false));
+    let text = "name = \"shop\"\n[env.dev]\n[env.int]\n[metric.m]\nfront = true\nonly = [\"int\"]\n";
+    let project = Project::parse("/p".into(), "vice.toml".into(), text).unwrap();
+    let names = |env: &str, front| -> Vec<String> {
+        super::specs(&project, &env.parse().unwrap(), front).into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names("int", true), ["m"]);
+    assert_eq!(names("dev", true), ["front-errors", "front-latency"], "what the front end counts, without being asked");
+    assert!(names("dev", false).is_empty());
+}
