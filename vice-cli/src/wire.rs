@@ -17,6 +17,7 @@ use vice_core::time::{Clock, ManualClock, SystemClock};
 use vice_core::ui::Ui;
 use vice_core::{Code, Context, Millis, Result};
 use vice_envy::Envy;
+use vice_gluttony::Gluttony;
 use vice_greed::{SqliteSeries, SqliteStore};
 use vice_lust::{Lust, LustParts};
 use vice_pride::locator::PrideLocator;
@@ -143,6 +144,7 @@ pub(crate) fn wire(
         prober: wrath,
         locator,
         notifier: lust,
+        painter: Arc::new(Gluttony),
         actions: Arc::default(),
         stop,
         http: Arc::new(http_client as fn() -> Result<reqwest::Client>),

@@ -16,6 +16,7 @@ use crate::port::config::ConfigSource;
 use crate::port::locator::Locator;
 use crate::port::metric::Prober;
 use crate::port::notifier::Notifier;
+use crate::port::painter::Painter;
 use crate::port::verifier::Verifier;
 use crate::series::SeriesStore;
 use crate::store::EventStore;
@@ -158,6 +159,8 @@ pub struct App {
     pub locator: Arc<dyn Locator>,
     /// Notification (lust).
     pub notifier: Arc<dyn Notifier>,
+    /// Pictures (gluttony).
+    pub painter: Arc<dyn Painter>,
     /// Actions by name, from all crates.
     pub actions: Arc<BTreeMap<&'static str, Arc<dyn Action>>>,
     /// Whether the user or the system has asked this process to end.

@@ -7,5 +7,6 @@ pub mod config;
 pub mod locator;
 pub mod metric;
 pub mod notifier;
+pub mod painter;
 pub mod target;
 pub mod verifier;

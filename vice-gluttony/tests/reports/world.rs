@@ -190,6 +190,7 @@ impl World {
             verifier: Arc::new(Nothing),
             prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
+            painter: Arc::new(vice_gluttony::Gluttony),
             notifier: Arc::new(Nothing),
             actions: Arc::default(),
             stop: Arc::new(StopSignal::default()),

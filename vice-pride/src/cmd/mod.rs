@@ -25,7 +25,7 @@ use vice_core::{Fault, Result};
 use crate::driver::{Want, check_version};
 
 pub use actions::actions;
-pub use control::{AbandonArgs, AbortArgs, PauseArgs, ResumeArgs};
+pub use control::{AbandonArgs, AbortArgs, PauseArgs, PromoteArgs, ResumeArgs};
 use deploy::Consent;
 pub use deploy::{DeployArgs, run as deploy};
 pub use history::{HistoryArgs, run as history};
@@ -70,6 +70,8 @@ enum PrideCommand {
     Pause(PauseArgs),
     /// Go on with a rollout that was paused, interrupted or killed
     Resume(ResumeArgs),
+    /// Let the wave pass that is being watched, whatever is still to be proven
+    Promote(PromoteArgs),
     /// End a rollout and roll back
     Abort(AbortArgs),
     /// End a rollout where it is, and leave it so
@@ -117,6 +119,7 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
         PrideCommand::Logs(args) => logs::run(app, args).await,
         PrideCommand::Pause(args) => control::pause(app, args).await,
         PrideCommand::Resume(args) => control::resume(app, args).await,
+        PrideCommand::Promote(args) => control::promote(app, args).await,
         PrideCommand::Abort(args) => control::abort(app, args).await,
         PrideCommand::Abandon(args) => control::abandon(app, args).await,
         PrideCommand::Start(args) => power::start(app, args).await,

@@ -27,10 +27,9 @@ use vice_core::capability::BackendInfo;
 use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::{MetricKind, MetricOrigin, MetricSpec, Project};
 use vice_core::port::config::ResolvedConfig;
-use vice_core::port::metric::{Metered, MetricArm, MetricMark, MetricReading, MetricSource, MetricWindow};
+use vice_core::port::metric::{Metered, MetricMark, MetricSource, MetricWindow};
 use vice_core::secret::Masker;
 use vice_core::{Code, Fault, Result};
-use vice_pride_engine::judge::{Arm, MetricKind as JudgeKind, MetricPlan, Reading};
 
 use self::document::{Document, Origin};
 pub use self::front::FrontCounts;
@@ -55,42 +54,6 @@ pub fn specs(project: &Project, env: &EnvName, has_front: bool) -> Vec<(String, 
     [MetricKind::Errors, MetricKind::Latency]
         .map(|kind| (format!("front-{}", kind.word()), MetricSpec::of_front(kind)))
         .into()
-}
-
-/// A reading as the engine's judge takes it.
-#[must_use]
-pub fn for_judge(reading: MetricReading) -> Reading {
-    let arm = |arm: MetricArm| Arm { seen: arm.seen, bad: arm.bad };
-    match reading {
-        MetricReading::Counts { stratum, canary, baseline } => {
-            Reading::Counts { stratum, canary: arm(canary), baseline: arm(baseline) }
-        }
-        MetricReading::NoTraffic => Reading::NoTraffic,
-        MetricReading::NoSeries => Reading::NoSeries,
-        MetricReading::Failed => Reading::Failed,
-        MetricReading::Late => Reading::Late,
-    }
-}
-
-/// What the plan says of a metric: how the judge weighs it.
-#[must_use]
-pub fn for_plan(name: &str, spec: &MetricSpec) -> MetricPlan {
-    let kind = match spec.kind {
-        MetricKind::Errors => JudgeKind::Errors,
-        MetricKind::Latency => JudgeKind::Latency,
-        MetricKind::Health => JudgeKind::Health,
-    };
-    let defaults = MetricPlan::new(name, kind);
-    MetricPlan {
-        critical: spec.critical,
-        weight: spec.weight.unwrap_or(defaults.weight),
-        margin: spec.margin.unwrap_or(defaults.margin),
-        strata: u16::try_from(spec.strata.len().max(1)).unwrap_or(u16::MAX),
-        slo: spec.slo,
-        floor: spec.floor,
-        bursty: spec.bursty,
-        ..defaults
-    }
 }
 
 /// One metric with its source.

@@ -505,12 +505,7 @@ async fn the_front_end_is_read_by_process_and_a_restart_loses_nothing_else() {
 }
 
 #[test]
-fn what_the_plan_says_of_a_metric_is_what_the_manifest_says() {
-    let spec =
-        spec("series = \"x\"\nlabels = { r = \"{{stratum}}\" }\nstrata = [\"a\", \"b\"]\ncritical = true\nslo = 0.02");
-    let plan = super::for_plan("m", &spec);
-    assert_eq!((plan.name.as_str(), plan.strata, plan.critical, plan.slo), ("m", 2, true, Some(0.02)));
-    assert_eq!((plan.weight, plan.margin, plan.floor, plan.bursty), (1.0, 1.05, None, false));
+fn metrics_hold_where_they_are_for_and_the_front_end_fills_in() {
     let text = "name = \"shop\"\n[env.dev]\n[env.int]\n[metric.m]\nfront = true\nonly = [\"int\"]\n";
     let project = Project::parse("/p".into(), "vice.toml".into(), text).unwrap();
     let names = |env: &str, front| -> Vec<String> {

@@ -16,12 +16,14 @@ use vice_core::id::{EnvName, Ids, ProjectName, Scope};
 use vice_core::manifest::Project;
 use vice_core::memory::{MemoryEventStore, MemorySeriesStore};
 use vice_core::payload::config::{ConfigRecorded, Origin};
+use vice_core::payload::simulation::SimulationReport;
 use vice_core::payload::verification::SuiteResult;
 use vice_core::port::action::{Action, ActionInfo};
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, Stream};
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::painter::{Painter, PictureFormat};
 use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
 use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
@@ -86,6 +88,7 @@ impl World {
             verifier: Arc::new(Nothing),
             prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
+            painter: Arc::new(Nothing),
             notifier: Arc::new(Nothing),
             actions: Arc::new(BTreeMap::from([("act", action)])),
             stop,
@@ -352,6 +355,12 @@ impl ConfigSource for Nothing {
 #[async_trait]
 impl Verifier for Nothing {
     async fn verify(&self, _: VerifyRequest) -> Result<SuiteResult> {
+        unused()
+    }
+}
+
+impl Painter for Nothing {
+    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
         unused()
     }
 }

@@ -13,11 +13,13 @@ use vice_core::id::{EnvName, Ids, Scope};
 use vice_core::manifest::Project;
 use vice_core::memory::MemorySeriesStore;
 use vice_core::payload::config::ConfigRecorded;
+use vice_core::payload::simulation::SimulationReport;
 use vice_core::payload::verification::SuiteResult;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::painter::{Painter, PictureFormat};
 use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
 use vice_core::time::ManualClock;
@@ -90,6 +92,12 @@ impl ConfigSource for Absent {
     }
 }
 
+impl Painter for Absent {
+    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
+        absent()
+    }
+}
+
 #[async_trait]
 impl Locator for Absent {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
@@ -137,6 +145,7 @@ pub(super) fn app(dir: &Path, told: Arc<Told>) -> App {
         verifier: Arc::new(Absent),
         prober: Arc::new(vice_core::memory::NoProber),
         locator: Arc::new(Absent),
+        painter: Arc::new(Absent),
         notifier: Arc::new(Absent),
         actions: Arc::default(),
         stop: Arc::new(StopSignal::default()),
