@@ -10,11 +10,12 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::Value;
 use vice_core::id::EnvName;
-use vice_core::manifest::{Project, TopologySpec};
+use vice_core::manifest::{Project, TargetSpec, TargetsSpec, TopologySpec};
 use vice_core::{Code, Context, Fault, Result};
-use vice_pride_engine::{Roster, Topology};
+use vice_pride_engine::{Roster, RosterHost, Topology};
 
 /// The largest file that is read. An inventory of a hundred thousand hosts has about 10 MB.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -27,7 +28,17 @@ const DEPTH_MAX: usize = 64;
 /// # Errors
 /// `ManifestInvalid` pointing at the key in `vice.toml`; `Io` when a file can't be read.
 pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
-    let Some(spec) = &project.env(env)?.topology else { return Ok(None) };
+    let section = project.env(env)?;
+    if let Some(TargetsSpec::Several(targets)) = &section.target {
+        if section.topology.is_some() {
+            let message = format!("{env} has several targets and also a topology, which would name its units twice.");
+            return Err(Fault::new(Code::ManifestInvalid, message)
+                .at(project.place(&["env", env.as_str(), "topology"], ""))
+                .hint("Keep the targets; each is a level of the tree, which selectors know as target=NAME."));
+        }
+        return of_targets(targets, section.instances).map(Some);
+    }
+    let Some(spec) = &section.topology else { return Ok(None) };
     let made = read(&project.root, spec).and_then(|(spec, roster)| Topology::new(&spec, roster.as_ref()));
     made.map(Some).map_err(|fault| {
         if fault.place().is_some() {
@@ -37,6 +48,21 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
         let path: Vec<&str> = ["env", env.as_str(), "topology"].into_iter().chain(key.split('.')).collect();
         fault.at(project.place(&path, ""))
     })
+}
+
+/// One level, `target`, with the instances of each target in it; a unit is named as in `eu.1`.
+fn of_targets(targets: &IndexMap<String, TargetSpec>, instances: Option<u32>) -> Result<Topology> {
+    let mut hosts = Vec::new();
+    for (name, target) in targets {
+        let count = target.instances.or(instances).unwrap_or(1);
+        hosts.extend((1..=count).map(|number| RosterHost {
+            name: format!("{name}.{number}"),
+            vars: [("target".to_owned(), name.clone())].into(),
+        }));
+    }
+    let spec =
+        TopologySpec { levels: vec!["target".to_owned()], inventory: Some(String::new()), ..TopologySpec::default() };
+    Topology::new(&spec, Some(&Roster { hosts, ..Roster::default() }))
 }
 
 /// The section with everything read that it names. What stands in `vice.toml` is added to what a file says.
