@@ -165,3 +165,14 @@ fn faults_point_at_the_key_in_vice_toml() {
     let fault = load(&project, &"dev".parse().unwrap()).unwrap_err();
     assert_eq!(fault.place().unwrap().line_column().0, 5);
 }
+
+#[test]
+fn the_example_is_what_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/fleet");
+    let text = std::fs::read_to_string(root.join("vice.toml")).unwrap();
+    let project = Project::parse(root, "vice.toml".into(), text.as_str()).unwrap();
+    let prod = load(&project, &"prod".parse().unwrap()).unwrap().unwrap();
+    assert_eq!((prod.len(), prod.classes().len()), (4_800, 4));
+    let int = load(&project, &"int".parse().unwrap()).unwrap().unwrap();
+    assert_eq!((int.len(), int.place(UnitNo(0)).as_deref()), (3, Some("dc1/db")));
+}
