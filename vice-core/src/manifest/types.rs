@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::model::ModelSpec;
 use super::values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 use crate::id::{EnvName, ProjectName};
 use crate::time::Millis;
@@ -126,6 +127,9 @@ pub struct EnvSpec {
     /// How a rollout goes.
     #[serde(default)]
     pub rollout: RolloutSpec,
+    /// The world that the simulator puts around a rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSpec>,
     /// Values that only this environment has, on top of all layers.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub config: IndexMap<String, Value>,
