@@ -1,0 +1,19 @@
+//! The rollout simulator: the project's own plan through the very engine that real rollouts use
+//! ([`vice_pride_engine::step`]), under a virtual clock in a modelled world.
+//!
+//! It owns the world (how long things take, what fails, which bug there is and when it shows itself), the virtual clock
+//! and the statistics over many runs. It must not decide anything of a rollout, do I/O, read a clock, or draw anything
+//! but from a seed. The fast mode is a named approximation and is checked against the exact one in tests.
+//!
+//! Reading order: `draw`, `spread`, `calendar`, `world`, `run`, `trace`, `price`, `study`, `closed`.
+#![warn(missing_docs)]
+
+mod calendar;
+pub mod closed;
+mod draw;
+mod normal;
+mod spread;
+
+pub use calendar::Calendar;
+pub use draw::{Luck, Purpose, Stream};
+pub use spread::Sampler;
