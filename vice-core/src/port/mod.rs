@@ -6,5 +6,6 @@ pub mod command;
 pub mod config;
 pub mod locator;
 pub mod notifier;
+pub mod painter;
 pub mod target;
 pub mod verifier;
