@@ -11,9 +11,13 @@
 mod calendar;
 pub mod closed;
 mod draw;
+mod layout;
 mod normal;
 mod spread;
+mod world;
 
 pub use calendar::Calendar;
 pub use draw::{Luck, Purpose, Stream};
+pub use layout::{Layout, UNITS_MAX};
 pub use spread::Sampler;
+pub use world::{Bug, Cost, Past, World};
