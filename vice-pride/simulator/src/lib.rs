@@ -11,13 +11,22 @@
 mod calendar;
 pub mod closed;
 mod draw;
+mod due;
+pub mod fleet;
+mod infection;
 mod layout;
 mod normal;
+mod run;
 mod spread;
+mod trace;
+mod watch;
 mod world;
 
 pub use calendar::Calendar;
 pub use draw::{Luck, Purpose, Stream};
 pub use layout::{Layout, UNITS_MAX};
+pub use run::{CUT_OFF_MS, Run, Setting};
 pub use spread::Sampler;
+pub use trace::Trace;
+pub use watch::{Nobody, Watch};
 pub use world::{Bug, Cost, Past, World};
