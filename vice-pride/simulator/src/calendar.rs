@@ -71,14 +71,14 @@ impl<T: Copy + Ord> Calendar<T> {
             let place = self.today.partition_point(|entry| *entry > (at, what));
             self.today.insert(place, (at, what));
         } else if day - self.day < self.ring.len() as u64 {
-            self.into_ring(day, (at, what));
+            self.lay_into_ring(day, (at, what));
         } else {
             self.far.push(Reverse((at, what)));
         }
     }
 
     #[inline]
-    fn into_ring(&mut self, day: u64, event: (u64, T)) {
+    fn lay_into_ring(&mut self, day: u64, event: (u64, T)) {
         let place = self.place(day);
         self.ring[place].push(event);
         self.used[place / 64] |= 1 << (place % 64);
@@ -152,7 +152,7 @@ impl<T: Copy + Ord> Calendar<T> {
             if day == self.day {
                 self.today.push((at, what));
             } else if day - self.day < self.ring.len() as u64 {
-                self.into_ring(day, (at, what));
+                self.lay_into_ring(day, (at, what));
             } else {
                 return;
             }

@@ -154,7 +154,7 @@ impl Stream {
 
     /// Poisson with this mean, as a binomial of many rare events would give it.
     pub fn poisson(&mut self, mean: f64) -> u64 {
-        if !(mean > 0.0) {
+        if mean.is_nan() || mean <= 0.0 {
             return 0;
         }
         poisson_from_mode(self.unit(), mean)

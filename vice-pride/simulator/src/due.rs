@@ -82,6 +82,6 @@ mod tests {
                 assert_eq!((due.kind(), due.op(), due.unit()), (kind, OpNo(op), unit));
             }
         }
-        assert_eq!(std::mem::size_of::<(u64, Due)>(), 16);
+        assert_eq!(size_of::<(u64, Due)>(), 16);
     }
 }

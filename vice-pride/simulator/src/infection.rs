@@ -2,6 +2,7 @@
 //! the one at which the cumulated hazard passes an exponential draw, so it needs no event of its own.
 
 use crate::draw::{Luck, Purpose};
+use crate::price::AFTERWARDS_HOURS;
 use crate::trace::HOUR;
 use crate::world::{Bug, World};
 
@@ -80,6 +81,14 @@ impl<'w> Infection<'w> {
     pub(crate) fn shows_at(&self) -> Option<u64> {
         let hours = self.left.max(0.0) / self.rate();
         (hours < 1e9).then(|| self.since + (hours * HOUR) as u64)
+    }
+
+    /// Goes on after a rollout that ended with the bug unfound: until it shows itself and somebody has reacted, or
+    /// nobody looks any more.
+    pub(crate) fn follow(&mut self, reaction_hours: f64) {
+        let hours = self.left.max(0.0) / self.rate();
+        let lasts = if hours < AFTERWARDS_HOURS { hours + reaction_hours } else { AFTERWARDS_HOURS };
+        self.harm_hours += self.servers() * lasts;
     }
 
     /// A unit runs the release now; gives after how many milliseconds the bug can show itself there.

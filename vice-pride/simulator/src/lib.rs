@@ -8,25 +8,37 @@
 //! Reading order: `draw`, `spread`, `calendar`, `world`, `run`, `trace`, `price`, `study`, `closed`.
 #![warn(missing_docs)]
 
+mod bound;
 mod calendar;
 pub mod closed;
 mod draw;
 mod due;
+mod fast;
 pub mod fleet;
 mod infection;
+mod interval;
 mod layout;
 mod normal;
+mod picture;
+mod price;
+mod report;
 mod run;
 mod spread;
+mod study;
 mod trace;
 mod watch;
 mod world;
 
+pub use bound::lower_bound;
 pub use calendar::Calendar;
 pub use draw::{Luck, Purpose, Stream};
+pub use fast::FastCourse;
 pub use layout::{Layout, UNITS_MAX};
+pub use price::{AFTERWARDS_HOURS, Priced, STRATA};
+pub use report::{Title, report};
 pub use run::{CUT_OFF_MS, Run, Setting};
 pub use spread::Sampler;
+pub use study::{PricedSample, SHARES, Sample, Study, parallel};
 pub use trace::Trace;
 pub use watch::{Nobody, Watch};
 pub use world::{Bug, Cost, Past, World};

@@ -146,7 +146,7 @@ impl Sampler {
                 u64::from((low + (high - low) * within + 0.5) as u32)
             }
             Kind::Listed(values) => {
-                let index = (u128::from(bits) * values.len() as u128 >> 64) as usize;
+                let index = ((u128::from(bits) * values.len() as u128) >> 64) as usize;
                 u64::from(values[index])
             }
         }

@@ -214,10 +214,6 @@ impl Profile {
     pub(crate) fn undo_mean_ms(&self) -> f64 {
         self.undo.as_ref().map_or_else(|| self.drain.mean() + self.install.mean() + self.check.mean(), Sampler::mean)
     }
-
-    pub(crate) const fn fails(&self) -> f64 {
-        self.fails
-    }
 }
 
 struct Profiles {

@@ -208,6 +208,10 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
     pub(super) fn finish(mut self, end: SimulatedEnd, events: u64) -> Run {
         if let Some(infection) = &mut self.infection {
             infection.advance(self.now);
+            if end == SimulatedEnd::Completed && self.found.is_none() {
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of a reaction")]
+                infection.follow(reaction(self.world, self.luck) as f64 / crate::trace::HOUR);
+            }
         }
         Run {
             end,

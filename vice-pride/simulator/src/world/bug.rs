@@ -1,6 +1,6 @@
 //! Bugs: how likely they are, how often they show themselves, and on which units.
 
-use vice_core::manifest::{BugSpec, Hazard, ModelSpec, Spread};
+use vice_core::manifest::{BugSpec, ModelSpec, Spread};
 use vice_core::payload::simulation::AssumptionSource;
 use vice_core::{Code, Fault, Result};
 
@@ -54,7 +54,7 @@ fn bug(name: &str, spec: &BugSpec, cells: &[Cell], ledger: &mut Ledger<'_>) -> R
         (said, _) => ledger.chance(&key("probability"), said, 0.05),
     };
     // Two signs a day on each server that has it, give or take as much: a bug that a team would call visible.
-    let hazard = spec.hazard.or_else(|| "2/d ~ 2/d".parse().ok()).unwrap_or(Hazard::default());
+    let hazard = spec.hazard.or_else(|| "2/d ~ 2/d".parse().ok()).unwrap_or_default();
     ledger.note(&key("hazard"), hazard.to_string(), source(spec.hazard.is_some()));
     let mean = hazard.mean.per_hour;
     let relative = if mean > 0.0 { hazard.deviation.per_hour / mean } else { 0.0 };
