@@ -46,6 +46,7 @@ pub(crate) fn local_target(
         scope: scope.clone(),
         exe: env.exe.clone(),
         port: spec.port,
+        metrics: spec.metrics_port,
         clock: Arc::clone(clock),
         env: Arc::clone(env),
     })

@@ -8,7 +8,7 @@ use vice_core::app::ProcessEnv;
 use vice_core::app::Workspace;
 use vice_core::id::Scope;
 use vice_core::port::locator::Locator;
-use vice_core::port::target::Target;
+use vice_core::port::target::{Target, UnitState};
 use vice_core::time::Clock;
 
 use crate::backend::local_target;
@@ -36,5 +36,15 @@ impl Locator for PrideLocator {
         }
         let local = local_target(&self.workspace, spec, scope, &self.env, &self.clock);
         Ok(local.inventory().await?.url)
+    }
+
+    async fn units(&self, scope: &Scope) -> Result<Vec<UnitState>> {
+        let project = self.workspace.project(scope.project.as_str())?;
+        let spec = project.env(&scope.env)?;
+        if spec.target.as_ref().is_some_and(|target| target.kind != "local") {
+            return Ok(Vec::new());
+        }
+        let local = local_target(&self.workspace, spec, scope, &self.env, &self.clock);
+        Ok(local.inventory().await?.units)
     }
 }

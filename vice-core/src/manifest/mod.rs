@@ -2,11 +2,13 @@
 //!
 //! Parsing is pure: text in, values out. Finding and reading files is the business of the binary.
 
+mod metric;
 mod model;
 mod parse;
 mod types;
 mod values;
 
+pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
 pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
 pub use parse::{parse, place_of};
 pub use types::{
@@ -51,6 +53,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "history",
     "holds",
     "init",
+    "judge",
     "keys",
     "list",
     "lock",
@@ -64,6 +67,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "plan",
     "plugin",
     "pride",
+    "probe",
     "project",
     "prune",
     "release",
@@ -204,6 +208,10 @@ impl Project {
         self.manifest.env.iter().try_for_each(|(env, spec)| self.check_env(env, spec))?;
         for (check, spec) in &self.manifest.check {
             spec.kind().map_err(|why| self.invalid(&["check", check], format!("The check {check} {why}.")))?;
+        }
+        for (metric, spec) in &self.manifest.metric {
+            spec.check()
+                .map_err(|(key, why)| self.invalid(&["metric", metric, key], format!("The metric {metric} {why}.")))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::metric::MetricSpec;
 use super::model::ModelSpec;
 use super::values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 use crate::id::{EnvName, ProjectName};
@@ -52,6 +53,9 @@ pub struct Manifest {
     /// Checks, in order.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub check: IndexMap<String, CheckSpec>,
+    /// What rollouts are judged by, in order.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub metric: IndexMap<String, MetricSpec>,
     /// Channels for notifications.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channel: BTreeMap<String, ChannelSpec>,
@@ -118,6 +122,10 @@ pub struct EnvSpec {
     /// The port of the local front end; a free one is chosen and kept when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Where the local front end shows its counters to a Prometheus, on 127.0.0.1: a port, or 0 for a free one. Nowhere
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_port: Option<u16>,
     /// How many instances run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,

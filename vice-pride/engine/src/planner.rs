@@ -12,7 +12,10 @@ use vice_core::{Code, Fault, Millis, Result};
 use crate::course::TASKS_MAX;
 use crate::natural::natural_cmp;
 use crate::number::UnitNo;
-use crate::plan::{Limit, PLANNER_VERSION, Plan, Rollback, TaskDoes, TaskPlan, UnitAction, UnitPlan};
+use crate::plan::{
+    FailurePolicy, Limit, PLANNER_VERSION, Plan, Rollback, TaskDoes, TaskPlan, UnitAction, UnitPlan, Wave,
+};
+use crate::unit_set::UnitSet;
 
 /// What a plan is made from.
 #[derive(Debug, Clone)]
@@ -49,10 +52,17 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
         from: request.from.clone().or_else(|| agreed(&units)),
         to: request.to.clone(),
         units,
-        waves,
+        waves: waves
+            .into_iter()
+            .map(|units| Wave { bake: request.rollout.bake.unwrap_or(Millis::ZERO), ..Wave::of(units) })
+            .collect(),
         limits,
+        exclusions: Vec::new(),
+        orders: Vec::new(),
+        windows: Vec::new(),
+        failures: FailurePolicy::default(),
+        analysis: None,
         tasks: tasks(request)?,
-        bake: request.rollout.bake.unwrap_or(Millis::ZERO),
         verify: request.rollout.verify,
         has_checks: request.has_checks,
     })
@@ -118,7 +128,7 @@ fn unit(name: &str, wanted: bool, found: Option<&UnitState>, to: &ReleaseRef) ->
         (true, true) => UnitAction::Keep,
         (true, false) => UnitAction::Place,
     };
-    UnitPlan { name: name.to_owned(), before, action }
+    UnitPlan { name: name.to_owned(), before, action, place: None, class: None }
 }
 
 /// What all units that exist run, if it is the same.
@@ -159,8 +169,8 @@ fn limits(spec: &RolloutSpec, units: &[UnitPlan], waves: &[Vec<UnitNo>]) -> Resu
         return Ok(Vec::new());
     }
     let max_down = enough("max_down", spec.max_down, units.len(), changes)?;
-    let members = (0..units.len()).map(UnitNo::from_index).collect();
-    Ok(vec![Limit { name: "environment".to_owned(), members, max_down }])
+    let members = UnitSet::from_units((0..units.len()).map(UnitNo::from_index));
+    Ok(vec![Limit { name: "environment".to_owned(), members, max_down, down_before: 0 }])
 }
 
 /// The number of units that an amount of the manifest means; one when absent; refused when none could ever change.

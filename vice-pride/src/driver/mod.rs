@@ -7,6 +7,7 @@
 //! `perform` (what is done), `begin` (how a rollout starts and is taken up again).
 
 mod begin;
+mod exposure;
 mod journal;
 mod perform;
 mod prepare;

@@ -45,6 +45,8 @@ pub(crate) struct Performer {
 /// What an effect came to.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
+    /// What the engine is told before the answer itself: the readings of a measurement.
+    pub(crate) before: Vec<Input>,
     pub(crate) input: Input,
     pub(crate) text: Option<String>,
     pub(crate) suite: Option<SuiteResult>,
@@ -52,7 +54,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) const fn plain(input: Input) -> Self {
-        Self { input, text: None, suite: None }
+        Self { before: Vec::new(), input, text: None, suite: None }
     }
 }
 
@@ -86,6 +88,9 @@ impl Performer {
                 self.answer(op, self.task(op, name, unit, undo, direction).await)
             }
             Effect::Verify { op } => self.verify(op, work).await,
+            Effect::SetWeights { op, share } => self.answer(op, self.set_weights(share).await),
+            Effect::Measure { op, from, until } => self.measure(op, from, until).await,
+            Effect::Probe { op, each } => self.answer(op, self.probe(each).await),
             Effect::PlaceHold { .. } | Effect::Wait { .. } | Effect::Finish { .. } => return None,
         })
     }
@@ -102,9 +107,8 @@ impl Performer {
         match result {
             Ok(()) => Answer::plain(Input::EffectDone { op, result: OpResult::Done }),
             Err(fault) => Answer {
-                input: Input::EffectDone { op, result: OpResult::Failed(failure(&fault)) },
                 text: Some(self.text(&fault)),
-                suite: None,
+                ..Answer::plain(Input::EffectDone { op, result: OpResult::Failed(failure(&fault)) })
             },
         }
     }
@@ -249,7 +253,8 @@ impl Performer {
                     failed: count(CheckOutcome::Failed),
                     errored: count(CheckOutcome::Errored),
                 };
-                Answer { input: Input::Verified { op, passed: suite.passed(), counts }, text: None, suite: Some(suite) }
+                let input = Input::Verified { op, passed: suite.passed(), counts };
+                Answer { suite: Some(suite), ..Answer::plain(input) }
             }
             Err(fault) => self.answer(op, Err(fault)),
         }

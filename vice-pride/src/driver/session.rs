@@ -101,6 +101,7 @@ impl Session {
         }
         inputs.iter().for_each(|stored| self.texts.take(stored));
         let said = Said::from(recorder);
+        self.texts.asked(&said.effects);
         let notes = notes_named(&said.notes, &self.performer.plan, &self.texts);
         let stepped = RolloutStepped {
             rollout: self.id.clone(),
@@ -196,10 +197,11 @@ impl Session {
         // Before anything was begun there is no decision to turn back, only the failure itself.
         let Some(cause) = state.cause() else { return self.texts.failure_of(|_| true).cloned() };
         let sentence = describe_reason(&cause, &self.performer.plan);
-        let caused = |op| match (cause, state.work(op)) {
-            (Reason::UnitFailed { unit, .. }, Some(Work::Apply { unit: changed })) => unit == changed,
-            (Reason::TaskFailed { task, .. }, Some(Work::Task { task: ran, .. })) => task == ran,
-            (Reason::ChecksInconclusive, Some(Work::Verify { .. })) => true,
+        let caused = |effect: &Effect| match (cause, effect) {
+            (Reason::UnitFailed { unit, .. }, Effect::Apply { unit: changed, .. }) => unit == *changed,
+            (Reason::TaskFailed { task, .. }, Effect::RunTask { task: ran, .. }) => task == *ran,
+            (Reason::ChecksInconclusive, Effect::Verify { .. })
+            | (Reason::WeighingFailed { .. }, Effect::SetWeights { .. }) => true,
             _ => false,
         };
         Some(match self.texts.failure_of(caused) {
@@ -258,7 +260,8 @@ impl Session {
                 self.told_to_stop = true;
                 return Ok(vec![self.pause_for_the_user()]);
             }
-            let until = self.state.waiting().and_then(|waiting| waiting.until);
+            // A window of a metric may be due while operations are under way.
+            let until = self.state.wakes_at();
             let now = self.app.clock.now();
             if until.is_some_and(|until| until <= now) || (work.is_empty() && self.state.waiting().is_none()) {
                 return Ok(vec![StoredInput::plain(Input::Tick)]);
@@ -267,11 +270,11 @@ impl Session {
             let left = left.max(Duration::from_millis(1));
             tokio::select! {
                 Some(answer) = work.join_next() => {
-                    let mut inputs = vec![stored(answer)?];
+                    let mut inputs = stored(answer)?;
                     while let Some(answer) = work.try_join_next() {
-                        inputs.push(stored(answer)?);
+                        inputs.extend(stored(answer)?);
                     }
-                    return Ok(inputs.into_iter().flatten().collect());
+                    return Ok(inputs);
                 }
                 () = tokio::time::sleep(left) => self.listen().await?,
             }
@@ -341,7 +344,9 @@ impl Session {
     }
 }
 
-fn stored(answer: std::result::Result<Option<Answer>, tokio::task::JoinError>) -> Result<Option<StoredInput>> {
+fn stored(answer: std::result::Result<Option<Answer>, tokio::task::JoinError>) -> Result<Vec<StoredInput>> {
     let answer = answer.context(Code::Internal, || "An effect broke down.".to_owned())?;
-    Ok(answer.map(|answer| StoredInput { text: answer.text, suite: answer.suite, ..StoredInput::plain(answer.input) }))
+    let Some(answer) = answer else { return Ok(Vec::new()) };
+    let last = StoredInput { text: answer.text, suite: answer.suite, ..StoredInput::plain(answer.input) };
+    Ok(answer.before.into_iter().map(StoredInput::plain).chain([last]).collect())
 }

@@ -18,6 +18,7 @@ use vice_core::payload::{ReleaseRef, environment_stream, verification_stream};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::target::UnitState;
 use vice_core::rng::Streams;
 use vice_core::series::SeriesQuery;
 use vice_core::store::{Append, Query};
@@ -35,6 +36,7 @@ struct Fake {
     format: Format,
     told: Mutex<Vec<String>>,
     url: Option<String>,
+    units: Mutex<Vec<UnitState>>,
     config: Option<ResolvedConfig>,
 }
 
@@ -63,6 +65,10 @@ impl Ui for Fake {
 impl Locator for Fake {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
         Ok(self.url.clone())
+    }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<UnitState>> {
+        Ok(self.units.lock().unwrap().clone())
     }
 }
 
@@ -98,17 +104,22 @@ impl Setup {
     pub(crate) fn told(&self) -> String {
         self.told.told.lock().unwrap().join("\n")
     }
+
+    pub(crate) fn deploy(&self, units: Vec<UnitState>) {
+        *self.told.units.lock().unwrap() = units;
+    }
 }
 
 pub(crate) fn setup(checks: &str, url: Option<String>, config: Option<ResolvedConfig>, format: Format) -> Setup {
     provider();
-    let fake = Arc::new(Fake { format, told: Mutex::default(), url, config });
+    let fake = Arc::new(Fake { format, told: Mutex::default(), url, units: Mutex::default(), config });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let runner = Arc::new(FakeRunner::default());
     let series = Arc::new(MemorySeriesStore::default());
     let wrath = Wrath::new(Arc::clone(&clock), Arc::clone(&runner) as _)
         .with_ui(Arc::clone(&fake) as _)
         .with_series(Arc::clone(&series) as _);
+    let wrath = Arc::new(wrath);
     let project = project(checks);
     let workspace = Workspace {
         root: PathBuf::from("/project"),
@@ -126,7 +137,8 @@ pub(crate) fn setup(checks: &str, url: Option<String>, config: Option<ResolvedCo
         series,
         runner,
         config: Arc::clone(&fake) as _,
-        verifier: Arc::new(wrath),
+        verifier: Arc::clone(&wrath) as _,
+        prober: wrath,
         locator: Arc::clone(&fake) as _,
         notifier: Arc::clone(&fake) as _,
         actions: Arc::default(),
@@ -138,6 +150,7 @@ pub(crate) fn setup(checks: &str, url: Option<String>, config: Option<ResolvedCo
 
 pub(crate) fn args() -> WrathArgs {
     WrathArgs {
+        command: None,
         project: Some("hello".into()),
         env: Some("dev".parse().unwrap()),
         only: vec![],

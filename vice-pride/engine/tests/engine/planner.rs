@@ -7,7 +7,7 @@ use vice_core::manifest::{Amount, Command, RollbackPolicy, RolloutSpec, Strategy
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::port::target::{Inventory, UnitHealth, UnitState};
-use vice_pride_engine::{Course, Plan, PlanRequest, Rollback, Summary, TaskDoes, UnitAction, UnitNo, plan};
+use vice_pride_engine::{Course, Plan, PlanRequest, Rollback, Summary, TaskDoes, UnitAction, UnitNo, UnitSet, plan};
 
 fn release(version: &str) -> ReleaseRef {
     ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None }
@@ -38,7 +38,7 @@ fn request<'a>(units: &[&str], inventory: &'a Inventory, rollout: &'a RolloutSpe
 
 fn wave_names(plan: &Plan) -> Vec<Vec<&str>> {
     let name = |unit: &UnitNo| plan.units[unit.index()].name.as_str();
-    plan.waves.iter().map(|wave| wave.iter().map(name).collect()).collect()
+    plan.waves.iter().map(|wave| wave.units.iter().map(name).collect()).collect()
 }
 
 const FINE: UnitHealth = UnitHealth::Healthy;
@@ -148,10 +148,10 @@ fn a_plan_that_contradicts_itself_is_refused_and_not_run() {
     let (there, spec) = (Inventory::default(), RolloutSpec::default());
     let good = plan(&request(&["1", "2"], &there, &spec)).unwrap();
     let broken: [fn(&mut Plan); 6] = [
-        |plan| plan.waves[0][0].0 = 99,
-        |plan| plan.waves[1][0].0 = 0,
+        |plan| plan.waves[0].units[0].0 = 99,
+        |plan| plan.waves[1].units[0].0 = 0,
         |plan| plan.limits[0].max_down = 0,
-        |plan| plan.limits[0].members[0].0 = 99,
+        |plan| plan.limits[0].members = UnitSet::range(0, 100),
         |plan| plan.units[0].action = UnitAction::Keep,
         |plan| plan.waves.truncate(1),
     ];
