@@ -10,6 +10,7 @@ use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
 use vice_core::time::Clock;
 
+use crate::metric::FrontCounts;
 use crate::target::local::{LocalOptions, LocalTarget};
 
 /// Makes the backend of an environment; starts nothing.
@@ -31,6 +32,8 @@ pub struct Backend {
     pub traffic: Option<Arc<dyn Traffic>>,
     /// Shows output, where it can.
     pub logs: Option<Arc<dyn LogSource>>,
+    /// Counts what goes through its front end, where it has one.
+    pub front: Option<Arc<dyn FrontCounts>>,
 }
 
 /// The local target of an environment.
@@ -68,5 +71,5 @@ pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
 
 fn local(app: &App, spec: &EnvSpec, scope: &Scope) -> Backend {
     let local = Arc::new(local_target(&app.workspace, spec, scope, &app.env, &app.clock));
-    Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local) }
+    Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local.clone()), front: Some(local) }
 }

@@ -9,6 +9,7 @@ pub mod cmd;
 pub mod driver;
 pub mod lease;
 pub mod locator;
+pub mod metric;
 pub mod target;
 
 pub use cmd::actions;

@@ -5,16 +5,24 @@
 mod metric;
 mod model;
 mod parse;
+mod rollout;
+mod selector;
+mod topology;
 mod types;
 mod values;
 
 pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
 pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
 pub use parse::{parse, place_of};
+pub use rollout::{
+    AfterSpec, CanaryStep, FailureSpec, MaxDown, Order, RolloutSpec, Share, StepSize, Strategy, Supersede, VerifyWhen,
+    Weekday, WindowSpec, Windows,
+};
+pub use selector::{Conjunction, Selector, Term};
+pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
-    Manifest, NotifySpec, Panel, RolloutSpec, StepSpec, Strategy, TargetSpec, TaskPer, TaskRun, TaskSpec, VerifyWhen,
-    WorkspaceSpec,
+    Manifest, NotifySpec, Panel, StepSpec, TargetSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
 };
 pub use values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 
@@ -226,6 +234,9 @@ impl Project {
             let message = format!("{env} would have {instances} instances; {INSTANCES_MAX} is the limit.");
             return Err(invalid("instances", message).hint(format!("Write a number from 0 to {INSTANCES_MAX}.")));
         }
+        spec.rollout.check().map_err(|(key, why)| {
+            self.invalid(&["env", env.as_str(), "rollout", key], format!("`rollout.{key}` of {env} {why}."))
+        })?;
         if spec.port == Some(0) {
             return Err(invalid("port", format!("{env} can't answer on port 0."))
                 .hint("Leave `port` out to have a free one chosen and kept."));

@@ -329,6 +329,10 @@ impl Recorder {
         let recorded = self.drawn.rows.iter().filter_map(|row| row.changes.last()).map(|change| change[0]).max();
         let last = last.max(recorded.unwrap_or(0));
         self.drawn.times_ms = (0..=u64::from(last)).map(|at| at.saturating_mul(self.step_ms)).collect();
+        // The last moment is the end itself, not the next one that would be sampled.
+        if let [.., before, last] = self.drawn.times_ms.as_mut_slice() {
+            *last = (*last).min(end_ms).max(*before + 1);
+        }
         self.drawn
     }
 
@@ -429,6 +433,7 @@ mod tests {
         recorder.shift(1_000_000, 1, UnitPhase::Failed, UnitPhase::New);
         recorder.shift(1_000_000, 9, UnitPhase::Old, UnitPhase::New);
         let drawn = recorder.finish(1_000_500);
+        assert_eq!(drawn.times_ms.last(), Some(&1_000_500));
         assert!(drawn.times_ms.len() <= TIMES_MAX && drawn.times_ms.len() > TIMES_MAX / 4, "{}", drawn.times_ms.len());
         for row in &drawn.rows {
             assert!(row.changes.iter().all(|change| change[1..].iter().sum::<u32>() == row.units));

@@ -5,6 +5,7 @@ mod control;
 mod deploy;
 mod history;
 mod holds;
+mod judge;
 mod logs;
 mod plan;
 mod power;
@@ -24,11 +25,12 @@ use vice_core::{Fault, Result};
 use crate::driver::{Want, check_version};
 
 pub use actions::actions;
-pub use control::{AbandonArgs, AbortArgs, PauseArgs, ResumeArgs};
+pub use control::{AbandonArgs, AbortArgs, PauseArgs, PromoteArgs, ResumeArgs};
 use deploy::Consent;
 pub use deploy::{DeployArgs, run as deploy};
 pub use history::{HistoryArgs, run as history};
 pub use holds::HoldArgs;
+pub use judge::JudgeArgs;
 pub use logs::{LogsArgs, run as logs};
 pub use plan::{PlanArgs, run as plan};
 pub use power::PowerArgs;
@@ -68,6 +70,8 @@ enum PrideCommand {
     Pause(PauseArgs),
     /// Go on with a rollout that was paused, interrupted or killed
     Resume(ResumeArgs),
+    /// Let the wave pass that is being watched, whatever is still to be proven
+    Promote(PromoteArgs),
     /// End a rollout and roll back
     Abort(AbortArgs),
     /// End a rollout where it is, and leave it so
@@ -80,6 +84,8 @@ enum PrideCommand {
     Restart(PowerArgs),
     /// Versions that must not be deployed: list, place, release
     Hold(HoldArgs),
+    /// Compare two samples of a metric, and say whether the new release is worse
+    Judge(JudgeArgs),
     /// Remove artifacts that nothing needs any more
     Prune(PruneArgs),
 }
@@ -91,7 +97,7 @@ impl PrideArgs {
     pub const fn is_graceful(&self) -> bool {
         use PrideCommand as C;
         match &self.command {
-            C::Plan(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) => false,
+            C::Plan(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) | C::Judge(_) => false,
             C::Hold(args) => args.is_graceful(),
             _ => true,
         }
@@ -113,12 +119,14 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
         PrideCommand::Logs(args) => logs::run(app, args).await,
         PrideCommand::Pause(args) => control::pause(app, args).await,
         PrideCommand::Resume(args) => control::resume(app, args).await,
+        PrideCommand::Promote(args) => control::promote(app, args).await,
         PrideCommand::Abort(args) => control::abort(app, args).await,
         PrideCommand::Abandon(args) => control::abandon(app, args).await,
         PrideCommand::Start(args) => power::start(app, args).await,
         PrideCommand::Stop(args) => power::stop(app, args).await,
         PrideCommand::Restart(args) => power::restart(app, args).await,
         PrideCommand::Hold(args) => holds::run(app, args).await,
+        PrideCommand::Judge(args) => judge::run(app, args).await,
         PrideCommand::Prune(args) => prune::run(app, args).await,
     }
 }

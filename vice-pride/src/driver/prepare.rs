@@ -92,10 +92,12 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         from: state.running.as_ref().map(|placed| placed.release.clone()),
         to: workload.release.clone(),
         units,
+        topology: None,
         inventory: &inventory,
         rollout: &spec.rollout,
         tasks: project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect(),
         has_checks,
+        analysis: None,
     })
     .map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], "")))?;
     let record = app.config.record(&scope, &config);

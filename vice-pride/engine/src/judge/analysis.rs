@@ -166,7 +166,7 @@ pub struct Ramp {
     pub risk: f64,
     /// The part of the budget at which the rollout is stopped: what is under way still costs.
     pub stop: f64,
-    /// After an alarm the ramp goes on when the evidence stayed calm for so many windows.
+    /// After an alarm the ramp goes on when the evidence stayed calm for so many windows. 0: there is no alarm.
     pub calm: u32,
 }
 

@@ -42,7 +42,7 @@ pub struct Forecast {
     pub first_share: f64,
     /// Whether the budget can pay for the proof.
     pub feasibility: Feasibility,
-    /// Windows until a release that is exactly as good is proven: about the median.
+    /// Windows until a release that is exactly as good is proven: a little above the median.
     pub proceed: Option<u32>,
     /// The metric that takes longest.
     pub slowest: u16,
@@ -55,7 +55,7 @@ pub struct Forecast {
 pub struct Found {
     /// How many times worse.
     pub ratio: f64,
-    /// Windows until the rollback: about the median.
+    /// Windows until the rollback: a little above the median.
     pub windows: Option<u32>,
     /// Bad events beyond what the old release would have had until then, or in all the windows looked at.
     pub excess: f64,

@@ -79,12 +79,15 @@ fn times(count: f64, factor: f64) -> f64 {
 /// The rollback test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RatioTest {
+    #[serde(with = "super::exact::one")]
     margin: f64,
     #[serde(with = "super::exact")]
     ratios: Vec<f64>,
     mixture: Mixture,
     /// Exposures and badness of the old release in past batches, the older the less: the guess of the base rate.
+    #[serde(with = "super::exact::one")]
     past_seen: f64,
+    #[serde(with = "super::exact::one")]
     past_bad: f64,
 }
 
@@ -164,7 +167,9 @@ fn frequent(batch: &Batch, weight: f64, margin: f64, odds: f64, guess: f64) -> f
 /// bounds how often it cries wolf. Its mean time to a false alarm is at least `limit` windows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
+    #[serde(with = "super::exact::one")]
     margin: f64,
+    #[serde(with = "super::exact::one")]
     limit: f64,
     #[serde(with = "super::exact")]
     ratios: Vec<f64>,

@@ -41,7 +41,9 @@ const RATIO_UNKNOWN: f64 = 1e6;
 struct Count {
     worse: RatioTest,
     bounds: Bounds,
+    #[serde(with = "super::exact::one")]
     canary_bad: f64,
+    #[serde(with = "super::exact::one")]
     baseline_bad: f64,
 }
 
@@ -56,9 +58,13 @@ struct Slo {
 /// as a day's cycle, does not count as noise.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Dispersion {
+    #[serde(with = "super::exact::one")]
     seen: f64,
+    #[serde(with = "super::exact::one")]
     bad: f64,
+    #[serde(with = "super::exact::one")]
     squares: f64,
+    #[serde(with = "super::exact::one")]
     pairs: f64,
 }
 
@@ -71,20 +77,27 @@ pub(crate) struct Metric {
     sensor: Option<Box<(RatioTest, RatioTest)>>,
     dispersion: Option<Dispersion>,
     /// The divisor that the sensor asks for: doubled each time.
+    #[serde(with = "super::exact::one")]
     doubled: f64,
     pub(crate) canary_seen: u64,
     pub(crate) baseline_seen: u64,
     /// Bad events beyond what the old release would have had; below zero by chance.
+    #[serde(with = "super::exact::one")]
     pub(crate) excess: f64,
     /// Exposures and bad events of the old release in recent batches.
-    recent: (f64, f64),
+    #[serde(with = "super::exact::one")]
+    recent_seen: f64,
+    #[serde(with = "super::exact::one")]
+    recent_bad: f64,
     /// Exposures of both releases in the last window that had any.
+    #[serde(with = "super::exact::one")]
     pub(crate) volume: f64,
     /// Windows in a row without usable figures.
     pub(crate) blind: u32,
     pub(crate) missing: Option<Missing>,
     /// The open window: the strata that have been read.
     strata: Vec<u16>,
+    #[serde(with = "super::exact::one")]
     open_volume: f64,
     usable: bool,
     complaint: Option<Missing>,
@@ -111,7 +124,8 @@ impl Metric {
             canary_seen: 0,
             baseline_seen: 0,
             excess: 0.0,
-            recent: (0.0, 0.0),
+            recent_seen: 0.0,
+            recent_bad: 0.0,
             volume: 0.0,
             blind: 0,
             missing: None,
@@ -192,9 +206,9 @@ impl Metric {
     /// [`KNOWN_EVENTS`] more events: a shared incident counts at once, the noise of a few events hardly, and a rate
     /// that moves slowly is followed.
     fn rate_now(&mut self, batch: &Side) -> f64 {
-        self.recent.0 = self.recent.0 * RECENT + batch.seen;
-        self.recent.1 = self.recent.1 * RECENT + batch.bad;
-        let recent = (self.recent.1 + 0.5) / (self.recent.0 + 1.0);
+        self.recent_seen = self.recent_seen * RECENT + batch.seen;
+        self.recent_bad = self.recent_bad * RECENT + batch.bad;
+        let recent = (self.recent_bad + 0.5) / (self.recent_seen + 1.0);
         (batch.bad + KNOWN_EVENTS) / (batch.seen + KNOWN_EVENTS / recent)
     }
 
@@ -211,7 +225,8 @@ impl Metric {
             return;
         }
         **sensor = fresh();
-        self.doubled *= 2.0;
+        // Beyond the limit the metric is given up, and there is nothing left to divide.
+        self.doubled = (self.doubled * 2.0).min(DISPERSION_MAX);
         self.doubt();
     }
 

@@ -14,6 +14,8 @@ mod bounds;
 pub mod compare;
 mod evidence;
 mod exact;
+#[cfg(test)]
+mod exactness;
 mod forecast;
 mod kernel;
 mod math;

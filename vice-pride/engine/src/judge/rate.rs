@@ -16,6 +16,7 @@ const POINTS: usize = 16;
 /// A test against a fixed rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RateTest {
+    #[serde(with = "super::exact::one")]
     bound: f64,
     #[serde(with = "super::exact")]
     rates: Vec<f64>,

@@ -22,7 +22,8 @@ pub struct Judge {
     metrics: Vec<Metric>,
     windows: u32,
     /// The highest evidence so far against each threshold, as the logarithm of its part: 0 is the threshold.
-    peak: Option<f64>,
+    #[serde(with = "super::exact::one")]
+    peak: f64,
     /// Since an alarm: calm windows.
     alarm: Option<u32>,
     /// A rollback is for good.
@@ -46,7 +47,7 @@ impl Judge {
     #[must_use]
     pub fn new(analysis: &Analysis) -> Self {
         let metrics = analysis.metrics.iter().take(METRICS_MAX).map(|plan| Metric::new(analysis, plan)).collect();
-        Self { metrics, windows: 0, peak: None, alarm: None, latched: None }
+        Self { metrics, windows: 0, peak: f64::MIN, alarm: None, latched: None }
     }
 
     /// Takes in one reading of the open window. A metric that does not exist is ignored.
@@ -67,7 +68,7 @@ impl Judge {
         let standings: Vec<Standing> =
             self.metrics.iter().map(|metric| metric.standing(analysis.alpha, analysis.beta)).collect();
         let charge = charge(analysis, &standings);
-        self.peak = Some(self.peak.unwrap_or(f64::MIN).max(charge.log_e - charge.limit));
+        self.peak = self.peak.max(charge.log_e - charge.limit);
         let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
         let look = Look { analysis, standings: &standings, charge, share };
         let (verdict, cause, shown, halve) = self.decide(&look);
@@ -133,7 +134,7 @@ impl Judge {
 
     /// Keeps the alarm; whether it began now.
     fn sound_alarm(&mut self, look: &Look<'_>) -> bool {
-        if look.charge.log_e >= look.charge.limit / 2.0 {
+        if look.charge.log_e >= look.charge.limit / 2.0 && look.analysis.ramp.calm > 0 {
             return self.alarm.replace(0).is_none();
         }
         let quiet = look.charge.log_e < ln(CALM);
@@ -215,7 +216,7 @@ impl Judge {
             log_e: Figure::new(charge.log_e),
             log_e_limit: Figure::new(charge.limit),
             // The p-value of the whole family: at most alpha exactly when a threshold was reached.
-            p_value: Figure::new((analysis.alpha * exp(-self.peak.unwrap_or(0.0))).min(1.0)),
+            p_value: Figure::new((analysis.alpha * exp(-self.peak)).min(1.0)),
             log_proof_limit: Figure::new(-ln(analysis.beta)),
             share: Figure::new(look.share),
             budget: Figure::new(analysis.budget),

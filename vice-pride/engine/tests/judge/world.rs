@@ -34,12 +34,6 @@ impl Dice {
         (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Standard normal (Box-Muller).
-    pub(crate) fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        radius * (TAU * self.unit()).cos()
-    }
-
     /// Successes of `n` trials of chance `p`, exactly: inversion that walks outward from the mode.
     pub(crate) fn binomial(&mut self, n: u64, p: f64) -> u32 {
         if n == 0 || p <= 0.0 {
@@ -98,8 +92,6 @@ pub(crate) enum Pattern {
     /// Both releases have 20 times the rate for 15 minutes, once in the first 12 hours.
     Incident,
 }
-
-pub(crate) const PATTERNS: [Pattern; 3] = [Pattern::Constant, Pattern::Daily, Pattern::Incident];
 
 /// A service with a base rate and a regression.
 pub(crate) struct World {

@@ -6,7 +6,7 @@ use super::{Comparison, Finding, Method, Tolerances};
 use crate::judge::math::{exp, sqrt};
 
 /// Up to so many values together every division of the pooled sample is counted.
-const EXACT_MAX: usize = 60;
+const EXACT_MAX: usize = 40;
 
 /// Up to this product of the sizes the Kolmogorov-Smirnov paths are counted.
 const PATHS_MAX: usize = 4_000_000;
@@ -65,7 +65,7 @@ pub fn median_test(canary: &[f64], baseline: &[f64]) -> (f64, f64) {
 }
 
 /// Mann-Whitney: P-values of "the first sample is so low" and "so high", if both come from one distribution. Exact up
-/// to 60 values, ties included; the normal limit beyond.
+/// to 40 values, ties included; the normal limit beyond.
 #[must_use]
 pub fn mann_whitney(first: &[f64], second: &[f64]) -> (f64, f64) {
     if first.is_empty() || second.is_empty() {
