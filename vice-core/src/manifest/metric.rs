@@ -140,6 +140,10 @@ pub struct MetricSpec {
     /// The largest share of bad exposures, whatever the baseline does; between 0 and 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<f64>,
+    /// errors, health: a bad rate below which it does not matter how the two compare, because it is negligible; 0.001
+    /// when absent, 0 for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
     /// Only in these environments; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<EnvName>,

@@ -151,6 +151,9 @@ pub struct RolloutSpec {
     /// After so many windows without data the judge counts as blind; 6 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blind_after: Option<u32>,
+    /// So many requests of our own go to each version in a window in which it had none; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
     /// A judge that can't decide asks a human after so long; never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<Millis>,

@@ -2,13 +2,31 @@
 
 use jiff::Timestamp;
 use vice_core::payload::ReleaseRef;
-use vice_core::port::metric::{ProbeArm, ProbeRequest};
+use vice_core::port::metric::{MetricArm, MetricReading, MetricWindow, ProbeArm, ProbeRequest};
 use vice_core::port::target::{Weight, WeightTable};
 use vice_core::{Code, Fault, Millis, Result};
+use vice_pride_engine::judge::{Arm, Reading};
 use vice_pride_engine::{Input, OpNo, OpResult, WHOLE};
 
-use super::perform::{Answer, Performer};
+use super::perform::{Answer, Performer, TEXT_CHARS_MAX};
 use super::workload;
+use crate::metric::Meters;
+
+/// A reading in the engine's terms.
+const fn engine_reading(reading: MetricReading) -> Reading {
+    const fn arm(arm: MetricArm) -> Arm {
+        Arm { seen: arm.seen, bad: arm.bad }
+    }
+    match reading {
+        MetricReading::Counts { stratum, canary, baseline } => {
+            Reading::Counts { stratum, canary: arm(canary), baseline: arm(baseline) }
+        }
+        MetricReading::NoTraffic => Reading::NoTraffic,
+        MetricReading::NoSeries => Reading::NoSeries,
+        MetricReading::Failed => Reading::Failed,
+        MetricReading::Late => Reading::Late,
+    }
+}
 
 /// How long probes for one window may take when nobody says how long a window is.
 const PROBE_TIME: Millis = Millis(10_000);
@@ -45,9 +63,48 @@ impl Performer {
         Ok(both.into_iter().filter(|weight| weight.basis_points > 0).collect())
     }
 
-    /// Reads every metric over one window.
-    pub(super) async fn measure(&self, op: OpNo, _from: Timestamp, _until: Timestamp) -> Answer {
-        Answer::plain(Input::EffectDone { op, result: OpResult::Done })
+    /// Reads every metric over one window. Trouble of a source is a reading; that nothing can be read at all is said
+    /// of every metric by the engine.
+    pub(super) async fn measure(&self, op: OpNo, from: Timestamp, until: Timestamp) -> Answer {
+        let (Some(analysis), Some(before)) = (self.plan.analysis.as_ref(), self.plan.from.as_ref()) else {
+            return Answer::plain(Input::EffectDone { op, result: OpResult::Done });
+        };
+        let window =
+            MetricWindow { from, until, canary: self.plan.to.version.clone(), baseline: before.version.clone() };
+        let mut meters = self.meters.lock().await;
+        if meters.is_none() {
+            match self.open_meters().await {
+                Ok(opened) => *meters = Some(opened),
+                Err(fault) => return self.answer(op, Err(fault)),
+            }
+        }
+        let Some(meters) = meters.as_mut() else {
+            return Answer::plain(Input::EffectDone { op, result: OpResult::Done });
+        };
+        let names: Vec<String> = meters.metrics().iter().map(|meter| meter.name.clone()).collect();
+        let read = meters.read(&window).await;
+        let mut answer = Answer::plain(Input::EffectDone { op, result: OpResult::Done });
+        let mut notes = Vec::new();
+        for (name, metered) in names.iter().zip(read) {
+            let Some(place) = analysis.metrics.iter().position(|metric| metric.name == *name) else { continue };
+            let metric = u16::try_from(place).unwrap_or(u16::MAX);
+            answer.before.extend(metered.readings.into_iter().map(|reading| Input::Measured {
+                op,
+                metric,
+                reading: engine_reading(reading),
+            }));
+            notes.extend(metered.notes.into_iter().map(|note| format!("{name}: {note}")));
+        }
+        if !notes.is_empty() {
+            answer.text = Some(notes.join(" ").chars().take(TEXT_CHARS_MAX).collect());
+        }
+        answer
+    }
+
+    /// The metrics of this rollout, each where its last window left it.
+    async fn open_meters(&self) -> Result<Meters> {
+        let front = self.backend.front.clone();
+        Meters::open(&self.app, &self.project, &self.scope, front, &self.run).await
     }
 
     /// Sends requests of our own to both releases, spread over one window.

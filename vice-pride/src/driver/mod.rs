@@ -6,6 +6,7 @@
 //! Reading order: `prepare` (from what somebody wants to a plan), `session` (the loop), `journal` (what is stored),
 //! `perform` (what is done), `begin` (how a rollout starts and is taken up again).
 
+mod analysis;
 mod begin;
 mod exposure;
 mod journal;

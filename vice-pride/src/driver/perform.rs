@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use tokio::sync::Mutex;
 use vice_core::app::App;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::manifest::{Project, TaskSpec};
@@ -17,6 +18,7 @@ use vice_pride_engine::{CheckCounts, Effect, Failure, Input, OpNo, OpResult, Pla
 
 use super::{tasks, workload};
 use crate::backend::Backend;
+use crate::metric::Meters;
 
 /// How long one verification may take when `vice.toml` does not say.
 const VERIFY_TIMEOUT: Millis = Millis(2 * 60 * 1000);
@@ -38,6 +40,8 @@ pub(crate) struct Performer {
     pub(crate) missing: Option<String>,
     /// Earlier releases that can be brought back, by what they are.
     pub(crate) earlier: Vec<(Workload, ResolvedConfig)>,
+    /// The metrics, once they were asked for.
+    pub(crate) meters: Mutex<Option<Meters>>,
     /// The tasks, as they were when the rollout began.
     pub(crate) tasks: IndexMap<String, TaskSpec>,
 }
@@ -59,7 +63,7 @@ impl Answer {
 }
 
 /// Texts of failures are stored with every step, so that they are kept short, in characters.
-const TEXT_CHARS_MAX: usize = 2_000;
+pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
 
 /// The code that the engine is told for a fault.
 fn failure(fault: &Fault) -> Failure {
@@ -103,7 +107,7 @@ impl Performer {
         }
     }
 
-    fn answer(&self, op: OpNo, result: Result<()>) -> Answer {
+    pub(super) fn answer(&self, op: OpNo, result: Result<()>) -> Answer {
         match result {
             Ok(()) => Answer::plain(Input::EffectDone { op, result: OpResult::Done }),
             Err(fault) => Answer {

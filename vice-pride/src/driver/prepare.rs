@@ -22,6 +22,7 @@ use vice_core::ui::{Progress, ProgressState};
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Plan, PlanRequest, plan};
 
+use super::analysis::analysis;
 use super::version::check_version;
 use super::workload;
 use crate::artifact::{Reference, newest_version, resolve};
@@ -97,7 +98,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         rollout: &spec.rollout,
         tasks: project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect(),
         has_checks,
-        analysis: None,
+        analysis: analysis(&project, &scope.env)?,
     })
     .map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], "")))?;
     let record = app.config.record(&scope, &config);
