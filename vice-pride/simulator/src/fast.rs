@@ -73,6 +73,12 @@ impl<'w> FastCourse<'w> {
     /// One healthy run.
     #[must_use]
     pub fn run(&self, seed: u64, run: u64) -> Run {
+        self.run_with(seed, run, None)
+    }
+
+    /// One healthy run in which every wave bakes so long.
+    #[must_use]
+    pub fn run_with(&self, seed: u64, run: u64, bake: Option<u64>) -> Run {
         let luck = Luck::new(seed, run);
         let mut now = self.task_time(luck, true);
         let mut ends: Vec<(u64, u32)> = Vec::new();
@@ -97,7 +103,7 @@ impl<'w> FastCourse<'w> {
                 }
             }
             exposed.wave(&mut ends);
-            now = now.saturating_add(wave.bake) + self.verify_time(luck, number);
+            now = now.saturating_add(bake.unwrap_or(wave.bake)) + self.verify_time(luck, number);
             waves.push((begun, Some(now)));
         }
         now += self.task_time(luck, false);

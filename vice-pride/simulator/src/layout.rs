@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use vice_core::payload::simulation::FleetNode;
 use vice_core::{Code, Fault, Result};
-use vice_pride_engine::Plan;
+
+use vice_pride_engine::{Plan, Topology, UnitNo};
 
 /// The largest fleet: its tables fit into half a gigabyte. Five million servers are simulated; ten times as many are
 /// surely a slip.
@@ -62,6 +63,34 @@ impl Layout {
         })
     }
 
+    /// The places and classes of a topology.
+    ///
+    /// # Errors
+    /// `Usage` when the fleet is too large.
+    pub fn of_topology(tree: &Topology) -> Result<Self> {
+        check_size(tree.len())?;
+        let unit_level = tree.unit_level().unwrap_or("unit").to_owned();
+        // The root is the environment itself and has no name; every other node moves up by one.
+        let mut levels: Vec<u16> = Vec::new();
+        let mut nodes = Vec::new();
+        for view in tree.nodes() {
+            let above = view.parent.and_then(|parent| levels.get(parent as usize)).copied();
+            levels.push(above.map_or(0, |level| level + 1));
+            let Some(parent) = view.parent else { continue };
+            nodes.push(FleetNode {
+                name: view.name.into_owned(),
+                level: above.unwrap_or(0),
+                parent: parent.checked_sub(1),
+                first: view.units.0,
+                last: view.units.1,
+            });
+        }
+        let depth = usize::from(nodes.iter().map(|node| node.level + 1).max().unwrap_or(0));
+        let name = |level: usize| tree.levels().get(level).cloned().unwrap_or_else(|| format!("level {}", level + 1));
+        let levels = (0..depth).map(name).chain([unit_level]).collect();
+        Ok(Self { units: tree.len(), levels, nodes, classes: classes_of(tree) })
+    }
+
     /// For each unit the path of its place, in the order of the numbers, as runs of units with the same path.
     #[must_use]
     pub fn paths(&self) -> Vec<(String, u32, u32)> {
@@ -116,6 +145,18 @@ pub(crate) fn check_size(units: u32) -> Result<()> {
         .hint("Simulate one region of it."));
     }
     Ok(())
+}
+
+fn classes_of(tree: &Topology) -> Vec<(String, Vec<(u32, u32)>)> {
+    let mut classes: Vec<(String, Vec<(u32, u32)>)> =
+        tree.classes().iter().map(|name| (name.clone(), Vec::new())).collect();
+    for unit in 0..tree.len() {
+        let class = tree.class_of(UnitNo(unit)).and_then(|class| classes.get_mut(class as usize));
+        if let Some((_, ranges)) = class {
+            extend(ranges, unit);
+        }
+    }
+    classes
 }
 
 fn prefixes(place: &str) -> impl Iterator<Item = &str> {

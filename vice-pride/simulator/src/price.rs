@@ -2,6 +2,7 @@
 //! so every question about when it is found is an integral over the exposure (Rao-Blackwell: chance is integrated
 //! where it can be, and drawn only where it must be). One path prices all bugs, rare ones as exactly as common ones.
 
+use crate::spread::Sampler;
 use crate::trace::{HOUR, Trace};
 use crate::world::{Bug, World};
 
@@ -24,10 +25,11 @@ pub struct Priced {
     unfound: Vec<f64>,
     at: Vec<u64>,
     exposed: Vec<f64>,
-    /// Server-hours that it could hit, effective ones: those on which it could show itself.
+    /// All server-hours at each row.
+    hours: Vec<f64>,
+    /// Server-hours that it could hit.
     harm: Vec<f64>,
     hit: Vec<f64>,
-    /// Exposed servers and server-hours at the end.
     severity: f64,
     reaction_hours: f64,
 }
@@ -51,6 +53,7 @@ impl Priced {
             unfound: (0..trace.len()).map(|at| hazard.unfound(row(at))).collect(),
             at: trace.at.clone(),
             exposed: (0..trace.len()).map(|row| trace.exposed_at(row).iter().sum()).collect(),
+            hours: (0..trace.len()).map(|row| trace.hours_at(row).iter().sum()).collect(),
             harm: matching.harm,
             hit: matching.hit,
             severity: bug.severity,
@@ -79,6 +82,7 @@ impl Priced {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a month of milliseconds")]
             self.at.push(self.at[last] + (hours * HOUR) as u64);
             self.exposed.push(self.exposed[last]);
+            self.hours.push(self.hours[last] + self.exposed[last] * hours);
             self.harm.push(self.harm[last] + hit * hours);
             self.hit.push(hit);
         }
@@ -104,13 +108,30 @@ impl Priced {
         match reached {
             None => 1.0 - self.unfound.last().copied().unwrap_or(1.0),
             Some(0) => 0.0,
-            Some(row) => {
-                let (low, high) = (self.exposed[row - 1], self.exposed[row]);
-                let part = if high > low { (servers - low) / (high - low) } else { 1.0 };
-                let (one, two) = (self.unfound[row - 1], self.unfound[row]);
-                1.0 - (one + (two - one) * part.clamp(0.0, 1.0))
-            }
+            Some(row) => 1.0 - self.unfound_at(self.reached_at(row, servers)),
         }
+    }
+
+    /// When so many servers were exposed, between the row before and this one. Their server-hours say whether they came
+    /// in a straight line or at the very end: the line begins where it must for the area below it to be right.
+    fn reached_at(&self, row: usize, servers: f64) -> u64 {
+        let (low, high) = (self.exposed[row - 1], self.exposed[row]);
+        let length = float_ms(self.at[row] - self.at[row - 1]);
+        let area = (self.hours[row] - self.hours[row - 1]) * HOUR - low * length;
+        let line = (2.0 * area / (high - low).max(1e-9)).clamp(0.0, length);
+        let left = line * (1.0 - (servers - low) / (high - low).max(1e-9)).clamp(0.0, 1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most the length between two rows"
+        )]
+        self.at[row].saturating_sub(left as u64)
+    }
+
+    /// The mean number of servers that it could hit between the row before and this one.
+    fn between(&self, row: usize) -> f64 {
+        let hours = float_ms(self.at[row] - self.at[row - 1]) / HOUR;
+        if hours > 0.0 { (self.harm[row] - self.harm[row - 1]) / hours } else { self.hit[row] }
     }
 
     /// The moment of discovery and the impact at the `STRATA` middles of equally likely parts; `None` where it is not
@@ -130,10 +151,10 @@ impl Priced {
             let Some(low) = row.checked_sub(1) else { return (self.at.first().copied(), 0.0) };
             let one = self.unfound[low];
             let part = if *high > 0.0 && *high < one { libm::log(survival / one) / libm::log(high / one) } else { 1.0 };
-            let between = |values: &[f64]| values[low] + (values[row] - values[low]) * part;
+            let harm = self.harm[low] + (self.harm[row] - self.harm[low]) * part;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between two moments")]
             let at = self.at[low] + (float_ms(self.at[row] - self.at[low]) * part) as u64;
-            (Some(at), self.severity * (between(&self.harm) + between(&self.hit) * self.reaction_hours))
+            (Some(at), self.severity * (harm + self.between(row) * self.reaction_hours))
         };
         (0..STRATA).map(stratum).collect()
     }
@@ -141,10 +162,11 @@ impl Priced {
     /// The mean impact: the integral over every moment of discovery.
     #[must_use]
     pub fn impact(&self) -> f64 {
-        let cost = |row: usize| self.severity * (self.harm[row] + self.hit[row] * self.reaction_hours);
         let mut sum = 0.0;
         for row in 1..self.unfound.len() {
-            sum += (self.unfound[row - 1] - self.unfound[row]) * (cost(row - 1) + cost(row)) / 2.0;
+            let harm = (self.harm[row - 1] + self.harm[row]) / 2.0;
+            let cost = self.severity * (harm + self.between(row) * self.reaction_hours);
+            sum += (self.unfound[row - 1] - self.unfound[row]) * cost;
         }
         let last = self.unfound.len().checked_sub(1);
         sum + last.map_or(0.0, |last| self.unfound[last] * self.severity * self.harm[last])
@@ -157,7 +179,7 @@ impl Priced {
         for row in 1..self.unfound.len() {
             let found = self.unfound[row - 1] - self.unfound[row];
             hours += found * (self.harm[row - 1] + self.harm[row]) / 2.0;
-            servers += found * (self.hit[row - 1] + self.hit[row]) / 2.0;
+            servers += found * self.between(row);
         }
         (hours, servers)
     }
@@ -176,7 +198,7 @@ fn matching(world: &World, bug: &Bug, trace: &Trace) -> Matching {
         }
     }
     if let Some(appears) = &bug.appears {
-        let delayed = delayed(&trace.at, &matching.hit, appears);
+        let delayed = delayed(&trace.at, &matching.hit, &matching.harm, appears);
         for ((regions, harm), delayed) in matching.regions.chunks_mut(world.regions).zip(&matching.harm).zip(delayed) {
             let part = if *harm > 0.0 { delayed / harm } else { 0.0 };
             regions.iter_mut().for_each(|hours| *hours *= part);
@@ -187,21 +209,24 @@ fn matching(world: &World, bug: &Bug, trace: &Trace) -> Matching {
 
 /// Server-hours on which a bug can show itself when it appears only after a while: for each server that was added, the
 /// integral of P(appeared) over its age. Every so many-th row is computed, straight lines lie between.
-fn delayed(at: &[u64], hit: &[f64], appears: &crate::spread::Sampler) -> Vec<f64> {
+fn delayed(at: &[u64], hit: &[f64], harm: &[f64], appears: &Sampler) -> Vec<f64> {
     let every = at.len().div_ceil(FOLDED_ROWS).max(1);
+    // Groups of servers that came between two rows, with the moment at which they came on average: their server-hours
+    // until the later row say how old they were then.
+    let mut groups: Vec<(f64, f64)> =
+        vec![(hit.first().copied().unwrap_or(0.0), at.first().map_or(0.0, |at| float_ms(*at)))];
+    for low in (0..at.len()).step_by(every).filter(|low| low + 1 < at.len()) {
+        let high = (low + every).min(at.len() - 1);
+        let (added, length) = (hit[high] - hit[low], float_ms(at[high] - at[low]));
+        let age = ((harm[high] - harm[low]) * HOUR - hit[low] * length) / if added == 0.0 { 1.0 } else { added };
+        groups.push((added, float_ms(at[high]) - age.clamp(0.0, length)));
+    }
     let mut result = vec![0.0; at.len()];
     let mut before = 0;
     for row in (0..at.len()).filter(|row| row % every == 0 || row + 1 == at.len()) {
-        let mut sum = 0.0;
-        for added in (1..=row).step_by(every) {
-            let from = hit[(added - 1).min(row)];
-            let to = hit[(added + every - 1).min(row)];
-            // Those of a group were added at its middle.
-            let (first, last) = (float_ms(at[added - 1]), float_ms(at[(added + every - 1).min(row)]));
-            sum += (to - from) * age_hours(float_ms(at[row]) - (first + last) / 2.0, appears);
-        }
-        sum += hit[0] * age_hours(float_ms(at[row] - at[0]), appears);
-        result[row] = sum.max(0.0);
+        let now = float_ms(at[row]);
+        let here = groups.iter().filter(|(_, came)| *came <= now);
+        result[row] = here.map(|(added, came)| added * age_hours(now - came, appears)).sum::<f64>().max(0.0);
         for between in before + 1..row {
             let part = float(between - before) / float(row - before);
             result[between] = result[before] + (result[row] - result[before]) * part;
@@ -212,7 +237,7 @@ fn delayed(at: &[u64], hit: &[f64], appears: &crate::spread::Sampler) -> Vec<f64
 }
 
 /// The integral of P(appeared) from age 0 to this age, in hours: Simpson's rule with 16 parts.
-fn age_hours(age_ms: f64, appears: &crate::spread::Sampler) -> f64 {
+fn age_hours(age_ms: f64, appears: &Sampler) -> f64 {
     const PARTS: u32 = 16;
     let step = age_ms / f64::from(PARTS);
     let weight = |part: u32| match part {

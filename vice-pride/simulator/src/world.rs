@@ -18,6 +18,9 @@ use assumed::Ledger;
 pub use assumed::Past;
 pub use bug::Bug;
 
+/// More nodes than this on the first level are not regions with a fate of their own, but racks of one.
+const REGIONS_MAX: usize = 256;
+
 /// Cells are pairs of class and region; more than this would make every run carry tables instead of numbers.
 const CELLS_MAX: usize = 4_096;
 
@@ -312,8 +315,11 @@ fn matches(pattern: &str, path: &str) -> bool {
 
 /// The cells of a fleet, each unit's cell (empty when there is one cell), and the number of regions.
 fn cells(layout: &Layout) -> Result<(Vec<Cell>, Vec<u16>, usize)> {
-    let regions: Vec<(u32, u32)> =
-        layout.nodes.iter().filter(|node| node.level == 0).map(|node| (node.first, node.last)).collect();
+    let top = || layout.nodes.iter().filter(|node| node.level == 0);
+    let regions: Vec<(u32, u32)> = match top().count() {
+        0..=REGIONS_MAX => top().map(|node| (node.first, node.last)).collect(),
+        _ => Vec::new(),
+    };
     let mut cuts: Vec<u32> = vec![0, layout.units];
     cuts.extend(regions.iter().flat_map(|(low, high)| [*low, *high]));
     let ranges = layout.classes.iter().flat_map(|(_, ranges)| ranges);
