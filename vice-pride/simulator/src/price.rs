@@ -15,9 +15,6 @@ pub const STRATA: usize = 100;
 /// Nodes for integrating over what all regions share.
 const NODES: usize = 64;
 
-/// Moments to which a trace is thinned before it is folded with a delay, which costs the square of their number.
-const FOLDED_ROWS: usize = 128;
-
 /// When a bug would be found in one run, and what it would cost. Probabilities are of finding it, given that it is there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Priced {
@@ -208,45 +205,57 @@ fn matching(world: &World, bug: &Bug, trace: &Trace) -> Matching {
 }
 
 /// Server-hours on which a bug can show itself when it appears only after a while: for each server that was added, the
-/// integral of P(appeared) over its age. Every so many-th row is computed, straight lines lie between.
+/// integral of P(appeared) over its age.
 fn delayed(at: &[u64], hit: &[f64], harm: &[f64], appears: &Sampler) -> Vec<f64> {
-    let every = at.len().div_ceil(FOLDED_ROWS).max(1);
+    let span = at.last().copied().unwrap_or(0).saturating_sub(at.first().copied().unwrap_or(0));
+    let ages = Ages::new(float_ms(span), appears);
     // Groups of servers that came between two rows, with the moment at which they came on average: their server-hours
     // until the later row say how old they were then.
-    let mut groups: Vec<(f64, f64)> =
-        vec![(hit.first().copied().unwrap_or(0.0), at.first().map_or(0.0, |at| float_ms(*at)))];
-    for low in (0..at.len()).step_by(every).filter(|low| low + 1 < at.len()) {
-        let high = (low + every).min(at.len() - 1);
-        let (added, length) = (hit[high] - hit[low], float_ms(at[high] - at[low]));
-        let age = ((harm[high] - harm[low]) * HOUR - hit[low] * length) / if added == 0.0 { 1.0 } else { added };
+    let first = (hit.first().copied().unwrap_or(0.0), at.first().map_or(0.0, |at| float_ms(*at)));
+    let mut groups: Vec<(f64, f64)> = vec![first];
+    for high in 1..at.len() {
+        let (added, length) = (hit[high] - hit[high - 1], float_ms(at[high] - at[high - 1]));
+        let age =
+            ((harm[high] - harm[high - 1]) * HOUR - hit[high - 1] * length) / if added == 0.0 { 1.0 } else { added };
         groups.push((added, float_ms(at[high]) - age.clamp(0.0, length)));
     }
-    let mut result = vec![0.0; at.len()];
-    let mut before = 0;
-    for row in (0..at.len()).filter(|row| row % every == 0 || row + 1 == at.len()) {
-        let now = float_ms(at[row]);
-        let here = groups.iter().filter(|(_, came)| *came <= now);
-        result[row] = here.map(|(added, came)| added * age_hours(now - came, appears)).sum::<f64>().max(0.0);
-        for between in before + 1..row {
-            let part = float(between - before) / float(row - before);
-            result[between] = result[before] + (result[row] - result[before]) * part;
-        }
-        before = row;
-    }
-    result
+    let effective = |(row, at): (usize, &u64)| {
+        let now = float_ms(*at);
+        groups[..=row].iter().map(|(added, came)| added * ages.hours(now - came)).sum::<f64>().max(0.0)
+    };
+    at.iter().enumerate().map(effective).collect()
 }
 
-/// The integral of P(appeared) from age 0 to this age, in hours: Simpson's rule with 16 parts.
-fn age_hours(age_ms: f64, appears: &Sampler) -> f64 {
-    const PARTS: u32 = 16;
-    let step = age_ms / f64::from(PARTS);
-    let weight = |part: u32| match part {
-        0 | PARTS => 1.0,
-        odd if odd % 2 == 1 => 4.0,
-        _ => 2.0,
-    };
-    let sum: f64 = (0..=PARTS).map(|part| weight(part) * appears.at_most(step * f64::from(part))).sum();
-    sum * step / 3.0 / HOUR
+/// The integral of P(appeared) from age 0 to an age, tabulated.
+struct Ages {
+    step_ms: f64,
+    hours: Vec<f64>,
+}
+
+impl Ages {
+    /// So many steps, summed by the trapezoid rule: an error of a thousandth of a step's length.
+    const STEPS: u32 = 2_048;
+
+    fn new(span_ms: f64, appears: &Sampler) -> Self {
+        let step_ms = (span_ms / f64::from(Self::STEPS)).max(1.0);
+        let mut sum = 0.0;
+        let mut before = appears.at_most(0.0);
+        let mut hours = vec![0.0];
+        for step in 1..=Self::STEPS + 1 {
+            let now = appears.at_most(step_ms * f64::from(step));
+            sum += (before + now) / 2.0 * step_ms / HOUR;
+            before = now;
+            hours.push(sum);
+        }
+        Self { step_ms, hours }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an age between 0 and the span")]
+    fn hours(&self, age_ms: f64) -> f64 {
+        let place = (age_ms / self.step_ms).max(0.0);
+        let low = (place as usize).min(self.hours.len() - 2);
+        self.hours[low] + (self.hours[low + 1] - self.hours[low]) * (place - float(low)).min(1.0)
+    }
 }
 
 /// Survival under an uncertain hazard that regions share in part.

@@ -25,7 +25,8 @@ pub fn posterior(own: Counts, others: &[Counts]) -> Option<f64> {
         for step in 0..30 {
             let s = libm::pow(1_000.0, f64::from(step) / 29.0);
             // A weak prior on m keeps a project without a failure from saying that there never will be one.
-            let likelihood = all.iter().map(|counts| marginal(*counts, m, s)).sum::<f64>() + marginal((1.0, 20.0), m, s);
+            let likelihood =
+                all.iter().map(|counts| marginal(*counts, m, s)).sum::<f64>() + marginal((1.0, 20.0), m, s);
             if likelihood > best {
                 (best, at) = (likelihood, (m, s));
             }

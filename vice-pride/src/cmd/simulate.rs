@@ -32,7 +32,9 @@ const NAMED_MAX: u32 = 20_000;
 
 /// Arguments of `vice pride simulate`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vice pride simulate shop --env prod\n  vice pride simulate --env prod --runs 1000 --format html -o simulation.html\n  vice pride simulate --env prod --compare env careful.toml\n  vice pride simulate --env prod --optimise --fast")]
+#[command(
+    after_help = "Examples:\n  vice pride simulate shop --env prod\n  vice pride simulate --env prod --runs 1000 --format html -o simulation.html\n  vice pride simulate --env prod --compare env careful.toml\n  vice pride simulate --env prod --optimise --fast"
+)]
 pub struct SimulateArgs {
     #[command(flatten)]
     scope: ScopeArgs,
@@ -90,7 +92,12 @@ fn simulate(project: &Project, scope: &Scope, args: &SimulateArgs, past: &Past) 
     };
     let first = Prepared::new(project, scope, &spec)?;
     let model = project.env(&scope.env)?.model.clone().unwrap_or_default();
-    let world = World::new(&model, first.layout.clone(), past).map_err(|fault| at_model(fault, project, scope, &model))?;
+    let world =
+        World::new(&model, first.layout.clone(), past).map_err(|fault| at_model(fault, project, scope, &model))?;
+    let second = match &args.compare {
+        Some(pair) => Some((&pair[1], Prepared::new(project, scope, &policy_of(project, scope, &pair[1])?)?)),
+        None => None,
+    };
     let study = |course| Study {
         setting: Setting { world: &world, course, start: args.start, seed: args.seed },
         runs: args.runs,
@@ -100,10 +107,8 @@ fn simulate(project: &Project, scope: &Scope, args: &SimulateArgs, past: &Past) 
     let title = Title { project: project.name().clone(), env: scope.env.clone(), policy: Some(words(&name, &spec)) };
     let one = study(&first.course);
     let mut report = report(&one, &title);
-    if let Some(pair) = &args.compare {
-        let second = Prepared::new(project, scope, &policy_of(project, scope, &pair[1])?)?;
-        let two = study(&second.course);
-        report.compare = Some(compare((&pair[0], &one), (&pair[1], &two)));
+    if let Some((other, second)) = &second {
+        report.compare = Some(compare((&name, &one), (other, &study(&second.course))));
     }
     if args.optimise {
         report.pareto = Some(optimise(&one)?);
@@ -278,6 +283,10 @@ async fn past(app: &App, project: &Project, scope: &Scope) -> Result<Past> {
         changes,
         fails: if tries.tries > 0 { chance(posterior(tries, &[])) } else { None },
         bad_release: if known { chance(posterior(own, &others)) } else { None },
-        note: format!("{} and {} changes of units", vice_core::text::count(rollouts.len() as u64, "rollout", "rollouts"), tries.tries),
+        note: format!(
+            "{} and {} changes of units",
+            vice_core::text::count(rollouts.len() as u64, "rollout", "rollouts"),
+            tries.tries
+        ),
     })
 }
