@@ -3,6 +3,7 @@
 //! Parsing is pure: text in, values out. Finding and reading files is the business of the binary.
 
 mod metric;
+mod model;
 mod parse;
 mod rollout;
 mod selector;
@@ -12,6 +13,7 @@ mod types;
 mod values;
 
 pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
+pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
 pub use parse::{parse, place_of};
 pub use rollout::{
     AfterSpec, CanaryStep, FailureSpec, MaxDown, Order, RolloutSpec, Share, StepSize, Strategy, Supersede, VerifyWhen,
@@ -241,6 +243,13 @@ impl Project {
             return Err(invalid("port", format!("{env} can't answer on port 0."))
                 .hint("Leave `port` out to have a free one chosen and kept."));
         }
-        Ok(())
+        self.check_model(env, spec)
+    }
+
+    fn check_model(&self, env: &EnvName, spec: &EnvSpec) -> Result<()> {
+        let Some(Err((path, why))) = spec.model.as_ref().map(ModelSpec::check) else { return Ok(()) };
+        let path: Vec<&str> =
+            ["env", env.as_str(), "model"].into_iter().chain(path.iter().map(String::as_str)).collect();
+        Err(self.invalid(&path, why))
     }
 }

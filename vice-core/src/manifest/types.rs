@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::metric::MetricSpec;
 
+use super::model::ModelSpec;
 use super::rollout::RolloutSpec;
 use super::target::TargetsSpec;
 use super::topology::TopologySpec;
@@ -141,6 +142,9 @@ pub struct EnvSpec {
     /// How a rollout goes.
     #[serde(default)]
     pub rollout: RolloutSpec,
+    /// The world that the simulator puts around a rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSpec>,
     /// Values that only this environment has, on top of all layers.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub config: IndexMap<String, Value>,
