@@ -9,6 +9,8 @@
 source "$LAB_ROOT/scripts/lab/s3.sh"
 # shellcheck source=scripts/lab/smtp.sh
 source "$LAB_ROOT/scripts/lab/smtp.sh"
+# shellcheck source=scripts/lab/prometheus.sh
+source "$LAB_ROOT/scripts/lab/prometheus.sh"
 
 LAB_TMP=
 
@@ -16,10 +18,12 @@ lab_up() {
     LAB_TMP=$(mktemp -d "${TMPDIR:-/tmp}/vice-lab.XXXXXX")
     lab_s3_start "$LAB_TMP/s3"
     lab_smtp_start "$LAB_TMP/smtp"
+    lab_prometheus_start "$LAB_TMP/prometheus"
 }
 
 lab_ready() {
     lab_smtp_ready
+    lab_prometheus_ready
     lab_s3_ready
     export VICE_LAB_CHROMIUM VICE_LAB_NGINX
     VICE_LAB_CHROMIUM=$(command -v chromium)
@@ -30,6 +34,7 @@ lab_ready() {
 lab_down() {
     lab_s3_stop
     lab_smtp_stop
+    lab_prometheus_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }

@@ -17,6 +17,7 @@ use vice_core::time::{Clock, ManualClock, SystemClock};
 use vice_core::ui::Ui;
 use vice_core::{Code, Context, Millis, Result};
 use vice_envy::Envy;
+use vice_gluttony::Gluttony;
 use vice_greed::{SqliteSeries, SqliteStore};
 use vice_lust::{Lust, LustParts};
 use vice_pride::locator::PrideLocator;
@@ -122,10 +123,12 @@ pub(crate) fn wire(
     }));
     let locator =
         Arc::new(PrideLocator { workspace: Arc::clone(&workspace), env: Arc::clone(env), clock: Arc::clone(&clock) });
-    let wrath = Wrath::new(Arc::clone(&clock), Arc::clone(&runner))
-        .with_ui(Arc::clone(&ui))
-        .with_series(series.clone())
-        .with_stop(Arc::clone(&stop));
+    let wrath = Arc::new(
+        Wrath::new(Arc::clone(&clock), Arc::clone(&runner))
+            .with_ui(Arc::clone(&ui))
+            .with_series(series.clone())
+            .with_stop(Arc::clone(&stop)),
+    );
     let mut app = App {
         clock,
         ids,
@@ -137,9 +140,11 @@ pub(crate) fn wire(
         series,
         runner,
         config,
-        verifier: Arc::new(wrath),
+        verifier: wrath.clone(),
+        prober: wrath,
         locator,
         notifier: lust,
+        painter: Arc::new(Gluttony),
         actions: Arc::default(),
         stop,
         http: Arc::new(http_client as fn() -> Result<reqwest::Client>),

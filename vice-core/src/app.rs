@@ -14,7 +14,9 @@ use crate::port::action::Action;
 use crate::port::command::CommandRunner;
 use crate::port::config::ConfigSource;
 use crate::port::locator::Locator;
+use crate::port::metric::Prober;
 use crate::port::notifier::Notifier;
+use crate::port::painter::Painter;
 use crate::port::verifier::Verifier;
 use crate::series::SeriesStore;
 use crate::store::EventStore;
@@ -151,10 +153,14 @@ pub struct App {
     pub config: Arc<dyn ConfigSource>,
     /// Verification (wrath).
     pub verifier: Arc<dyn Verifier>,
+    /// Requests of our own, where too few come by themselves (wrath).
+    pub prober: Arc<dyn Prober>,
     /// Where deployed services answer (pride).
     pub locator: Arc<dyn Locator>,
     /// Notification (lust).
     pub notifier: Arc<dyn Notifier>,
+    /// Pictures (gluttony).
+    pub painter: Arc<dyn Painter>,
     /// Actions by name, from all crates.
     pub actions: Arc<BTreeMap<&'static str, Arc<dyn Action>>>,
     /// Whether the user or the system has asked this process to end.

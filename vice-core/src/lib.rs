@@ -12,6 +12,7 @@ pub mod digest;
 pub mod event;
 pub mod fault;
 pub mod fold;
+pub mod histogram;
 pub mod id;
 pub mod manifest;
 pub mod memory;

@@ -21,8 +21,10 @@ use vice_core::payload::environment::{
 };
 use vice_core::payload::lease::{Holder, LeaseAcquired, LeaseReleased};
 use vice_core::payload::rollout::{
-    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted, RolloutStepped, RolloutWaiting,
+    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted, RolloutStepped,
+    RolloutWaiting,
 };
+use vice_core::payload::simulation::{Forecast, Quantiles, SimulationMode};
 use vice_core::payload::verification::{SuiteResult, VerificationFinished};
 
 fn folder() -> PathBuf {
@@ -185,6 +187,16 @@ fn custom_events_follow_the_rules_of_custom_events() {
     };
     valid("custom", &stepped);
     valid("custom", &RolloutFinished { rollout: rollout.clone(), outcome, to, running, reason: None, took });
+    let forecast = Forecast {
+        seed: 7,
+        runs: 1_000,
+        mode: SimulationMode::Exact,
+        assumed: 2,
+        total_ms: Quantiles::default(),
+        false_rollback: None,
+        waves: Vec::new(),
+    };
+    valid("custom", &RolloutPredicted { rollout: rollout.clone(), forecast });
     valid("custom", &RolloutWaiting { rollout: rollout.clone(), reason: "paused".into(), until: None });
     valid("custom", &RolloutCommanded { rollout, command: OperatorCommand::Pause, reason: None });
     let suite = SuiteResult { started: Timestamp::UNIX_EPOCH, took, checks: vec![] };

@@ -11,8 +11,10 @@ mod action;
 pub mod cmd;
 mod load;
 mod outfile;
+mod painter;
 pub mod render;
 pub mod view;
 
 pub use action::actions;
 pub use load::{dashboard, rollout};
+pub use painter::Gluttony;

@@ -9,7 +9,9 @@ pub mod cmd;
 pub mod driver;
 pub mod lease;
 pub mod locator;
+pub mod metric;
 pub mod target;
+pub mod topology;
 
 pub use cmd::actions;
 pub use vice_pride_engine::PLANNER_VERSION;

@@ -14,6 +14,7 @@ mod http;
 mod json_diff;
 mod junit;
 mod plan;
+mod probe;
 mod say;
 mod suite;
 mod tcp;

@@ -19,12 +19,13 @@ use vice_core::{Fault, Millis, Result};
 use crate::attempt::Attempt;
 use crate::http::{self, Clients, Http};
 use crate::plan::{Plan, Planned, plan};
+use crate::probe::Probing;
 use crate::say;
 use crate::tls::Tls;
 use crate::values::Values;
 
 /// How long one attempt may take when the check does not say.
-const ATTEMPT_TIMEOUT: Millis = Millis::from_secs(10);
+pub(crate) const ATTEMPT_TIMEOUT: Millis = Millis::from_secs(10);
 
 /// How long to wait between attempts when the check does not say.
 const RETRY_EVERY: Millis = Millis(500);
@@ -42,8 +43,8 @@ pub struct Wrath {
     ui: Option<Arc<dyn Ui>>,
     series: Option<Arc<dyn SeriesStore>>,
     stop: Arc<StopSignal>,
-    clients: Clients,
-    tls: Tls,
+    clients: Arc<Clients>,
+    tls: Arc<Tls>,
 }
 
 impl Wrath {
@@ -56,8 +57,8 @@ impl Wrath {
             ui: None,
             series: None,
             stop: Arc::default(),
-            clients: Clients::default(),
-            tls: Tls::new(),
+            clients: Arc::default(),
+            tls: Arc::new(Tls::new()),
         }
     }
 
@@ -85,8 +86,25 @@ impl Wrath {
     /// Trusts these roots (DER) and no others, instead of those of the machine.
     #[must_use]
     pub fn with_roots(mut self, roots: Vec<CertificateDer<'static>>) -> Self {
-        self.clients.roots = roots;
+        self.clients = Arc::new(Clients::trusting(roots));
         self
+    }
+
+    /// What the task of a probe needs.
+    pub(crate) fn probing(&self) -> Probing {
+        Probing { clients: Arc::clone(&self.clients), tls: Arc::clone(&self.tls), clock: Arc::clone(&self.clock) }
+    }
+
+    /// Whether the process was asked to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.raised().is_some()
+    }
+
+    /// Records observations, where there is a place for them.
+    pub(crate) async fn observe(&self, points: impl Fn(jiff::Timestamp) -> Vec<Point>) -> Result<()> {
+        let Some(series) = &self.series else { return Ok(()) };
+        let points = points(self.clock.now());
+        if points.is_empty() { Ok(()) } else { series.record(points).await }
     }
 
     fn tell(&self, check: &Planned, state: ProgressState, text: String) {

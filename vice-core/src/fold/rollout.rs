@@ -12,9 +12,10 @@ use crate::id::RolloutId;
 use crate::payload::ReleaseRef;
 use crate::payload::environment::{Direction, RolloutOutcome};
 use crate::payload::rollout::{
-    ConfigChange, Note, OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted, RolloutStepped,
-    RolloutWaiting,
+    ConfigChange, Note, OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted,
+    RolloutStepped, RolloutWaiting,
 };
+use crate::payload::simulation::Forecast;
 use crate::time::Millis;
 
 /// A note with its time and step.
@@ -80,13 +81,16 @@ pub struct RolloutView {
     pub finished: Option<Timestamp>,
     /// How long it took.
     pub took: Option<Millis>,
+    /// What the simulator had said, where it was asked before.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
     /// How many engine steps are in the journal.
     pub steps: u64,
 }
 
 impl Fold for RolloutView {
     const NAME: &'static str = "rollout";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn apply(&mut self, recorded: &Recorded) -> Result<()> {
         let event = &recorded.event;
@@ -113,6 +117,8 @@ impl Fold for RolloutView {
             self.finished = Some(event.time);
             self.took = Some(finished.took);
             self.waiting = None;
+        } else if let Some(predicted) = event.decode::<RolloutPredicted>()? {
+            self.forecast = Some(predicted.forecast);
         } else if let Some(waiting) = event.decode::<RolloutWaiting>()? {
             self.waiting = Some((waiting.reason, waiting.until));
         } else if let Some(commanded) = event.decode::<RolloutCommanded>()? {

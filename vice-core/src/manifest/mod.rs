@@ -2,15 +2,29 @@
 //!
 //! Parsing is pure: text in, values out. Finding and reading files is the business of the binary.
 
+mod metric;
+mod model;
 mod parse;
+mod rollout;
+mod selector;
+mod target;
+mod topology;
 mod types;
 mod values;
 
+pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
+pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
 pub use parse::{parse, place_of};
+pub use rollout::{
+    AfterSpec, CanaryStep, FailureSpec, MaxDown, Order, RolloutSpec, Share, StepSize, Strategy, Supersede, VerifyWhen,
+    Weekday, WindowSpec, Windows,
+};
+pub use selector::{Conjunction, Selector, Term};
+pub use target::{LOCAL, TargetSpec, TargetsSpec};
+pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
-    Manifest, NotifySpec, Panel, RolloutSpec, StepSpec, Strategy, TargetSpec, TaskPer, TaskRun, TaskSpec, VerifyWhen,
-    WorkspaceSpec,
+    Manifest, NotifySpec, Panel, StepSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
 };
 pub use values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 
@@ -49,6 +63,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "history",
     "holds",
     "init",
+    "judge",
     "keys",
     "list",
     "lock",
@@ -62,6 +77,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "plan",
     "plugin",
     "pride",
+    "probe",
     "project",
     "prune",
     "release",
@@ -203,6 +219,10 @@ impl Project {
         for (check, spec) in &self.manifest.check {
             spec.kind().map_err(|why| self.invalid(&["check", check], format!("The check {check} {why}.")))?;
         }
+        for (metric, spec) in &self.manifest.metric {
+            spec.check()
+                .map_err(|(key, why)| self.invalid(&["metric", metric, key], format!("The metric {metric} {why}.")))?;
+        }
         Ok(())
     }
 
@@ -216,10 +236,20 @@ impl Project {
             let message = format!("{env} would have {instances} instances; {INSTANCES_MAX} is the limit.");
             return Err(invalid("instances", message).hint(format!("Write a number from 0 to {INSTANCES_MAX}.")));
         }
+        spec.rollout.check().map_err(|(key, why)| {
+            self.invalid(&["env", env.as_str(), "rollout", key], format!("`rollout.{key}` of {env} {why}."))
+        })?;
         if spec.port == Some(0) {
             return Err(invalid("port", format!("{env} can't answer on port 0."))
                 .hint("Leave `port` out to have a free one chosen and kept."));
         }
-        Ok(())
+        self.check_model(env, spec)
+    }
+
+    fn check_model(&self, env: &EnvName, spec: &EnvSpec) -> Result<()> {
+        let Some(Err((path, why))) = spec.model.as_ref().map(ModelSpec::check) else { return Ok(()) };
+        let path: Vec<&str> =
+            ["env", env.as_str(), "model"].into_iter().chain(path.iter().map(String::as_str)).collect();
+        Err(self.invalid(&path, why))
     }
 }

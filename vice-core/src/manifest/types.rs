@@ -7,7 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
+use super::metric::MetricSpec;
+
+use super::model::ModelSpec;
+use super::rollout::RolloutSpec;
+use super::target::TargetsSpec;
+use super::topology::TopologySpec;
+use super::values::{Command, Health, OneOrMany, RollbackPolicy};
 use crate::id::{EnvName, ProjectName};
 use crate::time::Millis;
 
@@ -51,6 +57,9 @@ pub struct Manifest {
     /// Checks, in order.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub check: IndexMap<String, CheckSpec>,
+    /// What rollouts are judged by, in order.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub metric: IndexMap<String, MetricSpec>,
     /// Channels for notifications.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channel: BTreeMap<String, ChannelSpec>,
@@ -117,77 +126,28 @@ pub struct EnvSpec {
     /// The port of the local front end; a free one is chosen and kept when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Where the local front end shows its counters to a Prometheus, on 127.0.0.1: a port, or 0 for a free one. Nowhere
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_port: Option<u16>,
     /// How many instances run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
     /// Where it runs; local when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<TargetSpec>,
+    pub target: Option<TargetsSpec>,
+    /// Where its units stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<TopologySpec>,
     /// How a rollout goes.
     #[serde(default)]
     pub rollout: RolloutSpec,
+    /// The world that the simulator puts around a rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSpec>,
     /// Values that only this environment has, on top of all layers.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub config: IndexMap<String, Value>,
-}
-
-/// Where an environment runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TargetSpec {
-    /// The backend, such as `local`.
-    pub kind: String,
-}
-
-/// The order of a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// Wave after wave, each of `wave` units.
-    #[default]
-    Rolling,
-    /// Everything in one wave, within `max_down`.
-    AllAtOnce,
-}
-
-/// When checks run during a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum VerifyWhen {
-    /// After every wave and at the end.
-    #[default]
-    EachWave,
-    /// Only at the end.
-    End,
-    /// Never; what runs is then not proven, and not a target for rollback.
-    Never,
-}
-
-/// How a rollout goes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RolloutSpec {
-    /// The strategy.
-    #[serde(default)]
-    pub strategy: Strategy,
-    /// How many units a wave has; one when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wave: Option<Amount>,
-    /// How many units may be changing at once; one when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_down: Option<Amount>,
-    /// Units in this order first; the others follow by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub order: Vec<String>,
-    /// How long to watch after each wave before the next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bake: Option<Millis>,
-    /// When checks run.
-    #[serde(default)]
-    pub verify: VerifyWhen,
-    /// How long one verification may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verify_timeout: Option<Millis>,
 }
 
 /// How health is asked.

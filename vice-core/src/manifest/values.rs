@@ -8,14 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::types::HealthSpec;
 
-/// A number of units, absolute or as a share: `2` or `"25%"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// A number of units, absolute or as a share: `2`, `"25%"` or `0.25`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
     /// So many.
     Count(u32),
     /// So many hundredths, 0..=100.
     Percent(u32),
+    /// So many ten-thousandths, 0..=10,000; for shares that are no whole hundredths.
+    BasisPoints(u32),
 }
 
 impl Amount {
@@ -25,11 +26,45 @@ impl Amount {
     pub fn of(self, total: u32) -> u32 {
         match self {
             Self::Count(count) => count.min(total),
-            Self::Percent(0) => 0,
-            Self::Percent(percent) => {
-                let units = u64::from(total) * u64::from(percent) / 100;
-                u32::try_from(units).unwrap_or(u32::MAX).max(1).min(total)
-            }
+            Self::Percent(percent) => Self::share(total, percent.saturating_mul(100)),
+            Self::BasisPoints(points) => Self::share(total, points),
+        }
+    }
+
+    fn share(total: u32, basis_points: u32) -> u32 {
+        let units = u64::from(total) * u64::from(basis_points) / 10_000;
+        u32::try_from(units).unwrap_or(u32::MAX).max(u32::from(basis_points > 0)).min(total)
+    }
+
+    /// From a whole number.
+    pub(super) fn count(count: impl TryInto<u32> + Copy + fmt::Display) -> Result<Self, String> {
+        count.try_into().map(Self::Count).map_err(|_| format!("{count} is no count: it is negative or too large"))
+    }
+
+    /// From a fraction such as 0.25; rounded to a basis point.
+    pub(super) fn fraction(fraction: f64) -> Result<Self, String> {
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(format!("a share is between 0 and 1 (0% and 100%), and this is {fraction}"));
+        }
+        let points = (fraction * 10_000.0).round();
+        if points == 0.0 && fraction > 0.0 {
+            return Err(format!("the smallest share is 0.01%, and {fraction} is less"));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it was just checked to be between 0 and 10,000"
+        )]
+        let points = points as u32;
+        Ok(if points.is_multiple_of(100) { Self::Percent(points / 100) } else { Self::BasisPoints(points) })
+    }
+
+    /// From a text such as `25%` or `0.5%`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()) {
+            Some(percent) if percent > 100.0 => Err("a share can't be over 100%".to_owned()),
+            Some(percent) => Self::fraction(percent / 100.0),
+            None => Err(format!("{text:?} is neither a count nor a share such as \"25%\"")),
         }
     }
 }
@@ -39,6 +74,17 @@ impl fmt::Display for Amount {
         match self {
             Self::Count(count) => write!(f, "{count}"),
             Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::BasisPoints(points) => write!(f, "{}%", f64::from(*points) / 100.0),
+        }
+    }
+}
+
+impl Serialize for Amount {
+    /// As it is written in `vice.toml`, so that what is stored can be read again.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Count(count) => serializer.serialize_u32(*count),
+            Self::Percent(_) | Self::BasisPoints(_) => serializer.collect_str(self),
         }
     }
 }
@@ -52,18 +98,16 @@ impl<'de> Deserialize<'de> for Amount {
                 f.write_str("a count such as 2 or a share such as \"25%\"")
             }
             fn visit_i64<E: Error>(self, count: i64) -> Result<Amount, E> {
-                u32::try_from(count).map(Amount::Count).map_err(|_| E::custom("a count can't be negative"))
+                Amount::count(count).map_err(E::custom)
             }
             fn visit_u64<E: Error>(self, count: u64) -> Result<Amount, E> {
-                u32::try_from(count).map(Amount::Count).map_err(|_| E::custom("the count is too large"))
+                Amount::count(count).map_err(E::custom)
+            }
+            fn visit_f64<E: Error>(self, fraction: f64) -> Result<Amount, E> {
+                Amount::fraction(fraction).map_err(E::custom)
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Amount, E> {
-                let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<u32>().ok());
-                match percent {
-                    Some(percent) if percent <= 100 => Ok(Amount::Percent(percent)),
-                    Some(_) => Err(E::custom("a share can't be over 100%")),
-                    None => Err(E::custom(format!("{text:?} is neither a count nor a share such as \"25%\""))),
-                }
+                Amount::parse(text).map_err(E::custom)
             }
         }
         deserializer.deserialize_any(AmountVisitor)
@@ -76,8 +120,12 @@ impl JsonSchema for Amount {
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A count such as 2, or a share such as \"25%\".",
-            "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]{1,3}%$" }],
+            "description": "A count such as 2, or a share such as \"25%\" or 0.25.",
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "number", "minimum": 0, "maximum": 1 },
+                { "type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]+)?%$" },
+            ],
         })
     }
 }
@@ -275,6 +323,9 @@ mod tests {
         assert_eq!(Amount::Percent(25).of(1), 1);
         assert_eq!(Amount::Percent(25).of(8), 2);
         assert_eq!(Amount::Percent(0).of(8), 0);
+        assert_eq!(Amount::BasisPoints(50).of(1000), 5);
+        assert_eq!(Amount::BasisPoints(50).of(10), 1);
+        assert_eq!(Amount::Percent(100).of(5_000_000), 5_000_000);
         assert_eq!(Amount::Count(9).of(4), 4);
     }
 }

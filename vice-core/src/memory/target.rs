@@ -242,7 +242,7 @@ impl Target for MemoryTarget {
             url: None,
             facts: BTreeMap::new(),
         };
-        Ok(Inventory { units: inner.units.iter().map(unit).collect(), url: None, epoch: inner.epoch })
+        Ok(Inventory { units: inner.units.iter().map(unit).collect(), url: None, metrics: None, epoch: inner.epoch })
     }
 
     async fn fence(&self, epoch: u64) -> Result<()> {

@@ -6,8 +6,10 @@ pub mod cdevents;
 pub mod config;
 pub mod environment;
 pub mod lease;
+pub mod propagation;
 pub mod recipe;
 pub mod rollout;
+pub mod simulation;
 pub mod verification;
 
 use schemars::JsonSchema;

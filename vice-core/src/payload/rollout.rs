@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::ReleaseRef;
 use super::environment::{Direction, RolloutOutcome};
+use super::simulation::Forecast;
 use super::verification::SuiteResult;
 use crate::digest::Digest;
 use crate::event::Payload;
@@ -50,6 +51,23 @@ pub struct RolloutStarted {
 
 impl Payload for RolloutStarted {
     const KIND: &'static str = "dev.cdeventsx.vice-rollout.started.0.1.0";
+    fn subject(&self) -> String {
+        self.rollout.to_string()
+    }
+}
+
+/// What the simulator said of a rollout before it began. Stored in its stream right after the start, so that the report
+/// can set it against what happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutPredicted {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// What was said.
+    pub forecast: Forecast,
+}
+
+impl Payload for RolloutPredicted {
+    const KIND: &'static str = "dev.cdeventsx.vice-rollout.predicted.0.1.0";
     fn subject(&self) -> String {
         self.rollout.to_string()
     }
@@ -170,6 +188,8 @@ pub enum OperatorCommand {
     ForceRollback,
     /// Stop where it is, and leave it so.
     Abandon,
+    /// Let the wave pass that is being watched, whatever is still to be proven.
+    Promote,
 }
 
 /// What a step means, in named terms. One vocabulary for terminal, report, notification and `why`.
@@ -263,8 +283,22 @@ pub enum Note {
     },
     /// The weights of the front end changed.
     WeightsSet {
-        /// Version and weight in basis points.
+        /// Version and weight in basis points; empty when traffic follows the units again.
         weights: Vec<(String, u32)>,
+    },
+    /// Live metrics were judged over one window.
+    Judged {
+        /// What was said.
+        verdict: Verdict,
+        /// The metric that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metric: Option<String>,
+        /// Why, in one sentence.
+        reason: String,
+        /// The new release's share of the traffic in that window, in basis points.
+        share: u32,
+        /// The numbers that it rests on.
+        evidence: Value,
     },
     /// The engine decided something.
     Decided {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::fault::Result;
 use crate::id::Scope;
+use crate::port::target::UnitState;
 
 /// Finds the address of what is deployed.
 #[async_trait]
@@ -13,4 +14,11 @@ pub trait Locator: Send + Sync + 'static {
     /// # Errors
     /// `UnknownName` for an unknown scope, `Unreachable` when the target does not answer.
     async fn url(&self, scope: &Scope) -> Result<Option<String>>;
+
+    /// The units that are deployed, each with its version and, where it can be asked alone, its address. Empty where
+    /// nothing is deployed or the target does not tell.
+    ///
+    /// # Errors
+    /// `UnknownName` for an unknown scope, `Unreachable` when the target does not answer.
+    async fn units(&self, scope: &Scope) -> Result<Vec<UnitState>>;
 }

@@ -5,6 +5,8 @@ pub mod action;
 pub mod command;
 pub mod config;
 pub mod locator;
+pub mod metric;
 pub mod notifier;
+pub mod painter;
 pub mod target;
 pub mod verifier;

@@ -142,6 +142,9 @@ pub struct Inventory {
     pub units: Vec<UnitState>,
     /// Where the service answers, where that is known.
     pub url: Option<String>,
+    /// Where its counters can be scraped, where they are exposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
     /// The highest epoch that the target has seen.
     pub epoch: u64,
 }

@@ -45,12 +45,18 @@ impl Axis {
         Self { start, span: Millis(Millis::between(start, end).0.max(1)), places }
     }
 
+    /// From zero to an offset.
+    pub(super) fn over(span: Millis, places: u64) -> Self {
+        Self { start: Timestamp::UNIX_EPOCH, span: Millis(span.0.max(1)), places }
+    }
+
     /// The place of a moment, at most `places`; what lies before the start is at 0.
     pub(super) fn place(&self, at: Timestamp) -> u64 {
         self.place_of(Millis::between(self.start, at))
     }
 
-    fn place_of(&self, offset: Millis) -> u64 {
+    /// The place of an offset from the start, at most `places`.
+    pub(super) fn place_of(&self, offset: Millis) -> u64 {
         let exact = u128::from(offset.0.min(self.span.0)) * u128::from(self.places) / u128::from(self.span.0);
         u64::try_from(exact).unwrap_or(self.places)
     }
@@ -69,7 +75,7 @@ pub(super) fn tick_label(offset: Millis) -> String {
         0 => "0".to_owned(),
         ms if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
         ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 60_000 == 0 && ms < 3_600_000 => format!("{}m", ms / 60_000),
         ms if ms < 60_000 && ms % 1000 == 0 => format!("{}s", ms / 1000),
         _ => offset.to_string(),
     }

@@ -176,8 +176,13 @@ pub struct Share {
 /// Builds the timeline. `end` is where it ended or how far it has got; `finished` says which of the two.
 #[must_use]
 pub fn timeline(moments: &[Moment], start: Timestamp, end: Timestamp, finished: bool) -> Timeline {
-    let mut builder =
-        Builder { lanes: Vec::new(), marks: Vec::new(), weights: Vec::new(), direction: Direction::Deploy };
+    let mut builder = Builder {
+        lanes: Vec::new(),
+        marks: Vec::new(),
+        weights: Vec::new(),
+        direction: Direction::Deploy,
+        judged: None,
+    };
     for moment in moments {
         builder.take(moment);
     }
@@ -194,6 +199,8 @@ struct Builder {
     weights: Vec<Weights>,
     /// Where the latest wave goes; units follow it.
     direction: Direction,
+    /// What the latest window was judged to be.
+    judged: Option<Verdict>,
 }
 
 impl Builder {
@@ -241,6 +248,9 @@ impl Builder {
 
     fn mark(&mut self, at: Timestamp, note: &Note) {
         let kind = match note {
+            // Windows are many, changes of mind are few.
+            Note::Judged { verdict, .. } if self.judged.replace(*verdict) == Some(*verdict) => return,
+            Note::Judged { .. } => MarkKind::Decision,
             Note::Decided { .. } => MarkKind::Decision,
             Note::Held { .. } => MarkKind::Hold,
             Note::Commanded { .. } | Note::Resumed { .. } => MarkKind::Operator,

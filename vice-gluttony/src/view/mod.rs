@@ -3,13 +3,18 @@
 //! Texts in here are as they were recorded. Making them harmless is the business of each renderer, because what is
 //! harmless differs between a terminal, Markdown and a page.
 
+pub mod answer;
 pub mod compare;
 pub mod dashboard;
+pub mod expected;
+pub mod figure;
 pub mod frequency;
 pub mod lanes;
+pub mod mix;
 pub mod next;
 pub mod rollout;
 pub mod sentence;
+pub mod spread;
 
 use serde::{Deserialize, Serialize};
 use vice_core::payload::environment::RolloutOutcome;

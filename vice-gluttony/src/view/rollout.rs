@@ -8,13 +8,16 @@ use vice_core::fold::rollout::{Moment, RolloutView};
 use vice_core::id::{EnvName, ProjectName, RolloutId};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
+use vice_core::payload::propagation::Propagation;
 use vice_core::payload::rollout::{ConfigChange, Note, Verdict};
 use vice_core::payload::verification::SuiteResult;
 use vice_core::{Fault, Millis, Result};
 
 use super::compare::{Comparison, compare};
+use super::expected::{Expected, expected};
 use super::lanes::{Timeline, timeline};
 use super::next::{Next, steps};
+use super::spread::spread;
 use super::{Mood, Standing, sentence};
 
 /// The name and version of this shape; the number grows when a field changes its meaning.
@@ -68,11 +71,17 @@ pub struct RolloutReport {
     pub config_changes: Vec<ConfigChange>,
     /// What happened when.
     pub timeline: Timeline,
+    /// How it spread over its units; none before the first one changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Propagation>,
+    /// What the simulator had said; none when it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
     /// Runs of the checks.
     pub verifications: Vec<Verified>,
     /// What was decided.
     pub decisions: Vec<Decision>,
-    /// The whole journal in sentences.
+    /// The whole journal in sentences, without the windows in which the judgement stayed as it was.
     pub log: Vec<LogLine>,
     /// What runs in the environment now.
     pub now: RunsNow,
@@ -148,19 +157,21 @@ impl RolloutReport {
     /// # Errors
     /// `Decode` when the stream does not begin as every rollout does.
     pub fn new(view: RolloutView, state: &EnvironmentState, now: Timestamp) -> Result<Self> {
-        let (Some(id), Some(direction), Some(to), Some(started)) = (view.id, view.direction, view.to, view.started)
-        else {
+        let begun = (view.id.clone(), view.direction, view.to.clone(), view.started);
+        let (Some(id), Some(direction), Some(to), Some(started)) = begun else {
             let message = "The stream of this rollout does not begin with its start.";
             return Err(Fault::new(vice_core::Code::Decode, message).hint("Run `vice greed verify`."));
         };
         let standing = Standing::of(view.outcome, view.waiting.is_some());
-        let waiting = view.waiting.map(|(reason, until)| WaitingFor { reason, until });
+        let waiting = view.waiting.clone().map(|(reason, until)| WaitingFor { reason, until });
         let took = view.took.unwrap_or_else(|| Millis::between(started, now));
         let comparison = view.took.and_then(|took| compare(&id, took, &state.past));
         let last = view.timeline.last().map_or(started, |moment| moment.at);
         // A rollout that waits for days would squeeze everything that happened into the left edge.
         let edge = view.finished.unwrap_or(if waiting.is_some() { last } else { now });
         let hold = state.holds.get(&to.version).cloned();
+        let drawn = spread(&view, started, edge.max(last));
+        let expected = view.forecast.map(|said| expected(said, &view.timeline, started, (standing, view.took)));
         Ok(Self {
             schema: SCHEMA.to_owned(),
             generated: now,
@@ -168,6 +179,8 @@ impl RolloutReport {
             env: id.scope.env.clone(),
             direction,
             standing,
+            spread: drawn,
+            expected,
             headline: headline(direction, standing, &to, view.running.as_ref(), took),
             by: view.by,
             reason: view.reason,
@@ -184,7 +197,7 @@ impl RolloutReport {
             timeline: timeline(&view.timeline, started, edge, view.finished.is_some()),
             verifications: verifications(&view.timeline),
             decisions: view.timeline.iter().filter_map(decision).collect(),
-            log: view.timeline.iter().map(|moment| log_line(moment, started)).collect(),
+            log: log(&view.timeline, started),
             next: steps(&id, standing, hold.as_ref().map(|_| to.version.as_str()), state),
             now: RunsNow { running: state.running.clone(), stopped: state.stopped, hold },
             to,
@@ -235,6 +248,15 @@ fn verifications(moments: &[Moment]) -> Vec<Verified> {
 fn decision(moment: &Moment) -> Option<Decision> {
     let Note::Decided { verdict, reason, evidence } = &moment.note else { return None };
     Some(Decision { at: moment.at, verdict: *verdict, reason: reason.clone(), evidence: evidence.clone() })
+}
+
+fn log(moments: &[Moment], started: Timestamp) -> Vec<LogLine> {
+    let mut judged = None;
+    let news = moments.iter().filter(|moment| match moment.note {
+        Note::Judged { verdict, .. } => judged.replace(verdict) != Some(verdict),
+        _ => true,
+    });
+    news.map(|moment| log_line(moment, started)).collect()
 }
 
 fn log_line(moment: &Moment, started: Timestamp) -> LogLine {

@@ -18,9 +18,14 @@ pub fn of(note: &Note) -> (Mood, String) {
         Note::VerifyFinished { suite: found } => {
             (if found.passed() { Mood::Good } else { Mood::Bad }, format!("Verification ended: {}.", suite(found)))
         }
+        Note::WeightsSet { weights } if weights.is_empty() => plain("Traffic follows the units again.".to_owned()),
         Note::WeightsSet { weights } => plain(format!("Traffic: {}.", shares(weights))),
         Note::Decided { verdict, reason, .. } => {
             (super::lanes::verdict_mood(*verdict), format!("Decided to {}: {reason}", verdict_word(*verdict)))
+        }
+        Note::Judged { verdict, reason, share, .. } => {
+            let text = format!("Judged at {} of the traffic, {}: {reason}", percent(*share), verdict_word(*verdict));
+            (super::lanes::verdict_mood(*verdict), text)
         }
         Note::Held { reason, .. } => (Mood::Warn, format!("Held back: {reason}")),
         Note::Commanded { command, by, reason } => {
@@ -104,6 +109,7 @@ const fn command_word(command: OperatorCommand) -> &'static str {
         OperatorCommand::Abort => "abort",
         OperatorCommand::ForceRollback => "roll back across the barrier",
         OperatorCommand::Abandon => "abandon",
+        OperatorCommand::Promote => "promote",
     }
 }
 

@@ -12,7 +12,7 @@ use crate::story::{self, Writer};
 use crate::world::World;
 
 /// Opens a page and gives what the browser says.
-fn browse(folder: &Path, page: &str, more: &[&str]) -> Output {
+pub(crate) fn browse(folder: &Path, page: &str, more: &[&str]) -> Output {
     let Ok(browser) = std::env::var("VICE_LAB_CHROMIUM") else {
         panic!("VICE_LAB_CHROMIUM is not set: run scripts/test, which finds or installs the browser");
     };
@@ -33,8 +33,8 @@ fn browse(folder: &Path, page: &str, more: &[&str]) -> Output {
 }
 
 /// The page as the browser has understood it; nothing may have complained on the console.
-fn dump(folder: &Path, page: &str) -> String {
-    let output = browse(folder, page, &["--dump-dom"]);
+pub(crate) fn dump(folder: &Path, page: &str, more: &[&str]) -> String {
+    let output = browse(folder, page, &[&["--dump-dom"], more].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let complaints: Vec<&str> = said.lines().filter(|line| line.contains("CONSOLE")).collect();
     assert_eq!(complaints, Vec::<&str>::new());
@@ -49,7 +49,7 @@ async fn lab_chromium_shows_the_report_without_errors() {
     story::rolled_back(&writer).await;
     for name in ["hello", "overview"] {
         let (page, _) = made(&world, name, Format::Html).await;
-        let dom = dom::read(&dump(world.folder.path(), &page));
+        let dom = dom::read(&dump(world.folder.path(), &page, &[]));
         assert!(dom.text.contains("rolled back"), "{name}");
     }
 }
@@ -62,7 +62,7 @@ async fn lab_chromium_keeps_hostile_texts_inert() {
     for name in ["hello", "overview"] {
         let (page, _) = made(&world, name, Format::Html).await;
         // The reader refuses every element and attribute that the templates don't have: handlers, scripts, images.
-        let dom = dom::read(&dump(world.folder.path(), &page));
+        let dom = dom::read(&dump(world.folder.path(), &page, &[]));
         assert!(dom.text.contains(first_line), "{name}");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn plain(text: &str) -> String {
     parts.fold(first, |out, part| out + part.split_once('m').unwrap().1)
 }
 
-fn compare(name: &str, actual: &str) {
+pub(crate) fn compare(name: &str, actual: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var("VICE_GOLDEN").as_deref() == Ok("write") {
         fs::write(&path, actual).unwrap();
@@ -72,6 +72,21 @@ async fn rolled_back() {
     story::success(&writer).await;
     story::rolled_back(&writer).await;
     story("rolled-back", &world, "hello").await;
+}
+
+#[tokio::test]
+async fn a_fleet_with_its_forecast() {
+    let world = World::new();
+    story::fleet(&Writer::new(&world)).await;
+    story("fleet", &world, "hello").await;
+    let (page, _) = made(&world, "hello", Format::Html).await;
+    let dom = crate::dom::read(&page);
+    for wanted in ["How it spread", "Predicted and actual", "later than predicted", "as predicted", "dc2/rack3"] {
+        assert!(dom.text.contains(wanted), "{wanted}");
+    }
+    if let Ok(keep) = std::env::var("VICE_LAB_KEEP") {
+        fs::write(PathBuf::from(keep).join("fleet.html"), &page).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -8,5 +8,8 @@ mod dashboards;
 mod dom;
 mod golden;
 mod hostile;
+mod scrubber;
+mod simulation;
 mod story;
+mod study;
 mod world;

@@ -9,8 +9,9 @@ use vice_core::event::{Actor, ActorKind, Event, Head, Payload};
 use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::environment::{Direction, HoldPlaced, RolloutBegan, RolloutEnded, RolloutOutcome};
 use vice_core::payload::rollout::{
-    ConfigChange, Note, RolloutFinished, RolloutStarted, RolloutStepped, RolloutWaiting, Verdict,
+    ConfigChange, Note, RolloutFinished, RolloutPredicted, RolloutStarted, RolloutStepped, RolloutWaiting, Verdict,
 };
+use vice_core::payload::simulation::{Forecast, ForecastWave, Probability, SimulationMode};
 use vice_core::payload::verification::{CheckOutcome, CheckResult, SuiteResult, VerificationFinished};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};
 use vice_core::store::{Append, EventStore};
@@ -73,11 +74,31 @@ impl<'a> Rollout<'a> {
         Self::start_with(writer, id, at, (versions, Some("the spring release"), changes)).await
     }
 
+    pub(crate) async fn start_planned(
+        writer: &'a Writer,
+        id: &str,
+        at: &str,
+        versions: (Option<&str>, &str),
+        plan: Value,
+    ) -> Rollout<'a> {
+        Self::begin(writer, id, at, (versions, None, Vec::new()), plan).await
+    }
+
     pub(crate) async fn start_with(
         writer: &'a Writer,
         id: &str,
         at: &str,
+        about: ((Option<&str>, &str), Option<&str>, Vec<ConfigChange>),
+    ) -> Rollout<'a> {
+        Self::begin(writer, id, at, about, json!({})).await
+    }
+
+    async fn begin(
+        writer: &'a Writer,
+        id: &str,
+        at: &str,
         ((from, to), reason, config_changes): ((Option<&str>, &str), Option<&str>, Vec<ConfigChange>),
+        plan: Value,
     ) -> Rollout<'a> {
         let id: RolloutId = id.parse().unwrap();
         let started: Timestamp = at.parse().unwrap();
@@ -91,7 +112,7 @@ impl<'a> Rollout<'a> {
             to: to.clone(),
             plan_hash: Digest::of(b"plan"),
             planner: 1,
-            plan: json!({}),
+            plan,
             reason: reason.clone(),
             config_changes,
             tasks: Default::default(),
@@ -166,6 +187,71 @@ impl<'a> Rollout<'a> {
     pub(crate) fn direction(&self) -> Direction {
         self.direction
     }
+}
+
+/// What the simulator had said of a rollout: `wave_ms` are the predicted ends of its waves.
+pub(crate) async fn predicted(writer: &Writer, id: &RolloutId, total_ms: f64, wave_ms: &[f64]) {
+    let waves = wave_ms.iter().zip(1_u32..).map(|(end, wave)| ForecastWave {
+        wave,
+        end_ms: crate::study::quantiles(*end, 0.2),
+        p_unfound_after: Some(0.5_f64.powi(wave as i32)),
+    });
+    let forecast = Forecast {
+        seed: 7,
+        runs: 1_000,
+        mode: SimulationMode::Exact,
+        assumed: 2,
+        total_ms: crate::study::quantiles(total_ms, 0.2),
+        false_rollback: Some(Probability { value: 0.003, ..Probability::default() }),
+        waves: waves.collect(),
+    };
+    let at = "2026-03-02T11:00:00Z".parse().unwrap();
+    let stream = rollout_stream(id);
+    writer.write(stream, &id.scope, at, &RolloutPredicted { rollout: id.clone(), forecast }).await;
+}
+
+/// `hello.dev.1` over two datacenters of three racks of four servers, by growing waves; one server fails, traffic is
+/// moved by weights, and what was predicted stands with it.
+pub(crate) async fn fleet(writer: &Writer) {
+    let places = (0..24).map(|n| (format!("s{n:02}"), format!("dc{}/rack{}", n / 12 + 1, n % 12 / 4 + 1)));
+    let places: Vec<(String, String)> = places.collect();
+    let units: Vec<Value> =
+        places.iter().map(|(name, place)| json!({ "name": name, "place": place, "action": "place" })).collect();
+    let direction = Direction::Deploy;
+    let versions = (Some("1"), "2");
+    let mut rollout =
+        Rollout::start_planned(writer, "hello.dev.1", "2026-03-02T09:00:00Z", versions, json!({ "units": units }))
+            .await;
+    predicted(writer, &rollout.id, 1_500_000.0, &[130_000.0, 620_000.0, 1_400_000.0]).await;
+    let mut at = 0;
+    // One of each rack first.
+    let mut order: Vec<usize> = (0..24).step_by(4).chain((0..24).filter(|n| n % 4 != 0)).collect();
+    for (number, size) in [(1, 2), (2, 6), (3, 16)] {
+        let names: Vec<String> = order.drain(..size).map(|n| places[n].0.clone()).collect();
+        rollout.notes(at, vec![Note::WaveStarted { wave: number, of: 3, units: names.clone(), direction }]).await;
+        for name in &names {
+            let (unit, version) = (name.clone(), "2".to_owned());
+            rollout
+                .notes(at, vec![Note::UnitStarted { unit: unit.clone(), version: version.clone(), op: String::new() }])
+                .await;
+            at += 40_000;
+            let ended = match name.as_str() {
+                "s17" => Note::UnitFailed { unit, version, reason: "The disk is full.".into(), took: Millis(40_000) },
+                _ => Note::UnitFinished { unit, version, took: Millis(40_000) },
+            };
+            rollout.notes(at, vec![ended]).await;
+        }
+        let share = [500, 2_500, 10_000][number as usize - 1];
+        rollout.notes(at, vec![weights(10_000 - share, share)]).await;
+        for verdict in [Verdict::Hold, Verdict::Proceed] {
+            at += 60_000;
+            let evidence = json!({ "e": 0.4 });
+            let reason = "errors: no worse than 1.5 times the baseline.".to_owned();
+            rollout.notes(at, vec![Note::Judged { verdict, metric: None, reason, share, evidence }]).await;
+        }
+        rollout.notes(at, vec![Note::WaveFinished { wave: number }]).await;
+    }
+    rollout.finish(at, RolloutOutcome::Succeeded, Some("2"), None).await;
 }
 
 pub(crate) fn check(name: &str, outcome: CheckOutcome, messages: &[&str]) -> CheckResult {

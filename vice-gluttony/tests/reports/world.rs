@@ -59,6 +59,10 @@ impl Locator for Nothing {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
         never()
     }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
+        never()
+    }
 }
 
 #[async_trait]
@@ -184,7 +188,9 @@ impl World {
             runner: Arc::new(Nothing),
             config: Arc::new(Nothing),
             verifier: Arc::new(Nothing),
+            prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
+            painter: Arc::new(vice_gluttony::Gluttony),
             notifier: Arc::new(Nothing),
             actions: Arc::default(),
             stop: Arc::new(StopSignal::default()),

@@ -12,11 +12,13 @@ use vice_core::manifest::Project;
 use vice_core::memory::{MemoryEventStore, MemorySeriesStore};
 use vice_core::payload::config::{ConfigRecorded, Origin};
 use vice_core::payload::environment::HoldPlaced;
+use vice_core::payload::simulation::SimulationReport;
 use vice_core::payload::verification::SuiteResult;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended};
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Notice, Severity};
+use vice_core::port::painter::{Painter, PictureFormat};
 use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
 use vice_core::store::{Append, EventStore, EventStoreExt, Query};
@@ -111,10 +113,20 @@ impl Verifier for Nothing {
     }
 }
 
+impl Painter for Nothing {
+    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
+        Ok(String::new())
+    }
+}
+
 #[async_trait]
 impl Locator for Nothing {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
         Ok(None)
+    }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
+        Ok(Vec::new())
     }
 }
 
@@ -198,7 +210,9 @@ impl World {
             runner: self.runner.clone(),
             config: self.config.clone(),
             verifier: Arc::new(Nothing),
+            prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
+            painter: Arc::new(Nothing),
             notifier: Arc::new(self.lust()),
             actions: Arc::default(),
             stop: Arc::new(StopSignal::default()),

@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use vice_core::Fault;
 use vice_core::manifest::VerifyWhen;
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
-use vice_core::{Fault, Millis};
 use vice_pride_engine::{
-    CheckCounts, Course, Effect, EngineNote, Input, Limit, OpResult, PLANNER_VERSION, Plan, Reason, Sink, State,
-    UnitAction, UnitNo, UnitPlan, step,
+    CheckCounts, Course, Effect, EngineNote, FailurePolicy, Input, Limit, OpResult, PLANNER_VERSION, Plan, Reason,
+    Sink, State, UnitAction, UnitNo, UnitPlan, UnitSet, Wave, step,
 };
 
 const UNITS: u32 = 10_000;
@@ -45,7 +45,13 @@ fn plan() -> Plan {
         config: None,
         recipe: None,
     };
-    let unit = |index: u32| UnitPlan { name: index.to_string(), before: Some(release("1")), action: UnitAction::Place };
+    let unit = |index: u32| UnitPlan {
+        name: index.to_string(),
+        before: Some(release("1")),
+        action: UnitAction::Place,
+        place: None,
+        class: None,
+    };
     let all: Vec<UnitNo> = (0..UNITS).map(UnitNo).collect();
     Plan {
         planner: PLANNER_VERSION,
@@ -53,12 +59,21 @@ fn plan() -> Plan {
         from: Some(release("1")),
         to: release("2"),
         units: (0..UNITS).map(unit).collect(),
-        waves: all.chunks(WAVE as usize).map(<[_]>::to_vec).collect(),
-        limits: vec![Limit { name: "environment".into(), members: all, max_down: MAX_DOWN }],
+        waves: all.chunks(WAVE as usize).map(|units| Wave::of(units.to_vec())).collect(),
+        limits: vec![Limit {
+            name: "environment".into(),
+            members: UnitSet::first(UNITS),
+            max_down: MAX_DOWN,
+            down_before: 0,
+        }],
+        exclusions: Vec::new(),
+        orders: Vec::new(),
+        windows: Vec::new(),
+        failures: FailurePolicy::default(),
         tasks: Vec::new(),
-        bake: Millis::ZERO,
         verify: VerifyWhen::EachWave,
         has_checks: true,
+        analysis: None,
     }
 }
 

@@ -7,11 +7,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::{Code, Fault, Result};
 
+mod check;
+
+use crate::classes::Classes;
 use crate::number::{TaskNo, UnitNo};
-use crate::plan::{Plan, Rollback, TaskDoes, TaskPlan, UnitAction};
+use crate::plan::{Exposure, Plan, Rollback, TaskDoes, TaskPlan, UnitPlan, Wave};
+use crate::window::Hours;
 
 /// The largest number of tasks in a plan: what a unit has completed is one machine word.
 pub const TASKS_MAX: usize = 64;
+
+/// All of the traffic, in basis points.
+pub const WHOLE: u32 = 10_000;
 
 /// A checked plan. Cheap to clone; many states share one.
 #[derive(Debug, Clone)]
@@ -20,12 +27,16 @@ pub struct Course(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     plan: Plan,
-    limit_starts: Vec<u32>,
-    limit_ids: Vec<u16>,
+    count: u32,
+    classes: Classes,
+    hours: Vec<Hours>,
     scripts: Scripts,
     forbid: u64,
     gate: Option<TaskNo>,
     changes: u32,
+    first: bool,
+    shares: bool,
+    has_hooks: bool,
 }
 
 /// One task to run at a place in a script.
@@ -63,16 +74,59 @@ impl Course {
     /// # Errors
     /// `Decode` when the plan contradicts itself: a number without a unit, a unit in two waves, a limit of zero.
     pub fn new(plan: Plan) -> Result<Self> {
-        check(&plan)?;
-        let (limit_starts, limit_ids) = limits_by_unit(&plan);
+        let count = u32::try_from(plan.units.len()).unwrap_or(u32::MAX);
+        check::units(&plan)?;
+        let first = plan.is_first();
+        Self::ready(plan, count, first)
+    }
+
+    /// A plan for `count` units without names, all of which run the earlier release and shall run the new one: what
+    /// a simulated fleet of a million servers is made of. The plan's own list of units has to be empty.
+    ///
+    /// # Errors
+    /// As [`Course::new`]; also when the plan lists units.
+    pub fn unnamed(plan: Plan, count: u32) -> Result<Self> {
+        if !plan.units.is_empty() {
+            return Err(Fault::new(Code::Decode, "A plan for units without names lists some by name."));
+        }
+        Self::ready(plan, count, false)
+    }
+
+    fn ready(plan: Plan, count: u32, first: bool) -> Result<Self> {
+        check::plan(&plan, count)?;
+        let hours = plan.windows.iter().map(crate::window::Window::hours).collect::<Result<_>>()?;
         let scripts = Scripts::of(&plan.tasks);
         let numbered = || plan.tasks.iter().enumerate().filter(|(_, task)| task.does != TaskDoes::Forbid);
         let forbid = numbered()
             .filter(|(_, task)| task.rollback == Rollback::Forbid)
             .fold(0, |mask, (index, _)| mask | 1_u64 << index);
         let gate = plan.tasks.iter().position(|task| task.does == TaskDoes::Forbid).map(TaskNo::from_index);
-        let changes = u32::try_from(plan.waves.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX);
-        Ok(Self(Arc::new(Inner { plan, limit_starts, limit_ids, scripts, forbid, gate, changes })))
+        let changes = plan.waves.iter().map(|wave| wave.units.len()).sum::<usize>();
+        Ok(Self(Arc::new(Inner {
+            count,
+            classes: Classes::of(&plan, count),
+            hours,
+            forbid,
+            gate,
+            changes: u32::try_from(changes).unwrap_or(u32::MAX),
+            first,
+            shares: plan.waves.iter().any(|wave| wave.exposure != Exposure::Units),
+            has_hooks: scripts.unit.len() > 1 || scripts.unit_back.len() > 1,
+            scripts,
+            plan,
+        })))
+    }
+
+    /// How many units there are.
+    #[must_use]
+    pub fn unit_count(&self) -> u32 {
+        self.0.count
+    }
+
+    /// One unit, where units have names.
+    #[must_use]
+    pub fn unit(&self, unit: UnitNo) -> Option<&UnitPlan> {
+        self.0.plan.units.get(unit.index())
     }
 
     /// The plan.
@@ -100,11 +154,52 @@ impl Course {
         self.0.gate
     }
 
-    /// The limits that a unit counts against.
-    pub(crate) fn limits_of(&self, unit: UnitNo) -> &[u16] {
-        let start = self.0.limit_starts[unit.index()] as usize;
-        let end = self.0.limit_starts[unit.index() + 1] as usize;
-        &self.0.limit_ids[start..end]
+    /// What constrains which unit.
+    pub(crate) fn classes(&self) -> &Classes {
+        &self.0.classes
+    }
+
+    /// The hours of the plan's windows.
+    pub(crate) fn hours(&self) -> &[Hours] {
+        &self.0.hours
+    }
+
+    /// Whether nothing runs before the rollout.
+    pub(crate) fn starts_from_nothing(&self) -> bool {
+        self.0.first
+    }
+
+    /// Whether the rollout moves shares of traffic.
+    pub(crate) fn moves_traffic(&self) -> bool {
+        self.0.shares
+    }
+
+    /// Whether anything happens to a unit besides the change itself.
+    pub(crate) fn has_hooks(&self) -> bool {
+        self.0.has_hooks
+    }
+
+    /// A wave of the plan.
+    pub(crate) fn wave(&self, wave: u32) -> Option<&Wave> {
+        self.0.plan.waves.get(wave as usize)
+    }
+
+    /// Whether a wave is watched and its metrics judged.
+    pub(crate) fn judges(&self, wave: u32) -> bool {
+        self.analysis.is_some() && self.wave(wave).is_some_and(|wave| wave.judged)
+    }
+
+    /// Whether more than the absence of an alarm is wanted before the wave after this one: it is the last before the
+    /// new release gets everything.
+    pub(crate) fn wants_proof(&self, wave: u32) -> bool {
+        let partial = |wave: &Wave| match wave.exposure {
+            Exposure::Units => false,
+            Exposure::Share { basis_points } => basis_points < WHOLE,
+            Exposure::Ramp => true,
+        };
+        self.judges(wave)
+            && self.wave(wave).is_some_and(partial)
+            && !self.wave(wave.saturating_add(1)).is_some_and(partial)
     }
 
     /// Whether checks run at all.
@@ -194,63 +289,4 @@ fn as_it_is(tasks: &[TaskPlan], per: TaskPer, run: TaskRun) -> Vec<Errand> {
         .filter(|(_, plan)| plan.on_rollback)
         .map(|(task, _)| Errand { task, undo: false, takes_back: false })
         .collect()
-}
-
-/// For each unit the limits that it belongs to, as one flat table.
-fn limits_by_unit(plan: &Plan) -> (Vec<u32>, Vec<u16>) {
-    let mut of_unit: Vec<Vec<u16>> = vec![Vec::new(); plan.units.len()];
-    for (index, limit) in plan.limits.iter().enumerate() {
-        for unit in &limit.members {
-            of_unit[unit.index()].push(u16::try_from(index).unwrap_or(u16::MAX));
-        }
-    }
-    let mut starts = Vec::with_capacity(of_unit.len() + 1);
-    let mut ids = Vec::new();
-    for limits in of_unit {
-        starts.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-        ids.extend(limits);
-    }
-    starts.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-    (starts, ids)
-}
-
-fn check(plan: &Plan) -> Result<()> {
-    let known = |unit: &UnitNo| unit.index() < plan.units.len();
-    if plan.tasks.len() > TASKS_MAX {
-        return broken(&format!("It has {} tasks and at most {TASKS_MAX} are possible.", plan.tasks.len()));
-    }
-    if plan.limits.len() > usize::from(u16::MAX) || u32::try_from(plan.units.len()).is_err() {
-        return broken("It has more units or limits than can be numbered.");
-    }
-    for limit in &plan.limits {
-        if limit.max_down == 0 {
-            return broken(&format!("The limit {} lets no unit change.", limit.name));
-        }
-        if !limit.members.iter().all(known) {
-            return broken(&format!("The limit {} names a unit that is not in the plan.", limit.name));
-        }
-        let mut members = limit.members.clone();
-        members.sort_unstable();
-        if members.windows(2).any(|pair| pair[0] == pair[1]) {
-            return broken(&format!("The limit {} names a unit twice.", limit.name));
-        }
-    }
-    let mut seen = vec![false; plan.units.len()];
-    for unit in plan.waves.iter().flatten() {
-        match seen.get_mut(unit.index()) {
-            None => return broken(&format!("A wave names {unit}, which is not in the plan.")),
-            Some(true) => return broken(&format!("The unit {} is in two waves.", plan.units[unit.index()].name)),
-            Some(slot) => *slot = true,
-        }
-    }
-    let misplaced = plan.units.iter().zip(seen).find(|(unit, changes)| (unit.action != UnitAction::Keep) != *changes);
-    match misplaced {
-        Some((unit, true)) => broken(&format!("The unit {} is kept and also in a wave.", unit.name)),
-        Some((unit, false)) => broken(&format!("The unit {} changes but is in no wave.", unit.name)),
-        None => Ok(()),
-    }
-}
-
-fn broken(fact: &str) -> Result<()> {
-    Err(Fault::new(Code::Decode, format!("The plan contradicts itself. {fact}")))
 }

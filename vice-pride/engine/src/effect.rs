@@ -64,6 +64,31 @@ pub enum Effect {
         /// Its number.
         op: OpNo,
     },
+    /// Bring a share of the traffic into force, the whole table at once. Answered by `EffectDone`.
+    SetWeights {
+        /// Its number; the same on every attempt.
+        op: OpNo,
+        /// The new release's share in basis points; none: traffic follows the units again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        share: Option<u32>,
+    },
+    /// Read every metric over one window. Answered by one `Measured` for each metric (and stratum), and then by
+    /// `EffectDone`, which closes the window.
+    Measure {
+        /// Its number.
+        op: OpNo,
+        /// The window's beginning.
+        from: Timestamp,
+        /// Its end; reports had their time to arrive.
+        until: Timestamp,
+    },
+    /// Send requests of our own to both releases, because their own traffic is too thin. Answered by `EffectDone`.
+    Probe {
+        /// Its number.
+        op: OpNo,
+        /// How many to each.
+        each: u32,
+    },
     /// Put the plan's release on hold in this environment. Not answered.
     PlaceHold {
         /// Why.
@@ -94,7 +119,10 @@ impl Effect {
             | Self::Apply { op, .. }
             | Self::Undo { op, .. }
             | Self::RunTask { op, .. }
-            | Self::Verify { op } => Some(op),
+            | Self::Verify { op }
+            | Self::SetWeights { op, .. }
+            | Self::Measure { op, .. }
+            | Self::Probe { op, .. } => Some(op),
             Self::PlaceHold { .. } | Self::Wait { .. } | Self::Finish { .. } => None,
         }
     }

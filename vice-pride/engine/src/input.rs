@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vice_core::payload::rollout::OperatorCommand;
 
+use crate::judge::Reading;
 use crate::number::OpNo;
 
 /// One thing that happened.
@@ -43,6 +44,15 @@ pub enum Input {
         passed: bool,
         /// How many checks ended how.
         counts: CheckCounts,
+    },
+    /// What one metric says about the window that `Measure` asked for.
+    Measured {
+        /// Which operation.
+        op: OpNo,
+        /// The metric's index in the plan's analysis.
+        metric: u16,
+        /// What it says.
+        reading: Reading,
     },
     /// An operator spoke.
     Operator {

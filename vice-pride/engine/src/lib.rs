@@ -8,17 +8,20 @@
 //! Inside, events are small `Copy` values over dense numbers ([`UnitNo`], [`TaskNo`], [`OpNo`]); names and texts live
 //! outside, in the plan and with the driver.
 //!
-//! Reading order: `plan`, `planner`, `input`, `effect`, `reason`, `state`, `step`, `named`, `replay`; `judge` stands alone.
+//! Reading order: `plan`, `topology`, `planner`, `input`, `effect`, `reason`, `state`, `step`, `named`, `replay`; `judge` stands alone.
 #![warn(missing_docs)]
 
+mod classes;
 mod course;
 mod effect;
 mod input;
 pub mod judge;
+mod lanes;
 mod named;
 mod natural;
 mod note;
 mod number;
+mod ops;
 mod plan;
 mod planner;
 mod reason;
@@ -26,18 +29,32 @@ mod replay;
 mod sink;
 mod state;
 mod step;
+mod topology;
+mod unit_set;
+mod units;
+mod watch;
+mod window;
 
-pub use course::{Course, TASKS_MAX};
+pub use course::{Course, TASKS_MAX, WHOLE};
 pub use effect::Effect;
 pub use input::{CheckCounts, Failure, Input, OpResult, Seen};
 pub use named::{Details, NoDetails, describe_reason, notes_named};
 pub use natural::natural_cmp;
 pub use note::{EngineNote, Evidence};
 pub use number::{OpNo, TaskNo, UnitNo};
-pub use plan::{Limit, PLANNER_VERSION, Plan, Rollback, Summary, TaskDoes, TaskPlan, UnitAction, UnitChange, UnitPlan};
-pub use planner::{PlanRequest, plan};
+pub use plan::{
+    Exclusion, Exposure, FailurePolicy, Group, Limit, PLANNER_VERSION, Plan, Precedence, Rollback, Summary, TaskDoes,
+    TaskPlan, UnitAction, UnitChange, UnitPlan, Wave,
+};
+pub use planner::{FleetRequest, LowerBound, PlanRequest, lower_bound, plan, plan_fleet};
 pub use reason::Reason;
 pub use replay::{Answer, Mismatch, Recorded, check_replay, replay};
 pub use sink::{Recorder, Sink};
 pub use state::{State, Waiting, Work};
 pub use step::{RETRY_PAUSE, TRIES_MAX, step};
+pub use topology::{
+    DomainSet, ENVIRONMENT, LEVELS_MAX, NodeNo, NodeView, Roster, RosterGroup, RosterHost, Topology, UNITS_MAX,
+    expand_range,
+};
+pub use unit_set::UnitSet;
+pub use window::{Weekday, Window};

@@ -7,7 +7,9 @@ use vice_core::Millis;
 use vice_core::payload::rollout::{Note, OperatorCommand};
 use vice_core::payload::verification::{CheckOutcome, CheckResult, SuiteResult};
 
+use crate::course::WHOLE;
 use crate::input::{CheckCounts, Failure};
+use crate::judge::{Cause, Ruling};
 use crate::note::EngineNote;
 use crate::number::{OpNo, TaskNo, UnitNo};
 use crate::plan::{Plan, UnitAction};
@@ -51,8 +53,20 @@ impl Names for Plan {
     fn task(&self, task: TaskNo) -> String {
         self.tasks.get(task.index()).map_or_else(|| format!("#{}", task.0), |task| task.name.clone())
     }
-    fn limit(&self, limit: u16) -> String {
-        self.limits.get(usize::from(limit)).map_or_else(|| format!("#{limit}"), |limit| limit.name.clone())
+    fn limit(&self, limit: u32) -> String {
+        self.limits.get(limit as usize).map_or_else(|| format!("#{limit}"), |limit| limit.name.clone())
+    }
+    fn exclusion(&self, exclusion: u32) -> String {
+        self.exclusions.get(exclusion as usize).map_or_else(|| format!("#{exclusion}"), |found| found.name.clone())
+    }
+    fn order(&self, order: u32) -> String {
+        self.orders.get(order as usize).map_or_else(|| format!("#{order}"), |found| found.name.clone())
+    }
+    fn window(&self, window: u32) -> String {
+        self.windows.get(window as usize).map_or_else(|| format!("#{window}"), |found| found.name.clone())
+    }
+    fn cause(&self, cause: Cause) -> String {
+        self.analysis.as_ref().map_or_else(|| format!("{cause:?}."), |analysis| cause.sentence(analysis))
     }
 }
 
@@ -97,6 +111,8 @@ impl Namer<'_> {
             EngineNote::VerifyFinished { op, counts, started, took } => Note::VerifyFinished {
                 suite: self.details.suite(op).unwrap_or_else(|| nameless_suite(counts, started, took)),
             },
+            EngineNote::Weighed { share } => Note::WeightsSet { weights: self.weights(share) },
+            EngineNote::Judged { ruling } => self.judged(ruling),
             EngineNote::Decided { verdict, reason, evidence } => Note::Decided {
                 verdict,
                 reason: describe_reason(&reason, self.plan),
@@ -113,12 +129,31 @@ impl Namer<'_> {
     }
 
     fn wave_started(&self, wave: u32) -> Note {
-        let units = self.plan.waves.get(wave as usize).map(Vec::as_slice).unwrap_or_default();
+        let units = self.plan.waves.get(wave as usize).map(|wave| wave.units.as_slice()).unwrap_or_default();
         Note::WaveStarted {
             wave: wave + 1,
             of: u32::try_from(self.plan.waves.len()).unwrap_or(u32::MAX),
             units: units.iter().map(|unit| self.plan.unit(*unit)).collect(),
             direction: self.plan.direction,
+        }
+    }
+
+    /// Version and share; empty where traffic follows the units.
+    fn weights(&self, share: Option<u32>) -> Vec<(String, u32)> {
+        let Some(share) = share else { return Vec::new() };
+        let before = self.plan.from.iter().map(|from| (from.version.clone(), WHOLE.saturating_sub(share)));
+        before.chain([(self.plan.to.version.clone(), share)]).collect()
+    }
+
+    fn judged(&self, ruling: Ruling) -> Note {
+        let metrics = self.plan.analysis.as_ref().map(|analysis| &analysis.metrics);
+        let metric = metrics.and_then(|metrics| metrics.get(usize::from(ruling.evidence.metric)));
+        Note::Judged {
+            verdict: ruling.verdict,
+            metric: metric.map(|metric| metric.name.clone()),
+            reason: self.plan.cause(ruling.cause),
+            share: (ruling.evidence.share.get() * f64::from(WHOLE)).round() as u32,
+            evidence: serde_json::to_value(ruling.evidence).unwrap_or(Value::Null),
         }
     }
 

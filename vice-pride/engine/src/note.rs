@@ -7,6 +7,7 @@ use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::{OperatorCommand, Verdict};
 
 use crate::input::{CheckCounts, Failure};
+use crate::judge::{JudgeEvidence, Ruling};
 use crate::number::{OpNo, TaskNo, UnitNo};
 use crate::reason::Reason;
 
@@ -24,6 +25,12 @@ pub struct Evidence {
     pub touched: u32,
     /// Units that it has to change in all.
     pub of: u32,
+    /// The new release's share of the traffic in basis points, where the rollout moves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u32>,
+    /// What the judge's ruling rests on, where that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeEvidence>,
 }
 
 /// One note.
@@ -122,6 +129,17 @@ pub enum EngineNote {
         started: Timestamp,
         /// How long it took.
         took: Millis,
+    },
+    /// A share of the traffic is in force.
+    Weighed {
+        /// The new release's share in basis points; none: traffic follows the units.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        share: Option<u32>,
+    },
+    /// The judge ruled on a window.
+    Judged {
+        /// What it said, and on what that rests.
+        ruling: Ruling,
     },
     /// The engine decided something.
     Decided {

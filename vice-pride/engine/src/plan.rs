@@ -7,14 +7,17 @@ use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::{Digest, Millis};
 
+use crate::judge::Analysis;
 use crate::number::UnitNo;
+use crate::unit_set::UnitSet;
+use crate::window::Window;
 
 /// The version of planner and engine together. It is raised when the same inputs would give another plan or other
 /// effects; a rollout of another version is resumed only if replaying its journal gives the same effects.
-pub const PLANNER_VERSION: u32 = 1;
+pub const PLANNER_VERSION: u32 = 2;
 
 /// What will be done, in which order, and within which limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The planner that made it.
@@ -29,17 +32,79 @@ pub struct Plan {
     /// Every unit of the environment, wanted or found; [`UnitNo`] is the index.
     pub units: Vec<UnitPlan>,
     /// The units that change, in order. A wave begins when the one before it is done and proven.
-    pub waves: Vec<Vec<UnitNo>>,
-    /// How many units may be changing at once, by group. The whole environment is one group.
+    pub waves: Vec<Wave>,
+    /// How many units may be changing at once, by group: the whole environment, a rack, an upgrade domain.
     pub limits: Vec<Limit>,
+    /// Groups that never change at the same time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclusions: Vec<Exclusion>,
+    /// Groups that change before others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Precedence>,
+    /// Times in which units may begin to change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// How many failing units are borne.
+    #[serde(default)]
+    pub failures: FailurePolicy,
     /// Tasks and hooks; [`crate::TaskNo`] is the index.
     pub tasks: Vec<TaskPlan>,
-    /// How long to watch after each wave, before its verification.
-    pub bake: Millis,
     /// When checks run.
     pub verify: VerifyWhen,
     /// Whether there is anything to verify with.
     pub has_checks: bool,
+    /// How live metrics are judged; none where nothing judges them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+}
+
+/// A part of a rollout: units that change, and what the new release is exposed to afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wave {
+    /// Its name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The units, in the order in which they are preferred; one that a constraint holds back lets later ones pass.
+    pub units: Vec<UnitNo>,
+    /// What the new release gets once these units run it.
+    #[serde(default)]
+    pub exposure: Exposure,
+    /// How long to watch at least.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bake: Millis,
+    /// Whether metrics are judged while it is watched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub judged: bool,
+}
+
+impl Wave {
+    /// A wave of units that is neither watched nor judged.
+    #[must_use]
+    pub fn of(units: Vec<UnitNo>) -> Self {
+        Self { units, ..Self::default() }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+fn is_zero(time: &Millis) -> bool {
+    *time == Millis::ZERO
+}
+
+/// How much the new release is exposed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exposure {
+    /// Traffic follows the units.
+    #[default]
+    Units,
+    /// A fixed share of the traffic.
+    Share {
+        /// In basis points, at most 10,000.
+        basis_points: u32,
+    },
+    /// A share that grows with what is known: the budgeted ramp.
+    Ramp,
 }
 
 /// One unit of a plan.
@@ -53,6 +118,12 @@ pub struct UnitPlan {
     pub before: Option<ReleaseRef>,
     /// What happens to it.
     pub action: UnitAction,
+    /// Where it is in the topology, such as `eu/dc1/rack3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The class of its surroundings, such as its hardware or its kind of customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
 }
 
 /// What happens to a unit.
@@ -74,9 +145,69 @@ pub struct Limit {
     /// The group's name.
     pub name: String,
     /// Its units.
-    pub members: Vec<UnitNo>,
-    /// How many of them may be changing at once; at least one.
+    pub members: UnitSet,
+    /// How many of them may be down at once; at least one.
     pub max_down: u32,
+    /// How many of them are down already and stay so: they take places.
+    #[serde(default, skip_serializing_if = "is_none_down")]
+    pub down_before: u32,
+}
+
+impl Limit {
+    /// How many units may be changing at once.
+    #[must_use]
+    pub const fn free(&self) -> u32 {
+        self.max_down.saturating_sub(self.down_before)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+const fn is_none_down(count: &u32) -> bool {
+    *count == 0
+}
+
+/// Units with a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// The name.
+    pub name: String,
+    /// The units.
+    pub members: UnitSet,
+}
+
+/// Groups of which at most one has changing units at any moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exclusion {
+    /// Its name.
+    pub name: String,
+    /// The groups; they share no unit.
+    pub groups: Vec<Group>,
+}
+
+/// No unit of `then` begins before every changing unit of `first` is done; going back, the other way round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Precedence {
+    /// Its name.
+    pub name: String,
+    /// What comes first.
+    pub first: Group,
+    /// What follows.
+    pub then: Group,
+}
+
+/// How many failing units are borne before the rollout goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailurePolicy {
+    /// How often a failed unit is tried again.
+    #[serde(default)]
+    pub retries: u32,
+    /// How many units may be given up. They count as down.
+    #[serde(default)]
+    pub tolerate: u32,
 }
 
 /// One task or hook of a plan.
@@ -186,7 +317,7 @@ impl Plan {
     /// Whether nothing has to be changed.
     #[must_use]
     pub fn is_noop(&self) -> bool {
-        self.waves.iter().all(Vec::is_empty)
+        self.waves.iter().all(|wave| wave.units.is_empty())
     }
 
     /// Whether nothing runs before it: going back then removes what was placed.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use vice_core::payload::rollout::OperatorCommand;
 
 use crate::input::Failure;
+use crate::judge::Cause;
 use crate::number::{OpNo, TaskNo, UnitNo};
 
 /// A reason.
@@ -24,8 +25,20 @@ pub enum Reason {
     /// Held: operations are under way, and a limit lets no further unit change.
     AtLimit {
         /// The limit's index in the plan.
-        limit: u16,
+        limit: u32,
     },
+    /// Held: another group of an exclusion is changing or can't be finished.
+    Excluded {
+        /// The exclusion's index in the plan.
+        exclusion: u32,
+    },
+    /// Held: what comes first is not done.
+    WaitsForOrder {
+        /// The order's index in the plan.
+        order: u32,
+    },
+    /// Held: a window of a metric is being read, or probe traffic sent.
+    Measuring,
     /// Held: the rollout is over.
     Finished,
 
@@ -33,6 +46,31 @@ pub enum Reason {
     Baking {
         /// The wave, from 1.
         wave: u32,
+    },
+    /// Waits: units may begin only inside of a window of time.
+    OutsideWindow {
+        /// The window's index in the plan.
+        window: u32,
+    },
+    /// Waits: the new release is exposed, and nothing was read yet.
+    Watching {
+        /// The wave, from 1.
+        wave: u32,
+    },
+    /// Waits: the judge wants to see more.
+    Judging {
+        /// What it said last.
+        cause: Cause,
+    },
+    /// Waits: the judge can't prove the release, and a person has to look.
+    NoProof {
+        /// What it said last.
+        cause: Cause,
+    },
+    /// Waits: everything else is done, and some units were given up.
+    GivenUp {
+        /// How many.
+        units: u32,
     },
     /// Waits: an operator paused it.
     Paused,
@@ -94,6 +132,16 @@ pub enum Reason {
         /// Of how many.
         of: u32,
     },
+    /// Decided: live metrics say so.
+    Judged {
+        /// Why.
+        cause: Cause,
+    },
+    /// Decided: traffic could not be moved.
+    WeighingFailed {
+        /// Why.
+        failure: Failure,
+    },
     /// Decided: checks could not be run, or there were none. That is not a pass.
     ChecksInconclusive,
     /// Decided: an operator said abort.
@@ -143,7 +191,11 @@ pub enum Reason {
 pub(crate) trait Names {
     fn unit(&self, unit: UnitNo) -> String;
     fn task(&self, task: TaskNo) -> String;
-    fn limit(&self, limit: u16) -> String;
+    fn limit(&self, limit: u32) -> String;
+    fn exclusion(&self, exclusion: u32) -> String;
+    fn order(&self, order: u32) -> String;
+    fn window(&self, window: u32) -> String;
+    fn cause(&self, cause: Cause) -> String;
 }
 
 struct Numbers;
@@ -155,8 +207,20 @@ impl Names for Numbers {
     fn task(&self, task: TaskNo) -> String {
         format!("#{}", task.0)
     }
-    fn limit(&self, limit: u16) -> String {
+    fn limit(&self, limit: u32) -> String {
         format!("#{limit}")
+    }
+    fn exclusion(&self, exclusion: u32) -> String {
+        format!("#{exclusion}")
+    }
+    fn order(&self, order: u32) -> String {
+        format!("#{order}")
+    }
+    fn window(&self, window: u32) -> String {
+        format!("#{window}")
+    }
+    fn cause(&self, cause: Cause) -> String {
+        format!("The judge says {cause:?}.")
     }
 }
 
@@ -167,7 +231,9 @@ impl Reason {
     pub const fn blames_release(&self) -> bool {
         match self {
             Self::UnitFailed { failure, .. } => !matches!(failure, Failure::Refused | Failure::Unreachable),
-            Self::TaskFailed { .. } | Self::ChecksFailed { .. } | Self::ChecksInconclusive => true,
+            Self::TaskFailed { .. } | Self::ChecksFailed { .. } | Self::ChecksInconclusive | Self::Judged { .. } => {
+                true
+            }
             _ => false,
         }
     }
@@ -186,7 +252,25 @@ impl Reason {
             Self::AtLimit { limit } => {
                 format!("As many units of {} are changing as may at once.", names.limit(limit))
             }
+            Self::Excluded { exclusion } => {
+                format!("Units of another group of {} are changing.", names.exclusion(exclusion))
+            }
+            Self::WaitsForOrder { order } => format!("What comes first by {} is not done.", names.order(order)),
+            Self::Measuring => "The metrics are being read.".to_owned(),
             Self::Finished => "The rollout is over.".to_owned(),
+            Self::OutsideWindow { window } => {
+                format!("Units may begin only inside of the window {}.", names.window(window))
+            }
+            Self::Watching { wave } => format!("Wave {wave} is exposed, and its first figures are awaited."),
+            Self::Judging { cause } => names.cause(cause),
+            Self::NoProof { cause } => {
+                format!("{} Promote goes on all the same, resume waits longer, abort goes back.", names.cause(cause))
+            }
+            Self::GivenUp { units } => {
+                format!(
+                    "{units} units failed too often. Resume tries them again, abort goes back, abandon leaves them."
+                )
+            }
             Self::Baking { wave } => format!("Wave {wave} is being watched before the rollout goes on."),
             Self::Paused => "An operator paused the rollout.".to_owned(),
             Self::InDoubt { op } => {
@@ -223,6 +307,8 @@ impl Reason {
                 format!("The task {} failed for the unit {}: {}.", names.task(task), names.unit(unit), failure.clause())
             }
             Self::ChecksFailed { failed, of } => format!("{failed} of {of} checks failed."),
+            Self::Judged { cause } => names.cause(cause),
+            Self::WeighingFailed { failure } => format!("Traffic could not be moved: {}.", failure.clause()),
             Self::ChecksInconclusive => "The checks could not be run to an end, which is not a pass.".to_owned(),
             Self::Aborted => "An operator aborted the rollout.".to_owned(),
             Self::Forced => "An operator ordered the way back, across barriers too.".to_owned(),
@@ -255,6 +341,7 @@ const fn word(command: OperatorCommand) -> &'static str {
         OperatorCommand::Abort => "abort",
         OperatorCommand::ForceRollback => "force-rollback",
         OperatorCommand::Abandon => "abandon",
+        OperatorCommand::Promote => "promote",
     }
 }
 

@@ -1,16 +1,21 @@
 //! The state of a rollout: a value that can be cloned, compared and stored. Only [`crate::step`] changes it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 
+use crate::classes::Role;
 use crate::course::{Course, Errand};
 use crate::input::{CheckCounts, Failure};
+use crate::lanes::Lanes;
 use crate::number::{OpNo, TaskNo, UnitNo};
+use crate::ops::{OpStatus, Ops};
 use crate::reason::Reason;
+use crate::units::Units;
+use crate::watch::Watch;
 
 /// Everything that the engine knows of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,15 +26,13 @@ pub struct State {
     pub(crate) latest: Timestamp,
     pub(crate) epoch: u64,
     pub(crate) fence: Fence,
-    /// Every operation so far; [`OpNo`] is the index.
-    pub(crate) ops: Vec<Op>,
-    /// How many of them are under way, fences not counted.
+    pub(crate) ops: Ops,
+    /// How many of them change something or verify; fences, measurements and probes are not counted.
     pub(crate) open: u32,
     /// Those of which nobody can tell what they did.
     pub(crate) doubts: Vec<OpNo>,
-    pub(crate) units: Vec<UnitState>,
-    /// How many units are changing, by limit.
-    pub(crate) down: Vec<u32>,
+    pub(crate) units: Units,
+    pub(crate) lanes: Lanes,
     /// How many units are changing in all.
     pub(crate) busy: u32,
     /// The next unit of the wave, or of the way back.
@@ -38,8 +41,15 @@ pub struct State {
     pub(crate) again: VecDeque<UnitNo>,
     /// Units whose way back failed in this round.
     pub(crate) later: Vec<UnitNo>,
-    /// Units that this rollout has changed something of, in the order of completion.
+    /// Units that this rollout has changed something of, in the order in which that began.
     pub(crate) touched: Vec<UnitNo>,
+    /// How often the change of a unit has failed, for those where it did.
+    pub(crate) failures: BTreeMap<UnitNo, u32>,
+    /// Units that failed too often; they still count as down.
+    pub(crate) given_up: Vec<UnitNo>,
+    /// The new release's share of the traffic in basis points; none while traffic follows the units.
+    pub(crate) share: Option<u32>,
+    pub(crate) watch: Watch,
     /// Tasks that have completed once for the rollout, as bits.
     pub(crate) once_done: u64,
     /// Tasks that have completed at all, as bits.
@@ -52,6 +62,8 @@ pub struct State {
     pub(crate) tries: u32,
     pub(crate) retry_at: Option<Timestamp>,
     pub(crate) waiting: Option<Waiting>,
+    /// For what it waited last.
+    pub(crate) waited: Option<Waiting>,
     pub(crate) counts: CheckCounts,
     pub(crate) proven: bool,
 }
@@ -66,6 +78,10 @@ pub(crate) enum Phase {
     Before {
         at: u16,
     },
+    /// Traffic is kept away from what the wave places, or given back to the units.
+    Shield {
+        wave: u32,
+    },
     Wave {
         wave: u32,
     },
@@ -76,15 +92,28 @@ pub(crate) enum Phase {
     Check {
         wave: u32,
     },
+    /// The wave's share is brought into force.
+    Expose {
+        wave: u32,
+    },
+    /// Metrics are judged until the wave may pass; at least until then.
+    Watch {
+        wave: u32,
+        until: Timestamp,
+    },
     After {
         at: u16,
     },
     Final,
+    /// Traffic follows the units again.
+    Settle,
     /// It will go back as soon as nothing is under way.
     Halting,
     Barrier {
         task: TaskNo,
     },
+    /// Traffic is taken away from what is taken back.
+    BackShield,
     BackBefore {
         at: u16,
     },
@@ -92,6 +121,8 @@ pub(crate) enum Phase {
     BackAfter {
         at: u16,
     },
+    /// Traffic follows the units again.
+    BackSettle,
     BackCheck,
     Over {
         outcome: RolloutOutcome,
@@ -101,7 +132,15 @@ pub(crate) enum Phase {
 impl Phase {
     /// Whether it is on the way back.
     pub(crate) const fn is_back(self) -> bool {
-        matches!(self, Self::BackBefore { .. } | Self::Back | Self::BackAfter { .. } | Self::BackCheck)
+        matches!(
+            self,
+            Self::BackShield
+                | Self::BackBefore { .. }
+                | Self::Back
+                | Self::BackAfter { .. }
+                | Self::BackSettle
+                | Self::BackCheck
+        )
     }
 }
 
@@ -119,39 +158,6 @@ pub(crate) enum Fence {
     Raising(OpNo),
     Up,
     Failed(Failure),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct UnitState {
-    /// How far it is in its script.
-    pub(crate) at: u16,
-    /// The hooks that completed for it, as bits.
-    pub(crate) hooks: u64,
-    /// The operation that changed it, unless that was taken back.
-    pub(crate) applied: Option<OpNo>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Op {
-    pub(crate) work: Work,
-    pub(crate) status: OpStatus,
-    pub(crate) attempt: u32,
-    pub(crate) started: Timestamp,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OpStatus {
-    /// The driver carries it out.
-    Running,
-    /// Its driver is gone; it is observed after the fence.
-    Unseen,
-    /// The target is being asked about it.
-    Observing,
-    /// Nobody can tell; an operator is asked.
-    Doubt,
-    /// It is over. Nothing opens it again.
-    Closed,
 }
 
 /// What an operation is for.
@@ -194,9 +200,33 @@ pub enum Work {
         /// Of the new release, or of what runs again.
         direction: Direction,
     },
+    /// Bring a share of the traffic into force.
+    Weigh {
+        /// The new release's share in basis points; none: traffic follows the units.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        share: Option<u32>,
+    },
+    /// Read every metric over one window.
+    Measure {
+        /// Its beginning.
+        from: Timestamp,
+        /// Its end.
+        until: Timestamp,
+    },
+    /// Send requests of our own.
+    Probe {
+        /// How many to each release.
+        each: u32,
+    },
 }
 
 impl Work {
+    /// Whether it can be asked for again without asking what became of it: it changes nothing, or says everything.
+    #[must_use]
+    pub(crate) const fn is_repeatable(self) -> bool {
+        matches!(self, Self::Verify { .. } | Self::Weigh { .. })
+    }
+
     pub(crate) const fn task(errand: Errand, unit: Option<UnitNo>, direction: Direction) -> Self {
         Self::Task { task: errand.task, unit, undo: errand.undo, takes_back: errand.takes_back, direction }
     }
@@ -207,7 +237,11 @@ impl Work {
         match self {
             Self::Apply { unit } | Self::Undo { unit, .. } => Some(unit),
             Self::Task { unit, .. } => unit,
-            Self::Fence { .. } | Self::Verify { .. } => None,
+            Self::Fence { .. }
+            | Self::Verify { .. }
+            | Self::Weigh { .. }
+            | Self::Measure { .. }
+            | Self::Probe { .. } => None,
         }
     }
 }
@@ -226,24 +260,32 @@ impl State {
     /// A rollout that has not begun.
     #[must_use]
     pub fn new(course: Course) -> Self {
-        let units = vec![UnitState::default(); course.units.len()];
-        let down = vec![0; course.limits.len()];
+        let units = Units::new(course.unit_count(), course.has_hooks());
+        let gates = [course.exclusions.len(), course.orders.len(), course.windows.len()];
+        let mut lanes = Lanes::new(course.classes(), course.unit_count(), gates);
+        let changing = course.waves.iter().flat_map(|wave| wave.units.iter().copied());
+        lanes.count_for_orders(course.classes(), changing, Role::First);
+        let watch = Watch::new(course.analysis.as_ref());
         Self {
             course,
             phase: Phase::Idle,
             latest: Timestamp::MIN,
             epoch: 0,
             fence: Fence::Down,
-            ops: Vec::new(),
+            ops: Ops::default(),
             open: 0,
             doubts: Vec::new(),
             units,
-            down,
+            lanes,
             busy: 0,
             cursor: 0,
             again: VecDeque::new(),
             later: Vec::new(),
             touched: Vec::new(),
+            failures: BTreeMap::new(),
+            given_up: Vec::new(),
+            share: None,
+            watch,
             once_done: 0,
             ever_done: 0,
             halt: None,
@@ -253,6 +295,7 @@ impl State {
             tries: 0,
             retry_at: None,
             waiting: None,
+            waited: None,
             counts: CheckCounts::default(),
             proven: false,
         }
@@ -291,17 +334,66 @@ impl State {
         self.epoch
     }
 
-    /// What an operation is for.
+    /// What an operation under way is for; none for one that is over.
     #[must_use]
     pub fn work(&self, op: OpNo) -> Option<Work> {
-        self.ops.get(op.index()).map(|op| op.work)
+        self.ops.get(op).map(|op| op.work)
     }
 
     /// The operations under way: those that a driver owes an answer for, in the order of their numbers.
     pub fn in_flight(&self) -> impl Iterator<Item = (OpNo, Work)> {
         let open = |status| matches!(status, OpStatus::Running | OpStatus::Observing);
-        let numbered = self.ops.iter().enumerate().filter(move |(_, op)| open(op.status));
-        numbered.map(|(index, op)| (OpNo::from_index(index), op.work))
+        self.ops.iter().filter(move |(_, op)| open(op.status)).map(|(number, op)| (number, op.work))
+    }
+
+    /// The new release's share of the traffic in basis points; none while traffic follows the units.
+    #[must_use]
+    pub const fn share(&self) -> Option<u32> {
+        self.share
+    }
+
+    /// How many units of each limit are changing or given up, in the order of [`crate::Plan::limits`].
+    #[must_use]
+    pub fn down(&self) -> &[u32] {
+        self.lanes.down()
+    }
+
+    /// The constraints that units wait for now: indices into the plan's limits, then exclusions, orders and windows.
+    pub fn waited_for(&self) -> impl Iterator<Item = u32> {
+        self.lanes.waited_for()
+    }
+
+    /// How many units wait for a constraint.
+    #[must_use]
+    pub const fn waiting_units(&self) -> u32 {
+        self.lanes.queued()
+    }
+
+    /// The units that were given up, in order.
+    #[must_use]
+    pub fn given_up(&self) -> &[UnitNo] {
+        &self.given_up
+    }
+
+    /// Whether a unit runs what the rollout brings, as far as the engine was told.
+    #[must_use]
+    pub fn is_changed(&self, unit: UnitNo) -> bool {
+        self.units.applied(unit).is_some()
+    }
+
+    /// The next moment at which time alone moves the rollout: whoever drives it says `Tick` then, also while
+    /// operations are under way.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        if self.outcome().is_some() {
+            return None;
+        }
+        let waiting = self.waiting.and_then(|waiting| waiting.until);
+        let measuring = self.measures_at();
+        match (waiting, measuring) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// Whether checks have passed on what runs now, since the last change of it.

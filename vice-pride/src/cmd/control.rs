@@ -57,6 +57,20 @@ pub struct AbortArgs {
     reason: Option<String>,
 }
 
+/// Arguments of `vice pride promote`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vice pride promote shop --reason 'seen by hand, it is fine'")]
+pub struct PromoteArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// For environments of production class: the environment's name in full
+    #[arg(long, value_name = "ENV")]
+    confirm: Option<EnvName>,
+    /// Why
+    #[arg(long)]
+    reason: String,
+}
+
 /// Arguments of `vice pride abandon`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vice pride abandon shop --reason 'mended by hand'")]
@@ -91,6 +105,13 @@ pub(crate) async fn abort(app: &App, args: AbortArgs) -> Result<Outcome> {
     agreed(app, &id, args.confirm.as_ref())?;
     let said = if args.force { OperatorCommand::ForceRollback } else { OperatorCommand::Abort };
     say_and_drive(app, id, said, args.reason).await
+}
+
+/// Lets the wave pass that is being watched, and drives on if nobody does.
+pub(crate) async fn promote(app: &App, args: PromoteArgs) -> Result<Outcome> {
+    let id = active(app, &args.scope).await?;
+    agreed(app, &id, args.confirm.as_ref())?;
+    say_and_drive(app, id, OperatorCommand::Promote, Some(args.reason)).await
 }
 
 /// Says abandon, and ends the rollout if nobody drives it.

@@ -5,11 +5,13 @@ mod control;
 mod deploy;
 mod history;
 mod holds;
+mod judge;
 mod logs;
 mod plan;
 mod power;
 mod prune;
 mod rollback;
+mod simulate;
 mod status;
 mod tick;
 mod why;
@@ -18,22 +20,24 @@ use clap::{Args, Subcommand};
 use vice_core::app::App;
 use vice_core::id::EnvName;
 use vice_core::payload::environment::Direction;
-use vice_core::ui::Outcome;
+use vice_core::ui::{Format, Outcome};
 use vice_core::{Fault, Result};
 
 use crate::driver::{Want, check_version};
 
 pub use actions::actions;
-pub use control::{AbandonArgs, AbortArgs, PauseArgs, ResumeArgs};
+pub use control::{AbandonArgs, AbortArgs, PauseArgs, PromoteArgs, ResumeArgs};
 use deploy::Consent;
 pub use deploy::{DeployArgs, run as deploy};
 pub use history::{HistoryArgs, run as history};
 pub use holds::HoldArgs;
+pub use judge::JudgeArgs;
 pub use logs::{LogsArgs, run as logs};
 pub use plan::{PlanArgs, run as plan};
 pub use power::PowerArgs;
 pub use prune::PruneArgs;
 pub use rollback::{RollbackArgs, run as rollback};
+pub use simulate::{SimulateArgs, run as simulate};
 pub use status::{StatusArgs, run as status};
 pub use tick::tick;
 pub use why::{WhyArgs, run as why};
@@ -54,6 +58,8 @@ enum PrideCommand {
     Deploy(DeployArgs),
     /// Show what a deploy would change
     Plan(PlanArgs),
+    /// How a rollout would go: time, exposure, the chance to find a bug early
+    Simulate(SimulateArgs),
     /// Go back to the last version that was proven
     Rollback(RollbackArgs),
     /// What runs where
@@ -68,6 +74,8 @@ enum PrideCommand {
     Pause(PauseArgs),
     /// Go on with a rollout that was paused, interrupted or killed
     Resume(ResumeArgs),
+    /// Let the wave pass that is being watched, whatever is still to be proven
+    Promote(PromoteArgs),
     /// End a rollout and roll back
     Abort(AbortArgs),
     /// End a rollout where it is, and leave it so
@@ -80,18 +88,29 @@ enum PrideCommand {
     Restart(PowerArgs),
     /// Versions that must not be deployed: list, place, release
     Hold(HoldArgs),
+    /// Compare two samples of a metric, and say whether the new release is worse
+    Judge(JudgeArgs),
     /// Remove artifacts that nothing needs any more
     Prune(PruneArgs),
 }
 
 impl PrideArgs {
+    /// The formats that the command offers besides text, JSON and NDJSON.
+    #[must_use]
+    pub const fn formats(&self) -> &'static [Format] {
+        match self.command {
+            PrideCommand::Simulate(_) => &[Format::Html, Format::Markdown],
+            _ => &[],
+        }
+    }
+
     /// Whether the command changes something, so that after a first signal it ends at a safe point of its own. Those
     /// that only read can be ended anywhere.
     #[must_use]
     pub const fn is_graceful(&self) -> bool {
         use PrideCommand as C;
         match &self.command {
-            C::Plan(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) => false,
+            C::Plan(_) | C::Simulate(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) | C::Judge(_) => false,
             C::Hold(args) => args.is_graceful(),
             _ => true,
         }
@@ -106,6 +125,7 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
     match args.command {
         PrideCommand::Deploy(args) => deploy::run(app, args).await,
         PrideCommand::Plan(args) => plan::run(app, args).await,
+        PrideCommand::Simulate(args) => simulate::run(app, args).await,
         PrideCommand::Rollback(args) => rollback::run(app, args).await,
         PrideCommand::Status(args) => status::run(app, args).await,
         PrideCommand::History(args) => history::run(app, args).await,
@@ -113,12 +133,14 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
         PrideCommand::Logs(args) => logs::run(app, args).await,
         PrideCommand::Pause(args) => control::pause(app, args).await,
         PrideCommand::Resume(args) => control::resume(app, args).await,
+        PrideCommand::Promote(args) => control::promote(app, args).await,
         PrideCommand::Abort(args) => control::abort(app, args).await,
         PrideCommand::Abandon(args) => control::abandon(app, args).await,
         PrideCommand::Start(args) => power::start(app, args).await,
         PrideCommand::Stop(args) => power::stop(app, args).await,
         PrideCommand::Restart(args) => power::restart(app, args).await,
         PrideCommand::Hold(args) => holds::run(app, args).await,
+        PrideCommand::Judge(args) => judge::run(app, args).await,
         PrideCommand::Prune(args) => prune::run(app, args).await,
     }
 }

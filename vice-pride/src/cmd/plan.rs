@@ -114,7 +114,7 @@ fn units(prepared: &Prepared) -> String {
     let plan = &prepared.plan;
     let mut table = Table::default();
     let wave_of = |index: usize| {
-        plan.waves.iter().position(|wave| wave.iter().any(|unit| unit.index() == index)).map(|wave| wave + 1)
+        plan.waves.iter().position(|wave| wave.units.iter().any(|unit| unit.index() == index)).map(|wave| wave + 1)
     };
     for (index, unit) in plan.units.iter().enumerate() {
         let change = unit.change();

@@ -88,6 +88,7 @@ impl Row {
             "active_rollout": self.state.active,
             "holds": self.state.holds,
             "url": self.inventory.as_ref().ok().and_then(|inventory| inventory.url.clone()),
+            "metrics_url": self.inventory.as_ref().ok().and_then(|inventory| inventory.metrics.clone()),
             "units": units,
         })
     }

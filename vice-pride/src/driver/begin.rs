@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::rollout::RolloutView;
@@ -12,6 +13,7 @@ use vice_core::payload::recipe::{Recipe, RecipeRecorded};
 use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted};
 use vice_core::payload::{ReleaseRef, config_stream, environment_stream, recipe_stream, rollout_stream};
 use vice_core::port::config::ResolvedConfig;
+use vice_core::port::metric::MetricWindow;
 use vice_core::port::notifier::Severity;
 use vice_core::port::target::Workload;
 use vice_core::store::{Append, Expected};
@@ -25,6 +27,7 @@ use super::session::Session;
 use super::workload;
 use crate::backend;
 use crate::lease::{self, Lease};
+use crate::metric::Meters;
 
 /// How driving a rollout ended, in this process.
 #[derive(Debug, Clone)]
@@ -79,16 +82,17 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
     let scope = prepared.scope.clone();
     let id = RolloutId { scope: scope.clone(), number: prepared.state.last_number + 1 };
     let append = opening(app, &prepared, &lease, &id, reason).await;
-    let course = Course::new(prepared.plan.clone());
     let first = append.as_ref().ok().and_then(|append| append.events.first()).map(|event| event.id.clone());
     let run = journal::run_name(&id, &first.unwrap_or_default());
-    let appended = match (append, &course) {
-        (Ok(append), Ok(_)) => app.events.append(append).await.map(drop),
-        (Err(fault), _) => Err(fault),
-        (Ok(_), Err(_)) => Ok(()),
+    let opened = async {
+        let (append, course) = (append?, Course::new(prepared.plan.clone())?);
+        // A metric that can't be asked is found before anything is begun, not after the new release has traffic.
+        let meters = meters(app, &prepared, &run).await?;
+        app.events.append(append).await?;
+        Ok((course, meters))
     };
-    let course = match appended.and(course) {
-        Ok(course) => course,
+    let (course, meters) = match opened.await {
+        Ok(opened) => opened,
         Err(fault) => return Err(given_back(app, lease, fault).await),
     };
     let earlier = restored(app, &prepared.project, &scope, &prepared.plan).await;
@@ -109,6 +113,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
             to: (prepared.workload, prepared.config),
             missing: None,
             earlier,
+            meters: Mutex::new(meters),
             tasks,
         }),
         texts: Texts::new(&run),
@@ -121,6 +126,24 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
         told_to_stop: false,
     };
     session.run(Input::Begin { epoch }).await
+}
+
+/// The metrics that judge it, asked once: what is normal is noted before anything changes.
+async fn meters(app: &App, prepared: &Prepared, run: &str) -> Result<Option<Meters>> {
+    let (Some(analysis), Some(from)) = (prepared.plan.analysis.as_ref(), prepared.plan.from.as_ref()) else {
+        return Ok(None);
+    };
+    let front = prepared.backend.front.clone();
+    let mut meters = Meters::open(app, &prepared.project, &prepared.scope, front, run).await?;
+    let now = app.clock.now();
+    let window = MetricWindow {
+        from: now.checked_sub(analysis.interval.as_duration()).unwrap_or(now),
+        until: now,
+        canary: prepared.plan.to.version.clone(),
+        baseline: from.version.clone(),
+    };
+    meters.begin(&window).await?;
+    Ok(Some(meters))
 }
 
 /// The append that opens a rollout: its plan, its place in the environment, and its configuration if that is new.
@@ -240,6 +263,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         to,
         missing,
         earlier,
+        meters: Mutex::new(None),
         tasks: journal.started.tasks,
     };
     let begun = journal.steps > 0;

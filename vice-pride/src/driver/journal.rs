@@ -17,7 +17,7 @@ use vice_core::payload::verification::{SuiteResult, VerificationFinished};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};
 use vice_core::store::{EventStoreExt, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
-use vice_pride_engine::{Course, Details, Input, OpNo, Plan, Recorded, State, check_replay};
+use vice_pride_engine::{Answer, Course, Details, Effect, Input, OpNo, Plan, Recorded, State, check_replay};
 
 /// One input as it is stored: the engine's value, and the texts that belong to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ impl StoredInput {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Texts {
     run: String,
+    /// What was asked for, by number.
+    asked: BTreeMap<OpNo, Effect>,
     failures: BTreeMap<OpNo, String>,
     suites: BTreeMap<OpNo, SuiteResult>,
     operators: Vec<(OperatorCommand, String, Option<String>)>,
@@ -72,13 +74,20 @@ impl Texts {
                 let by = stored.by.clone().unwrap_or_default();
                 self.operators.push((*command, by, stored.reason.clone()));
             }
-            Input::Tick | Input::Begin { .. } | Input::Resumed { .. } => {}
+            Input::Tick | Input::Begin { .. } | Input::Resumed { .. } | Input::Measured { .. } => {}
         }
     }
 
+    /// Remembers what operations are for: the engine forgets those that are over.
+    pub(crate) fn asked(&mut self, effects: &[Effect]) {
+        let acts = |effect: &&Effect| !matches!(effect, Effect::Observe { .. });
+        let numbered = effects.iter().filter(acts).filter_map(|effect| effect.op().map(|op| (op, *effect)));
+        self.asked.extend(numbered);
+    }
+
     /// What was said when an operation of this kind failed first, for the reason of an unhappy end.
-    pub(crate) fn failure_of(&self, wanted: impl Fn(OpNo) -> bool) -> Option<&String> {
-        self.failures.iter().find(|(op, _)| wanted(**op)).map(|(_, text)| text)
+    pub(crate) fn failure_of(&self, wanted: impl Fn(&Effect) -> bool) -> Option<&String> {
+        self.failures.iter().find(|(op, _)| self.asked.get(*op).is_some_and(&wanted)).map(|(_, text)| text)
     }
 }
 
@@ -193,7 +202,8 @@ impl Reader {
             let fail = || format!("Step {} of {} does not decode.", stepped.step, stepped.rollout);
             let inputs: Vec<StoredInput> =
                 serde_json::from_value(stepped.inputs.clone()).context(Code::Decode, fail)?;
-            let answer = serde_json::from_value(stepped.effects.clone()).context(Code::Decode, fail)?;
+            let answer: Answer = serde_json::from_value(stepped.effects.clone()).context(Code::Decode, fail)?;
+            texts.asked(&answer.effects);
             inputs.iter().for_each(|input| texts.take(input));
             self.heard.extend(inputs.iter().filter_map(|input| input.heard));
             self.last_step = stepped.step;

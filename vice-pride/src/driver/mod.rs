@@ -6,7 +6,9 @@
 //! Reading order: `prepare` (from what somebody wants to a plan), `session` (the loop), `journal` (what is stored),
 //! `perform` (what is done), `begin` (how a rollout starts and is taken up again).
 
+mod analysis;
 mod begin;
+mod exposure;
 mod journal;
 mod perform;
 mod prepare;
@@ -16,6 +18,7 @@ mod tasks;
 mod version;
 mod workload;
 
+pub(crate) use analysis::analysis;
 pub use begin::{Asks, EndState, Ended, begin, command, end_unreadable, take_up};
 pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};

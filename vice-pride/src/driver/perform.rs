@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use tokio::sync::Mutex;
 use vice_core::app::App;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::manifest::{Project, TaskSpec};
@@ -17,6 +18,7 @@ use vice_pride_engine::{CheckCounts, Effect, Failure, Input, OpNo, OpResult, Pla
 
 use super::{tasks, workload};
 use crate::backend::Backend;
+use crate::metric::Meters;
 
 /// How long one verification may take when `vice.toml` does not say.
 const VERIFY_TIMEOUT: Millis = Millis(2 * 60 * 1000);
@@ -38,6 +40,8 @@ pub(crate) struct Performer {
     pub(crate) missing: Option<String>,
     /// Earlier releases that can be brought back, by what they are.
     pub(crate) earlier: Vec<(Workload, ResolvedConfig)>,
+    /// The metrics, once they were asked for.
+    pub(crate) meters: Mutex<Option<Meters>>,
     /// The tasks, as they were when the rollout began.
     pub(crate) tasks: IndexMap<String, TaskSpec>,
 }
@@ -45,6 +49,8 @@ pub(crate) struct Performer {
 /// What an effect came to.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
+    /// What the engine is told before the answer itself: the readings of a measurement.
+    pub(crate) before: Vec<Input>,
     pub(crate) input: Input,
     pub(crate) text: Option<String>,
     pub(crate) suite: Option<SuiteResult>,
@@ -52,12 +58,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) const fn plain(input: Input) -> Self {
-        Self { input, text: None, suite: None }
+        Self { before: Vec::new(), input, text: None, suite: None }
     }
 }
 
 /// Texts of failures are stored with every step, so that they are kept short, in characters.
-const TEXT_CHARS_MAX: usize = 2_000;
+pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
 
 /// The code that the engine is told for a fault.
 fn failure(fault: &Fault) -> Failure {
@@ -86,6 +92,9 @@ impl Performer {
                 self.answer(op, self.task(op, name, unit, undo, direction).await)
             }
             Effect::Verify { op } => self.verify(op, work).await,
+            Effect::SetWeights { op, share } => self.answer(op, self.set_weights(share).await),
+            Effect::Measure { op, from, until } => self.measure(op, from, until).await,
+            Effect::Probe { op, each } => self.answer(op, self.probe(each).await),
             Effect::PlaceHold { .. } | Effect::Wait { .. } | Effect::Finish { .. } => return None,
         })
     }
@@ -98,13 +107,12 @@ impl Performer {
         }
     }
 
-    fn answer(&self, op: OpNo, result: Result<()>) -> Answer {
+    pub(super) fn answer(&self, op: OpNo, result: Result<()>) -> Answer {
         match result {
             Ok(()) => Answer::plain(Input::EffectDone { op, result: OpResult::Done }),
             Err(fault) => Answer {
-                input: Input::EffectDone { op, result: OpResult::Failed(failure(&fault)) },
                 text: Some(self.text(&fault)),
-                suite: None,
+                ..Answer::plain(Input::EffectDone { op, result: OpResult::Failed(failure(&fault)) })
             },
         }
     }
@@ -249,7 +257,8 @@ impl Performer {
                     failed: count(CheckOutcome::Failed),
                     errored: count(CheckOutcome::Errored),
                 };
-                Answer { input: Input::Verified { op, passed: suite.passed(), counts }, text: None, suite: Some(suite) }
+                let input = Input::Verified { op, passed: suite.passed(), counts };
+                Answer { suite: Some(suite), ..Answer::plain(input) }
             }
             Err(fault) => self.answer(op, Err(fault)),
         }

@@ -1,5 +1,6 @@
 //! Notes as progress lines. The same notes make the report; nothing is said here that is not stored.
 
+use serde_json::Value;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::{Note, Verdict};
 use vice_core::payload::verification::CheckOutcome;
@@ -73,6 +74,18 @@ fn line(note: &Note) -> Option<(String, String, ProgressState)> {
         Note::Decided { verdict: Verdict::Rollback, reason, .. } => {
             ("decision".into(), format!("{} {}", paint(Tone::Bad, "rolling back:"), clean(reason)), Failed)
         }
+        Note::WeightsSet { weights } => ("traffic".into(), traffic(weights), Done),
+        Note::Judged { verdict, reason, share, evidence, .. } => (
+            "judge".into(),
+            format!(
+                "{} at {} of the traffic: {}{}",
+                verdict_word(*verdict),
+                percent(*share),
+                clean(reason),
+                arms(evidence)
+            ),
+            if *verdict == Verdict::Rollback { Failed } else { Running },
+        ),
         Note::Held { reason, .. } => ("wait".into(), clean(reason), Waiting),
         Note::Commanded { command, by, .. } => {
             ("command".into(), format!("{} says {}", clean(by), format!("{command:?}").to_lowercase()), Waiting)
@@ -83,8 +96,41 @@ fn line(note: &Note) -> Option<(String, String, ProgressState)> {
             ending(*outcome).into(),
             if *outcome == RolloutOutcome::Succeeded { Done } else { Failed },
         ),
-        Note::WaveStarted { .. } | Note::Fenced { .. } | Note::WeightsSet { .. } | Note::Decided { .. } => return None,
+        Note::WaveStarted { .. } | Note::Fenced { .. } | Note::Decided { .. } => return None,
     })
+}
+
+/// What each version gets of the traffic.
+fn traffic(weights: &[(String, u32)]) -> String {
+    let shares: Vec<String> =
+        weights.iter().map(|(version, share)| format!("{} {}", sanitize(version), percent(*share))).collect();
+    if shares.is_empty() { "traffic follows the units".to_owned() } else { format!("traffic: {}", shares.join(", ")) }
+}
+
+fn percent(basis_points: u32) -> String {
+    match basis_points % 100 {
+        0 => format!("{} %", basis_points / 100),
+        rest => format!("{}.{rest:02} %", basis_points / 100),
+    }
+}
+
+const fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Proceed => "proceed",
+        Verdict::Hold => "hold",
+        Verdict::Rollback => "rollback",
+        Verdict::Inconclusive => "inconclusive",
+    }
+}
+
+/// The counts that a ruling rests on, new against old.
+fn arms(evidence: &Value) -> String {
+    let number = |key: &str| evidence.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    let (seen, baseline) = (number("canary_seen"), number("baseline_seen"));
+    if seen + baseline == 0.0 {
+        return String::new();
+    }
+    format!(" ({:.0} of {seen:.0} bad, before {:.0} of {baseline:.0})", number("canary_bad"), number("baseline_bad"))
 }
 
 fn unit_key(unit: &str) -> String {

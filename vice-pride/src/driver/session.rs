@@ -89,18 +89,29 @@ impl Session {
     }
 
     /// One step of the engine, stored together with what it caused; nothing is stored when nothing changed.
+    ///
+    /// The state moves on in place, before the append: a session whose append fails is dropped by [`Self::run`] and
+    /// never acts on what it did not store. A step that changes nothing leaves the state as it was, which the engine's
+    /// property tests hold it to.
     async fn step(&mut self, inputs: Vec<StoredInput>) -> Result<Vec<Effect>> {
         let now = self.app.clock.now();
-        let mut state = self.state.clone();
-        let mut recorder = Recorder::default();
         let plain: Vec<Input> = inputs.iter().map(|stored| stored.input).collect();
-        let changed = step(&mut state, now, &plain, &mut recorder);
+        // Asked before the step, which closes the operation that the answer is for.
+        let mut verified = Vec::new();
+        for stored in &inputs {
+            if let Some(suite) = &stored.suite {
+                verified.extend(verification_events(&self.app, &self.id, self.verified_version(&stored.input), suite)?);
+            }
+        }
+        let mut recorder = Recorder::default();
+        let changed = step(&mut self.state, now, &plain, &mut recorder);
         let heard = inputs.iter().any(|stored| stored.heard.is_some());
         if !changed && !heard {
             return Ok(Vec::new());
         }
         inputs.iter().for_each(|stored| self.texts.take(stored));
         let said = Said::from(recorder);
+        self.texts.asked(&said.effects);
         let notes = notes_named(&said.notes, &self.performer.plan, &self.texts);
         let stepped = RolloutStepped {
             rollout: self.id.clone(),
@@ -111,17 +122,12 @@ impl Session {
             notes: notes.clone(),
         };
         let mut events = vec![self.app.event(rollout_stream(&self.id), Some(&self.id.scope), &stepped)?];
-        for stored in &inputs {
-            if let Some(suite) = &stored.suite {
-                events.extend(verification_events(&self.app, &self.id, self.verified_version(&stored.input), suite)?);
-            }
-        }
+        events.append(&mut verified);
         for effect in &said.effects {
-            events.extend(self.caused(effect, &state, now).await?);
+            events.extend(self.caused(effect, now).await?);
         }
         self.append(events).await?;
         self.steps += 1;
-        self.state = state;
         present::show(self.app.ui.as_ref(), &notes);
         Ok(said.effects)
     }
@@ -139,13 +145,8 @@ impl Session {
     }
 
     /// The events for everybody else that an effect is: holds and the end.
-    async fn caused(
-        &self,
-        effect: &Effect,
-        state: &State,
-        now: jiff::Timestamp,
-    ) -> Result<Vec<vice_core::event::Event>> {
-        let plan = &self.performer.plan;
+    async fn caused(&self, effect: &Effect, now: jiff::Timestamp) -> Result<Vec<vice_core::event::Event>> {
+        let (plan, state) = (&self.performer.plan, &self.state);
         match effect {
             Effect::PlaceHold { reason } => {
                 let reason = describe_reason(reason, plan);
@@ -163,7 +164,7 @@ impl Session {
                     outcome: *outcome,
                     plan,
                     proven: state.is_proven(),
-                    reason: self.reason(*outcome, state),
+                    reason: self.reason(*outcome),
                     took: Millis::between(self.started_at, now),
                     running,
                 };
@@ -189,17 +190,18 @@ impl Session {
     }
 
     /// Why it did not succeed: the engine's reason, and the text of the failure where there is one.
-    fn reason(&self, outcome: RolloutOutcome, state: &State) -> Option<String> {
+    fn reason(&self, outcome: RolloutOutcome) -> Option<String> {
         if outcome == RolloutOutcome::Succeeded {
             return None;
         }
         // Before anything was begun there is no decision to turn back, only the failure itself.
-        let Some(cause) = state.cause() else { return self.texts.failure_of(|_| true).cloned() };
+        let Some(cause) = self.state.cause() else { return self.texts.failure_of(|_| true).cloned() };
         let sentence = describe_reason(&cause, &self.performer.plan);
-        let caused = |op| match (cause, state.work(op)) {
-            (Reason::UnitFailed { unit, .. }, Some(Work::Apply { unit: changed })) => unit == changed,
-            (Reason::TaskFailed { task, .. }, Some(Work::Task { task: ran, .. })) => task == ran,
-            (Reason::ChecksInconclusive, Some(Work::Verify { .. })) => true,
+        let caused = |effect: &Effect| match (cause, effect) {
+            (Reason::UnitFailed { unit, .. }, Effect::Apply { unit: changed, .. }) => unit == *changed,
+            (Reason::TaskFailed { task, .. }, Effect::RunTask { task: ran, .. }) => task == *ran,
+            (Reason::ChecksInconclusive, Effect::Verify { .. })
+            | (Reason::WeighingFailed { .. }, Effect::SetWeights { .. }) => true,
             _ => false,
         };
         Some(match self.texts.failure_of(caused) {
@@ -258,7 +260,8 @@ impl Session {
                 self.told_to_stop = true;
                 return Ok(vec![self.pause_for_the_user()]);
             }
-            let until = self.state.waiting().and_then(|waiting| waiting.until);
+            // A window of a metric may be due while operations are under way.
+            let until = self.state.wakes_at();
             let now = self.app.clock.now();
             if until.is_some_and(|until| until <= now) || (work.is_empty() && self.state.waiting().is_none()) {
                 return Ok(vec![StoredInput::plain(Input::Tick)]);
@@ -267,11 +270,11 @@ impl Session {
             let left = left.max(Duration::from_millis(1));
             tokio::select! {
                 Some(answer) = work.join_next() => {
-                    let mut inputs = vec![stored(answer)?];
+                    let mut inputs = stored(answer)?;
                     while let Some(answer) = work.try_join_next() {
-                        inputs.push(stored(answer)?);
+                        inputs.extend(stored(answer)?);
                     }
-                    return Ok(inputs.into_iter().flatten().collect());
+                    return Ok(inputs);
                 }
                 () = tokio::time::sleep(left) => self.listen().await?,
             }
@@ -314,7 +317,7 @@ impl Session {
     }
 
     async fn finished(self, outcome: RolloutOutcome) -> Result<Ended> {
-        let reason = self.reason(outcome, &self.state);
+        let reason = self.reason(outcome);
         let running = self.state.running().cloned();
         tasks::forget(&self.app, &self.performer.run);
         // The rollout is over and the lock is free in any case; that nobody could write it down must not hide how it
@@ -341,7 +344,9 @@ impl Session {
     }
 }
 
-fn stored(answer: std::result::Result<Option<Answer>, tokio::task::JoinError>) -> Result<Option<StoredInput>> {
+fn stored(answer: std::result::Result<Option<Answer>, tokio::task::JoinError>) -> Result<Vec<StoredInput>> {
     let answer = answer.context(Code::Internal, || "An effect broke down.".to_owned())?;
-    Ok(answer.map(|answer| StoredInput { text: answer.text, suite: answer.suite, ..StoredInput::plain(answer.input) }))
+    let Some(answer) = answer else { return Ok(Vec::new()) };
+    let last = StoredInput { text: answer.text, suite: answer.suite, ..StoredInput::plain(answer.input) };
+    Ok(answer.before.into_iter().map(StoredInput::plain).chain([last]).collect())
 }

@@ -5,6 +5,7 @@
 )]
 
 mod conformance;
+mod counted;
 mod escaping;
 mod failing;
 mod killing;

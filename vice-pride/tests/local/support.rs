@@ -37,6 +37,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
 pub(crate) struct Ground {
     pub(crate) dir: PathBuf,
     pub(crate) port: Option<u16>,
+    pub(crate) metrics: Option<u16>,
     _keep: TempDir,
 }
 
@@ -47,7 +48,7 @@ impl Ground {
 
     pub(crate) fn at(name: &str) -> Self {
         let keep = tempfile::tempdir().unwrap();
-        Self { dir: keep.path().join(name), port: None, _keep: keep }
+        Self { dir: keep.path().join(name), port: None, metrics: None, _keep: keep }
     }
 
     /// A new client, as every command makes one.
@@ -61,6 +62,7 @@ impl Ground {
             scope: Scope::new(ProjectName::new("shop").unwrap(), EnvName::new("dev").unwrap()),
             exe: example("fixture_agent"),
             port: self.port,
+            metrics: self.metrics,
             clock: Arc::new(SystemClock),
             env: Arc::new(ProcessEnv { vars, ..ProcessEnv::default() }),
         }))

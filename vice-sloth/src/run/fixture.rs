@@ -16,12 +16,14 @@ use vice_core::id::{EnvName, Ids, ProjectName, Scope};
 use vice_core::manifest::Project;
 use vice_core::memory::{MemoryEventStore, MemorySeriesStore};
 use vice_core::payload::config::{ConfigRecorded, Origin};
+use vice_core::payload::simulation::SimulationReport;
 use vice_core::payload::verification::SuiteResult;
 use vice_core::port::action::{Action, ActionInfo};
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, Stream};
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::painter::{Painter, PictureFormat};
 use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
 use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
@@ -84,7 +86,9 @@ impl World {
             runner: Arc::clone(&puppet) as Arc<dyn CommandRunner>,
             config: Arc::new(Nothing),
             verifier: Arc::new(Nothing),
+            prober: Arc::new(vice_core::memory::NoProber),
             locator: Arc::new(Nothing),
+            painter: Arc::new(Nothing),
             notifier: Arc::new(Nothing),
             actions: Arc::new(BTreeMap::from([("act", action)])),
             stop,
@@ -355,9 +359,19 @@ impl Verifier for Nothing {
     }
 }
 
+impl Painter for Nothing {
+    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
+        unused()
+    }
+}
+
 #[async_trait]
 impl Locator for Nothing {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
+        unused()
+    }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
         unused()
     }
 }

@@ -1,6 +1,7 @@
 //! `vice wrath PROJECT`: runs the checks now, says what was found, and records it.
 
 mod list;
+mod probe;
 pub(crate) mod report;
 mod verify;
 
@@ -12,6 +13,7 @@ use vice_core::{Class, Millis, Result};
 
 pub use crate::action::actions;
 use crate::junit;
+pub use probe::ProbeArgs;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 
@@ -21,8 +23,14 @@ pub(crate) use verify::{Asked, verify};
   vice wrath hello
   vice wrath hello --env dev --only smoke
   vice wrath hello --tag slow --format junit -o report.xml
-  vice wrath hello --list")]
+  vice wrath hello --list
+  vice wrath probe hello --rate 5 --for 1m")]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct WrathArgs {
+    /// What else can be done with checks.
+    #[command(subcommand)]
+    pub command: Option<WrathCommand>,
+
     /// The project; the one of the working folder when absent.
     pub project: Option<String>,
 
@@ -47,12 +55,23 @@ pub struct WrathArgs {
     pub timeout: Option<Millis>,
 }
 
+/// What else can be done with checks.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum WrathCommand {
+    /// Send the checks as traffic to two versions side by side, for the metrics of a rollout
+    Probe(ProbeArgs),
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// As the [`Verifier`](vice_core::port::verifier::Verifier) port; `Usage` when there are no checks, `Unreachable`
 /// when nothing is deployed.
 pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
+    if let Some(WrathCommand::Probe(args)) = args.command {
+        app.ui.format().among(&[])?;
+        return probe::run(app, args).await;
+    }
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     if args.list {
         app.ui.format().among(&[])?;

@@ -123,7 +123,7 @@ fn uses(check: &CheckSpec, name: &str) -> bool {
 }
 
 /// The configuration: always asked for, because what is secret in it must be masked wherever it comes back.
-async fn config(app: &App, project: &Arc<Project>, scope: &Scope) -> Result<Option<ResolvedConfig>> {
+pub(crate) async fn config(app: &App, project: &Arc<Project>, scope: &Scope) -> Result<Option<ResolvedConfig>> {
     let fault = match app.config.resolve(project, &scope.env).await {
         Ok(config) => return Ok(Some(config)),
         Err(fault) => fault,

@@ -10,12 +10,17 @@ use vice_core::{Code, Context, Fault, Result};
 #[derive(Default)]
 pub(crate) struct Clients {
     /// Roots to trust instead of the machine's.
-    pub(crate) roots: Vec<CertificateDer<'static>>,
+    roots: Vec<CertificateDer<'static>>,
     plain: OnceCell<reqwest::Client>,
     secured: OnceCell<reqwest::Client>,
 }
 
 impl Clients {
+    /// Clients that trust only these roots.
+    pub(crate) fn trusting(roots: Vec<CertificateDer<'static>>) -> Self {
+        Self { roots, ..Self::default() }
+    }
+
     /// The client for a URL. Redirects are not followed, so one for `http:` never meets TLS.
     ///
     /// # Errors

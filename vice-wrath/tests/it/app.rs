@@ -13,11 +13,14 @@ use vice_core::memory::{MemoryEventStore, MemorySeriesStore};
 use vice_core::payload::cdevents::TestSuiteRunFinished;
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::environment::{RolloutEnded, RolloutOutcome};
+use vice_core::payload::simulation::SimulationReport;
 use vice_core::payload::verification::VerificationFinished;
 use vice_core::payload::{ReleaseRef, environment_stream, verification_stream};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::painter::{Painter, PictureFormat};
+use vice_core::port::target::UnitState;
 use vice_core::rng::Streams;
 use vice_core::series::SeriesQuery;
 use vice_core::store::{Append, Query};
@@ -35,6 +38,7 @@ struct Fake {
     format: Format,
     told: Mutex<Vec<String>>,
     url: Option<String>,
+    units: Mutex<Vec<UnitState>>,
     config: Option<ResolvedConfig>,
 }
 
@@ -59,10 +63,20 @@ impl Ui for Fake {
     }
 }
 
+impl Painter for Fake {
+    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
+        Ok(String::new())
+    }
+}
+
 #[async_trait]
 impl Locator for Fake {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
         Ok(self.url.clone())
+    }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<UnitState>> {
+        Ok(self.units.lock().unwrap().clone())
     }
 }
 
@@ -98,17 +112,22 @@ impl Setup {
     pub(crate) fn told(&self) -> String {
         self.told.told.lock().unwrap().join("\n")
     }
+
+    pub(crate) fn deploy(&self, units: Vec<UnitState>) {
+        *self.told.units.lock().unwrap() = units;
+    }
 }
 
 pub(crate) fn setup(checks: &str, url: Option<String>, config: Option<ResolvedConfig>, format: Format) -> Setup {
     provider();
-    let fake = Arc::new(Fake { format, told: Mutex::default(), url, config });
+    let fake = Arc::new(Fake { format, told: Mutex::default(), url, units: Mutex::default(), config });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let runner = Arc::new(FakeRunner::default());
     let series = Arc::new(MemorySeriesStore::default());
     let wrath = Wrath::new(Arc::clone(&clock), Arc::clone(&runner) as _)
         .with_ui(Arc::clone(&fake) as _)
         .with_series(Arc::clone(&series) as _);
+    let wrath = Arc::new(wrath);
     let project = project(checks);
     let workspace = Workspace {
         root: PathBuf::from("/project"),
@@ -126,7 +145,9 @@ pub(crate) fn setup(checks: &str, url: Option<String>, config: Option<ResolvedCo
         series,
         runner,
         config: Arc::clone(&fake) as _,
-        verifier: Arc::new(wrath),
+        verifier: Arc::clone(&wrath) as _,
+        prober: wrath,
+        painter: Arc::clone(&fake) as _,
         locator: Arc::clone(&fake) as _,
         notifier: Arc::clone(&fake) as _,
         actions: Arc::default(),
@@ -138,6 +159,7 @@ pub(crate) fn setup(checks: &str, url: Option<String>, config: Option<ResolvedCo
 
 pub(crate) fn args() -> WrathArgs {
     WrathArgs {
+        command: None,
         project: Some("hello".into()),
         env: Some("dev".parse().unwrap()),
         only: vec![],

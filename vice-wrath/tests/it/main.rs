@@ -8,6 +8,7 @@ mod hostile;
 mod http;
 mod lab_nginx;
 mod plan;
+mod probe;
 mod secrets;
 mod server;
 mod speed;

@@ -14,6 +14,8 @@ pub(super) struct Board {
     title: String,
     generated: String,
     panels: Vec<Panel>,
+    /// A dashboard has none; the head of every page asks.
+    script: Option<super::script::Script>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +66,7 @@ impl Board {
             title: sanitize(&board.title),
             generated: clock(board.generated),
             panels: board.panels.iter().map(|panel| self::panel(panel, board.generated)).collect(),
+            script: None,
         }
     }
 }

@@ -9,6 +9,9 @@ use vice_core::payload::verification::{CheckOutcome, CheckResult};
 use vice_core::text::sanitize;
 
 use super::chart::Chart;
+use super::expected::Outlook;
+use super::script::Script;
+use super::spread::Spread;
 use super::strip::Strip;
 use crate::render::{NOTHING, clock, comparison, relative, when};
 use crate::view::rollout::{Decision, RolloutReport, Verified};
@@ -35,6 +38,9 @@ pub(super) struct Page {
     notes: Vec<Note>,
     next: Vec<Next>,
     chart: Option<Chart>,
+    spread: Option<Spread>,
+    expected: Option<Outlook>,
+    script: Option<Script>,
     verifications: Vec<Suite>,
     decisions: Vec<Decided>,
     changes: Vec<Change>,
@@ -140,6 +146,9 @@ impl Page {
                 .map(|next| Next { when: next.when.clone(), command: sanitize(&next.command) })
                 .collect(),
             chart: (!report.timeline.lanes.is_empty()).then(|| Chart::new(report)),
+            spread: report.spread.as_ref().map(|drawn| Spread::new(drawn, 0)),
+            expected: report.expected.as_ref().map(Outlook::new),
+            script: report.spread.is_some().then(Script::spread),
             verifications: report.verifications.iter().map(suite).collect(),
             decisions: report.decisions.iter().map(|decision| decided(decision, report)).collect(),
             changes: report.config_changes.iter().map(change).collect(),

@@ -12,7 +12,7 @@ use crate::view::lanes::{Bar, BarState, Group, Lane, MarkKind, Timeline};
 const NAME_MAX: usize = 18;
 
 /// More rows than this don't fit a screen.
-const LANES_MAX: usize = 40;
+pub(super) const LANES_MAX: usize = 40;
 
 /// What is said at the right of a row.
 const SAID: usize = 22;
@@ -123,7 +123,7 @@ fn marks(timeline: &Timeline, axis: &Axis, (name_width, columns): (usize, usize)
 }
 
 /// Neighbours of one tone share one style.
-fn painted(cells: &[(char, Tone)]) -> String {
+pub(super) fn painted(cells: &[(char, Tone)]) -> String {
     let runs = cells.chunk_by(|one, two| one.1 == two.1);
     runs.map(|run| paint(run[0].1, run.iter().map(|(c, _)| c).collect::<String>())).collect()
 }

@@ -3,12 +3,15 @@
 mod dashboard;
 mod gantt;
 mod rollout;
+mod simulation;
+mod spread;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use vice_core::text::{Tone, paint, sanitize};
 
 pub use dashboard::dashboard;
 pub use rollout::rollout;
+pub use simulation::simulation;
 
 use crate::view::Mood;
 

@@ -5,6 +5,7 @@ use vice_core::payload::environment::Direction;
 use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::{Table, Tone, paint, sanitize};
 
+use super::spread::spread;
 use super::{WIDTH_MAX, cut, fact, gantt, heading, item, tone};
 use crate::render::{NOTHING, clock, comparison, relative, release, when};
 use crate::view::rollout::{Decision, RolloutReport, Verified};
@@ -19,6 +20,11 @@ pub fn rollout(report: &RolloutReport, width: usize) -> String {
     if !report.timeline.lanes.is_empty() {
         heading(&mut out, "Timeline");
         out.push_str(&gantt::chart(&report.timeline, width));
+    }
+    // Few units are lanes of the timeline already; a fleet is seen only as a map.
+    if let Some(drawn) = report.spread.as_ref().filter(|drawn| drawn.rows.len() > gantt::LANES_MAX) {
+        heading(&mut out, "How it spread");
+        out.push_str(&spread(drawn, width));
     }
     verifications(&mut out, &report.verifications, width);
     decisions(&mut out, report, width);
@@ -58,6 +64,9 @@ fn facts(out: &mut String, report: &RolloutReport, width: usize) {
             say("took", Tone::Plain, format!("{} – {}", report.took, comparison(report.comparison.as_ref())));
         }
         None => say("so far", Tone::Plain, report.took.to_string()),
+    }
+    if let Some(expected) = &report.expected {
+        say("predicted", Tone::Plain, expected.sentence.clone());
     }
     if let Some(failure) = &report.failure {
         say("failure", Tone::Bad, failure.clone());

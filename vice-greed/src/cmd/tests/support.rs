@@ -13,11 +13,13 @@ use vice_core::id::{EnvName, Ids, Scope};
 use vice_core::manifest::Project;
 use vice_core::memory::MemorySeriesStore;
 use vice_core::payload::config::ConfigRecorded;
+use vice_core::payload::simulation::SimulationReport;
 use vice_core::payload::verification::SuiteResult;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::painter::{Painter, PictureFormat};
 use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
 use vice_core::time::ManualClock;
@@ -90,9 +92,19 @@ impl ConfigSource for Absent {
     }
 }
 
+impl Painter for Absent {
+    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
+        absent()
+    }
+}
+
 #[async_trait]
 impl Locator for Absent {
     async fn url(&self, _: &Scope) -> Result<Option<String>> {
+        absent()
+    }
+
+    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
         absent()
     }
 }
@@ -131,7 +143,9 @@ pub(super) fn app(dir: &Path, told: Arc<Told>) -> App {
         runner: Arc::new(Absent),
         config: Arc::new(Absent),
         verifier: Arc::new(Absent),
+        prober: Arc::new(vice_core::memory::NoProber),
         locator: Arc::new(Absent),
+        painter: Arc::new(Absent),
         notifier: Arc::new(Absent),
         actions: Arc::default(),
         stop: Arc::new(StopSignal::default()),

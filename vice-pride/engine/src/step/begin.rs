@@ -8,9 +8,10 @@ use crate::effect::Effect;
 use crate::input::{Failure, OpResult, Seen};
 use crate::note::EngineNote;
 use crate::number::OpNo;
+use crate::ops::OpStatus;
 use crate::reason::Reason;
 use crate::sink::Sink;
-use crate::state::{Fence, OpStatus, Phase, Work};
+use crate::state::{Fence, Phase, Work};
 
 impl<S: Sink> Turn<'_, S> {
     pub(super) fn begin(&mut self, epoch: u64) {
@@ -41,10 +42,13 @@ impl<S: Sink> Turn<'_, S> {
         self.state.epoch = epoch;
         self.state.waiting = None;
         self.sink.note(EngineNote::Resumed { epoch });
-        for op in &mut self.state.ops {
-            if matches!(op.status, OpStatus::Running | OpStatus::Observing) {
-                let is_fence = matches!(op.work, Work::Fence { .. });
-                op.status = if is_fence { OpStatus::Closed } else { OpStatus::Unseen };
+        self.watch_anew();
+        for number in self.state.ops.numbers() {
+            let Some(op) = self.state.ops.get_mut(number) else { continue };
+            match (op.status, op.work) {
+                (OpStatus::Running, Work::Fence { .. }) => self.state.ops.close(number),
+                (OpStatus::Running | OpStatus::Observing, _) => op.status = OpStatus::Unseen,
+                _ => {}
             }
         }
         self.raise_fence();
@@ -83,14 +87,10 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn ask_about_unseen(&mut self) {
-        for index in 0..self.state.ops.len() {
-            let op = &mut self.state.ops[index];
-            if op.status != OpStatus::Unseen {
-                continue;
-            }
-            let number = OpNo::from_index(index);
-            if matches!(op.work, Work::Verify { .. }) {
-                // Checks change nothing, so they are simply run again.
+        for number in self.state.ops.numbers() {
+            let Some(op) = self.state.ops.get_mut(number).filter(|op| op.status == OpStatus::Unseen) else { continue };
+            if op.work.is_repeatable() {
+                // Checks change nothing, and shares are set as a whole: both are simply done again.
                 op.status = OpStatus::Running;
                 op.attempt += 1;
                 self.send(number);
@@ -102,11 +102,8 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     pub(super) fn observed(&mut self, op: OpNo, seen: Seen) {
-        let Some(status) = self.state.ops.get(op.index()).map(|op| op.status) else {
-            return self.sink.held(Reason::UnknownOp { op });
-        };
-        if status != OpStatus::Observing {
-            return self.sink.held(Reason::LateAnswer { op });
+        if self.state.ops.get(op).is_none_or(|entry| entry.status != OpStatus::Observing) {
+            return self.late_or_unknown(op);
         }
         self.changed = true;
         let stopping = self.state.paused || self.state.abandoned || self.state.phase == Phase::Halting;
@@ -115,9 +112,10 @@ impl<S: Sink> Turn<'_, S> {
             Seen::Unknown => self.doubt(op),
             Seen::NotApplied if stopping => self.drop_op(op),
             Seen::NotApplied => {
-                let entry = &mut self.state.ops[op.index()];
-                entry.status = OpStatus::Running;
-                entry.attempt += 1;
+                if let Some(entry) = self.state.ops.get_mut(op) {
+                    entry.status = OpStatus::Running;
+                    entry.attempt += 1;
+                }
                 self.send(op);
             }
         }

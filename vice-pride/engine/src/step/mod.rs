@@ -7,6 +7,7 @@ mod operator;
 mod ops;
 mod rollback;
 mod units;
+mod watch;
 mod waves;
 
 use jiff::Timestamp;
@@ -34,7 +35,9 @@ pub const RETRY_PAUSE: Millis = Millis(2_000);
 ///
 /// `now` may run backwards; the engine then goes on with the latest time at which something changed.
 pub fn step(state: &mut State, now: Timestamp, inputs: &[Input], sink: &mut impl Sink) -> bool {
-    let mut turn = Turn::new(state, now, sink);
+    // The plan is shared, so that this costs a counter; it lets a turn read the plan while it changes the state.
+    let course = state.course.clone();
+    let mut turn = Turn { now: now.max(state.latest), state, course: &course, sink, changed: false };
     for input in inputs {
         turn.take(*input);
     }
@@ -55,19 +58,13 @@ enum Flow {
 /// One step in progress.
 struct Turn<'a, S: Sink> {
     state: &'a mut State,
-    course: Course,
+    course: &'a Course,
     now: Timestamp,
     sink: &'a mut S,
     changed: bool,
 }
 
-impl<'a, S: Sink> Turn<'a, S> {
-    fn new(state: &'a mut State, now: Timestamp, sink: &'a mut S) -> Self {
-        let course = state.course.clone();
-        let now = now.max(state.latest);
-        Self { state, course, now, sink, changed: false }
-    }
-
+impl<S: Sink> Turn<'_, S> {
     fn take(&mut self, input: Input) {
         if matches!(self.state.phase, Phase::Over { .. }) {
             if input != Input::Tick {
@@ -82,17 +79,24 @@ impl<'a, S: Sink> Turn<'a, S> {
             Input::EffectDone { op, result } => self.effect_done(op, result),
             Input::Observed { op, seen } => self.observed(op, seen),
             Input::Verified { op, passed, counts } => self.verified(op, passed, counts),
+            Input::Measured { op, metric, reading } => self.measured(op, metric, reading),
             Input::Operator { command } => self.operator(command),
         }
     }
 
     fn advance(&mut self) {
         loop {
+            self.measure_if_due();
             match self.pulse() {
                 Flow::Go => self.changed = true,
                 Flow::Held(reason) => {
                     self.wait_for(None);
                     return self.sink.held(reason);
+                }
+                // What is being read may change what there is to wait for.
+                Flow::Wait(..) if self.state.watch.aside() > 0 => {
+                    self.wait_for(None);
+                    return self.sink.held(Reason::Measuring);
                 }
                 Flow::Wait(reason, until) => {
                     self.wait_for(Some(Waiting { reason, until }));
@@ -130,7 +134,7 @@ impl<'a, S: Sink> Turn<'a, S> {
             None => None,
         };
         match parked {
-            Some(_) if open > 0 => self.in_flight(),
+            Some(_) if open + self.state.watch.aside() > 0 => self.in_flight(),
             Some(reason) => Flow::Wait(reason, None),
             None => self.phase(),
         }
@@ -141,23 +145,29 @@ impl<'a, S: Sink> Turn<'a, S> {
             Phase::Idle => Flow::Held(Reason::NotBegun),
             Phase::Gate => self.gate(),
             Phase::Before { at } => self.before(at),
+            Phase::Shield { wave } => self.shield(wave),
             Phase::Wave { wave } => self.wave(wave),
             Phase::Bake { wave, until } => self.bake(wave, until),
             Phase::Check { wave } => self.check(wave),
+            Phase::Expose { wave } => self.expose(wave),
+            Phase::Watch { wave, until } => self.watch(wave, until),
             Phase::After { at } => self.after(at),
             Phase::Final => self.last_check(),
+            Phase::Settle => self.settle(),
             Phase::Halting => self.halting(),
             Phase::Barrier { task } => Flow::Wait(Reason::RollbackForbidden { task }, None),
+            Phase::BackShield => self.back_shield(),
             Phase::BackBefore { at } => self.back_before(at),
             Phase::Back => self.back(),
             Phase::BackAfter { at } => self.back_after(at),
+            Phase::BackSettle => self.back_settle(),
             Phase::BackCheck => self.back_check(),
             Phase::Over { .. } => Flow::Held(Reason::Finished),
         }
     }
 
     fn in_flight(&self) -> Flow {
-        Flow::Held(Reason::InFlight { ops: self.state.open })
+        Flow::Held(Reason::InFlight { ops: self.state.open + self.state.watch.aside() })
     }
 
     /// Says for what the rollout waits, once.
@@ -165,11 +175,15 @@ impl<'a, S: Sink> Turn<'a, S> {
         if self.state.waiting == waiting {
             return;
         }
-        self.state.waiting = waiting;
+        let before = std::mem::replace(&mut self.state.waiting, waiting);
         self.changed = true;
         if let Some(Waiting { reason, until }) = waiting {
             self.sink.effect(Effect::Wait { until, reason });
-            self.sink.note(EngineNote::Held { reason, until });
+            // While metrics are judged the same is waited for window after window.
+            if before.or(self.state.waited).is_none_or(|before| before.reason != reason) {
+                self.sink.note(EngineNote::Held { reason, until });
+            }
+            self.state.waited = waiting;
         }
     }
 
@@ -181,6 +195,11 @@ impl<'a, S: Sink> Turn<'a, S> {
             errored: counts.errored,
             touched: u32::try_from(self.state.touched.len()).unwrap_or(u32::MAX),
             of: self.course.changes(),
+            share: self.state.share,
+            judge: match reason {
+                Reason::Judged { .. } | Reason::NoProof { .. } => self.state.watch.ruling.map(|ruling| ruling.evidence),
+                _ => None,
+            },
         };
         self.sink.note(EngineNote::Decided { verdict, reason, evidence });
     }
@@ -193,6 +212,7 @@ impl<'a, S: Sink> Turn<'a, S> {
         if let Some(reason) = cause.filter(|_| failed && self.course.direction == Direction::Deploy) {
             self.sink.effect(Effect::PlaceHold { reason });
         }
+        self.drop_asides();
         self.state.phase = Phase::Over { outcome };
         self.state.waiting = None;
         self.sink.effect(Effect::Finish { outcome });

@@ -16,6 +16,7 @@ impl<S: Sink> Turn<'_, S> {
             OperatorCommand::Abort => self.abort(Reason::Aborted),
             OperatorCommand::ForceRollback => self.force(),
             OperatorCommand::Abandon => self.leave(),
+            OperatorCommand::Promote => self.promote(),
         };
         if heard {
             self.changed = true;
@@ -40,13 +41,23 @@ impl<S: Sink> Turn<'_, S> {
         }
         if self.state.paused {
             self.state.paused = false;
+            self.state.watch.from = self.state.watch.from.map(|_| self.now);
             return true;
         }
         if !self.state.doubts.is_empty() {
             self.settle_doubts();
             return true;
         }
+        if std::mem::take(&mut self.state.watch.asks) {
+            self.state.watch.since = Some(self.now);
+            self.state.watch.from = self.state.watch.from.map(|_| self.now);
+            return true;
+        }
         match (self.state.phase, self.state.halt) {
+            (Phase::Final, _) if !self.state.given_up.is_empty() => {
+                self.try_given_up_again();
+                true
+            }
             (Phase::Barrier { .. }, Some(halt)) => {
                 self.state.phase = halt.from;
                 self.state.halt = None;
@@ -100,6 +111,12 @@ impl<S: Sink> Turn<'_, S> {
             }
             _ => self.abort(Reason::Forced) || first,
         }
+    }
+
+    /// Lets the wave pass that is being watched, whatever the judge still wants to see.
+    fn promote(&mut self) -> bool {
+        let watched = matches!(self.state.phase, Phase::Watch { .. } | Phase::Bake { .. });
+        watched && !self.state.abandoned && !std::mem::replace(&mut self.state.watch.promoted, true)
     }
 
     fn leave(&mut self) -> bool {

@@ -8,9 +8,10 @@ use crate::effect::Effect;
 use crate::input::{CheckCounts, Failure, OpResult};
 use crate::note::EngineNote;
 use crate::number::OpNo;
+use crate::ops::{Op, OpStatus};
 use crate::reason::Reason;
 use crate::sink::Sink;
-use crate::state::{Op, OpStatus, Work};
+use crate::state::Work;
 
 impl<S: Sink> Turn<'_, S> {
     /// The direction that tasks and notes are told now.
@@ -19,9 +20,27 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     pub(super) fn number(&mut self, work: Work) -> OpNo {
-        let op = OpNo::from_index(self.state.ops.len());
-        self.state.ops.push(Op { work, status: OpStatus::Running, attempt: 1, started: self.now });
+        self.state.ops.add(Op { work, status: OpStatus::Running, attempt: 1, started: self.now })
+    }
+
+    /// Begins an operation that only looks, beside the others.
+    pub(super) fn issue_aside(&mut self, work: Work) -> OpNo {
+        let op = self.number(work);
+        self.changed = true;
+        self.send(op);
         op
+    }
+
+    /// An operation that only looked is over.
+    pub(super) fn shut_aside(&mut self, op: OpNo) {
+        self.changed = true;
+        self.state.ops.close(op);
+    }
+
+    /// An answer that is not waited for: to something that is over, or that was never asked.
+    pub(super) fn late_or_unknown(&mut self, op: OpNo) {
+        let known = self.state.ops.knows(op);
+        self.sink.held(if known { Reason::LateAnswer { op } } else { Reason::UnknownOp { op } });
     }
 
     /// Begins an operation.
@@ -39,13 +58,13 @@ impl<S: Sink> Turn<'_, S> {
                 self.sink.note(EngineNote::TaskStarted { task, unit, op, direction });
             }
             Work::Verify { direction } => self.sink.note(EngineNote::VerifyStarted { op, direction }),
-            Work::Fence { .. } => {}
+            Work::Fence { .. } | Work::Weigh { .. } | Work::Measure { .. } | Work::Probe { .. } => {}
         }
     }
 
     /// Asks for the operation, for the first time or again.
     pub(super) fn send(&mut self, op: OpNo) {
-        let Op { work, attempt, .. } = self.state.ops[op.index()];
+        let Some(Op { work, attempt, .. }) = self.state.ops.get(op).copied() else { return };
         self.sink.effect(match work {
             Work::Fence { epoch } => Effect::Fence { op, epoch },
             Work::Apply { unit } => Effect::Apply { op, unit, attempt },
@@ -54,27 +73,32 @@ impl<S: Sink> Turn<'_, S> {
                 Effect::RunTask { op, task, unit, undo, direction, attempt }
             }
             Work::Verify { .. } => Effect::Verify { op },
+            Work::Weigh { share } => Effect::SetWeights { op, share },
+            Work::Measure { from, until } => Effect::Measure { op, from, until },
+            Work::Probe { each } => Effect::Probe { op, each },
         });
     }
 
     /// The work of an operation that a driver is carrying out; anything else is a late or repeated answer.
     fn running(&mut self, op: OpNo) -> Option<Work> {
-        match self.state.ops.get(op.index()) {
-            Some(entry) if entry.status == OpStatus::Running => return Some(entry.work),
-            Some(_) => self.sink.held(Reason::LateAnswer { op }),
-            None => self.sink.held(Reason::UnknownOp { op }),
+        match self.state.ops.get(op) {
+            Some(entry) if entry.status == OpStatus::Running => Some(entry.work),
+            _ => {
+                self.late_or_unknown(op);
+                None
+            }
         }
-        None
     }
 
     pub(super) fn effect_done(&mut self, op: OpNo, result: OpResult) {
         let Some(work) = self.running(op) else { return };
         match (work, result) {
             (Work::Fence { .. }, result) => {
-                self.changed = true;
-                self.state.ops[op.index()].status = OpStatus::Closed;
+                self.shut_aside(op);
                 self.fence_done(result);
             }
+            (Work::Measure { .. }, result) => self.measurement_done(op, result),
+            (Work::Probe { .. }, _) => self.probed(op),
             // Checks are answered by their counts; only that they could not be run is said here.
             (Work::Verify { .. }, OpResult::Done) => self.sink.held(Reason::LateAnswer { op }),
             (Work::Verify { .. }, OpResult::Failed(_)) => self.verify_done(op, false, CheckCounts::default()),
@@ -96,9 +120,9 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn verify_done(&mut self, op: OpNo, passed: bool, counts: CheckCounts) {
+        let (started, took) = self.since(op);
         self.shut(op);
         self.state.counts = counts;
-        let (started, took) = self.since(op);
         self.sink.note(EngineNote::VerifyFinished { op, counts, started, took });
         if passed && counts.is_pass() {
             self.checks_passed();
@@ -109,11 +133,12 @@ impl<S: Sink> Turn<'_, S> {
 
     /// An operation has ended.
     pub(super) fn close(&mut self, op: OpNo, result: Result<(), Failure>) {
-        self.shut(op);
-        let work = self.state.ops[op.index()].work;
+        let Some(work) = self.state.ops.get(op).map(|entry| entry.work) else { return };
         self.say_closed(op, work, result.err());
+        self.shut(op);
         match (work, result) {
-            (Work::Fence { .. } | Work::Verify { .. }, _) => {}
+            (Work::Fence { .. } | Work::Verify { .. } | Work::Measure { .. } | Work::Probe { .. }, _) => {}
+            (Work::Weigh { share }, Ok(())) => self.weighed(share),
             (Work::Apply { unit }, Ok(())) => self.applied(unit, op),
             (Work::Undo { unit, .. }, Ok(())) => self.undone(unit),
             (Work::Task { task, unit, takes_back, .. }, Ok(())) => self.task_done(task, unit, takes_back),
@@ -131,35 +156,39 @@ impl<S: Sink> Turn<'_, S> {
                 EngineNote::UnitFailed { unit, op, back, failure, took }
             }
             (Work::Task { task, unit, .. }, failure) => EngineNote::TaskFinished { task, unit, op, failure, took },
-            (Work::Fence { .. } | Work::Verify { .. }, _) => return,
+            _ => return,
         });
     }
 
     fn since(&self, op: OpNo) -> (jiff::Timestamp, Millis) {
-        let started = self.state.ops[op.index()].started;
+        let started = self.state.ops.get(op).map_or(self.now, |entry| entry.started);
         (started, Millis::between(started, self.now))
     }
 
     fn shut(&mut self, op: OpNo) {
         self.changed = true;
-        self.state.ops[op.index()].status = OpStatus::Closed;
+        self.state.ops.close(op);
         self.state.open -= 1;
     }
 
     /// Nobody can tell what it did: an operator is asked, and nothing new begins until then.
     pub(super) fn doubt(&mut self, op: OpNo) {
-        self.shut(op);
-        self.state.ops[op.index()].status = OpStatus::Doubt;
+        let Some(entry) = self.state.ops.get_mut(op) else { return };
+        entry.status = OpStatus::Doubt;
+        let unit = entry.work.unit();
+        self.changed = true;
+        self.state.open -= 1;
         self.state.doubts.push(op);
-        if let Some(unit) = self.state.ops[op.index()].work.unit() {
+        if let Some(unit) = unit {
             self.release(unit);
         }
     }
 
     /// It was not carried out and is not sent again now; what it was for is taken up later under a new number.
     pub(super) fn drop_op(&mut self, op: OpNo) {
+        let unit = self.state.ops.get(op).and_then(|entry| entry.work.unit());
         self.shut(op);
-        if let Some(unit) = self.state.ops[op.index()].work.unit() {
+        if let Some(unit) = unit {
             self.release(unit);
             self.state.again.push_back(unit);
         }
@@ -170,14 +199,13 @@ impl<S: Sink> Turn<'_, S> {
     pub(super) fn settle_doubts(&mut self) {
         let back = self.state.phase.is_back();
         for op in std::mem::take(&mut self.state.doubts) {
-            let entry = &mut self.state.ops[op.index()];
-            entry.status = OpStatus::Closed;
-            let work = entry.work;
+            let Some(work) = self.state.ops.get(op).map(|entry| entry.work) else { continue };
+            self.state.ops.close(op);
             self.state.again.extend(work.unit());
             match work {
                 Work::Apply { unit } => self.mark_applied(unit, op),
                 Work::Task { task, unit, .. } if !back => self.mark_done(task, unit),
-                Work::Task { .. } | Work::Undo { .. } | Work::Fence { .. } | Work::Verify { .. } => {}
+                _ => {}
             }
         }
     }

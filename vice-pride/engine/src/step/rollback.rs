@@ -6,9 +6,10 @@ use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::Verdict;
 
 use super::{Flow, RETRY_PAUSE, TRIES_MAX, Turn};
+use crate::classes::Role;
 use crate::course::Errand;
 use crate::input::Failure;
-use crate::number::TaskNo;
+use crate::number::{TaskNo, UnitNo};
 use crate::reason::Reason;
 use crate::sink::Sink;
 use crate::state::{Halt, Phase, Work};
@@ -18,13 +19,59 @@ impl<S: Sink> Turn<'_, S> {
     pub(super) fn failed(&mut self, work: Work, failure: Failure) {
         if let Some(unit) = work.unit() {
             self.release(unit);
+            if self.bears_failure_of(unit) {
+                return;
+            }
             self.state.again.push_back(unit);
         }
         match work {
             Work::Apply { unit } | Work::Undo { unit, .. } => self.halt(Reason::UnitFailed { unit, failure }),
             Work::Task { task, unit, .. } => self.halt(Reason::TaskFailed { task, unit, failure }),
-            Work::Fence { .. } | Work::Verify { .. } => {}
+            Work::Weigh { .. } => self.weighing_failed(failure),
+            Work::Fence { .. } | Work::Verify { .. } | Work::Measure { .. } | Work::Probe { .. } => {}
         }
+    }
+
+    /// Whether the plan bears that a unit failed: it is tried again, or given up. One that is given up is down, and
+    /// keeps its place in every limit.
+    fn bears_failure_of(&mut self, unit: UnitNo) -> bool {
+        let policy = self.course.failures;
+        if self.state.phase == Phase::Halting || (policy.retries == 0 && policy.tolerate == 0) {
+            return false;
+        }
+        let failures = self.state.failures.entry(unit).or_default();
+        *failures += 1;
+        if *failures <= policy.retries {
+            self.state.again.push_back(unit);
+            return true;
+        }
+        if self.state.given_up.len() >= policy.tolerate as usize {
+            return false;
+        }
+        let class = self.course.classes().of_unit(unit);
+        self.state.lanes.acquire(self.course.classes(), class);
+        self.state.given_up.push(unit);
+        true
+    }
+
+    /// Units that were given up are not down for good any more.
+    fn take_up_given_up(&mut self) -> Vec<UnitNo> {
+        let units = std::mem::take(&mut self.state.given_up);
+        for unit in &units {
+            let class = self.course.classes().of_unit(*unit);
+            self.state.lanes.release(self.course.classes(), class);
+            self.state.failures.remove(unit);
+        }
+        units
+    }
+
+    /// An operator wants them tried again: the last wave is taken up once more with them alone.
+    pub(super) fn try_given_up_again(&mut self) {
+        let units = self.take_up_given_up();
+        let last = u32::try_from(self.course.waves.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        self.state.again.extend(units);
+        self.state.cursor = u32::MAX;
+        self.state.phase = Phase::Wave { wave: last };
     }
 
     /// Decides to go back, once; the first cause stays.
@@ -33,6 +80,7 @@ impl<S: Sink> Turn<'_, S> {
             return;
         }
         self.changed = true;
+        self.drop_asides();
         self.state.halt = Some(Halt { cause, from: self.state.phase });
         self.state.phase = Phase::Halting;
         self.decide(Verdict::Rollback, cause);
@@ -57,6 +105,10 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     pub(super) fn go_back(&mut self) -> Flow {
+        self.take_up_given_up();
+        self.state.lanes.clear();
+        let touched = self.state.touched.iter().copied();
+        self.state.lanes.count_for_orders(self.course.classes(), touched, Role::Then);
         let state = &mut *self.state;
         state.again.clear();
         state.later.clear();
@@ -64,9 +116,32 @@ impl<S: Sink> Turn<'_, S> {
         state.tries = 0;
         state.proven = false;
         for unit in &state.touched {
-            state.units[unit.index()].at = 0;
+            state.units.set_at(*unit, 0);
         }
-        self.enter(Phase::BackBefore { at: 0 })
+        self.enter(Phase::BackShield)
+    }
+
+    /// What is bad gets no traffic any more, before anything else is done.
+    pub(super) fn back_shield(&mut self) -> Flow {
+        let exposed = self.course.moves_traffic() && !self.course.starts_from_nothing();
+        match self.weigh(if exposed { Some(0) } else { self.state.share }) {
+            Some(flow) => flow,
+            None => self.enter(Phase::BackBefore { at: 0 }),
+        }
+    }
+
+    /// Traffic follows the units again.
+    pub(super) fn back_settle(&mut self) -> Flow {
+        if let Some(flow) = self.retry_pause() {
+            return flow;
+        }
+        match self.weigh(None) {
+            Some(flow) => flow,
+            None => {
+                self.state.tries = 0;
+                self.enter(Phase::BackCheck)
+            }
+        }
     }
 
     pub(super) fn back_before(&mut self, at: u16) -> Flow {
@@ -81,7 +156,7 @@ impl<S: Sink> Turn<'_, S> {
         let errand = self.course.scripts().back_after.get(usize::from(at)).copied();
         match errand {
             Some(errand) => self.errand_back(errand),
-            None => self.enter(Phase::BackCheck),
+            None => self.enter(Phase::BackSettle),
         }
     }
 
@@ -100,12 +175,17 @@ impl<S: Sink> Turn<'_, S> {
         if let Some(flow) = self.retry_pause() {
             return flow;
         }
-        match self.start_units() {
+        let limit = self.start_units();
+        match limit {
             Some(limit) if self.state.busy > 0 => return Flow::Held(Reason::AtLimit { limit }),
             _ if self.state.busy > 0 => return self.in_flight(),
             _ => {}
         }
+        // Units whose way back has to wait for others that failed are taken up again with those.
         if self.state.later.is_empty() {
+            if let Some(flow) = self.shut_out(limit) {
+                return flow;
+            }
             self.state.tries = 0;
             return self.enter(Phase::BackAfter { at: 0 });
         }
@@ -117,7 +197,7 @@ impl<S: Sink> Turn<'_, S> {
 
     /// Verifies what runs again; after a first deploy nothing does.
     pub(super) fn back_check(&mut self) -> Flow {
-        if self.course.verifies() && !self.state.proven && !self.course.is_first() {
+        if self.course.verifies() && !self.state.proven && !self.course.starts_from_nothing() {
             return match self.retry_pause() {
                 Some(flow) => flow,
                 None => self.run_checks(),
@@ -138,7 +218,12 @@ impl<S: Sink> Turn<'_, S> {
                 self.state.later.push(unit);
             }
             Work::Task { unit: None, .. } => self.try_again_later(),
-            Work::Fence { .. } | Work::Verify { .. } => {}
+            // That traffic can't be moved must not hold up the way back.
+            Work::Weigh { .. } if self.state.phase == Phase::BackShield => {
+                self.state.phase = Phase::BackBefore { at: 0 };
+            }
+            Work::Weigh { .. } => self.try_again_later(),
+            Work::Fence { .. } | Work::Verify { .. } | Work::Measure { .. } | Work::Probe { .. } => {}
         }
     }
 

@@ -1,39 +1,87 @@
-//! Units: each follows its script (hooks, change, hooks), as many at once as the limits let.
+//! Units: each follows its script (hooks, change, hooks), as many at once as the constraints let.
 
 use super::Turn;
+use crate::classes::{GateNo, Role};
 use crate::course::UnitStep;
 use crate::number::{OpNo, TaskNo, UnitNo};
 use crate::sink::Sink;
 use crate::state::{Phase, Work};
 
+/// What became of a unit that was offered.
+enum Offer {
+    /// It changes now.
+    Began,
+    /// Nothing is left to do for it.
+    Done,
+    /// It has to wait for this.
+    Shut(GateNo),
+}
+
 impl<S: Sink> Turn<'_, S> {
-    /// Lets units go on and begin, in order, until none is left or a limit is reached; gives that limit. A unit never
-    /// overtakes one before it: the order is a promise.
-    pub(super) fn start_units(&mut self) -> Option<u16> {
-        while let Some(unit) = self.next_unit() {
-            let Some((at, work)) = self.next_work(unit) else {
-                self.pass_unit();
-                continue;
-            };
-            if let Some(limit) = self.limit_reached(unit) {
-                return Some(limit);
+    /// Lets units go on and begin: first those under way, then those that were woken, then the rest of the wave in its
+    /// order. A unit that a constraint holds back lets others pass that it does not hold back. Gives the limit over
+    /// everything that stopped it, if one did.
+    pub(super) fn start_units(&mut self) -> Option<GateNo> {
+        self.go_on_with_units();
+        self.start_woken();
+        self.start_from_cursor()
+    }
+
+    fn go_on_with_units(&mut self) {
+        while let Some(unit) = self.state.again.pop_front() {
+            self.changed = true;
+            if let Offer::Shut(gate) = self.offer(unit) {
+                let class = self.course.classes().of_unit(unit);
+                self.state.lanes.put_first(class, unit);
+                self.state.lanes.stand_in_line(class, gate);
             }
-            self.pass_unit();
-            self.acquire(unit);
-            self.state.units[unit.index()].at = at;
-            self.issue(work);
+        }
+    }
+
+    fn start_woken(&mut self) {
+        while let Some((class, gate)) = self.state.lanes.next_ready() {
+            self.changed = true;
+            if let Some(unit) = self.state.lanes.head(class) {
+                match self.offer(unit) {
+                    Offer::Shut(other) => self.state.lanes.stand_in_line(class, other),
+                    Offer::Began | Offer::Done => {
+                        self.state.lanes.take_head(class);
+                        if self.state.lanes.has_queue(class) {
+                            self.state.lanes.ready_again(class, gate);
+                        }
+                    }
+                }
+            }
+            // Whoever was woken may have gone elsewhere: the place is for the next one then.
+            if self.state.lanes.has_place(self.course.classes(), gate) {
+                self.state.lanes.wake_one(gate);
+            }
+        }
+    }
+
+    fn start_from_cursor(&mut self) -> Option<GateNo> {
+        while let Some(unit) = self.at_cursor() {
+            let class = self.course.classes().of_unit(unit);
+            if self.state.lanes.has_queue(class) {
+                self.state.lanes.append(class, unit);
+            } else if let Offer::Shut(gate) = self.offer(unit) {
+                if self.course.classes().is_universal(gate) {
+                    return Some(gate);
+                }
+                self.state.lanes.append(class, unit);
+                self.state.lanes.stand_in_line(class, gate);
+            }
+            self.changed = true;
+            self.state.cursor += 1;
         }
         None
     }
 
-    /// The unit that is next: one that has to go on, else the next of the wave or of the way back.
-    fn next_unit(&self) -> Option<UnitNo> {
-        if let Some(unit) = self.state.again.front() {
-            return Some(*unit);
-        }
+    /// The next unit of the wave, or of the way back.
+    fn at_cursor(&self) -> Option<UnitNo> {
         let cursor = self.state.cursor as usize;
         match self.state.phase {
-            Phase::Wave { wave } => self.course.waves.get(wave as usize)?.get(cursor).copied(),
+            Phase::Wave { wave } => self.course.wave(wave)?.units.get(cursor).copied(),
             Phase::Back => {
                 let last = self.state.touched.len().checked_sub(cursor + 1)?;
                 self.state.touched.get(last).copied()
@@ -42,58 +90,66 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    fn pass_unit(&mut self) {
-        self.changed = true;
-        if self.state.again.pop_front().is_none() {
-            self.state.cursor += 1;
+    fn offer(&mut self, unit: UnitNo) -> Offer {
+        let Some((at, work)) = self.next_work(unit) else {
+            self.completed(unit);
+            return Offer::Done;
+        };
+        let class = self.course.classes().of_unit(unit);
+        let back = self.state.phase.is_back();
+        if let Some(gate) = self.state.lanes.closed_gate(self.course.classes(), class, back) {
+            return Offer::Shut(gate);
         }
+        self.state.busy += 1;
+        self.state.lanes.acquire(self.course.classes(), class);
+        self.state.units.set_at(unit, at);
+        self.issue(work);
+        Offer::Began
     }
 
     /// The next step of a unit's script that applies to it, with its place.
-    fn next_work(&self, unit: UnitNo) -> Option<(u16, Work)> {
-        let state = self.state.units[unit.index()];
+    fn next_work(&self, unit: UnitNo) -> Option<(usize, Work)> {
+        let units = &self.state.units;
         let back = self.state.phase.is_back();
         let scripts = self.course.scripts();
         let script = if back { &scripts.unit_back } else { &scripts.unit };
         let direction = self.direction();
         let work = |step: UnitStep| match step {
-            UnitStep::Hook(errand) if errand.takes_back && state.hooks >> errand.task.0 & 1 == 0 => None,
+            UnitStep::Hook(errand) if errand.takes_back && units.hooks(unit) >> errand.task.0 & 1 == 0 => None,
             UnitStep::Hook(errand) => Some(Work::task(errand, Some(unit), direction)),
             UnitStep::Apply => Some(Work::Apply { unit }),
-            UnitStep::Undo => state.applied.map(|undoes| Work::Undo { unit, undoes }),
+            UnitStep::Undo => units.applied(unit).map(|undoes| Work::Undo { unit, undoes }),
         };
-        let rest = script.iter().enumerate().skip(usize::from(state.at));
-        rest.filter_map(|(at, step)| work(*step).map(|work| (u16::try_from(at).unwrap_or(u16::MAX), work))).next()
+        let rest = script.iter().enumerate().skip(units.at(unit));
+        rest.filter_map(|(at, step)| work(*step).map(|work| (at, work))).next()
     }
 
-    fn limit_reached(&self, unit: UnitNo) -> Option<u16> {
-        let limits = self.course.limits_of(unit);
-        let full = |limit: &u16| {
-            let index = usize::from(*limit);
-            self.state.down[index] >= self.course.limits[index].max_down
-        };
-        limits.iter().copied().find(|limit| full(limit))
+    /// For whom others wait in this direction.
+    fn awaited(&self) -> Role {
+        if self.state.phase.is_back() { Role::Then } else { Role::First }
     }
 
-    fn acquire(&mut self, unit: UnitNo) {
-        self.state.busy += 1;
-        for limit in self.course.limits_of(unit) {
-            self.state.down[usize::from(*limit)] += 1;
-        }
+    fn completed(&mut self, unit: UnitNo) {
+        let class = self.course.classes().of_unit(unit);
+        let awaited = self.awaited();
+        self.state.lanes.completed(self.course.classes(), class, awaited);
     }
 
     pub(super) fn release(&mut self, unit: UnitNo) {
         self.state.busy -= 1;
-        for limit in self.course.limits_of(unit) {
-            self.state.down[usize::from(*limit)] -= 1;
-        }
+        let class = self.course.classes().of_unit(unit);
+        self.state.lanes.release(self.course.classes(), class);
     }
 
     /// A step of the unit's script is done; it goes on before any new unit begins.
     pub(super) fn unit_moved(&mut self, unit: UnitNo) {
         self.release(unit);
-        self.state.units[unit.index()].at += 1;
-        self.state.again.push_back(unit);
+        self.state.units.set_at(unit, self.state.units.at(unit) + 1);
+        if self.course.has_hooks() {
+            self.state.again.push_back(unit);
+        } else {
+            self.completed(unit);
+        }
     }
 
     pub(super) fn applied(&mut self, unit: UnitNo, op: OpNo) {
@@ -101,20 +157,25 @@ impl<S: Sink> Turn<'_, S> {
         self.unit_moved(unit);
     }
 
-    /// Notes that the unit has changed, as the latest one.
+    /// Notes that the unit has changed.
     pub(super) fn mark_applied(&mut self, unit: UnitNo, op: OpNo) {
-        let entry = &mut self.state.units[unit.index()];
-        let is_touched = entry.hooks != 0 || entry.applied.is_some();
-        entry.applied = Some(op);
         self.state.proven = false;
-        if is_touched && let Some(place) = self.state.touched.iter().rposition(|other| *other == unit) {
-            self.state.touched.remove(place);
+        self.touch(unit);
+        self.state.units.set_applied(unit, Some(op));
+    }
+
+    fn touch(&mut self, unit: UnitNo) {
+        if self.state.units.is_touched(unit) {
+            return;
+        }
+        if self.state.touched.is_empty() {
+            self.state.touched.reserve_exact(self.course.changes() as usize);
         }
         self.state.touched.push(unit);
     }
 
     pub(super) fn undone(&mut self, unit: UnitNo) {
-        self.state.units[unit.index()].applied = None;
+        self.state.units.set_applied(unit, None);
         self.unit_moved(unit);
     }
 
@@ -138,19 +199,33 @@ impl<S: Sink> Turn<'_, S> {
             self.state.once_done |= bit;
             return;
         };
-        let entry = &mut self.state.units[unit.index()];
-        let is_new = entry.applied.is_none() && entry.hooks == 0;
-        entry.hooks |= bit;
-        if is_new {
-            self.state.touched.push(unit);
+        self.touch(unit);
+        if let Some(hooks) = self.state.units.hooks_mut(unit) {
+            *hooks |= bit;
         }
     }
 
     fn mark_taken_back(&mut self, task: TaskNo, unit: Option<UnitNo>) {
         let bit = !(1_u64 << task.0);
         match unit {
-            Some(unit) => self.state.units[unit.index()].hooks &= bit,
+            Some(unit) => {
+                if let Some(hooks) = self.state.units.hooks_mut(unit) {
+                    *hooks &= bit;
+                }
+            }
             None => self.state.once_done &= bit,
+        }
+    }
+
+    /// Looks at the windows: which are open now, and until when. Only on the way out; going back is never held up.
+    pub(super) fn look_at_windows(&mut self) {
+        for window in 0..self.state.lanes.windows() {
+            let known = self.state.lanes.opening(window);
+            if known.is_none_or(|opening| opening.until <= self.now) {
+                let opening = self.course.hours()[window].at(self.now);
+                self.changed = true;
+                self.state.lanes.set_opening(self.course.classes(), window, Some(opening));
+            }
         }
     }
 }

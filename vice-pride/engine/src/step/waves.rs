@@ -1,4 +1,5 @@
-//! The way out: tasks before, wave after wave with bake and verification, tasks after, the last verification.
+//! The way out: tasks before, wave after wave with what it exposes, bake and verification, tasks after, the last
+//! verification.
 
 use jiff::Timestamp;
 use vice_core::Millis;
@@ -7,8 +8,10 @@ use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::Verdict;
 
 use super::{Flow, Turn};
+use crate::classes::{Gate, GateNo};
 use crate::course::Errand;
 use crate::note::EngineNote;
+use crate::plan::Exposure;
 use crate::reason::Reason;
 use crate::sink::Sink;
 use crate::state::{Phase, Work};
@@ -58,42 +61,103 @@ impl<S: Sink> Turn<'_, S> {
         Flow::Go
     }
 
-    fn enter_wave(&mut self, wave: u32) -> Flow {
-        if wave as usize >= self.course.waves.len() {
+    pub(super) fn enter_wave(&mut self, wave: u32) -> Flow {
+        let Some(exposure) = self.course.wave(wave).map(|wave| wave.exposure) else {
             return self.enter(Phase::After { at: 0 });
-        }
+        };
         self.state.cursor = 0;
+        self.state.watch.promoted = false;
+        self.state.watch.since = None;
         self.sink.note(EngineNote::WaveStarted { wave });
-        self.enter(Phase::Wave { wave })
+        // Traffic is taken away from new units before they are there, and follows the units in a wave of units.
+        let wanted = match exposure {
+            Exposure::Units => None,
+            Exposure::Share { .. } | Exposure::Ramp => Some(self.state.share.unwrap_or(0)),
+        };
+        let phase = if self.state.share == wanted { Phase::Wave { wave } } else { Phase::Shield { wave } };
+        self.enter(phase)
+    }
+
+    /// Brings the share into force that holds while the wave's units change.
+    pub(super) fn shield(&mut self, wave: u32) -> Flow {
+        let wanted = match self.course.wave(wave).map(|wave| wave.exposure) {
+            Some(Exposure::Share { .. } | Exposure::Ramp) => Some(self.state.share.unwrap_or(0)),
+            _ => None,
+        };
+        match self.weigh(wanted) {
+            Some(flow) => flow,
+            None => self.enter(Phase::Wave { wave }),
+        }
     }
 
     pub(super) fn wave(&mut self, wave: u32) -> Flow {
+        self.look_at_windows();
         let limit = self.start_units();
-        match limit {
-            Some(limit) if self.state.busy > 0 => return Flow::Held(Reason::AtLimit { limit }),
-            _ if self.state.busy > 0 => return self.in_flight(),
-            _ => {}
+        if self.state.busy > 0 {
+            return match limit {
+                Some(limit) => Flow::Held(Reason::AtLimit { limit }),
+                None => self.in_flight(),
+            };
+        }
+        if let Some(flow) = self.shut_out(limit) {
+            return flow;
         }
         self.sink.note(EngineNote::WaveFinished { wave });
-        if self.course.bake == Millis::ZERO {
-            return self.enter(Phase::Check { wave });
+        let (exposure, bake) = self.course.wave(wave).map(|wave| (wave.exposure, wave.bake)).unwrap_or_default();
+        if self.course.judges(wave) && self.state.watch.from.is_none() {
+            self.state.watch.from = Some(self.now);
         }
-        let until = self.course.bake.after(self.now);
-        self.enter(Phase::Bake { wave, until })
+        match exposure {
+            Exposure::Share { .. } | Exposure::Ramp => self.enter(Phase::Check { wave }),
+            Exposure::Units if self.course.judges(wave) => self.begin_watch(wave),
+            Exposure::Units if bake == Millis::ZERO => self.enter(Phase::Check { wave }),
+            Exposure::Units => {
+                let until = bake.after(self.now);
+                self.enter(Phase::Bake { wave, until })
+            }
+        }
+    }
+
+    /// Why units wait although nobody is under way: for a window, or for something that only a person can mend.
+    pub(super) fn shut_out(&self, limit: Option<GateNo>) -> Option<Flow> {
+        let shut = |gate: GateNo| match self.course.classes().gate(gate) {
+            Gate::Limit(_) => (Reason::AtLimit { limit: gate }, None),
+            Gate::Exclusion(exclusion) => (Reason::Excluded { exclusion: number(exclusion) }, None),
+            Gate::Order(order) => (Reason::WaitsForOrder { order: number(order) }, None),
+            Gate::Window(window) => {
+                let until = self.state.lanes.opening(window).map(|opening| opening.until);
+                (Reason::OutsideWindow { window: number(window) }, until.filter(|until| *until < Timestamp::MAX))
+            }
+        };
+        let waits = limit.into_iter().chain(self.state.lanes.waited_for()).map(shut);
+        // What time opens is said before what it does not.
+        let first = waits.min_by_key(|(_, until)| (until.is_none(), *until))?;
+        Some(Flow::Wait(first.0, first.1))
     }
 
     pub(super) fn bake(&mut self, wave: u32, until: Timestamp) -> Flow {
-        if self.now < until {
+        if self.now < until && !self.state.watch.promoted {
             return Flow::Wait(Reason::Baking { wave: wave + 1 }, Some(until));
         }
         self.enter(Phase::Check { wave })
     }
 
     pub(super) fn check(&mut self, wave: u32) -> Flow {
-        if self.course.has_checks && self.course.verify == VerifyWhen::EachWave {
+        let unchecked =
+            self.course.wave(wave).is_some_and(|wave| wave.exposure == Exposure::Units || !wave.units.is_empty());
+        if unchecked && self.course.has_checks && self.course.verify == VerifyWhen::EachWave {
             return self.run_checks();
         }
-        self.enter_wave(wave + 1)
+        self.checked(wave)
+    }
+
+    /// Checks come before the new release gets traffic of its own, and after it was watched where it gets what its
+    /// units get.
+    fn checked(&mut self, wave: u32) -> Flow {
+        match self.course.wave(wave).map(|wave| wave.exposure) {
+            Some(Exposure::Share { .. } | Exposure::Ramp) => self.enter(Phase::Expose { wave }),
+            _ => self.enter_wave(wave + 1),
+        }
     }
 
     /// Runs the checks, unless they are running.
@@ -107,8 +171,20 @@ impl<S: Sink> Turn<'_, S> {
 
     /// The last verification is left out where the last wave was verified and nothing has run since.
     pub(super) fn last_check(&mut self) -> Flow {
+        if !self.state.given_up.is_empty() {
+            let units = number(self.state.given_up.len());
+            return Flow::Wait(Reason::GivenUp { units }, None);
+        }
         if self.course.verifies() && !self.state.proven {
             return self.run_checks();
+        }
+        self.enter(Phase::Settle)
+    }
+
+    /// Traffic follows the units again; then it is done.
+    pub(super) fn settle(&mut self) -> Flow {
+        if let Some(flow) = self.weigh(None) {
+            return flow;
         }
         let reason = if self.state.proven { Reason::Proven } else { Reason::Unproven };
         self.decide(Verdict::Proceed, reason);
@@ -119,7 +195,7 @@ impl<S: Sink> Turn<'_, S> {
         self.state.proven = true;
         if let Phase::Check { wave } = self.state.phase {
             self.decide(Verdict::Proceed, Reason::WaveProven { wave: wave + 1 });
-            self.enter_wave(wave + 1);
+            self.checked(wave);
         }
     }
 
@@ -135,4 +211,8 @@ impl<S: Sink> Turn<'_, S> {
             failed => Reason::ChecksFailed { failed, of },
         });
     }
+}
+
+pub(super) fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }

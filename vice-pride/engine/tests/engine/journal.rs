@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use crate::support::{Run, rolling, task};
+use crate::support::{Run, bake, rolling, task};
 use serde::{Deserialize, Serialize};
 use vice_core::Millis;
 use vice_core::manifest::{TaskPer, TaskRun};
 use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::OperatorCommand;
 use vice_pride_engine::{
-    CheckCounts, Course, Effect, Failure, Input, OpNo, OpResult, Plan, Recorded, Rollback, Seen, check_replay, replay,
+    CheckCounts, Course, Effect, Failure, Input, OpNo, OpResult, Plan, Recorded, Rollback, Seen, check_replay,
+    judge::Reading, replay,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -23,7 +24,7 @@ const GOLDEN: &str = include_str!("../journals/rolled-back-after-takeover.json")
 /// Two units with a task, a bake, a pause, a crash and a takeover, a failed verification, and a way back with a retry.
 fn eventful() -> Run {
     let mut plan = rolling(2);
-    plan.bake = Millis::from_secs(30);
+    bake(&mut plan, Millis::from_secs(30));
     plan.tasks = vec![task("migrate", TaskRun::Before, TaskPer::Rollout, Rollback::Command)];
     let mut run = Run::begun(plan);
     run.later(2);
@@ -90,6 +91,7 @@ fn altered(input: Input) -> Option<Input> {
         Input::Verified { op, passed, counts } => {
             Input::Verified { op, passed, counts: CheckCounts { passed: counts.passed + 1, ..counts } }
         }
+        Input::Measured { op, metric, .. } => Input::Measured { op, metric, reading: Reading::NoSeries },
         Input::Operator { .. } => Input::Operator { command: OperatorCommand::Abandon },
     })
 }

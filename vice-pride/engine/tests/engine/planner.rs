@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use vice_core::Code;
-use vice_core::manifest::{Amount, Command, RollbackPolicy, RolloutSpec, Strategy, TaskPer, TaskRun, TaskSpec};
+use vice_core::manifest::{
+    Amount, Command, Order, RollbackPolicy, RolloutSpec, Selector, Strategy, TaskPer, TaskRun, TaskSpec,
+};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::port::target::{Inventory, UnitHealth, UnitState};
-use vice_pride_engine::{Course, Plan, PlanRequest, Rollback, Summary, TaskDoes, UnitAction, UnitNo, plan};
+use vice_pride_engine::{Course, Plan, PlanRequest, Rollback, Summary, TaskDoes, UnitAction, UnitNo, UnitSet, plan};
 
 fn release(version: &str) -> ReleaseRef {
     ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None }
@@ -29,16 +31,22 @@ fn request<'a>(units: &[&str], inventory: &'a Inventory, rollout: &'a RolloutSpe
         from: None,
         to: release("2"),
         units: units.iter().map(|name| (*name).to_owned()).collect(),
+        topology: None,
         inventory,
         rollout,
         tasks: Vec::new(),
         has_checks: true,
+        analysis: None,
     }
+}
+
+fn listed(texts: &[&str]) -> Order {
+    Order::Listed(texts.iter().map(|text| Selector::parse(text).unwrap()).collect())
 }
 
 fn wave_names(plan: &Plan) -> Vec<Vec<&str>> {
     let name = |unit: &UnitNo| plan.units[unit.index()].name.as_str();
-    plan.waves.iter().map(|wave| wave.iter().map(name).collect()).collect()
+    plan.waves.iter().map(|wave| wave.units.iter().map(name).collect()).collect()
 }
 
 const FINE: UnitHealth = UnitHealth::Healthy;
@@ -55,8 +63,11 @@ fn an_unchanged_healthy_environment_needs_nothing() {
 #[test]
 fn units_are_created_updated_removed_and_repaired() {
     let there = inventory(&[("1", "1", FINE), ("2", "2", FINE), ("3", "2", UnitHealth::Crashed), ("9", "1", FINE)]);
-    let spec =
-        RolloutSpec { wave: Some(Amount::Count(2)), max_down: Some(Amount::Percent(40)), ..RolloutSpec::default() };
+    let spec = RolloutSpec {
+        wave: Some(Amount::Count(2)),
+        max_down: Some(Amount::Percent(40).into()),
+        ..RolloutSpec::default()
+    };
     let plan = plan(&request(&["10", "3", "2", "1"], &there, &spec)).unwrap();
     assert_eq!(plan.summary(), Summary { create: 1, update: 2, remove: 1, keep: 1 });
     assert_eq!(wave_names(&plan), [vec!["1", "3"], vec!["10"], vec!["9"]], "2 before 10, removals last");
@@ -68,7 +79,7 @@ fn units_are_created_updated_removed_and_repaired() {
 #[test]
 fn the_order_of_the_manifest_comes_first() {
     let (there, mut spec) = (Inventory::default(), RolloutSpec::default());
-    spec.order = vec!["10".into(), "2".into()];
+    spec.order = listed(&["10", "2"]);
     let plan = plan(&request(&["1", "2", "3", "10"], &there, &spec)).unwrap();
     assert_eq!(wave_names(&plan), [["10"], ["2"], ["1"], ["3"]]);
     assert!(plan.is_first());
@@ -88,12 +99,12 @@ fn all_at_once_is_one_wave() {
 #[test]
 fn contradictions_are_refused_and_named() {
     let there = inventory(&[("1", "1", FINE)]);
-    let none = RolloutSpec { max_down: Some(Amount::Percent(0)), ..RolloutSpec::default() };
+    let none = RolloutSpec { max_down: Some(Amount::Percent(0).into()), ..RolloutSpec::default() };
     let fault = plan(&request(&["1", "2"], &there, &none)).unwrap_err();
     assert_eq!(fault.to_string(), "`rollout.max_down` is 0%, so no unit may change, but 2 of 2 units have to.");
     let wave = RolloutSpec { wave: Some(Amount::Count(0)), ..RolloutSpec::default() };
     assert!(plan(&request(&["1"], &there, &wave)).unwrap_err().to_string().contains("`rollout.wave` is 0"));
-    let order = RolloutSpec { order: vec!["web-l".into()], ..RolloutSpec::default() };
+    let order = RolloutSpec { order: listed(&["web-l"]), ..RolloutSpec::default() };
     let fault = plan(&request(&["web-1"], &Inventory::default(), &order)).unwrap_err();
     assert_eq!(fault.hints(), ["Did you mean \"web-1\"?"]);
     let same = inventory(&[("1", "2", FINE)]);
@@ -148,10 +159,10 @@ fn a_plan_that_contradicts_itself_is_refused_and_not_run() {
     let (there, spec) = (Inventory::default(), RolloutSpec::default());
     let good = plan(&request(&["1", "2"], &there, &spec)).unwrap();
     let broken: [fn(&mut Plan); 6] = [
-        |plan| plan.waves[0][0].0 = 99,
-        |plan| plan.waves[1][0].0 = 0,
+        |plan| plan.waves[0].units[0].0 = 99,
+        |plan| plan.waves[1].units[0].0 = 0,
         |plan| plan.limits[0].max_down = 0,
-        |plan| plan.limits[0].members[0].0 = 99,
+        |plan| plan.limits[0].members = UnitSet::range(0, 100),
         |plan| plan.units[0].action = UnitAction::Keep,
         |plan| plan.waves.truncate(1),
     ];

@@ -3,16 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{BAD, GOOD, Run, release};
+use crate::support::{BAD, GOOD, Run, limit, release, unit};
 use arbtest::arbitrary::{Result, Unstructured};
 use jiff::SignedDuration;
 use vice_core::Millis;
 use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::OperatorCommand;
+use vice_pride_engine::judge::{Analysis, Arm, MetricKind, MetricPlan, Reading};
 use vice_pride_engine::{
-    CheckCounts, Course, Effect, Failure, Input, Limit, OpNo, OpResult, PLANNER_VERSION, Plan, Rollback, Seen, State,
-    TaskDoes, TaskNo, TaskPlan, UnitAction, UnitNo, UnitPlan, check_replay,
+    CheckCounts, Course, Effect, Exclusion, Exposure, Failure, FailurePolicy, Group, Input, OpNo, OpResult,
+    PLANNER_VERSION, Plan, Precedence, Rollback, Seen, State, TaskDoes, TaskNo, TaskPlan, UnitAction, UnitNo, UnitSet,
+    Wave, Window, check_replay,
 };
 
 fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
@@ -26,23 +28,21 @@ fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
             1 if before.is_some() => UnitAction::Remove,
             _ => UnitAction::Place,
         };
-        units.push(UnitPlan { name: index.to_string(), before, action });
+        units.push(unit(&index.to_string(), before, action));
     }
-    let mut waves: Vec<Vec<UnitNo>> = Vec::new();
+    let mut waves: Vec<Wave> = Vec::new();
     for (index, unit) in units.iter().enumerate() {
         if unit.action == UnitAction::Keep {
             continue;
         }
         match waves.last_mut() {
-            Some(wave) if u.ratio(1, 2)? => wave.push(UnitNo::from_index(index)),
-            _ => waves.push(vec![UnitNo::from_index(index)]),
+            Some(wave) if u.ratio(1, 2)? => wave.units.push(UnitNo::from_index(index)),
+            _ => waves.push(Wave::of(vec![UnitNo::from_index(index)])),
         }
     }
-    let mut limits =
-        vec![Limit { name: "all".into(), members: (0..count).map(UnitNo).collect(), max_down: u.int_in_range(1..=3)? }];
+    let mut limits = vec![limit("all", 0..count, u.int_in_range(1..=3)?)];
     if u.ratio(1, 3)? {
-        let members = (0..count).filter(|unit| unit % 2 == 0).map(UnitNo).collect();
-        limits.push(Limit { name: "even".into(), members, max_down: 1 });
+        limits.push(limit("even", (0..count).filter(|unit| unit % 2 == 0), 1));
     }
     let mut tasks = Vec::new();
     for index in 0..u.int_in_range(0..=3)? {
@@ -55,6 +55,11 @@ fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
             on_rollback: u.ratio(1, 4)?,
         });
     }
+    let bake = Millis(*u.choose(&[0, 5_000])?);
+    waves.iter_mut().for_each(|wave| wave.bake = bake);
+    let analysis = expose(u, first, &mut waves)?;
+    let (exclusions, orders) = (exclusions(u, count)?, orders(u, count, &waves)?);
+    let failures = FailurePolicy { retries: u.int_in_range(0..=1)?, tolerate: u.int_in_range(0..=1)? };
     Ok(Plan {
         planner: PLANNER_VERSION,
         direction: Direction::Deploy,
@@ -63,11 +68,72 @@ fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
         units,
         waves,
         limits,
+        exclusions,
+        orders,
+        windows: windows(u)?,
+        failures: if u.ratio(1, 3)? { failures } else { FailurePolicy::default() },
         tasks,
-        bake: Millis(*u.choose(&[0, 5_000])?),
+        analysis,
         verify: *u.choose(&[VerifyWhen::EachWave, VerifyWhen::End, VerifyWhen::Never])?,
         has_checks: u.ratio(4, 5)?,
     })
+}
+
+/// Some of the waves move traffic, and are judged.
+fn expose(u: &mut Unstructured<'_>, first: bool, waves: &mut [Wave]) -> Result<Option<Analysis>> {
+    if first || u.ratio(1, 2)? {
+        return Ok(None);
+    }
+    for wave in &mut *waves {
+        wave.exposure = match u.int_in_range(0..=3)? {
+            0 => Exposure::Share { basis_points: u.int_in_range(0..=10_000)? },
+            1 => Exposure::Ramp,
+            _ => Exposure::Units,
+        };
+        wave.judged = u.ratio(2, 3)?;
+    }
+    if u.ratio(1, 4)? {
+        return Ok(None);
+    }
+    let metrics = vec![MetricPlan::new("errors", MetricKind::Errors), MetricPlan::new("health", MetricKind::Health)];
+    let patience = u.ratio(1, 3)?.then_some(Millis(300_000));
+    Ok(Some(Analysis { interval: Millis(10_000), lateness: Millis(1_000), patience, metrics, ..Analysis::default() }))
+}
+
+fn group(name: &str, units: impl IntoIterator<Item = u32>) -> Group {
+    Group { name: name.to_owned(), members: UnitSet::from_units(units.into_iter().map(UnitNo)) }
+}
+
+fn exclusions(u: &mut Unstructured<'_>, count: u32) -> Result<Vec<Exclusion>> {
+    if u.ratio(2, 3)? {
+        return Ok(Vec::new());
+    }
+    let of = |part: u32| group(&part.to_string(), (0..count).filter(move |unit| unit % 3 == part));
+    Ok(vec![Exclusion { name: "thirds".into(), groups: vec![of(0), of(1), of(2)] }])
+}
+
+/// An order that the waves do not contradict: some units of a wave before others of it.
+fn orders(u: &mut Unstructured<'_>, count: u32, waves: &[Wave]) -> Result<Vec<Precedence>> {
+    let Some(wave) = waves.iter().find(|wave| wave.units.len() > 1) else { return Ok(Vec::new()) };
+    if count < 2 || u.ratio(2, 3)? {
+        return Ok(Vec::new());
+    }
+    let cut = u.int_in_range(1..=wave.units.len() - 1)?;
+    let (first, then) = wave.units.split_at(cut);
+    // The later ones come first, so that the order is not simply that of the wave.
+    let numbers = |units: &[UnitNo]| units.iter().map(|unit| unit.0).collect::<Vec<_>>();
+    let (first, then) = (group("a", numbers(then)), group("b", numbers(first)));
+    Ok(vec![Precedence { name: "a before b".into(), first, then }])
+}
+
+/// The clock of these tests begins at 08:00 UTC.
+fn windows(u: &mut Unstructured<'_>) -> Result<Vec<Window>> {
+    if u.ratio(4, 5)? {
+        return Ok(Vec::new());
+    }
+    let members = u.ratio(1, 2)?.then(|| UnitSet::range(0, 1));
+    let (from, until, zone) = ("09:00".to_owned(), "17:00".to_owned(), "UTC".to_owned());
+    Ok(vec![Window { name: "office".into(), members, days: Vec::new(), from, until, zone }])
 }
 
 /// What is really there, and what has been promised so far.
@@ -85,6 +151,14 @@ struct Judge {
     known: BTreeSet<UnitNo>,
     /// Tasks that the engine knows to be done.
     tasks: BTreeSet<TaskNo>,
+    /// How often the engine was told that a unit failed.
+    failures: BTreeMap<UnitNo, u32>,
+    /// Units whose undo the engine knows to be done.
+    undone: BTreeSet<UnitNo>,
+    /// The share of the traffic that the engine knows to be in force.
+    share: Option<u32>,
+    /// Whether it was asked, on the way back, to take traffic away.
+    shielded: bool,
     forced: bool,
     verified: bool,
     finished: Option<RolloutOutcome>,
@@ -101,6 +175,10 @@ impl Judge {
             carried: BTreeSet::new(),
             known: BTreeSet::new(),
             tasks: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            share: None,
+            shielded: false,
             forced: false,
             verified: false,
             finished: None,
@@ -117,6 +195,7 @@ impl Judge {
                 Effect::Apply { op, unit, .. } => self.apply_asked(op, unit),
                 Effect::Undo { op, unit, .. } => self.undo_asked(op, unit),
                 Effect::RunTask { op, unit: Some(unit), .. } => self.flies(op, unit),
+                Effect::SetWeights { share: Some(0), .. } => self.shielded = true,
                 Effect::Finish { outcome } => self.ended(outcome),
                 _ => {}
             }
@@ -130,18 +209,33 @@ impl Judge {
             let down = limit.members.iter().filter(|member| changing.contains(member)).count();
             assert!(down <= limit.max_down as usize, "{down} units of {} change at once: {changing:?}", limit.name);
         }
+        for exclusion in &self.plan.exclusions {
+            let active = |group: &&Group| group.members.iter().any(|member| changing.contains(&member));
+            assert!(exclusion.groups.iter().filter(active).count() <= 1, "{changing:?} change together");
+        }
     }
 
     fn apply_asked(&mut self, op: OpNo, unit: UnitNo) {
         self.flies(op, unit);
         assert!(!self.known.contains(&unit), "{unit} is applied twice");
-        let wave = self.plan.waves.iter().position(|wave| wave.contains(&unit)).expect("only units of waves change");
-        for earlier in self.plan.waves[..wave].iter().flatten() {
-            assert!(self.known.contains(earlier), "{unit} of wave {wave} begins before {earlier} is done");
+        let wave =
+            self.plan.waves.iter().position(|wave| wave.units.contains(&unit)).expect("only units of waves change");
+        for earlier in self.plan.waves[..wave].iter().flat_map(|wave| &wave.units) {
+            let borne =
+                self.plan.failures.tolerate > 0 && self.failures.get(earlier) > Some(&self.plan.failures.retries);
+            assert!(borne || self.known.contains(earlier), "{unit} of wave {wave} begins before {earlier} is done");
         }
+        for order in self.plan.orders.iter().filter(|order| order.then.members.contains(unit)) {
+            let mut changing = order.first.members.iter();
+            assert!(changing.all(|first| self.known.contains(&first)), "{unit} begins before {}", order.first.name);
+        }
+        let moves = self.plan.waves[wave].exposure != Exposure::Units;
+        // A unit that was given up is tried again after the last wave, under what that one exposes.
+        let again = self.failures.contains_key(&unit);
+        assert!(again || moves == self.share.is_some(), "{unit} of wave {wave} would get traffic that is not its own");
         let each = self.plan.has_checks && self.plan.verify == VerifyWhen::EachWave;
-        let begun = self.plan.waves[wave].iter().any(|other| self.known.contains(other));
-        if wave > 0 && each && !begun && self.plan.tasks.is_empty() && self.plan.waves[wave].len() == 1 {
+        let begun = self.plan.waves[wave].units.iter().any(|other| self.known.contains(other));
+        if wave > 0 && each && !begun && self.plan.tasks.is_empty() && self.plan.waves[wave].units.len() == 1 {
             assert!(self.verified, "wave {wave} begins although the one before is not verified");
         }
     }
@@ -150,6 +244,13 @@ impl Judge {
         self.flies(op, unit);
         let crossed = self.tasks.iter().find(|task| self.plan.tasks[task.index()].rollback == Rollback::Forbid);
         assert!(self.forced || crossed.is_none(), "{unit} goes back across {crossed:?}");
+        let moves = self.plan.waves.iter().any(|wave| wave.exposure != Exposure::Units);
+        let first = self.plan.units.iter().all(|unit| unit.before.is_none());
+        assert!(!moves || first || self.shielded, "{unit} goes back while it has traffic");
+        for order in self.plan.orders.iter().filter(|order| order.first.members.contains(unit)) {
+            let open = |later: UnitNo| self.known.contains(&later) && !self.undone.contains(&later);
+            assert!(!order.then.members.iter().any(open), "{unit} goes back before {}", order.then.name);
+        }
     }
 
     /// The world carries an operation out.
@@ -176,6 +277,10 @@ impl Judge {
                 self.known.insert(unit);
                 self.verified = false;
             }
+            Effect::Undo { unit, .. } => {
+                self.undone.insert(unit);
+            }
+            Effect::SetWeights { share, .. } => self.share = share,
             Effect::RunTask { task, direction, .. } => {
                 if direction == Direction::Deploy {
                     self.tasks.insert(task);
@@ -198,6 +303,9 @@ impl Judge {
                 _ => before,
             };
             assert_eq!(*real, wanted, "the unit {} after {outcome:?}", unit.name);
+        }
+        if matches!(outcome, RolloutOutcome::Succeeded | RolloutOutcome::RolledBack) {
+            assert_eq!(self.share, None, "traffic follows the units in the end");
         }
         if outcome == RolloutOutcome::Succeeded && checks && !self.plan.is_noop() {
             assert!(self.verified, "it succeeded without being verified");
@@ -285,15 +393,16 @@ impl World<'_, '_> {
     }
 
     fn random_command(&mut self) -> Result<OperatorCommand> {
-        use OperatorCommand::{Abandon, Abort, ForceRollback, Pause, Resume};
-        Ok(*self.u.choose(&[Pause, Resume, Resume, Resume, Abort, ForceRollback, Abandon])?)
+        use OperatorCommand::{Abandon, Abort, ForceRollback, Pause, Promote, Resume};
+        Ok(*self.u.choose(&[Pause, Resume, Resume, Resume, Abort, ForceRollback, Abandon, Promote, Promote])?)
     }
 
     fn operator(&mut self, command: OperatorCommand) -> Result<()> {
-        self.judge.forced |= command == OperatorCommand::ForceRollback;
+        self.judge.forced |= command == ForceRollback;
         self.tell(&[Input::Operator { command }]);
         let steps = self.run.journal.len();
-        if !matches!(command, OperatorCommand::Resume | OperatorCommand::Abort | OperatorCommand::ForceRollback) {
+        use OperatorCommand::{Abort, ForceRollback, Promote, Resume};
+        if !matches!(command, Resume | Abort | ForceRollback | Promote) {
             self.tell(&[Input::Operator { command }]);
             assert_eq!(steps, self.run.journal.len(), "{command:?} twice is {command:?} once");
         }
@@ -335,6 +444,12 @@ impl World<'_, '_> {
                 self.tell(&[Input::Observed { op, seen: Seen::Unknown }]);
             }
             Effect::Observe { .. } => self.observed(op),
+            Effect::Measure { .. } => match self.u.int_in_range(0..=9)? {
+                0 => self.tell(&[Input::EffectDone { op, result: OpResult::Failed(Failure::Unreachable) }]),
+                1 => self.tell(&[Input::EffectDone { op, result: OpResult::Done }]),
+                2 => self.measured(op, 100),
+                _ => self.measured(op, 1),
+            },
             _ => match self.u.int_in_range(0..=11)? {
                 0 | 1 => self.failed(op)?,
                 2 if !matches!(effect, Effect::Fence { .. }) => self.unsure(op)?,
@@ -359,6 +474,14 @@ impl World<'_, '_> {
         self.tell(&[Input::Observed { op, seen }]);
     }
 
+    /// Every metric speaks, and the window is closed.
+    fn measured(&mut self, op: OpNo, bad: u32) {
+        let (canary, baseline) = (Arm::errors(1_000, bad), Arm::errors(10_000, 10));
+        let reading = Reading::Counts { stratum: 0, canary, baseline };
+        let metric = |metric| Input::Measured { op, metric, reading };
+        self.tell(&[metric(0), metric(1), Input::EffectDone { op, result: OpResult::Done }]);
+    }
+
     fn done(&mut self, op: OpNo) {
         self.judge.carry(op);
         self.judge.told_done(op);
@@ -367,7 +490,9 @@ impl World<'_, '_> {
 
     fn failed(&mut self, op: OpNo) -> Result<()> {
         let failure = *self.u.choose(&[Failure::Unhealthy, Failure::Unreachable, Failure::Task, Failure::TimedOut])?;
-        self.judge.flying.remove(&op);
+        if let Some(unit) = self.judge.flying.remove(&op) {
+            *self.judge.failures.entry(unit).or_default() += 1;
+        }
         self.tell(&[Input::EffectDone { op, result: OpResult::Failed(failure) }]);
         Ok(())
     }
@@ -393,13 +518,15 @@ impl World<'_, '_> {
                 match effect {
                     Effect::Verify { .. } => self.verified(op, GOOD),
                     Effect::Observe { .. } => self.observed(op),
+                    Effect::Measure { .. } => self.measured(op, 1),
                     _ => self.done(op),
                 }
             } else if self.run.state.waiting().is_some_and(|waiting| waiting.until.is_some()) {
                 self.pass_time();
             } else if round < 300 {
-                let commands = [OperatorCommand::Resume, OperatorCommand::Abort, OperatorCommand::ForceRollback];
-                let command = if self.u.is_empty() { OperatorCommand::Resume } else { *self.u.choose(&commands)? };
+                use OperatorCommand::{Abort, ForceRollback, Promote, Resume};
+                let commands = [Resume, Abort, ForceRollback, Promote];
+                let command = if self.u.is_empty() { Resume } else { *self.u.choose(&commands)? };
                 self.operator(command)?;
             } else {
                 self.operator(OperatorCommand::Abandon)?;
@@ -493,6 +620,7 @@ fn the_random_world_reaches_every_outcome_and_every_wait() {
         waits.extend(run.all.iter().filter_map(reason));
     }
     assert_eq!(outcomes.len(), 5, "{outcomes:?}");
-    let all = ["baking", "fence_failed", "in_doubt", "paused", "retrying", "rollback_forbidden"];
-    assert_eq!(waits.iter().map(String::as_str).collect::<Vec<_>>(), all);
+    let all = "at_limit baking excluded fence_failed given_up in_doubt judging no_proof outside_window paused retrying \
+               rollback_forbidden waits_for_order watching";
+    assert_eq!(waits.iter().map(String::as_str).collect::<Vec<_>>().join(" "), all);
 }

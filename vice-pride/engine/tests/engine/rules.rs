@@ -1,6 +1,6 @@
 //! One test a rule of the engine, each by the effects that a driver would see.
 
-use crate::support::{BAD, GOOD, Run, at_once, done, release, rolling, task};
+use crate::support::{BAD, GOOD, Run, at_once, bake, done, release, rolling, task};
 use vice_core::Millis;
 use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
@@ -71,7 +71,7 @@ fn at_most_max_down_units_change_at_once_and_the_reason_says_so() {
 #[test]
 fn baking_waits_until_its_time_and_a_clock_that_goes_back_repeats_nothing() {
     let mut plan = rolling(2);
-    plan.bake = Millis::from_secs(60);
+    bake(&mut plan, Millis::from_secs(60));
     let mut run = Run::begun(plan);
     let effects = run.done();
     let until = Millis::from_secs(60).after(run.now);

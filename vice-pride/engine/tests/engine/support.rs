@@ -7,8 +7,9 @@ use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::OperatorCommand;
 use vice_pride_engine::{
-    Answer, CheckCounts, Course, Effect, Failure, Input, Limit, OpNo, OpResult, PLANNER_VERSION, Plan, Reason,
-    Recorded, Recorder, Rollback, Seen, State, TaskDoes, TaskPlan, UnitAction, UnitNo, UnitPlan, step,
+    Answer, CheckCounts, Course, Effect, Failure, FailurePolicy, Input, Limit, OpNo, OpResult, PLANNER_VERSION, Plan,
+    Reason, Recorded, Recorder, Rollback, Seen, State, TaskDoes, TaskPlan, UnitAction, UnitNo, UnitPlan, UnitSet, Wave,
+    step,
 };
 
 pub(crate) fn release(version: &str) -> ReleaseRef {
@@ -17,18 +18,21 @@ pub(crate) fn release(version: &str) -> ReleaseRef {
 
 /// Units 1..=n from version 1 to 2, one a wave, one at a time, verified after each wave.
 pub(crate) fn rolling(units: u32) -> Plan {
-    let unit =
-        |index: u32| UnitPlan { name: (index + 1).to_string(), before: Some(release("1")), action: UnitAction::Place };
+    let place = |index: u32| unit(&(index + 1).to_string(), Some(release("1")), UnitAction::Place);
     Plan {
         planner: PLANNER_VERSION,
         direction: Direction::Deploy,
         from: Some(release("1")),
         to: release("2"),
-        units: (0..units).map(unit).collect(),
-        waves: (0..units).map(|index| vec![UnitNo(index)]).collect(),
-        limits: vec![Limit { name: "environment".into(), members: (0..units).map(UnitNo).collect(), max_down: 1 }],
+        units: (0..units).map(place).collect(),
+        waves: (0..units).map(|index| Wave::of(vec![UnitNo(index)])).collect(),
+        limits: vec![limit("environment", 0..units, 1)],
+        exclusions: Vec::new(),
+        orders: Vec::new(),
+        windows: Vec::new(),
+        failures: FailurePolicy::default(),
         tasks: Vec::new(),
-        bake: Millis::ZERO,
+        analysis: None,
         verify: VerifyWhen::EachWave,
         has_checks: true,
     }
@@ -37,10 +41,24 @@ pub(crate) fn rolling(units: u32) -> Plan {
 /// All units in one wave, `max_down` at a time, without checks.
 pub(crate) fn at_once(units: u32, max_down: u32) -> Plan {
     let mut plan = rolling(units);
-    plan.waves = vec![(0..units).map(UnitNo).collect()];
+    plan.waves = vec![Wave::of((0..units).map(UnitNo).collect())];
     plan.limits[0].max_down = max_down;
     plan.has_checks = false;
     plan
+}
+
+pub(crate) fn unit(name: &str, before: Option<ReleaseRef>, action: UnitAction) -> UnitPlan {
+    UnitPlan { name: name.to_owned(), before, action, place: None, class: None }
+}
+
+pub(crate) fn limit(name: &str, members: impl IntoIterator<Item = u32>, max_down: u32) -> Limit {
+    let members = UnitSet::from_units(members.into_iter().map(UnitNo));
+    Limit { name: name.into(), members, max_down, down_before: 0 }
+}
+
+/// How long every wave is watched.
+pub(crate) fn bake(plan: &mut Plan, time: Millis) {
+    plan.waves.iter_mut().for_each(|wave| wave.bake = time);
 }
 
 pub(crate) fn task(name: &str, run: TaskRun, per: TaskPer, rollback: Rollback) -> TaskPlan {
@@ -100,6 +118,10 @@ impl Run {
         }
         self.all.extend(&answer.effects);
         self.open.extend(answer.effects.iter().filter(|effect| effect.op().is_some()));
+        // The engine gives up what only looks when it turns back or ends; nobody waits for the answer.
+        let waits = |op: Option<OpNo>| self.state.in_flight().any(|(open, _)| Some(open) == op);
+        let aside = |effect: &Effect| matches!(effect, Effect::Measure { .. } | Effect::Probe { .. });
+        self.open.retain(|effect| !aside(effect) || waits(effect.op()));
         answer.effects
     }
 

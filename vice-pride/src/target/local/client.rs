@@ -55,31 +55,74 @@ pub struct VersionCounts {
     pub connect_failures: u64,
     /// Exchanges that broke off after they had begun.
     pub upstream_errors: u64,
-    /// Requests by time; bucket `n` counts those below `2^n` ms that no earlier one counts, the last one the rest.
+    /// Requests that were handed to this version first and have ended.
+    #[serde(default)]
+    pub exposures: u64,
+    /// Those of them that went wrong.
+    #[serde(default)]
+    pub failures: u64,
+    /// Exposures by time; see [`vice_core::histogram`].
+    #[serde(default)]
     pub latency: Vec<u64>,
     /// The sum of those times.
-    pub latency_sum_ms: u64,
+    #[serde(default)]
+    pub latency_sum_us: u64,
 }
 
-impl VersionCounts {
-    pub(super) fn new(version: String) -> Self {
-        Self { version, ..Self::default() }
-    }
+/// What the front end has counted for one upstream, as far as a judgement needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitCounters {
+    /// The upstream: a unit and which of its processes.
+    pub id: String,
+    /// The version it ran.
+    pub version: String,
+    /// Requests that were handed to it first and have ended.
+    pub exposures: u64,
+    /// Those of them that went wrong.
+    pub failures: u64,
+    /// Exposures by time; the buckets that have any. See [`vice_core::histogram`].
+    pub latency: Vec<(u16, u64)>,
+}
 
-    pub(super) fn add(&mut self, upstream: &UpstreamCounts) {
-        self.requests += upstream.requests;
-        self.status_2xx += upstream.status_2xx;
-        self.status_3xx += upstream.status_3xx;
-        self.status_4xx += upstream.status_4xx;
-        self.status_5xx += upstream.status_5xx;
-        self.upgrades += upstream.upgrades;
-        self.connect_failures += upstream.connect_failures;
-        self.upstream_errors += upstream.upstream_errors;
-        self.latency.resize(upstream.latency.len(), 0);
-        for (sum, count) in self.latency.iter_mut().zip(upstream.latency) {
-            *sum += count;
+/// What a front end has counted, and since when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrontCounters {
+    /// Changes whenever counting begins again at zero.
+    pub run: String,
+    /// The upstreams.
+    pub units: Vec<UnitCounters>,
+}
+
+impl From<&UpstreamCounts> for UnitCounters {
+    fn from(counts: &UpstreamCounts) -> Self {
+        let buckets = counts.latency.iter().enumerate().filter(|(_, count)| **count > 0);
+        Self {
+            id: counts.id.clone(),
+            version: counts.version.clone(),
+            exposures: counts.exposures,
+            failures: counts.failures,
+            latency: buckets.map(|(bucket, count)| (u16::try_from(bucket).unwrap_or(u16::MAX), *count)).collect(),
         }
-        self.latency_sum_ms += upstream.latency_sum_ms;
+    }
+}
+
+impl From<UpstreamCounts> for VersionCounts {
+    fn from(counts: UpstreamCounts) -> Self {
+        Self {
+            version: counts.version,
+            requests: counts.requests,
+            status_2xx: counts.status_2xx,
+            status_3xx: counts.status_3xx,
+            status_4xx: counts.status_4xx,
+            status_5xx: counts.status_5xx,
+            upgrades: counts.upgrades,
+            connect_failures: counts.connect_failures,
+            upstream_errors: counts.upstream_errors,
+            exposures: counts.exposures,
+            failures: counts.failures,
+            latency: counts.latency,
+            latency_sum_us: counts.latency_sum_us,
+        }
     }
 }
 
@@ -129,7 +172,8 @@ pub(super) fn inventory_of(state: &State) -> Inventory {
     });
     let units: Vec<UnitState> = units.collect();
     let port = state.front_port.filter(|_| !units.is_empty());
-    Inventory { units, url: port.map(|port| format!("http://127.0.0.1:{port}")), epoch: state.epoch }
+    let url = port.map(|port| format!("http://127.0.0.1:{port}"));
+    Inventory { units, url, metrics: None, epoch: state.epoch }
 }
 
 pub(super) fn apply_request(op: &Op, workload: Option<&Workload>) -> Request {
@@ -151,7 +195,7 @@ impl LocalTarget {
 
     /// Asks the agent, which is started when none runs.
     pub(super) async fn tell<T: DeserializeOwned>(&self, request: &Request) -> Result<T> {
-        let setup = Setup { scope: self.options.scope.clone(), port: self.options.port };
+        let setup = Setup { scope: self.options.scope.clone(), port: self.options.port, metrics: self.options.metrics };
         let deadline = Instant::now() + STARTS_WITHIN;
         let mut child: Option<Child> = None;
         loop {
@@ -289,6 +333,7 @@ mod tests {
             scope: Scope::new(ProjectName::new("shop").unwrap(), EnvName::new("dev").unwrap()),
             exe: dir.join("never-started"),
             port: None,
+            metrics: None,
             clock: Arc::new(SystemClock),
             env: Arc::new(ProcessEnv::default()),
         })

@@ -33,10 +33,10 @@ use vice_core::app::ProcessEnv;
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::id::Scope;
 use vice_core::port::target::{Inventory, LogLine, LogSource, Observed, Op, Target, Traffic, WeightTable, Workload};
-use vice_core::{Clock, Code, Context, Millis, Result};
+use vice_core::{Clock, Code, Context, Fault, Millis, Result};
 
 pub use agent::agent_main;
-pub use client::VersionCounts;
+pub use client::{FrontCounters, UnitCounters, VersionCounts};
 use layout::Layout;
 use output::Follower;
 use wire::Request;
@@ -55,6 +55,8 @@ pub struct LocalOptions {
     pub exe: PathBuf,
     /// Where the front end shall listen; a free port, kept from then on, when none.
     pub port: Option<u16>,
+    /// Where the agent exposes its counters for scraping: there, at a free port for 0; nowhere when none.
+    pub metrics: Option<u16>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The environment of the process, of which the agent gets PATH, HOME, LANG, TMPDIR and USER.
@@ -81,6 +83,22 @@ impl LocalTarget {
     /// `Unreachable` when the agent breaks off.
     pub async fn counts(&self) -> Result<Vec<VersionCounts>> {
         Ok(self.ask(&Request::Counts).await?.unwrap_or_default())
+    }
+
+    /// What the front end has counted for each upstream; nothing when no agent runs.
+    ///
+    /// # Errors
+    /// `Unsupported` when the agent is of a version that does not count so; `Unreachable` when it breaks off.
+    pub async fn counters(&self) -> Result<Option<FrontCounters>> {
+        self.ask(&Request::Counters).await.map_err(|fault| {
+            // An agent of before this request hangs up on it.
+            if fault.code() != Code::Unreachable {
+                return fault;
+            }
+            Fault::new(Code::Unsupported, "The local agent does not tell what its front end counts.")
+                .because(fault)
+                .hint("It may be of an earlier version of vice. Stop it; its instances go on and are adopted by the next.")
+        })
     }
 
     /// Ends the agent. Instances go on and are adopted by the next agent, unless they shall be removed.

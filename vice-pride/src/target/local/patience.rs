@@ -27,7 +27,7 @@ const OPERATION: Duration = Duration::from_secs(600);
 /// How long the answer to a request may take.
 pub(super) fn limit(layout: &Layout, request: &Request) -> Duration {
     match request {
-        Request::Inventory | Request::Table | Request::Counts => ANSWERS_WITHIN,
+        Request::Inventory | Request::Table | Request::Counts | Request::Counters => ANSWERS_WITHIN,
         Request::Fence { .. }
         | Request::Observe { .. }
         | Request::SetWeights { .. }

@@ -36,6 +36,9 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// Where the front end listens; kept so that the address stays the same.
     pub(super) front_port: Option<u16>,
+    /// Where the counters are exposed; kept like the port of the front end.
+    #[serde(default)]
+    pub(super) metrics_port: Option<u16>,
     pub(super) units: BTreeMap<String, UnitRecord>,
     /// Processes that must not stay: candidates that are not switched to yet, and old ones that are being stopped.
     /// Whoever finds them here after a crash ends them.

@@ -31,6 +31,9 @@ pub(super) struct Setup {
     pub(super) scope: Scope,
     /// Where the front end shall listen: there, or where the agent chooses.
     pub(super) port: Option<u16>,
+    /// Where its counters shall be exposed for scraping: there, at a free port for 0, or nowhere.
+    #[serde(default)]
+    pub(super) metrics: Option<u16>,
 }
 
 /// The second line of a client.
@@ -46,6 +49,7 @@ pub(super) enum Request {
     SetWeights { table: WeightTable },
     Drain { unit: String, epoch: u64, at_most: Millis },
     Counts,
+    Counters,
     Shutdown { remove: bool },
 }
 

@@ -1,12 +1,12 @@
 //! The front end in the agent's hands: where it listens, and keeping its table true.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vice_core::port::target::UnitHealth;
 use vice_core::{Code, Fault, Millis, Result};
 
-use super::super::client::VersionCounts;
+use super::super::client::{FrontCounters, UnitCounters, VersionCounts};
 use super::super::front::{Front, FrontOptions, Upstream};
 use super::super::health::address;
 use super::super::process;
@@ -21,6 +21,8 @@ const GRACE: Millis = Millis::from_secs(5);
 #[derive(Default)]
 pub(super) struct FrontEnd {
     running: Mutex<Option<Arc<Front>>>,
+    /// Counts the front ends: each counts from zero.
+    number: AtomicU64,
     binding: tokio::sync::Mutex<()>,
     /// Held while a table is made and set, so that an older one never follows a newer one.
     routing: Mutex<()>,
@@ -31,8 +33,15 @@ impl FrontEnd {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn numbered(&self) -> Option<(Arc<Front>, u64)> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((Arc::clone(running.as_ref()?), self.number.load(Ordering::SeqCst)))
+    }
+
     fn put(&self, front: Option<Front>) -> Option<Arc<Front>> {
-        std::mem::replace(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner), front.map(Arc::new))
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.number.fetch_add(1, Ordering::SeqCst);
+        std::mem::replace(&mut *running, front.map(Arc::new))
     }
 
     pub(super) fn port(&self) -> Option<u16> {
@@ -65,7 +74,8 @@ impl Agent {
             });
             noted.await?;
         }
-        self.listen(setup.port).await
+        self.listen(setup.port).await?;
+        self.expose(setup.metrics).await
     }
 
     /// Listens on the wanted port, or on the one used before, or on a free one. What listens there already stays.
@@ -131,12 +141,16 @@ impl Agent {
 
     /// What the front end has counted for each version since this agent began.
     pub(super) fn counts(&self) -> Vec<VersionCounts> {
-        let mut versions: BTreeMap<String, VersionCounts> = BTreeMap::new();
-        for counts in self.front.get().map(|front| front.counts()).unwrap_or_default() {
-            let version = counts.version.clone();
-            versions.entry(version.clone()).or_insert_with(|| VersionCounts::new(version)).add(&counts);
-        }
-        versions.into_values().collect()
+        let front = self.front.get();
+        let counts = front.map(|front| front.version_counts()).unwrap_or_default();
+        counts.into_iter().map(VersionCounts::from).collect()
+    }
+
+    /// What it has counted for each upstream, with what tells one beginning at zero from the next.
+    pub(super) fn counters(&self) -> FrontCounters {
+        let Some((front, number)) = self.front.numbered() else { return FrontCounters::default() };
+        let run = format!("{}-{}-{number}", std::process::id(), self.began.as_millisecond());
+        FrontCounters { run, units: front.counts().iter().map(UnitCounters::from).collect() }
     }
 }
 

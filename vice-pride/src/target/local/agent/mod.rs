@@ -4,6 +4,7 @@
 //! may be killed at any moment: the next agent ends what was half done, adopts what runs, and goes on.
 
 mod bring_up;
+mod exposition;
 mod front_end;
 mod instance;
 mod mind;
@@ -17,9 +18,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use vice_core::{Clock, Code, Context, Result};
 
+use self::exposition::Exposition;
 use self::front_end::FrontEnd;
 use self::running::Running;
 use self::unit::UnitCell;
@@ -34,7 +37,10 @@ struct Agent {
     layout: Layout,
     clock: Arc<dyn Clock>,
     store: Store,
-    front: FrontEnd,
+    /// When this process began.
+    began: Timestamp,
+    front: Arc<FrontEnd>,
+    exposition: Exposition,
     running: Running,
     units: Mutex<BTreeMap<String, Arc<UnitCell>>>,
     base_env: BTreeMap<String, String>,
@@ -88,8 +94,10 @@ pub async fn agent_main(dir: PathBuf, clock: Arc<dyn Clock>) -> Result<()> {
     let agent = Arc::new(Agent {
         store: Store::new(layout.clone(), stored),
         layout,
+        began: clock.now(),
         clock,
-        front: FrontEnd::default(),
+        front: Arc::default(),
+        exposition: Exposition::default(),
         running: Running::default(),
         units: Mutex::default(),
         base_env: base_env(),
@@ -97,6 +105,7 @@ pub async fn agent_main(dir: PathBuf, clock: Arc<dyn Clock>) -> Result<()> {
     });
     agent.recover().await?;
     let served = serve::serve(&agent).await;
+    agent.exposition.close();
     agent.front.close().await;
     // Held to the last moment: the next agent must not begin before this one has let go of everything.
     drop(lock);

@@ -46,6 +46,8 @@ impl Agent {
             let listening = self.listen(None).await;
             // Not the end: the next client that changes something is told.
             listening.unwrap_or_else(|fault| tracing::warn!(%fault, "the front end does not listen"));
+            let exposed = self.expose(self.store.read().metrics_port).await;
+            exposed.unwrap_or_else(|fault| tracing::warn!(%fault, "the counters are not exposed"));
         }
         for cell in self.cells() {
             self.mind(&cell);

@@ -100,10 +100,13 @@ async fn answer(agent: &Arc<Agent>, stream: UnixStream) -> Result<()> {
     if !welcome {
         return Ok(());
     }
-    let Some(request) = timeout(SAYS_WITHIN, line.receive::<Request>()).await.map_err(|_| late())?? else {
-        return Ok(());
+    let reply = match timeout(SAYS_WITHIN, line.receive::<Request>()).await.map_err(|_| late())? {
+        Ok(Some(request)) => carry_out(agent, request).await,
+        Ok(None) => return Ok(()),
+        // A later client may ask for what this agent has never heard of; it is told so, instead of nothing.
+        Err(fault) if fault.code() == Code::Decode => Reply::of::<()>(Err(unknown_request())),
+        Err(fault) => return Err(fault),
     };
-    let reply = carry_out(agent, request).await;
     line.send(&reply).await
 }
 
@@ -118,6 +121,11 @@ async fn greet(agent: &Agent, hello: &Hello) -> Result<()> {
     }
 }
 
+fn unknown_request() -> Fault {
+    Fault::new(Code::Unsupported, "The local agent does not know this request.")
+        .hint("It is of another version of vice. Stop it; its instances go on and are adopted by the next.")
+}
+
 async fn carry_out(agent: &Arc<Agent>, request: Request) -> Reply {
     match request {
         Request::Inventory => Reply::of(Ok(agent.inventory())),
@@ -129,6 +137,7 @@ async fn carry_out(agent: &Arc<Agent>, request: Request) -> Reply {
         Request::SetWeights { table } => Reply::of(agent.set_weights(table).await),
         Request::Drain { unit, epoch, at_most } => Reply::of(agent.drain(&unit, epoch, at_most).await),
         Request::Counts => Reply::of(Ok(agent.counts())),
+        Request::Counters => Reply::of(Ok(agent.counters())),
         Request::Shutdown { remove } => Reply::of(agent.shut_down(remove).await),
     }
 }
@@ -142,7 +151,12 @@ impl Agent {
             .map(|(name, unit)| described(name, unit, self.cell(name).health(), unit.current.as_ref()))
             .collect();
         let port = self.front.port().filter(|_| !units.is_empty());
-        Inventory { units, url: port.map(|port| format!("http://127.0.0.1:{port}")), epoch: state.epoch }
+        Inventory {
+            units,
+            url: port.map(|port| format!("http://127.0.0.1:{port}")),
+            metrics: self.exposition.url(),
+            epoch: state.epoch,
+        }
     }
 
     fn table(&self) -> WeightTable {

@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use vice_core::{Code, Fault, Millis, Result};
 
-pub use counts::{LATENCY_BUCKETS, UpstreamCounts};
+pub use counts::UpstreamCounts;
 use routing::Routing;
 use upstream::{InFlight, UpstreamState};
 
@@ -201,6 +201,12 @@ impl Front {
     #[must_use]
     pub fn counts(&self) -> Vec<UpstreamCounts> {
         self.shared.routing().counts()
+    }
+
+    /// The counters of each version, which only grow, whatever became of its upstreams.
+    #[must_use]
+    pub fn version_counts(&self) -> Vec<UpstreamCounts> {
+        self.shared.routing().version_counts()
     }
 
     /// Stops accepting, lets requests end for up to `grace`, then cuts what is left. Upgraded connections are given

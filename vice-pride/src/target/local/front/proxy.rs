@@ -22,6 +22,7 @@ use hyper::{Request, Response};
 use tokio::time::{Instant, timeout};
 
 use super::body::{Download, Upload};
+use super::counts::Exposure;
 use super::link::{Link, Lost, NoLink};
 use super::serve::Client;
 use super::upstream::{InFlight, UpstreamState};
@@ -88,6 +89,8 @@ struct Outgoing<'a> {
     upload: Option<Arc<AtomicU64>>,
     upgrade: Option<OnUpgrade>,
     sends: usize,
+    /// At the first upstream, until it has ended there.
+    exposure: Option<Exposure>,
 }
 
 /// The outcome of sending once.
@@ -115,13 +118,14 @@ impl<'a> Outgoing<'a> {
         let (parts, body) = request.into_parts();
         let (body, upload) = Upload::new(body);
         let request = Some(Request::from_parts(parts, body));
-        Ok(Self { client, started, request, upload, upgrade, sends: 0 })
+        Ok(Self { client, started, request, upload, upgrade, sends: 0, exposure: None })
     }
 
     async fn send(mut self) -> Result<Response<Download>, Refusal> {
         let shared = &self.client.shared;
         let mut failed: Vec<Arc<UpstreamState>> = Vec::new();
         let mut in_flight = shared.choose(&failed).ok_or(NO_UPSTREAM)?;
+        self.exposure = Some(Exposure::begin(&in_flight.upstream().counts, self.started));
         let mut fresh_only = false;
         loop {
             let refusal = match self.connection(in_flight.upstream(), fresh_only).await {
@@ -135,6 +139,7 @@ impl<'a> Outgoing<'a> {
                 },
                 Err(no_link) => {
                     in_flight.upstream().counts.connect_failed();
+                    self.ended(Exposure::broke);
                     if no_link == NoLink::TimedOut { CONNECT_SLOW } else { UNREACHABLE }
                 }
             };
@@ -163,6 +168,7 @@ impl<'a> Outgoing<'a> {
         self.sends += 1;
         let Some(exchanged) = self.exchange(link, request).await else {
             upstream.counts.broke_off();
+            self.ended(Exposure::late);
             return Err(SLOW);
         };
         match exchanged {
@@ -172,6 +178,7 @@ impl<'a> Outgoing<'a> {
                 // That a kept connection broke says nothing about the upstream when another one then works.
                 if !reused || replay.is_none() {
                     upstream.counts.broke_off();
+                    self.ended(Exposure::broke);
                 }
                 tracing::debug!(error, upstream = upstream.id, "exchange broke off");
                 self.request = Some(replay.ok_or(BROKEN)?.into_request());
@@ -207,8 +214,15 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    /// Ends the exposure of the first upstream, if it has not ended yet.
+    fn ended(&mut self, how: impl FnOnce(&mut Exposure)) {
+        if let Some(mut exposure) = self.exposure.take() {
+            how(&mut exposure);
+        }
+    }
+
     fn deliver(
-        self,
+        mut self,
         mut response: Response<Incoming>,
         link: Link,
         in_flight: InFlight,
@@ -218,9 +232,11 @@ impl<'a> Outgoing<'a> {
         let counts = &in_flight.upstream().counts;
         if switching && (self.upgrade.is_none() || protocol.is_none()) {
             counts.broke_off();
+            self.ended(Exposure::broke);
             return Err(BROKEN);
         }
-        counts.answered(response.status(), self.started.elapsed());
+        counts.answered(response.status());
+        self.ended(|exposure| exposure.answered(response.status()));
         headers::strip_hop_by_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         if let (true, Some(client), Some(protocol)) = (switching, self.upgrade, protocol) {

@@ -1,5 +1,6 @@
 //! The table of upstreams with what must outlast it: removed upstreams until their requests have ended, and counters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::counts::Counts;
@@ -15,6 +16,8 @@ pub(super) struct Routing {
     /// Removed, but with something in flight when the table was last changed.
     removed: Vec<Arc<UpstreamState>>,
     counts: Vec<Counted>,
+    /// The sums by version of what is not kept by id any more.
+    forgotten: BTreeMap<String, UpstreamCounts>,
 }
 
 struct Counted {
@@ -25,7 +28,7 @@ struct Counted {
 
 impl Default for Routing {
     fn default() -> Self {
-        Self { table: Table::new(Vec::new()), removed: Vec::new(), counts: Vec::new() }
+        Self { table: Table::new(Vec::new()), removed: Vec::new(), counts: Vec::new(), forgotten: BTreeMap::new() }
     }
 }
 
@@ -96,6 +99,10 @@ impl Routing {
         self.counts.retain(|known| {
             let forget = excess > 0 && Arc::strong_count(&known.counts) == 1;
             excess -= usize::from(forget);
+            if forget {
+                let sum = self.forgotten.entry(known.version.clone()).or_default();
+                sum.add(&known.counts.read(&known.id, &known.version));
+            }
             !forget
         });
     }
@@ -127,5 +134,14 @@ impl Routing {
             read
         };
         self.counts.iter().map(read).collect()
+    }
+
+    /// The counters of each version.
+    pub(super) fn version_counts(&self) -> Vec<UpstreamCounts> {
+        let mut versions = self.forgotten.clone();
+        for counts in self.counts() {
+            versions.entry(counts.version.clone()).or_default().add(&counts);
+        }
+        versions.into_iter().map(|(version, counts)| UpstreamCounts { version, ..counts }).collect()
     }
 }

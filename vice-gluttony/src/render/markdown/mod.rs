@@ -1,6 +1,8 @@
 //! Markdown with GitHub's tables. Texts from outside are escaped so that they stay text: no markup, no links, no HTML,
 //! no mentions, and no cell that ends a row.
 
+mod simulation;
+
 use std::fmt::Write;
 
 use jiff::Timestamp;
@@ -8,6 +10,8 @@ use vice_core::Millis;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::sanitize;
+
+pub use simulation::simulation;
 
 use super::{NO_DATA, NOTHING, clock, comparison, relative, release, when};
 use crate::view::dashboard::{Dashboard, PanelView, RolloutRow, StatusRow};
@@ -116,6 +120,7 @@ fn facts(page: &mut Page, report: &RolloutReport) {
     add("Finished", report.finished.map(|finished| when(finished, now)));
     let compared = report.finished.map(|_| format!(" – {}", comparison(report.comparison.as_ref())));
     add("Took", Some(format!("{}{}", report.took, compared.unwrap_or_default())));
+    add("Predicted", report.expected.as_ref().map(|expected| escape(&expected.sentence)));
     add("Failure", report.failure.as_deref().map(escape));
     add("Left running", report.left_running.as_ref().map(|left| escape(&left.label())));
     add(

@@ -1,0 +1,259 @@
+//! Watching: windows are read one after the other, the judge rules on each, and the ruling moves the share, lets the
+//! wave pass, asks a person, or turns the rollout back.
+
+use jiff::Timestamp;
+use vice_core::Millis;
+use vice_core::payload::rollout::Verdict;
+
+use super::{Flow, Turn};
+use crate::course::WHOLE;
+use crate::input::{Failure, OpResult};
+use crate::judge::{Analysis, Cause, Reading, Ruling};
+use crate::note::EngineNote;
+use crate::number::OpNo;
+use crate::plan::Exposure;
+use crate::reason::Reason;
+use crate::sink::Sink;
+use crate::state::{Phase, Work};
+
+impl<S: Sink> Turn<'_, S> {
+    /// Brings a share into force; none when it is.
+    pub(super) fn weigh(&mut self, share: Option<u32>) -> Option<Flow> {
+        if self.state.open > 0 {
+            return Some(self.in_flight());
+        }
+        if self.state.share == share {
+            return None;
+        }
+        self.issue(Work::Weigh { share });
+        Some(self.in_flight())
+    }
+
+    /// The share is in force. What was counted before it belongs to another share, so that a new window begins.
+    pub(super) fn weighed(&mut self, share: Option<u32>) {
+        self.state.share = share;
+        if self.state.watch.from.is_some() {
+            self.state.watch.from = Some(self.now);
+        }
+        self.sink.note(EngineNote::Weighed { share });
+    }
+
+    /// The wave's own share is brought into force, and watching begins.
+    pub(super) fn expose(&mut self, wave: u32) -> Flow {
+        let wanted = match self.course.wave(wave).map(|wave| wave.exposure) {
+            Some(Exposure::Share { basis_points }) => Some(basis_points),
+            // The ramp begins with a look at the old release alone: its first step follows from that.
+            _ => Some(self.state.share.unwrap_or(0)),
+        };
+        match self.weigh(wanted) {
+            Some(flow) => flow,
+            None => self.begin_watch(wave),
+        }
+    }
+
+    pub(super) fn begin_watch(&mut self, wave: u32) -> Flow {
+        let bake = self.course.wave(wave).map_or(Millis::ZERO, |wave| wave.bake);
+        self.state.watch.since = Some(self.now);
+        // What was said of an earlier share does not let this one pass.
+        self.state.watch.ruling = None;
+        if self.course.judges(wave) && self.state.watch.from.is_none() {
+            self.state.watch.from = Some(self.now);
+        }
+        self.enter(Phase::Watch { wave, until: bake.after(self.now) })
+    }
+
+    pub(super) fn watch(&mut self, wave: u32, until: Timestamp) -> Flow {
+        if self.state.open > 0 {
+            return self.in_flight();
+        }
+        if self.may_pass(wave, until) {
+            return self.watched(wave);
+        }
+        if !self.course.judges(wave) {
+            return Flow::Wait(Reason::Baking { wave: wave + 1 }, Some(until));
+        }
+        if let Some(flow) = self.wanted_share(wave).and_then(|share| self.weigh(Some(share))) {
+            return flow;
+        }
+        if let Some(cause) = self.asks_a_person() {
+            return Flow::Wait(Reason::NoProof { cause }, None);
+        }
+        match self.state.watch.ruling {
+            Some(Ruling { cause, .. }) => Flow::Wait(Reason::Judging { cause }, self.state.measures_at()),
+            None => Flow::Wait(Reason::Watching { wave: wave + 1 }, self.state.measures_at()),
+        }
+    }
+
+    fn watched(&mut self, wave: u32) -> Flow {
+        self.state.watch.asks = false;
+        if self.course.wave(wave).is_some_and(|wave| wave.exposure == Exposure::Units) {
+            return self.enter(Phase::Check { wave });
+        }
+        self.enter_wave(wave + 1)
+    }
+
+    /// Whether the wave is over: an operator said so; or it was watched for long enough, and what the judge said is
+    /// enough for what comes next.
+    fn may_pass(&self, wave: u32, until: Timestamp) -> bool {
+        if self.state.watch.promoted {
+            return true;
+        }
+        if self.now < until {
+            return false;
+        }
+        if !self.course.judges(wave) {
+            return true;
+        }
+        let Some(ruling) = self.state.watch.ruling else { return false };
+        match ruling.verdict {
+            Verdict::Proceed => true,
+            Verdict::Hold => !self.course.wants_proof(wave) && is_clear(ruling.cause),
+            Verdict::Rollback | Verdict::Inconclusive => false,
+        }
+    }
+
+    /// The share that the ruling asks for now, in basis points.
+    fn wanted_share(&self, wave: u32) -> Option<u32> {
+        let ruling = self.state.watch.ruling;
+        match self.course.wave(wave)?.exposure {
+            Exposure::Units => None,
+            Exposure::Share { basis_points } => {
+                let alarmed = ruling.is_some_and(|ruling| matches!(ruling.cause, Cause::SoftAlarm { .. }));
+                Some(if alarmed { basis_points.div_ceil(2) } else { basis_points })
+            }
+            Exposure::Ramp => {
+                let share = ruling.map_or(0.0, |ruling| ruling.share);
+                Some(ruling.map_or(self.state.share.unwrap_or(0), |_| points(share)))
+            }
+        }
+    }
+
+    /// Whether a person is to be asked: the judge can't tell, or patience is over.
+    fn asks_a_person(&mut self) -> Option<Cause> {
+        let ruling = self.state.watch.ruling?;
+        let patience = self.analysis()?.patience;
+        let over =
+            patience.zip(self.state.watch.since).is_some_and(|(patience, since)| patience.after(since) <= self.now);
+        if self.state.watch.asks || over || ruling.verdict == Verdict::Inconclusive {
+            self.changed |= !std::mem::replace(&mut self.state.watch.asks, true);
+            return Some(ruling.cause);
+        }
+        None
+    }
+
+    fn analysis(&self) -> Option<&Analysis> {
+        self.course.analysis.as_ref()
+    }
+
+    /// Reads the next window when it is time; beside whatever else goes on.
+    pub(super) fn measure_if_due(&mut self) {
+        let due = self.state.measures_at().is_some_and(|at| at <= self.now);
+        let (Some(analysis), Some(from), true) = (self.course.analysis.as_ref(), self.state.watch.from, due) else {
+            return;
+        };
+        // After a pause many windows are over: they are read as one, because the share was the same all the time.
+        let over = Millis::between(analysis.lateness.after(from), self.now).0;
+        let windows = (over / analysis.interval.0.max(1)).max(1);
+        let until = Millis(analysis.interval.0.saturating_mul(windows)).after(from);
+        let op = self.issue_aside(Work::Measure { from, until });
+        self.state.watch.measuring = Some(op);
+        self.state.watch.from = Some(until);
+    }
+
+    /// What one metric says.
+    pub(super) fn measured(&mut self, op: OpNo, metric: u16, reading: Reading) {
+        if self.state.watch.measuring != Some(op) {
+            return self.late_or_unknown(op);
+        }
+        self.changed = true;
+        let course = self.course;
+        if let (Some(judge), Some(analysis)) = (self.state.watch.judge.as_mut(), course.analysis.as_ref()) {
+            judge.window(analysis, metric, reading);
+        }
+    }
+
+    /// All metrics have spoken; one that did not says nothing, which the judge knows how to take.
+    pub(super) fn measurement_done(&mut self, op: OpNo, result: OpResult) {
+        self.shut_aside(op);
+        self.state.watch.measuring = None;
+        let share = self.state.share.map_or(1.0, |share| f64::from(share) / f64::from(WHOLE));
+        let course = self.course;
+        let (Some(judge), Some(analysis)) = (self.state.watch.judge.as_mut(), course.analysis.as_ref()) else { return };
+        if let OpResult::Failed(_) = result {
+            for metric in 0..u16::try_from(analysis.metrics.len()).unwrap_or(u16::MAX) {
+                judge.window(analysis, metric, Reading::Failed);
+            }
+        }
+        let ruling = judge.close(analysis, share);
+        self.sink.note(EngineNote::Judged { ruling });
+        self.ruled(ruling);
+    }
+
+    fn ruled(&mut self, ruling: Ruling) {
+        let before = self.state.watch.ruling.replace(ruling);
+        if ruling.verdict == Verdict::Rollback {
+            return self.halt(Reason::Judged { cause: ruling.cause });
+        }
+        if ruling.verdict == Verdict::Proceed && before.is_none_or(|before| before.verdict != Verdict::Proceed) {
+            self.decide(Verdict::Proceed, Reason::Judged { cause: ruling.cause });
+        }
+        self.probe_if_thin(ruling.cause);
+    }
+
+    /// Asks for requests of our own where the sample is missing.
+    fn probe_if_thin(&mut self, cause: Cause) {
+        // At a share of nothing there is no traffic on purpose.
+        let thin = self.state.share != Some(0)
+            && matches!(
+                cause,
+                Cause::NoTraffic { .. } | Cause::NoBaseline { .. } | Cause::Underpowered { .. } | Cause::Blind { .. }
+            );
+        let probes = self.analysis().and_then(|analysis| analysis.probes);
+        if let (true, Some(probes), None) = (thin, probes, self.state.watch.probing)
+            && matches!(self.state.phase, Phase::Watch { .. })
+        {
+            let op = self.issue_aside(Work::Probe { each: probes.each });
+            self.state.watch.probing = Some(op);
+        }
+    }
+
+    pub(super) fn probed(&mut self, op: OpNo) {
+        self.shut_aside(op);
+        self.state.watch.probing = None;
+    }
+
+    /// Nobody waits for what only looks any more: the rollout turns back or ends, or its driver is gone.
+    pub(super) fn drop_asides(&mut self) {
+        for op in [self.state.watch.measuring.take(), self.state.watch.probing.take()].into_iter().flatten() {
+            self.shut_aside(op);
+        }
+        self.state.watch.from = None;
+    }
+
+    /// After another process took over: what was counted until now is not known any more where a source counts from
+    /// the beginning of its own process, so that a new window begins.
+    pub(super) fn watch_anew(&mut self) {
+        let watching = self.state.watch.from.is_some();
+        self.drop_asides();
+        self.state.watch.from = watching.then_some(self.now);
+    }
+
+    /// Traffic could not be moved.
+    pub(super) fn weighing_failed(&mut self, failure: Failure) {
+        self.halt(Reason::WeighingFailed { failure });
+    }
+}
+
+/// Whether a held wave has data, and nothing speaks against the new release.
+const fn is_clear(cause: Cause) -> bool {
+    matches!(cause, Cause::Proven | Cause::Gathering | Cause::NoErrors { .. })
+}
+
+/// A share in basis points: at least one where there is a share at all.
+fn points(share: f64) -> u32 {
+    let whole = f64::from(WHOLE);
+    let points = (share.clamp(0.0, 1.0) * whole).floor();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 0 and 10,000")]
+    let points = points as u32;
+    if share > 0.0 { points.max(1) } else { 0 }
+}
