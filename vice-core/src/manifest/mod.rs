@@ -7,6 +7,7 @@ mod model;
 mod parse;
 mod rollout;
 mod selector;
+mod target;
 mod topology;
 mod types;
 mod values;
@@ -19,10 +20,11 @@ pub use rollout::{
     Weekday, WindowSpec, Windows,
 };
 pub use selector::{Conjunction, Selector, Term};
+pub use target::{LOCAL, TargetSpec, TargetsSpec};
 pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
-    Manifest, NotifySpec, Panel, StepSpec, TargetSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
+    Manifest, NotifySpec, Panel, StepSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
 };
 pub use values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 
