@@ -3,9 +3,11 @@
 #![expect(clippy::expect_used, reason = "a test that can't go on fails")]
 
 mod bad_input;
+mod canary;
 mod contract;
 mod crash;
 mod disk;
 mod everyday;
 mod lab;
 mod rollout;
+mod traffic;
