@@ -105,7 +105,7 @@ fn a_ramp_finds_latencies_of_thirty_percent_more_while_small() {
 #[test]
 fn a_good_version_gets_everything_by_steps_and_by_a_ramp() {
     let lab = Lab::new();
-    let url = project(&lab, 4, "strategy = \"canary\"\nsteps = [\"5%\", \"50%\"]\n", FRONT);
+    let url = project(&lab, 4, "strategy = \"canary\"\nsteps = [\"5%\", \"50%\"]\nerror_ratio_max = 2.0\n", FRONT);
     let traffic = load(&url);
     let deploy = lab.vice(&["deploy", "hello@3"]).expect(0);
     assert!(deploy.stderr.contains("forecast at"), "{}", deploy.stderr);
@@ -137,6 +137,7 @@ fn without_traffic_it_holds_and_says_what_is_missing() {
     // A person may let it pass all the same.
     lab.vice(&["deploy", "hello@3"]).expect(8);
     for _ in 0..3 {
+        // Each step of the canary is asked for again.
         if lab.vice(&["pride", "promote", "--reason", "seen by hand"]).status == 0 {
             break;
         }
