@@ -32,10 +32,7 @@ fn project(lab: &Lab, instances: u32, rollout: &str, metrics: &str) -> String {
     }
     let toml = lab.read("vice.toml");
     let (env, rest) = toml.split_once("[check.health]").expect("the checks");
-    lab.write(
-        "vice.toml",
-        &format!("{env}[env.dev.rollout]\n{rollout}{WINDOWS}\n{metrics}[check.health]{rest}"),
-    );
+    lab.write("vice.toml", &format!("{env}[env.dev.rollout]\n{rollout}{WINDOWS}\n{metrics}[check.health]{rest}"));
     lab.vice(&["deploy"]).expect(0);
     status(lab)["url"].as_str().expect("a url").to_owned()
 }
@@ -278,4 +275,43 @@ fn a_kill_before_any_append_of_a_canary_leaves_no_share() {
 #[test]
 fn a_kill_after_any_append_of_a_canary_leaves_no_share() {
     dies_everywhere("after");
+}
+
+/// The address of a lab server, from the environment; without it the test fails and says how to get one.
+fn server(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: scripts/test starts the servers of the lab."))
+}
+
+#[test]
+fn lab_a_real_prometheus_judges_by_what_it_scrapes() {
+    let (prometheus, targets) = (server("VICE_LAB_PROMETHEUS"), server("VICE_LAB_PROMETHEUS_DIR"));
+    let lab = Lab::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let metric = format!(
+        "[metric.errors]\nprometheus = \"{prometheus}\"\nfloor = 0.005\n\
+         bad = 'sum(increase(vice_front_failures_total{{version=\"{{{{version}}}}\",lab=\"live\"}}[{{{{window}}}}]))'\n\
+         total = 'sum(increase(vice_front_exposures_total{{version=\"{{{{version}}}}\",lab=\"live\"}}[{{{{window}}}}]))'\n"
+    );
+    let rollout = "strategy = \"canary\"\nsteps = [\"20%\"]\n";
+    let toml = |text: String| {
+        let slower = text.replace(WINDOWS, "interval = \"3s\"\nlateness = \"1s\"\n");
+        slower.replace("[env.dev]\n", &format!("[env.dev]\nmetrics_port = {port}\n"))
+    };
+    project(&lab, 4, rollout, &metric);
+    lab.write("vice.toml", &toml(lab.read("vice.toml")));
+    lab.vice(&["pride", "stop"]).expect(0);
+    lab.vice(&["pride", "start"]).expect(0);
+    let target = std::path::Path::new(&targets).join("live-canary.json");
+    let scraped = format!("[{{\"targets\": [\"127.0.0.1:{port}\"], \"labels\": {{\"lab\": \"live\"}}}}]");
+    std::fs::write(&target, scraped).expect("a target");
+    let traffic = load(status(&lab)["url"].as_str().expect("a url"));
+    let good = lab.vice(&["deploy", "hello@3"]);
+    let bad = lab.vice(&["deploy", "hello@4"]);
+    std::fs::remove_file(&target).expect("no target");
+    good.expect(0);
+    let bad = bad.expect(6);
+    assert!(bad.stdout.contains("`errors`"), "{}", bad.stdout);
+    assert!((1..200).contains(&traffic.bad()), "{} bad requests", traffic.bad());
+    drop(traffic);
+    settled(&lab, "3");
 }

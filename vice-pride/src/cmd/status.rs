@@ -233,7 +233,10 @@ fn remarks(row: &Row, units: bool, text: &mut String) {
     }
     if let Some((share, said)) = &row.exposed {
         if let Some(share) = share {
-            say(Tone::Warn, format!("{}: the new release has {} % of the traffic", row.scope, f64::from(*share) / 100.0));
+            say(
+                Tone::Warn,
+                format!("{}: the new release has {} % of the traffic", row.scope, f64::from(*share) / 100.0),
+            );
         }
         if let Some(said) = said {
             say(Tone::Plain, format!("{}: {said}", row.scope));

@@ -210,11 +210,8 @@ fn rests_on(evidence: &Value) -> Vec<String> {
     let number = |key: &str| evidence.get(key).and_then(Value::as_u64).unwrap_or(0);
     let mut facts = Vec::new();
     let checks = [("passed", "passed"), ("failed", "failed"), ("errored", "could not be run")];
-    let said: Vec<String> = checks
-        .iter()
-        .filter(|(key, _)| number(key) > 0)
-        .map(|(key, word)| format!("{} {word}", number(key)))
-        .collect();
+    let said: Vec<String> =
+        checks.iter().filter(|(key, _)| number(key) > 0).map(|(key, word)| format!("{} {word}", number(key))).collect();
     if !said.is_empty() {
         facts.push(format!("checks: {}", said.join(", ")));
     }

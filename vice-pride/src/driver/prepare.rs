@@ -145,12 +145,22 @@ async fn forward(
     let text = render(pattern, &vars).map_err(|fault| fault.at(place()))?;
     let reference = Reference::parse(&text).map_err(|fault| fault.at(place()))?;
     let key = "artifact".to_owned();
-    app.ui.progress(Progress { key: key.clone(), text: format!("taking in {text}"), state: ProgressState::Running, gist: None });
+    app.ui.progress(Progress {
+        key: key.clone(),
+        text: format!("taking in {text}"),
+        state: ProgressState::Running,
+        gist: None,
+    });
     let resolved = resolve(&reference, &workload::resolver(app, project, &reference)?, app.clock.now()).await;
     let artifact = match resolved {
         Ok(artifact) => artifact,
         Err(fault) => {
-            app.ui.progress(Progress { key, text: format!("artifact {text}"), state: ProgressState::Failed, gist: None });
+            app.ui.progress(Progress {
+                key,
+                text: format!("artifact {text}"),
+                state: ProgressState::Failed,
+                gist: None,
+            });
             return Err(fault.at(place()));
         }
     };

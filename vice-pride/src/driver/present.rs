@@ -44,7 +44,8 @@ impl Screen {
                 _ => {}
             }
             if let Some(mut progress) = line(note) {
-                if let (Note::Judged { verdict: Verdict::Hold, evidence, .. }, Some(analysis)) = (note, &plan.analysis) {
+                if let (Note::Judged { verdict: Verdict::Hold, evidence, .. }, Some(analysis)) = (note, &plan.analysis)
+                {
                     progress.text.push_str(&to_go(evidence, analysis.interval));
                 }
                 ui.progress(progress);

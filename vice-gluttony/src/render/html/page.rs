@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 use vice_core::Millis;
-use vice_core::payload::judged::Judged;
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
+use vice_core::payload::judged::Judged;
 use vice_core::payload::verification::{CheckOutcome, CheckResult};
 use vice_core::text::sanitize;
 

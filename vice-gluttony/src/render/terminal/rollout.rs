@@ -1,8 +1,8 @@
 //! One rollout.
 
 use vice_core::Millis;
-use vice_core::payload::judged::Judged;
 use vice_core::payload::environment::Direction;
+use vice_core::payload::judged::Judged;
 use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::{Table, Tone, paint, sanitize};
 
