@@ -36,7 +36,7 @@ impl Pulse {
         }
         self.last = Some(progress.text.clone());
         self.under_way.push(progress.clone());
-        before.as_ref() != Some(progress)
+        before.is_none_or(|before| before.state != progress.state || gist(&before) != gist(progress))
     }
 
     /// When a sign of life is due, unless something is said before.
@@ -56,12 +56,16 @@ impl Pulse {
     }
 }
 
+fn gist(progress: &Progress) -> &str {
+    progress.gist.as_deref().unwrap_or(&progress.text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn progress(key: &str, text: &str, state: ProgressState) -> Progress {
-        Progress { key: key.to_owned(), text: text.to_owned(), state }
+        Progress { key: key.to_owned(), text: text.to_owned(), state, gist: None }
     }
 
     #[test]
@@ -74,6 +78,20 @@ mod tests {
         assert!(pulse.take(&done));
         assert!(pulse.take(&done), "a second wave passes as well");
         assert!(pulse.take(&running));
+    }
+
+    #[test]
+    fn moving_figures_are_said_with_the_next_sign_of_life_only() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(start);
+        let judged = |text: &str, gist: &str| Progress {
+            gist: Some(gist.to_owned()),
+            ..progress("judge", text, ProgressState::Running)
+        };
+        assert!(pulse.take(&judged("1 of 10", "hold")));
+        assert!(!pulse.take(&judged("2 of 20", "hold")));
+        assert_eq!(pulse.sign(pulse.due()).as_deref(), Some("· still working: 2 of 20"));
+        assert!(pulse.take(&judged("3 of 30", "alarm")));
     }
 
     #[test]

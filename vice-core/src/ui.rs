@@ -105,6 +105,9 @@ pub struct Progress {
     pub text: String,
     /// How it stands.
     pub state: ProgressState,
+    /// What has to change before it is said again where lines are kept, such as in CI; `text` when absent. Figures that
+    /// move all the time belong into the text alone.
+    pub gist: Option<String>,
 }
 
 /// How something under way stands.

@@ -109,7 +109,7 @@ impl Wrath {
 
     fn tell(&self, check: &Planned, state: ProgressState, text: String) {
         if let Some(ui) = &self.ui {
-            ui.progress(Progress { key: format!("check/{}", check.name), text, state });
+            ui.progress(Progress { key: format!("check/{}", check.name), text, state, gist: None });
         }
     }
 

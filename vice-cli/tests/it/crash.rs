@@ -128,12 +128,16 @@ fn nobody_is_locked_out_when_the_artifact_is_gone() {
     let died = lab.vice_with(&[("VICE_TEST_CRASH", "after:5")], &["deploy", "hello@2"]);
     assert_eq!(died.status, 137, "{}{}", died.stdout, died.stderr);
     std::fs::remove_dir_all(lab.path("dist/hello-2")).expect("the source");
+    let why = lab.vice(&["why", "hello.dev.2", "--format", "json"]).json();
+    let digest = why["view"]["to"]["artifact"].as_str().expect("an artifact").to_owned();
+    let mut removed = 0;
     for entry in std::fs::read_dir(lab.path(".vice/artifacts")).expect("the store").flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("e267d044") {
+        if entry.file_name().to_string_lossy().starts_with(&digest[..8]) {
+            removed += 1;
             drop(std::process::Command::new("rm").arg("-rf").arg(entry.path()).status());
         }
     }
+    assert!(removed > 0, "the store has {digest}");
     lab.vice(&["pride", "abort", "--reason", "it is gone"]);
     let state = status(&lab);
     assert!(state["active_rollout"].is_null(), "{state}");

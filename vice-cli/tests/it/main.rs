@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test that can't go on fails")]
 
 mod bad_input;
+mod canary;
 mod contract;
 mod crash;
 mod disk;
@@ -10,3 +11,4 @@ mod everyday;
 mod judge;
 mod lab;
 mod rollout;
+mod traffic;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::lab::{Lab, hello_project};
 
 /// One request to a URL's path, on a connection of its own.
-fn get(url: &str, path: &str) -> String {
+pub(crate) fn get(url: &str, path: &str) -> String {
     let address = url.strip_prefix("http://").expect("an http URL");
     let mut stream = TcpStream::connect(address).expect("the front end listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("a request");

@@ -135,7 +135,13 @@ impl Judged {
 /// A rate in percent, with as many digits as it needs.
 fn percent(rate: f64) -> String {
     let percent = rate * 100.0;
-    let places = if percent >= 10.0 { 0 } else if percent >= 0.095 || percent == 0.0 { 2 } else { 4 };
+    let places = if percent >= 10.0 {
+        0
+    } else if percent >= 0.095 || percent == 0.0 {
+        2
+    } else {
+        4
+    };
     let text = format!("{percent:.places$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} %")

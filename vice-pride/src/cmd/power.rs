@@ -70,7 +70,7 @@ async fn change(app: &App, args: PowerArgs, change: &Change, state: PowerState, 
             let op = Op { id, epoch: lease.epoch(), unit: unit.clone(), change: change.clone(), before: None };
             backend.target.apply(&op, None).await?;
             let text = format!("unit {unit} {done}");
-            app.ui.progress(Progress { key: format!("unit/{unit}"), text, state: ProgressState::Done });
+            app.ui.progress(Progress { key: format!("unit/{unit}"), text, state: ProgressState::Done, gist: None });
         }
         Ok::<(), Fault>(())
     }

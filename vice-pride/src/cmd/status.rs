@@ -8,9 +8,12 @@ use vice_core::Result;
 use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
-use vice_core::id::{EnvName, Scope};
+use vice_core::fold::rollout::RolloutView;
+use vice_core::id::{EnvName, RolloutId, Scope};
 use vice_core::manifest::Project;
-use vice_core::payload::environment_stream;
+use vice_core::payload::judged::Judged;
+use vice_core::payload::rollout::Note;
+use vice_core::payload::{environment_stream, rollout_stream};
 use vice_core::port::target::{Inventory, UnitHealth, UnitState};
 use vice_core::text::{Table, Tone, paint};
 use vice_core::time::ago;
@@ -38,6 +41,8 @@ pub(crate) struct Row {
     pub(crate) kind: &'static str,
     pub(crate) state: EnvironmentState,
     pub(crate) inventory: Result<Inventory>,
+    /// The new release's share of the traffic in basis points, and what the judge said last, of a rollout under way.
+    exposed: Option<(Option<u32>, Option<String>)>,
     /// How many units `vice.toml` asks for.
     pub(crate) units_wanted: u32,
 }
@@ -87,6 +92,8 @@ impl Row {
             "drift": self.drift(),
             "active_rollout": self.state.active,
             "holds": self.state.holds,
+            "canary_share": self.exposed.as_ref().and_then(|(share, _)| *share),
+            "judged": self.exposed.as_ref().and_then(|(_, said)| said.as_ref()),
             "url": self.inventory.as_ref().ok().and_then(|inventory| inventory.url.clone()),
             "metrics_url": self.inventory.as_ref().ok().and_then(|inventory| inventory.metrics.clone()),
             "units": units,
@@ -154,7 +161,30 @@ async fn row(app: &App, project: &Project, scope: Scope) -> Result<Row> {
         Err(fault) => ("?", Err(fault)),
     };
     let units_wanted = project.env(&scope.env)?.instances.unwrap_or(1);
-    Ok(Row { scope, kind, state, inventory, units_wanted })
+    let exposed = match &state.active {
+        Some(active) => Some(exposed(app, active).await?),
+        None => None,
+    };
+    Ok(Row { scope, kind, state, inventory, exposed, units_wanted })
+}
+
+/// How far the new release of a rollout under way is exposed: the share in force, none where traffic follows the
+/// units, and the judge's latest words.
+async fn exposed(app: &App, active: &RolloutId) -> Result<(Option<u32>, Option<String>)> {
+    let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(active)).await?;
+    let notes = || view.timeline.iter().rev().map(|moment| &moment.note);
+    let share = notes().find_map(|note| match note {
+        Note::WeightsSet { weights } => Some(weights.last().map(|(_, share)| *share)),
+        _ => None,
+    });
+    let said = notes().find_map(|note| match note {
+        Note::Judged { reason, evidence, .. } => {
+            let figures = Judged::of(evidence).map(|judged| format!(" ({})", judged.counts()));
+            Some(format!("{reason}{}", figures.unwrap_or_default()))
+        }
+        _ => None,
+    });
+    Ok((share.flatten(), said))
 }
 
 fn table(rows: &[Row], now: jiff::Timestamp) -> String {
@@ -200,6 +230,17 @@ fn remarks(row: &Row, units: bool, text: &mut String) {
             Tone::Warn,
             format!("{}: rollout {rollout} is under way; `vice why {rollout}` says where it stands", row.scope),
         );
+    }
+    if let Some((share, said)) = &row.exposed {
+        if let Some(share) = share {
+            say(
+                Tone::Warn,
+                format!("{}: the new release has {} % of the traffic", row.scope, f64::from(*share) / 100.0),
+            );
+        }
+        if let Some(said) = said {
+            say(Tone::Plain, format!("{}: {said}", row.scope));
+        }
     }
     for (version, hold) in &row.state.holds {
         say(Tone::Warn, format!("{}: version {version} is on hold: {}", row.scope, hold.reason));

@@ -1,13 +1,14 @@
 //! `vice why`: what was decided, on which evidence, and whether it follows.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::event::Recorded;
 use vice_core::fold;
 use vice_core::fold::rollout::{Moment, RolloutView};
 use vice_core::id::{EnvName, RolloutId};
 use vice_core::payload::environment::Direction;
+use vice_core::payload::judged::Judged;
 use vice_core::payload::rollout::{Note, Verdict};
 use vice_core::payload::verification::{CheckOutcome, SuiteResult};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream};
@@ -174,13 +175,12 @@ fn tell(moment: &Moment, text: &mut String) {
                 Verdict::Rollback => (Tone::Bad, "rollback"),
                 Verdict::Inconclusive => (Tone::Warn, "inconclusive"),
             };
-            say(format!(
-                "{} {}  {}",
-                paint(tone, word),
-                sanitize(reason),
-                paint(Tone::Faint, sanitize(&evidence.to_string()))
-            ));
+            say(format!("{} {}", paint(tone, word), sanitize(reason)));
+            for line in rests_on(evidence) {
+                text.push_str(&format!("           {}\n", paint(Tone::Faint, line)));
+            }
         }
+        Note::WeightsSet { weights } => say(shares(weights)),
         Note::VerifyFinished { suite } => say(format!("checks: {}", checks(suite))),
         Note::UnitFailed { unit, version, reason, .. } => {
             say(format!("unit {} → {} failed: {}", sanitize(unit), sanitize(version), sanitize(reason)));
@@ -197,11 +197,41 @@ fn tell(moment: &Moment, text: &mut String) {
             say(format!("{} said {command:?}{why}", sanitize(by)));
         }
         Note::Held { reason, until } => {
-            let until = until.map(|until| format!(" (until {until})")).unwrap_or_default();
+            let until = until.map(|until| format!(" (until {})", until.strftime("%H:%M:%S"))).unwrap_or_default();
             say(format!("waits: {}{until}", sanitize(reason)));
         }
         Note::Resumed { epoch } => say(format!("taken up by another process under epoch {epoch}")),
         _ => {}
+    }
+}
+
+/// What a decision rests on, a fact a line.
+fn rests_on(evidence: &Value) -> Vec<String> {
+    let number = |key: &str| evidence.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let mut facts = Vec::new();
+    let checks = [("passed", "passed"), ("failed", "failed"), ("errored", "could not be run")];
+    let said: Vec<String> =
+        checks.iter().filter(|(key, _)| number(key) > 0).map(|(key, word)| format!("{} {word}", number(key))).collect();
+    if !said.is_empty() {
+        facts.push(format!("checks: {}", said.join(", ")));
+    }
+    if number("of") > 0 {
+        facts.push(format!("{} of {} units touched", number("touched"), number("of")));
+    }
+    if let Some(share) = evidence.get("share").and_then(Value::as_u64) {
+        facts.push(format!("{} % of the traffic", share as f64 / 100.0));
+    }
+    let facts = if facts.is_empty() { Vec::new() } else { vec![facts.join("; ")] };
+    let judged = Judged::of(evidence).map(|judged| judged.lines()).unwrap_or_default();
+    facts.into_iter().chain(judged).collect()
+}
+
+/// What each version gets.
+fn shares(weights: &[(String, u32)]) -> String {
+    let of = |(version, share): &(String, u32)| format!("{} {} %", sanitize(version), f64::from(*share) / 100.0);
+    match weights {
+        [] => "traffic follows the units".to_owned(),
+        weights => format!("traffic: {}", weights.iter().map(of).collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -23,6 +23,7 @@ use vice_pride_engine::{Course, Input, PLANNER_VERSION, Plan, State};
 use super::journal::{self, Texts};
 use super::perform::Performer;
 use super::prepare::Prepared;
+use super::present::Screen;
 use super::session::Session;
 use super::workload;
 use crate::backend;
@@ -123,6 +124,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
         version: 1,
         started_at: app.clock.now(),
         unheard: Vec::new(),
+        screen: Screen::default(),
         told_to_stop: false,
     };
     session.run(Input::Begin { epoch }).await
@@ -278,6 +280,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         texts: journal.texts,
         started_at: journal.started_at,
         unheard: journal.unheard,
+        screen: Screen::default(),
         told_to_stop: false,
     };
     // A process may have died between opening the rollout and its first step.

@@ -9,6 +9,7 @@
 mod analysis;
 mod begin;
 mod exposure;
+mod forecast;
 mod journal;
 mod perform;
 mod prepare;

@@ -154,17 +154,27 @@ async fn forward(
     let text = render(pattern, &vars).map_err(|fault| fault.at(place()))?;
     let reference = Reference::parse(&text).map_err(|fault| fault.at(place()))?;
     let key = "artifact".to_owned();
-    app.ui.progress(Progress { key: key.clone(), text: format!("taking in {text}"), state: ProgressState::Running });
+    app.ui.progress(Progress {
+        key: key.clone(),
+        text: format!("taking in {text}"),
+        state: ProgressState::Running,
+        gist: None,
+    });
     let resolved = resolve(&reference, &workload::resolver(app, project, &reference)?, app.clock.now()).await;
     let artifact = match resolved {
         Ok(artifact) => artifact,
         Err(fault) => {
-            app.ui.progress(Progress { key, text: format!("artifact {text}"), state: ProgressState::Failed });
+            app.ui.progress(Progress {
+                key,
+                text: format!("artifact {text}"),
+                state: ProgressState::Failed,
+                gist: None,
+            });
             return Err(fault.at(place()));
         }
     };
     let said = format!("artifact {} ({})", artifact.digest.short(), count(artifact.files, "file", "files"));
-    app.ui.progress(Progress { key, text: said, state: ProgressState::Done });
+    app.ui.progress(Progress { key, text: said, state: ProgressState::Done, gist: None });
     let version = version.unwrap_or_else(|| artifact.digest.short());
     let recipe = workload::recipe(project, scope, &version)?;
     let (source, recorded) = (artifact.origin.reference, Some(recipe.digest()));

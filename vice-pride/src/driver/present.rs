@@ -1,11 +1,16 @@
 //! Notes as progress lines. The same notes make the report; nothing is said here that is not stored.
 
 use serde_json::Value;
+use vice_core::Millis;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
+use vice_core::payload::judged::Judged;
 use vice_core::payload::rollout::{Note, Verdict};
 use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::{Progress, ProgressState, Ui};
+use vice_pride_engine::Plan;
+
+use super::forecast;
 
 fn way(direction: Direction) -> &'static str {
     match direction {
@@ -14,28 +19,80 @@ fn way(direction: Direction) -> &'static str {
     }
 }
 
-/// Shows what the notes of a step mean for whoever watches.
-pub(crate) fn show(ui: &dyn Ui, notes: &[Note]) {
-    let over = notes.iter().any(|note| matches!(note, Note::Finished { .. }));
-    for note in notes {
-        // The last decision says the same as the end.
-        if over && matches!(note, Note::Decided { .. }) {
-            continue;
+/// What was shown of a rollout so far.
+#[derive(Debug, Default)]
+pub(crate) struct Screen {
+    /// What the judge said last: what is waited for is the same sentence, and was said with its figures.
+    judged: Option<String>,
+    /// Whether the forecast was shown.
+    forecast: bool,
+}
+
+impl Screen {
+    /// Shows what the notes of a step mean for whoever watches.
+    pub(crate) fn show(&mut self, ui: &dyn Ui, notes: &[Note], plan: &Plan) {
+        let over = notes.iter().any(|note| matches!(note, Note::Finished { .. }));
+        for note in notes {
+            match note {
+                // The last decision says the same as the end.
+                Note::Decided { .. } if over => continue,
+                Note::Held { reason, .. } if self.judged.as_ref() == Some(reason) => continue,
+                Note::Judged { reason, evidence, .. } => {
+                    self.judged = Some(reason.clone());
+                    self.foretell(ui, evidence, plan);
+                }
+                _ => {}
+            }
+            if let Some(mut progress) = line(note) {
+                if let (Note::Judged { verdict: Verdict::Hold, evidence, .. }, Some(analysis)) = (note, &plan.analysis)
+                {
+                    progress.text.push_str(&to_go(evidence, analysis.interval));
+                }
+                ui.progress(progress);
+            }
         }
-        if let Some((key, text, state)) = line(note) {
-            ui.progress(Progress { key, text, state });
+    }
+
+    /// What is to be expected, as soon as it is known how much traffic there is.
+    fn foretell(&mut self, ui: &dyn Ui, evidence: &Value, plan: &Plan) {
+        let text = if self.forecast { None } else { forecast::sentence(plan, evidence) };
+        if let Some(text) = text {
+            self.forecast = true;
+            ui.progress(Progress { key: "forecast".into(), text, state: ProgressState::Done, gist: None });
         }
     }
 }
 
+/// How much of the proof is there, and how long the rest takes at this pace.
+fn to_go(evidence: &Value, interval: Millis) -> String {
+    let Some(judged) = Judged::of(evidence) else { return String::new() };
+    match judged.remaining(interval) {
+        Some(left) => format!("; {:.0} % of the proof, {left} to go", judged.proof() * 100.0),
+        None => String::new(),
+    }
+}
+
 /// What comes from units and tasks is sanitised part by part, so that styles can stand around it.
-fn line(note: &Note) -> Option<(String, String, ProgressState)> {
+fn line(note: &Note) -> Option<Progress> {
+    let (key, text, state) = parts(note)?;
+    let gist = match note {
+        Note::Judged { verdict, reason, .. } => Some(format!("{}: {reason}", verdict_word(*verdict))),
+        Note::WeightsSet { weights } => weights.last().map(|(version, share)| format!("{version} {}", rough(*share))),
+        _ => None,
+    };
+    Some(Progress { key, text, state, gist })
+}
+
+fn parts(note: &Note) -> Option<(String, String, ProgressState)> {
     use ProgressState::{Done, Failed, Running, Waiting};
     let clean = |text: &str| sanitize(text);
     Some(match note {
         Note::WaveStarted { wave, of, units, direction } if *of > 1 => (
             format!("wave/{wave}"),
-            format!("{}wave {wave} of {of}: units {}", way(*direction), clean(&units.join(", "))),
+            match units.as_slice() {
+                [] => format!("{}wave {wave} of {of}: more traffic", way(*direction)),
+                units => format!("{}wave {wave} of {of}: units {}", way(*direction), clean(&units.join(", "))),
+            },
             Running,
         ),
         Note::WaveFinished { wave } => (format!("wave/{wave}"), format!("wave {wave} done"), Done),
@@ -74,19 +131,27 @@ fn line(note: &Note) -> Option<(String, String, ProgressState)> {
         Note::Decided { verdict: Verdict::Rollback, reason, .. } => {
             ("decision".into(), format!("{} {}", paint(Tone::Bad, "rolling back:"), clean(reason)), Failed)
         }
-        Note::WeightsSet { weights } => ("traffic".into(), traffic(weights), Done),
-        Note::Judged { verdict, reason, share, evidence, .. } => (
+        Note::WeightsSet { weights } => {
+            ("traffic".into(), traffic(weights), if weights.is_empty() { Done } else { Running })
+        }
+        Note::Judged { verdict, metric, reason, share, evidence } => (
             "judge".into(),
             format!(
                 "{} at {} of the traffic: {}{}",
                 verdict_word(*verdict),
                 percent(*share),
                 clean(reason),
-                arms(evidence)
+                counts(metric.as_deref(), evidence)
             ),
-            if *verdict == Verdict::Rollback { Failed } else { Running },
+            match verdict {
+                Verdict::Rollback => Failed,
+                Verdict::Proceed => Done,
+                Verdict::Hold => Running,
+                Verdict::Inconclusive => Waiting,
+            },
         ),
-        Note::Held { reason, .. } => ("wait".into(), clean(reason), Waiting),
+        // The judge's line takes the place of what is waited for first.
+        Note::Held { reason, .. } => ("judge".into(), clean(reason), Waiting),
         Note::Commanded { command, by, .. } => {
             ("command".into(), format!("{} says {}", clean(by), format!("{command:?}").to_lowercase()), Waiting)
         }
@@ -117,20 +182,25 @@ fn percent(basis_points: u32) -> String {
 const fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Proceed => "proceed",
-        Verdict::Hold => "hold",
+        Verdict::Hold => "watching",
         Verdict::Rollback => "rollback",
         Verdict::Inconclusive => "inconclusive",
     }
 }
 
+/// The step that a share has reached, so that a ramp is told in a handful of lines.
+fn rough(share: u32) -> u32 {
+    [10_000, 5_000, 2_000, 1_000, 500, 200, 100, 1].into_iter().find(|step| share >= *step).unwrap_or(0)
+}
+
 /// The counts that a ruling rests on, new against old.
-fn arms(evidence: &Value) -> String {
-    let number = |key: &str| evidence.get(key).and_then(Value::as_f64).unwrap_or(0.0);
-    let (seen, baseline) = (number("canary_seen"), number("baseline_seen"));
-    if seen + baseline == 0.0 {
-        return String::new();
+fn counts(metric: Option<&str>, evidence: &Value) -> String {
+    match Judged::of(evidence) {
+        Some(judged) if judged.canary_seen + judged.baseline_seen > 0 => {
+            format!(" {}: {}", sanitize(metric.unwrap_or("metric")), judged.counts())
+        }
+        _ => String::new(),
     }
-    format!(" ({:.0} of {seen:.0} bad, before {:.0} of {baseline:.0})", number("canary_bad"), number("baseline_bad"))
 }
 
 fn unit_key(unit: &str) -> String {

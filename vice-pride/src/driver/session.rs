@@ -21,7 +21,8 @@ use vice_pride_engine::{
 use super::begin::{Asks, EndState, Ended};
 use super::journal::{Ending, StoredInput, Texts, ending_events, heard_command, hold_event, verification_events};
 use super::perform::{Answer, Performer};
-use super::{present, tasks};
+use super::present::Screen;
+use super::tasks;
 use crate::lease::Lease;
 
 /// How often the log is looked at for what operators say, and the stop signal for what the user says.
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) started_at: jiff::Timestamp,
     /// Operator commands that were read and not yet handed to the engine.
     pub(crate) unheard: Vec<StoredInput>,
+    /// What was shown of it.
+    pub(crate) screen: Screen,
     /// Whether the engine was told that the user wants this process to end.
     pub(crate) told_to_stop: bool,
 }
@@ -128,7 +131,7 @@ impl Session {
         }
         self.append(events).await?;
         self.steps += 1;
-        present::show(self.app.ui.as_ref(), &notes);
+        self.screen.show(self.app.ui.as_ref(), &notes, &self.performer.plan);
         Ok(said.effects)
     }
 

@@ -156,7 +156,7 @@ impl<'a> Engine<'a> {
     fn tell(&self, index: usize, text: &str, state: ProgressState) {
         let name = &self.graph.steps[index].name;
         let text = sanitize(&self.masker.mask(&format!("{name}: {text}")));
-        self.app.ui.progress(Progress { key: format!("step/{name}"), text, state });
+        self.app.ui.progress(Progress { key: format!("step/{name}"), text, state, gist: None });
     }
 
     /// What a step is to do, with its references filled in. A step that runs after failures too finds nothing where

@@ -5,6 +5,7 @@ use serde_json::Value;
 use vice_core::Millis;
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
+use vice_core::payload::judged::Judged;
 use vice_core::payload::verification::{CheckOutcome, CheckResult};
 use vice_core::text::sanitize;
 
@@ -251,7 +252,8 @@ fn evidence(value: &Value) -> Option<String> {
     if value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty) {
         return None;
     }
-    Some(format!("{value:#}").lines().map(sanitize).collect::<Vec<_>>().join("\n"))
+    let words = Judged::of(value).map(|judged| judged.lines().join("\n") + "\n\n").unwrap_or_default();
+    Some(format!("{words}{value:#}").lines().map(sanitize).collect::<Vec<_>>().join("\n"))
 }
 
 fn change(change: &vice_core::payload::rollout::ConfigChange) -> Change {

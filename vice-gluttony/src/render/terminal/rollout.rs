@@ -2,6 +2,7 @@
 
 use vice_core::Millis;
 use vice_core::payload::environment::Direction;
+use vice_core::payload::judged::Judged;
 use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::{Table, Tone, paint, sanitize};
 
@@ -139,6 +140,9 @@ fn decisions(out: &mut String, report: &RolloutReport, width: usize) {
 }
 
 fn evidence(decision: &Decision) -> Option<String> {
+    if let Some(judged) = Judged::of(&decision.evidence) {
+        return Some(judged.lines().join("; "));
+    }
     match &decision.evidence {
         serde_json::Value::Null => None,
         serde_json::Value::Object(fields) if fields.is_empty() => None,

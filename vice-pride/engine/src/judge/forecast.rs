@@ -8,8 +8,8 @@ use super::analysis::{Analysis, MetricKind, MetricPlan};
 use super::bounds::Bounds;
 use super::kernel::{Batch, RatioTest, Side};
 use super::math::{ln, log_add, rate_high};
-use super::rate::RateTest;
 use super::ramp::{Exposure, Feasibility, feasibility, first_share, room};
+use super::rate::RateTest;
 
 /// A forecast looks at most so many windows ahead: two weeks of minutes.
 const WINDOWS_MAX: u32 = 20_160;
