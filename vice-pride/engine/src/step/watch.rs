@@ -16,6 +16,9 @@ use crate::reason::Reason;
 use crate::sink::Sink;
 use crate::state::{Phase, Work};
 
+/// A ramp moves its share only by at least one part in so many.
+const STEP_MIN: u32 = 10;
+
 impl<S: Sink> Turn<'_, S> {
     /// Brings a share into force; none when it is.
     pub(super) fn weigh(&mut self, share: Option<u32>) -> Option<Flow> {
@@ -107,8 +110,21 @@ impl<S: Sink> Turn<'_, S> {
         let Some(ruling) = self.state.watch.ruling else { return false };
         match ruling.verdict {
             Verdict::Proceed => true,
-            Verdict::Hold => !self.course.wants_proof(wave) && is_clear(ruling.cause),
+            Verdict::Hold => {
+                !self.course.wants_proof(wave) && is_clear(ruling.cause) && self.has_room(wave + 1, ruling)
+            }
             Verdict::Rollback | Verdict::Inconclusive => false,
+        }
+    }
+
+    /// Whether the budget bears the share of the next wave. Above the ramp's cap it is not the budget that limits.
+    fn has_room(&self, wave: u32, ruling: Ruling) -> bool {
+        let cap = self.analysis().map_or(1.0, |analysis| analysis.ramp.cap);
+        match self.course.wave(wave).map(|wave| wave.exposure) {
+            Some(Exposure::Share { basis_points }) => {
+                (f64::from(basis_points) / f64::from(WHOLE)).min(cap) <= ruling.room
+            }
+            _ => true,
         }
     }
 
@@ -122,8 +138,12 @@ impl<S: Sink> Turn<'_, S> {
                 Some(if alarmed { basis_points.div_ceil(2) } else { basis_points })
             }
             Exposure::Ramp => {
-                let share = ruling.map_or(0.0, |ruling| ruling.share);
-                Some(ruling.map_or(self.state.share.unwrap_or(0), |_| points(share)))
+                let now = self.state.share.unwrap_or(0);
+                let wanted = ruling.map_or(now, |ruling| points(ruling.share));
+                // How many requests a window has is chance: the share does not follow every one of them, because each
+                // move begins a new window.
+                let small = wanted > 0 && wanted.abs_diff(now) * STEP_MIN < now;
+                Some(if small { now } else { wanted })
             }
         }
     }
@@ -197,18 +217,25 @@ impl<S: Sink> Turn<'_, S> {
         if ruling.verdict == Verdict::Proceed && before.is_none_or(|before| before.verdict != Verdict::Proceed) {
             self.decide(Verdict::Proceed, Reason::Judged { cause: ruling.cause });
         }
-        self.probe_if_thin(ruling.cause);
+        self.probe_if_thin(ruling, before);
     }
 
-    /// Asks for requests of our own where the sample is missing.
-    fn probe_if_thin(&mut self, cause: Cause) {
-        // At a share of nothing there is no traffic on purpose.
-        let thin = self.state.share != Some(0)
-            && matches!(
-                cause,
-                Cause::NoTraffic { .. } | Cause::NoBaseline { .. } | Cause::Underpowered { .. } | Cause::Blind { .. }
-            );
+    /// Asks for requests of our own where the sample is missing, and where it would be missing without those that
+    /// were sent for the last window.
+    fn probe_if_thin(&mut self, ruling: Ruling, before: Option<Ruling>) {
         let probes = self.analysis().and_then(|analysis| analysis.probes);
+        let (evidence, each) = (ruling.evidence, probes.map_or(0, |probes| u64::from(probes.each)));
+        let missing = matches!(
+            ruling.cause,
+            Cause::NoTraffic { .. } | Cause::NoBaseline { .. } | Cause::Underpowered { .. } | Cause::Blind { .. }
+        );
+        let ours = before.is_some_and(|before| {
+            let grown = evidence.canary_seen.saturating_sub(before.evidence.canary_seen);
+            before.evidence.metric == evidence.metric && grown <= each && ruling.verdict == Verdict::Hold
+        });
+        // At a share of nothing the new release has no traffic on purpose, as long as the old one has some.
+        let on_purpose = self.state.share == Some(0) && evidence.baseline_seen > evidence.canary_seen;
+        let thin = (missing || ours) && !on_purpose;
         if let (true, Some(probes), None) = (thin, probes, self.state.watch.probing)
             && matches!(self.state.phase, Phase::Watch { .. })
         {
