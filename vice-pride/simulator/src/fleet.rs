@@ -63,12 +63,7 @@ impl Fleet {
             });
             if let Some(max_down) = level.max_down {
                 let members = UnitSet::range(low, low + size);
-                self.limits.push(Limit {
-                    name: format!("max_down of {} {number}", level.name),
-                    members,
-                    max_down,
-                    down_before: 0,
-                });
+                self.limits.push(Limit { name: format!("{} {number}", level.name), members, max_down, down_before: 0 });
             }
             self.grow(below, depth + 1, Some(number), low, low + size);
         }
@@ -79,7 +74,7 @@ impl Fleet {
         for domain in 0..of {
             let members = (domain..self.layout.units).step_by(of.max(1) as usize).map(UnitNo);
             let members = UnitSet::from_units(members);
-            self.limits.push(Limit { name: format!("max_down of domain {domain}"), members, max_down, down_before: 0 });
+            self.limits.push(Limit { name: format!("domain {domain}"), members, max_down, down_before: 0 });
         }
     }
 

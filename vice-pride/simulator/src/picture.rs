@@ -145,6 +145,8 @@ pub(crate) struct Waits<'w> {
     waited: BTreeMap<String, f64>,
     reason: Option<Reason>,
     since: u64,
+    /// Units of the wave under way that have not begun.
+    left: u32,
 }
 
 impl<'w> Waits<'w> {
@@ -171,6 +173,7 @@ impl<'w> Waits<'w> {
             waited: BTreeMap::new(),
             reason: None,
             since: 0,
+            left: 0,
         }
     }
 
@@ -196,11 +199,14 @@ impl<'w> Waits<'w> {
         let lasted = at.saturating_sub(self.since) as f64;
         self.since = at;
         let Some(reason) = self.reason.filter(|_| lasted > 0.0) else { return };
-        if !matches!(reason, Reason::AtLimit { .. }) {
+        let full: u32 = self.full.iter().sum();
+        // The engine names a limit only when it has just met one; units that wait in line wait for the same limits.
+        let in_line =
+            matches!(reason, Reason::AtLimit { .. }) || self.left > 0 && matches!(reason, Reason::InFlight { .. });
+        if !in_line || full == 0 {
             *self.waited.entry(label(reason, self.course)).or_default() += lasted;
             return;
         }
-        let full: u32 = self.full.iter().sum();
         for (name, count) in self.groups.iter().zip(&self.full).filter(|(_, count)| **count > 0) {
             *self.waited.entry(name.clone()).or_default() += lasted * f64::from(*count) / f64::from(full);
         }
@@ -227,15 +233,15 @@ pub(crate) fn bottlenecks(waited: &BTreeMap<String, f64>, runs: usize) -> Vec<Bo
     sorted.into_iter().take(BOTTLENECKS_MAX).map(entry).collect()
 }
 
-/// The limits of one level have one name in front of ` of ` and a place after it; the level is what stays when the
-/// place is taken away.
+/// Limits of one level are called by the level and then the place, such as `rack eu/dc1/rack3`: the level is what
+/// stays when the place is taken away.
 fn level_of(name: &str) -> String {
-    name.rsplit_once(" of ").map_or(name, |(level, _)| level).trim().to_owned()
+    name.rsplit_once(' ').map_or(name, |(level, _)| level).trim().to_owned()
 }
 
 fn label(reason: Reason, course: &Course) -> String {
     match reason {
-        Reason::InFlight { .. } => "the last units of a wave, or a task".to_owned(),
+        Reason::InFlight { .. } | Reason::AtLimit { .. } => "the last units of a wave, or a task".to_owned(),
         Reason::Baking { .. } => "bakes".to_owned(),
         Reason::Watching { .. } | Reason::Judging { .. } | Reason::Measuring => "the judge".to_owned(),
         Reason::NoProof { .. } | Reason::RollbackForbidden { .. } => "a person".to_owned(),
@@ -257,13 +263,18 @@ impl Watch for Waits<'_> {
 
     fn began(&mut self, at: u64, unit: u32, _: bool) {
         self.book(at);
+        self.left = self.left.saturating_sub(1);
         self.change(unit, true);
     }
     fn ended(&mut self, at: u64, unit: u32, _: bool, _: bool) {
         self.book(at);
         self.change(unit, false);
     }
-    fn wave(&mut self, _: u64, _: u32, _: bool) {}
+    fn wave(&mut self, at: u64, wave: u32, begins: bool) {
+        self.book(at);
+        let units = self.course.plan().waves.get(wave as usize).map_or(0, |wave| wave.units.len());
+        self.left = if begins { u32::try_from(units).unwrap_or(u32::MAX) } else { 0 };
+    }
     fn share(&mut self, _: u64, _: Option<u32>) {}
     fn decided(&mut self, _: u64, _: Verdict, _: Reason) {}
     fn held(&mut self, at: u64, reason: Reason) {

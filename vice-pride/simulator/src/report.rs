@@ -108,7 +108,11 @@ fn unhealthy_story(study: &Study<'_>, healthy: &[Sample], at: usize, bug: &Bug) 
         name: bug.name.clone(),
         kind: StoryKind::Unhealthy,
         about: Some(about(bug, world)),
-        waves: waves(study, if samples.is_empty() { healthy } else { &samples }, Some((healthy, at))),
+        waves: if by_chance_alone || samples.is_empty() {
+            waves(study, if samples.is_empty() { healthy } else { &samples }, Some((healthy, at)))
+        } else {
+            unfound_counted(waves(study, &samples, None), &samples)
+        },
         found: Some(found),
         impact: Some(impact),
         impact_unit: Some("severity x server-hours".to_owned()),
@@ -210,6 +214,16 @@ fn waves(study: &Study<'_>, samples: &[Sample], priced: Option<(&[Sample], usize
     figures
 }
 
+/// Where the judge or the checks find bugs, what is unfound after a wave is counted: a bug was found in the last wave
+/// that its run began.
+fn unfound_counted(mut figures: Vec<WaveFigures>, samples: &[Sample]) -> Vec<WaveFigures> {
+    for (at, wave) in figures.iter_mut().enumerate() {
+        let unfound = samples.iter().filter(|sample| sample.found.is_none() || sample.waves.len() > at + 1);
+        wave.p_unfound_after = Some(ratio(unfound.count(), samples.len()));
+    }
+    figures
+}
+
 fn share(exposure: vice_pride_engine::Exposure) -> Option<f64> {
     match exposure {
         vice_pride_engine::Exposure::Share { basis_points } => Some(f64::from(basis_points) / 10_000.0),
@@ -285,13 +299,6 @@ fn picture(study: &Study<'_>, samples: &[Sample], bug: Option<&Bug>) -> Option<P
 
 fn warnings(study: &Study<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let assumed = study.setting.world.assumptions().iter();
-    let assumed = assumed.filter(|one| one.source == vice_core::payload::simulation::AssumptionSource::Assumed).count();
-    if assumed > 0 {
-        warnings.push(format!(
-            "{assumed} of the figures that this rests on are assumed, because nobody said them and no history has them."
-        ));
-    }
     if study.mode == SimulationMode::Fast {
         warnings.push("The fast mode approximates wide limits by fair shares and leaves out exclusions, orders, windows and the judge; --fast is good for comparing, not for promising.".to_owned());
     }
