@@ -124,6 +124,7 @@ impl Command {
     pub(crate) const fn formats(&self) -> &'static [Format] {
         match self {
             Self::Envy(_) => &[Format::Env, Format::Toml, Format::Yaml],
+            Self::Pride(args) => args.formats(),
             Self::Wrath(_) => &[Format::Junit],
             Self::Gluttony(_) | Self::Report(_) => &[Format::Html, Format::Markdown],
             Self::Sloth(_) => &[Format::Mermaid, Format::Svg],

@@ -5,16 +5,28 @@ use std::sync::Arc;
 use vice_core::Result;
 use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
-use vice_core::manifest::{EnvSpec, Project};
+use vice_core::manifest::{EnvSpec, LOCAL, Project, TargetsSpec};
 use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
 use vice_core::time::Clock;
 
 use crate::metric::FrontCounts;
+use crate::target::RoutedTarget;
 use crate::target::local::{LocalOptions, LocalTarget};
 
 /// Makes the backend of an environment; starts nothing.
-type Maker = fn(&App, &EnvSpec, &Scope) -> Backend;
+type Maker = fn(&Site<'_>, &EnvSpec, &Scope, Option<&str>) -> Backend;
+
+/// What a local backend needs of its surroundings.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// Where the state lies.
+    pub workspace: &'a Workspace,
+    /// The environment of the process.
+    pub env: &'a Arc<ProcessEnv>,
+    /// The clock.
+    pub clock: &'a Arc<dyn Clock>,
+}
 
 /// The kinds of target that can be named in `vice.toml`.
 fn kinds() -> Result<Registry<Maker>> {
@@ -37,21 +49,21 @@ pub struct Backend {
 }
 
 /// The local target of an environment.
-pub(crate) fn local_target(
-    workspace: &Workspace,
-    spec: &EnvSpec,
-    scope: &Scope,
-    env: &Arc<ProcessEnv>,
-    clock: &Arc<dyn Clock>,
-) -> LocalTarget {
+fn local_target(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&str>) -> LocalTarget {
+    // A name of an environment has no dot, so that no other one gets this folder.
+    let folder = match part {
+        None => scope.env.to_string(),
+        Some(part) => format!("{}.{part}", scope.env),
+    };
     LocalTarget::new(LocalOptions {
-        dir: workspace.state.join("local").join(scope.project.as_str()).join(scope.env.as_str()),
+        dir: site.workspace.state.join("local").join(scope.project.as_str()).join(folder),
         scope: scope.clone(),
-        exe: env.exe.clone(),
-        port: spec.port,
-        metrics: spec.metrics_port,
-        clock: Arc::clone(clock),
-        env: Arc::clone(env),
+        exe: site.env.exe.clone(),
+        // One port can't be that of several front ends; each has a free one then.
+        port: spec.port.filter(|_| part.is_none()),
+        metrics: spec.metrics_port.filter(|_| part.is_none()),
+        clock: Arc::clone(site.clock),
+        env: Arc::clone(site.env),
     })
 }
 
@@ -60,16 +72,48 @@ pub(crate) fn local_target(
 /// # Errors
 /// `BackendMissing` for an unknown kind, pointing at `vice.toml`.
 pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
-    let spec = project.env(&scope.env)?;
-    let kind = spec.target.as_ref().map_or("local", |target| target.kind.as_str());
-    let kinds = kinds()?;
-    let make = kinds.get(kind).map_err(|fault| {
-        fault.at(project.place(&["env", scope.env.as_str(), "target", "kind"], "not a kind that is built in"))
-    })?;
-    Ok(make(app, spec, scope))
+    connect_at(&Site { workspace: &app.workspace, env: &app.env, clock: &app.clock }, project, scope)
 }
 
-fn local(app: &App, spec: &EnvSpec, scope: &Scope) -> Backend {
-    let local = Arc::new(local_target(&app.workspace, spec, scope, &app.env, &app.clock));
+/// As [`connect`], for whoever has no whole application.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<Backend> {
+    let spec = project.env(&scope.env)?;
+    let kinds = kinds()?;
+    let make = |part: Option<&str>, kind: &str| {
+        let maker = kinds.get(kind).map_err(|fault| {
+            let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
+            fault.at(project.place(&keys.collect::<Vec<_>>(), "not a kind that is built in"))
+        })?;
+        Ok(maker(site, spec, scope, part))
+    };
+    match &spec.target {
+        None => make(None, LOCAL),
+        Some(TargetsSpec::One(target)) => make(None, &target.kind),
+        Some(several) => {
+            let members = several
+                .kinds()
+                .map(|(name, kind)| make(name, kind).map(|backend| (name.unwrap_or_default().to_owned(), backend)));
+            Ok(routed(members.collect::<Result<_>>()?))
+        }
+    }
+}
+
+/// Several targets as one.
+fn routed(members: Vec<(String, Backend)>) -> Backend {
+    let has_front = members.iter().any(|(_, backend)| backend.front.is_some());
+    let routed = Arc::new(RoutedTarget::new(members));
+    Backend {
+        target: routed.clone(),
+        traffic: Some(routed.clone()),
+        logs: Some(routed.clone()),
+        front: if has_front { Some(routed) } else { None },
+    }
+}
+
+fn local(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&str>) -> Backend {
+    let local = Arc::new(local_target(site, spec, scope, part));
     Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local.clone()), front: Some(local) }
 }

@@ -11,6 +11,7 @@ pub mod lease;
 pub mod locator;
 pub mod metric;
 pub mod target;
+pub mod topology;
 
 pub use cmd::actions;
 pub use vice_pride_engine::PLANNER_VERSION;

@@ -8,12 +8,12 @@ use vice_core::app::ProcessEnv;
 use vice_core::app::Workspace;
 use vice_core::id::Scope;
 use vice_core::port::locator::Locator;
-use vice_core::port::target::{Target, UnitState};
+use vice_core::port::target::{Inventory, UnitState};
 use vice_core::time::Clock;
 
-use crate::backend::local_target;
+use crate::backend::{Site, connect_at};
 
-/// Asks the manifest first and the local target then.
+/// Asks the manifest first and the target then.
 pub struct PrideLocator {
     /// The projects.
     pub workspace: Arc<Workspace>,
@@ -23,28 +23,25 @@ pub struct PrideLocator {
     pub clock: Arc<dyn Clock>,
 }
 
+impl PrideLocator {
+    async fn inventory(&self, scope: &Scope) -> Result<Inventory> {
+        let project = self.workspace.project(scope.project.as_str())?;
+        let site = Site { workspace: &self.workspace, env: &self.env, clock: &self.clock };
+        connect_at(&site, &project, scope)?.target.inventory().await
+    }
+}
+
 #[async_trait]
 impl Locator for PrideLocator {
     async fn url(&self, scope: &Scope) -> Result<Option<String>> {
         let project = self.workspace.project(scope.project.as_str())?;
-        let spec = project.env(&scope.env)?;
-        if spec.url.is_some() {
-            return Ok(spec.url.clone());
+        match &project.env(&scope.env)?.url {
+            Some(url) => Ok(Some(url.clone())),
+            None => Ok(self.inventory(scope).await?.url),
         }
-        if spec.target.as_ref().is_some_and(|target| target.kind != "local") {
-            return Ok(None);
-        }
-        let local = local_target(&self.workspace, spec, scope, &self.env, &self.clock);
-        Ok(local.inventory().await?.url)
     }
 
     async fn units(&self, scope: &Scope) -> Result<Vec<UnitState>> {
-        let project = self.workspace.project(scope.project.as_str())?;
-        let spec = project.env(&scope.env)?;
-        if spec.target.as_ref().is_some_and(|target| target.kind != "local") {
-            return Ok(Vec::new());
-        }
-        let local = local_target(&self.workspace, spec, scope, &self.env, &self.clock);
-        Ok(local.inventory().await?.units)
+        Ok(self.inventory(scope).await?.units)
     }
 }

@@ -6,15 +6,18 @@
 
 #[path = "http.rs"]
 mod http;
+#[path = "work.rs"]
+mod work;
 
 use std::io;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use http::Query;
 use http::{Request, Response, json_string};
+pub use work::Work;
 
 /// A connection costs a thread, so their number is bounded; the next one is told to come back.
 const CONNECTIONS_MAX: usize = 2048;
@@ -24,6 +27,8 @@ pub struct Release {
     pub version: &'static str,
     /// Makes the sentence for `/greet` from the configured greeting and the query.
     pub greet: fn(greeting: &str, query: &Query) -> String,
+    /// What `/order` does.
+    pub work: Work,
 }
 
 /// What the environment says; a secret's value is never kept, only that it is there.
@@ -44,6 +49,7 @@ impl Config {
 struct Service {
     release: Release,
     config: Config,
+    orders: AtomicU64,
 }
 
 impl Service {
@@ -56,6 +62,10 @@ impl Service {
                 let sentence = (self.release.greet)(&self.config.greeting, &request.query);
                 Response::json(200, format!(r#"{{"greeting":{}}}"#, json_string(&sentence)))
             }
+            "/order" if get => match self.release.work.done(self.orders.fetch_add(1, Ordering::Relaxed)) {
+                Ok(number) => Response::json(200, format!(r#"{{"order":{number}}}"#)),
+                Err(why) => Response::error(500, why),
+            },
             "/config" if get => {
                 let greeting = json_string(&self.config.greeting);
                 let set = self.config.api_token_set;
@@ -64,7 +74,7 @@ impl Service {
             "/echo" if request.method == "POST" => {
                 Response { status: 200, content_type: "application/octet-stream", body: request.body.clone() }
             }
-            "/healthz" | "/version" | "/greet" | "/config" | "/echo" => {
+            "/healthz" | "/version" | "/greet" | "/order" | "/config" | "/echo" => {
                 Response::error(405, "This path does not take that method.")
             }
             _ => Response::error(404, "There is nothing at this path."),
@@ -78,7 +88,7 @@ pub fn run(release: Release) -> ExitCode {
         eprintln!("usage: hello --port N");
         return ExitCode::from(2);
     };
-    match listen(port, Service { release, config: Config::from_env() }) {
+    match listen(port, Service { release, config: Config::from_env(), orders: AtomicU64::new(0) }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hello cannot serve on 127.0.0.1:{port}: {error}");

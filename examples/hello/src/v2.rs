@@ -7,5 +7,6 @@ fn main() -> std::process::ExitCode {
     server::run(server::Release {
         version: "2",
         greet: |greeting, query| format!("{greeting}, {}!", query.get("user").unwrap_or("undefined")),
+        work: server::Work { slower: 1.0, fails_every: 0 },
     })
 }

@@ -7,5 +7,6 @@ mod contract;
 mod crash;
 mod disk;
 mod everyday;
+mod judge;
 mod lab;
 mod rollout;

@@ -144,6 +144,10 @@ pub struct MetricSpec {
     /// when absent, 0 for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
+    /// Whether bad exposures come in bursts, many of one cause; each then counts for less, by how much they do so in the
+    /// baseline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bursty: bool,
     /// Only in these environments; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<EnvName>,
@@ -260,6 +264,9 @@ impl MetricSpec {
         if outside(self.slo, |slo| slo > 0.0 && slo < 1.0) {
             return Err(("slo", "has an slo that is not between 0 and 1; 0.01 allows 1 % bad ones".into()));
         }
+        if outside(self.floor, |floor| (0.0..1.0).contains(&floor)) {
+            return Err(("floor", "has a floor that is not from 0 to 1; 0.001 neglects 1 bad one in 1000".into()));
+        }
         if self.timeout == Some(Millis::ZERO) {
             return Err(("timeout", "has a timeout of nothing".into()));
         }
@@ -291,6 +298,7 @@ impl MetricSpec {
             ("labels", !self.labels.is_empty(), origin == MetricOrigin::Series),
             ("strata", !self.strata.is_empty(), queries || origin == MetricOrigin::Series),
             ("history", self.history.is_some(), self.kind == Latency),
+            ("floor", self.floor.is_some(), self.kind != Latency),
             ("headers", !self.headers.is_empty(), origin.is_http()),
             ("secret_headers", !self.secret_headers.is_empty(), origin.is_http()),
             ("bearer", self.bearer.is_some(), origin.is_http()),
@@ -437,8 +445,8 @@ mod tests {
 
     const FINE: &[&str] = &[
         "front = true",
-        "front = true\nkind = \"latency\"\ncritical = true\nweight = 2\nmargin = 1.25\nslo = 0.01",
-        "checks = \"*\"",
+        "front = true\nkind = \"latency\"\ncritical = true\nweight = 2\nmargin = 1.25\nslo = 0.01\nbursty = true",
+        "checks = \"*\"\nfloor = 0",
         "checks = [\"smoke\"]\nkind = \"latency\"",
         "series = \"probe\"\nlabels = { region = \"{{stratum}}\" }\nstrata = [\"eu\", \"us\"]",
         "series = \"wellness\"\nkind = \"health\"",
@@ -471,6 +479,7 @@ mod tests {
             ("front = true\nweight = -1", "above 0"),
             ("front = true\nweight = inf", "above 0"),
             ("front = true\nslo = 1.5", "between 0 and 1"),
+            ("front = true\nfloor = -1", "0 to 1"),
             ("front = true\ntimeout = \"0s\"", "timeout of nothing"),
             ("front = true\nstrata = [\"a\"]", "means nothing"),
             ("prometheus = \"prom:9090\"\nbad = 'b{{version}}'\ntotal = 't{{version}}'", "http://"),

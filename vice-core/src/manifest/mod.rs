@@ -3,24 +3,28 @@
 //! Parsing is pure: text in, values out. Finding and reading files is the business of the binary.
 
 mod metric;
+mod model;
 mod parse;
 mod rollout;
 mod selector;
+mod target;
 mod topology;
 mod types;
 mod values;
 
 pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
+pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
 pub use parse::{parse, place_of};
 pub use rollout::{
     AfterSpec, CanaryStep, FailureSpec, MaxDown, Order, RolloutSpec, Share, StepSize, Strategy, Supersede, VerifyWhen,
     Weekday, WindowSpec, Windows,
 };
 pub use selector::{Conjunction, Selector, Term};
+pub use target::{LOCAL, TargetSpec, TargetsSpec};
 pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
-    Manifest, NotifySpec, Panel, StepSpec, TargetSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
+    Manifest, NotifySpec, Panel, StepSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
 };
 pub use values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 
@@ -239,6 +243,13 @@ impl Project {
             return Err(invalid("port", format!("{env} can't answer on port 0."))
                 .hint("Leave `port` out to have a free one chosen and kept."));
         }
-        Ok(())
+        self.check_model(env, spec)
+    }
+
+    fn check_model(&self, env: &EnvName, spec: &EnvSpec) -> Result<()> {
+        let Some(Err((path, why))) = spec.model.as_ref().map(ModelSpec::check) else { return Ok(()) };
+        let path: Vec<&str> =
+            ["env", env.as_str(), "model"].into_iter().chain(path.iter().map(String::as_str)).collect();
+        Err(self.invalid(&path, why))
     }
 }

@@ -112,7 +112,7 @@ pub struct RolloutSpec {
     /// What has to be done before what, such as `[{ first = "service=db", then = "service=web" }]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<AfterSpec>,
-    /// When units may begin to change: a table, or several of which any may be open.
+    /// When units may begin to change: a table, or several that have to be open together.
     #[serde(default, skip_serializing_if = "Windows::is_empty")]
     pub window: Windows,
     /// How many failing units are borne.
@@ -142,13 +142,13 @@ pub struct RolloutSpec {
     /// The chance of going on with something worse than `error_ratio_max`, 0 to 1; 0.05 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta: Option<f64>,
-    /// How long one window of a metric is; 10 s when absent.
+    /// How long one window of a metric is; 1 min when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Millis>,
-    /// How long after its end a window is waited for; 5 s when absent.
+    /// How long after its end a window is read, because reports arrive late; 15 s when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lateness: Option<Millis>,
-    /// After so many windows without data the judge counts as blind; 6 when absent.
+    /// After so many windows without data the judge counts as blind; 5 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blind_after: Option<u32>,
     /// So many requests of our own go to each version in a window in which it had none; none when absent.
@@ -543,7 +543,7 @@ pub struct WindowSpec {
     pub units: Option<Selector>,
 }
 
-/// The windows of a rollout: one table, or a list of them.
+/// The windows of a rollout: one table, or a list of them; those that are for a unit have to be open together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Windows(pub Vec<WindowSpec>);
 

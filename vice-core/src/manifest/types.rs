@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::metric::MetricSpec;
 
+use super::model::ModelSpec;
 use super::rollout::RolloutSpec;
+use super::target::TargetsSpec;
 use super::topology::TopologySpec;
 use super::values::{Command, Health, OneOrMany, RollbackPolicy};
 use crate::id::{EnvName, ProjectName};
@@ -133,24 +135,19 @@ pub struct EnvSpec {
     pub instances: Option<u32>,
     /// Where it runs; local when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<TargetSpec>,
+    pub target: Option<TargetsSpec>,
     /// Where its units stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<TopologySpec>,
     /// How a rollout goes.
     #[serde(default)]
     pub rollout: RolloutSpec,
+    /// The world that the simulator puts around a rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSpec>,
     /// Values that only this environment has, on top of all layers.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub config: IndexMap<String, Value>,
-}
-
-/// Where an environment runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TargetSpec {
-    /// The backend, such as `local`.
-    pub kind: String,
 }
 
 /// How health is asked.

@@ -55,7 +55,7 @@ impl MetricArm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricReading {
-    /// Both versions were counted; at least the new one had exposures.
+    /// Both versions were counted; at least one of them had exposures.
     Counts {
         /// Which of the metric's strata.
         stratum: u16,
@@ -105,7 +105,8 @@ pub struct MetricMark {
 /// What was read for one window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metered {
-    /// One a stratum with data, or a single one that says why there are none. Never empty.
+    /// One a stratum with data, or a single one that says why there are none. Never empty. Where only the old version
+    /// was counted and the new one has no series yet, `NoSeries` follows the counts.
     pub readings: Vec<MetricReading>,
     /// What a person should know of it, in whole sentences without secrets.
     pub notes: Vec<String>,

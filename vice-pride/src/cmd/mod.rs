@@ -11,6 +11,7 @@ mod plan;
 mod power;
 mod prune;
 mod rollback;
+mod simulate;
 mod status;
 mod tick;
 mod why;
@@ -19,7 +20,7 @@ use clap::{Args, Subcommand};
 use vice_core::app::App;
 use vice_core::id::EnvName;
 use vice_core::payload::environment::Direction;
-use vice_core::ui::Outcome;
+use vice_core::ui::{Format, Outcome};
 use vice_core::{Fault, Result};
 
 use crate::driver::{Want, check_version};
@@ -36,6 +37,7 @@ pub use plan::{PlanArgs, run as plan};
 pub use power::PowerArgs;
 pub use prune::PruneArgs;
 pub use rollback::{RollbackArgs, run as rollback};
+pub use simulate::{SimulateArgs, run as simulate};
 pub use status::{StatusArgs, run as status};
 pub use tick::tick;
 pub use why::{WhyArgs, run as why};
@@ -56,6 +58,8 @@ enum PrideCommand {
     Deploy(DeployArgs),
     /// Show what a deploy would change
     Plan(PlanArgs),
+    /// How a rollout would go: time, exposure, the chance to find a bug early
+    Simulate(SimulateArgs),
     /// Go back to the last version that was proven
     Rollback(RollbackArgs),
     /// What runs where
@@ -91,13 +95,22 @@ enum PrideCommand {
 }
 
 impl PrideArgs {
+    /// The formats that the command offers besides text, JSON and NDJSON.
+    #[must_use]
+    pub const fn formats(&self) -> &'static [Format] {
+        match self.command {
+            PrideCommand::Simulate(_) => &[Format::Html, Format::Markdown],
+            _ => &[],
+        }
+    }
+
     /// Whether the command changes something, so that after a first signal it ends at a safe point of its own. Those
     /// that only read can be ended anywhere.
     #[must_use]
     pub const fn is_graceful(&self) -> bool {
         use PrideCommand as C;
         match &self.command {
-            C::Plan(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) | C::Judge(_) => false,
+            C::Plan(_) | C::Simulate(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) | C::Judge(_) => false,
             C::Hold(args) => args.is_graceful(),
             _ => true,
         }
@@ -112,6 +125,7 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
     match args.command {
         PrideCommand::Deploy(args) => deploy::run(app, args).await,
         PrideCommand::Plan(args) => plan::run(app, args).await,
+        PrideCommand::Simulate(args) => simulate::run(app, args).await,
         PrideCommand::Rollback(args) => rollback::run(app, args).await,
         PrideCommand::Status(args) => status::run(app, args).await,
         PrideCommand::History(args) => history::run(app, args).await,

@@ -97,6 +97,7 @@ fn plan(name: &str, spec: &MetricSpec) -> MetricPlan {
         strata: u16::try_from(spec.strata.len()).unwrap_or(u16::MAX).max(1),
         slo: spec.slo,
         floor: floor.filter(|floor| *floor > 0.0),
+        bursty: spec.bursty,
         ..default
     }
 }

@@ -18,6 +18,7 @@ mod tasks;
 mod version;
 mod workload;
 
+pub(crate) use analysis::analysis;
 pub use begin::{Asks, EndState, Ended, begin, command, end_unreadable, take_up};
 pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};

@@ -84,23 +84,32 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     };
     let inventory = backend.target.inventory().await?;
     let spec = project.env(&scope.env)?;
-    let units: Vec<String> = (1..=spec.instances.unwrap_or(1)).map(|number| number.to_string()).collect();
+    let topology = crate::topology::load(&project, &scope.env)?;
+    let units: Vec<String> = match &topology {
+        Some(_) => Vec::new(),
+        None => (1..=spec.instances.unwrap_or(1)).map(|number| number.to_string()).collect(),
+    };
     let applies = |check: &CheckSpec| check.only.is_empty() || check.only.contains(&scope.env);
     // Where nothing shall run there is nothing that a check could ask.
-    let has_checks = !units.is_empty() && project.manifest.check.values().any(applies);
+    let runs = topology.as_ref().map_or(!units.is_empty(), |tree| !tree.is_empty());
+    let has_checks = runs && project.manifest.check.values().any(applies);
     let plan = plan(&PlanRequest {
         direction: want.direction,
         from: state.running.as_ref().map(|placed| placed.release.clone()),
         to: workload.release.clone(),
         units,
-        topology: None,
+        topology: topology.as_ref(),
         inventory: &inventory,
         rollout: &spec.rollout,
         tasks: project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect(),
         has_checks,
         analysis: analysis(&project, &scope.env)?,
     })
-    .map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], "")))?;
+    .map_err(|fault| {
+        let key = fault.details().get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let path = ["env", scope.env.as_str(), "rollout", key.as_str()];
+        fault.at(project.place(&path, ""))
+    })?;
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;
     Ok(Prepared {

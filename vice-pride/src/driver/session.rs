@@ -89,12 +89,22 @@ impl Session {
     }
 
     /// One step of the engine, stored together with what it caused; nothing is stored when nothing changed.
+    ///
+    /// The state moves on in place, before the append: a session whose append fails is dropped by [`Self::run`] and
+    /// never acts on what it did not store. A step that changes nothing leaves the state as it was, which the engine's
+    /// property tests hold it to.
     async fn step(&mut self, inputs: Vec<StoredInput>) -> Result<Vec<Effect>> {
         let now = self.app.clock.now();
-        let mut state = self.state.clone();
-        let mut recorder = Recorder::default();
         let plain: Vec<Input> = inputs.iter().map(|stored| stored.input).collect();
-        let changed = step(&mut state, now, &plain, &mut recorder);
+        // Asked before the step, which closes the operation that the answer is for.
+        let mut verified = Vec::new();
+        for stored in &inputs {
+            if let Some(suite) = &stored.suite {
+                verified.extend(verification_events(&self.app, &self.id, self.verified_version(&stored.input), suite)?);
+            }
+        }
+        let mut recorder = Recorder::default();
+        let changed = step(&mut self.state, now, &plain, &mut recorder);
         let heard = inputs.iter().any(|stored| stored.heard.is_some());
         if !changed && !heard {
             return Ok(Vec::new());
@@ -112,17 +122,12 @@ impl Session {
             notes: notes.clone(),
         };
         let mut events = vec![self.app.event(rollout_stream(&self.id), Some(&self.id.scope), &stepped)?];
-        for stored in &inputs {
-            if let Some(suite) = &stored.suite {
-                events.extend(verification_events(&self.app, &self.id, self.verified_version(&stored.input), suite)?);
-            }
-        }
+        events.append(&mut verified);
         for effect in &said.effects {
-            events.extend(self.caused(effect, &state, now).await?);
+            events.extend(self.caused(effect, now).await?);
         }
         self.append(events).await?;
         self.steps += 1;
-        self.state = state;
         present::show(self.app.ui.as_ref(), &notes);
         Ok(said.effects)
     }
@@ -140,13 +145,8 @@ impl Session {
     }
 
     /// The events for everybody else that an effect is: holds and the end.
-    async fn caused(
-        &self,
-        effect: &Effect,
-        state: &State,
-        now: jiff::Timestamp,
-    ) -> Result<Vec<vice_core::event::Event>> {
-        let plan = &self.performer.plan;
+    async fn caused(&self, effect: &Effect, now: jiff::Timestamp) -> Result<Vec<vice_core::event::Event>> {
+        let (plan, state) = (&self.performer.plan, &self.state);
         match effect {
             Effect::PlaceHold { reason } => {
                 let reason = describe_reason(reason, plan);
@@ -164,7 +164,7 @@ impl Session {
                     outcome: *outcome,
                     plan,
                     proven: state.is_proven(),
-                    reason: self.reason(*outcome, state),
+                    reason: self.reason(*outcome),
                     took: Millis::between(self.started_at, now),
                     running,
                 };
@@ -190,12 +190,12 @@ impl Session {
     }
 
     /// Why it did not succeed: the engine's reason, and the text of the failure where there is one.
-    fn reason(&self, outcome: RolloutOutcome, state: &State) -> Option<String> {
+    fn reason(&self, outcome: RolloutOutcome) -> Option<String> {
         if outcome == RolloutOutcome::Succeeded {
             return None;
         }
         // Before anything was begun there is no decision to turn back, only the failure itself.
-        let Some(cause) = state.cause() else { return self.texts.failure_of(|_| true).cloned() };
+        let Some(cause) = self.state.cause() else { return self.texts.failure_of(|_| true).cloned() };
         let sentence = describe_reason(&cause, &self.performer.plan);
         let caused = |effect: &Effect| match (cause, effect) {
             (Reason::UnitFailed { unit, .. }, Effect::Apply { unit: changed, .. }) => unit == *changed,
@@ -317,7 +317,7 @@ impl Session {
     }
 
     async fn finished(self, outcome: RolloutOutcome) -> Result<Ended> {
-        let reason = self.reason(outcome, &self.state);
+        let reason = self.reason(outcome);
         let running = self.state.running().cloned();
         tasks::forget(&self.app, &self.performer.run);
         // The rollout is over and the lock is free in any case; that nobody could write it down must not hide how it

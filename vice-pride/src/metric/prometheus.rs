@@ -86,9 +86,11 @@ impl Prometheus {
             async move { self.sum(asked, key, &text).await }
         };
         let (total, bad) = futures::join!(query("total", &self.spec.total), query("bad", &self.spec.bad));
-        let total = total?.ok_or_else(|| Trouble::no_series("`total` matches no series."))?;
+        // A query that fails is told before one that finds nothing.
+        let (total, bad) = (total?, bad?);
+        let total = total.ok_or_else(|| Trouble::no_series("`total` matches no series."))?;
         // Nothing matched is not zero: the name of a label may be wrong.
-        let bad = bad?.ok_or_else(|| {
+        let bad = bad.ok_or_else(|| {
             Trouble::no_series("`bad` matches no series. If none means no errors, write: (…) or vector(0).")
         })?;
         Numbers::errors(total, bad)

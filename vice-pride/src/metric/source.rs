@@ -166,20 +166,26 @@ impl<A: Ask> Source<A> {
         let mut now = MetricMark { at: Some(window.until), counters: BTreeMap::new(), ..mark.clone() };
         let (mut readings, mut troubles): (Vec<MetricReading>, Vec<(String, Trouble)>) = (Vec::new(), Vec::new());
         for (stratum, (canary, baseline)) in answers.into_iter().enumerate() {
-            let mut arm = |version: &String, answer: Answered| -> Option<MetricArm> {
+            let mut arm = |version: &String, answer: Answered| -> (Option<MetricArm>, bool) {
                 let key = format!("{stratum}/{version}");
                 let numbers = answer.and_then(|tallies| self.since(&key, tallies, mark, &mut now));
                 match numbers.and_then(|numbers| numbers.arm(&mark.thresholds)) {
-                    Ok(arm) => Some(arm),
+                    Ok(arm) => (Some(arm), false),
                     Err(trouble) => {
+                        let silent = trouble.is_silence();
                         troubles.push((version.clone(), trouble));
-                        None
+                        (None, silent)
                     }
                 }
             };
-            let (canary, baseline) = (arm(&window.canary, canary), arm(&window.baseline, baseline));
-            if let (Some(canary), Some(baseline)) = (canary, baseline.or(canary.map(|_| MetricArm::default())))
-                && canary.seen > 0
+            let ((canary, silent), (baseline, _)) =
+                (arm(&window.canary, canary), arm(&window.baseline, baseline));
+            // A new version that nobody has asked yet has neither counts nor series. How much traffic there is follows
+            // from the old one, and without that a ramp could not take its first step.
+            let canary = canary.or(silent.then(MetricArm::default));
+            let baseline = baseline.or(canary.map(|_| MetricArm::default()));
+            if let (Some(canary), Some(baseline)) = (canary, baseline)
+                && canary.seen + baseline.seen > 0
             {
                 let stratum = u16::try_from(stratum).unwrap_or(u16::MAX);
                 readings.push(MetricReading::Counts { stratum, canary, baseline });
@@ -190,7 +196,7 @@ impl<A: Ask> Source<A> {
 
     fn concluded(
         &self,
-        readings: Vec<MetricReading>,
+        mut readings: Vec<MetricReading>,
         troubles: &[(String, Trouble)],
         mark: &MetricMark,
         now: MetricMark,
@@ -206,7 +212,14 @@ impl<A: Ask> Source<A> {
         match worst {
             // Counters stay where they were, for both: the next window then has all of the time.
             Some(reading @ MetricReading::Failed) => Metered { readings: vec![reading], notes, mark: mark.clone() },
-            _ if !readings.is_empty() => Metered { readings, notes, mark: now },
+            _ if !readings.is_empty() => {
+                let seen = |reading: &MetricReading| {
+                    matches!(reading, MetricReading::Counts { canary, .. } if canary.seen > 0)
+                };
+                let unknown = worst == Some(MetricReading::NoSeries) && !readings.iter().any(seen);
+                readings.extend(unknown.then_some(MetricReading::NoSeries));
+                Metered { readings, notes, mark: now }
+            }
             Some(reading @ (MetricReading::Late | MetricReading::NoSeries)) => {
                 Metered { readings: vec![reading], notes, mark: now }
             }

@@ -503,3 +503,15 @@ async fn the_front_end_is_read_by_process_and_a_restart_loses_nothing_else() {
     set("b", &[("1#1", "1", 7, 0), ("2#3", "2", 3, 3)]);
     assert_eq!(source.read(&window(4), &third.mark).await.readings, [errors((3, 3), (7, 0))]);
 }
+
+#[test]
+fn metrics_hold_where_they_are_for_and_the_front_end_fills_in() {
+    let text = "name = \"shop\"\n[env.dev]\n[env.int]\n[metric.m]\nfront = true\nonly = [\"int\"]\n";
+    let project = Project::parse("/p".into(), "vice.toml".into(), text).unwrap();
+    let names = |env: &str, front| -> Vec<String> {
+        super::specs(&project, &env.parse().unwrap(), front).into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names("int", true), ["m"]);
+    assert_eq!(names("dev", true), ["front-errors", "front-latency"], "what the front end counts, without being asked");
+    assert!(names("dev", false).is_empty());
+}

@@ -85,6 +85,11 @@ impl Trouble {
         Self::new(Kind::Late, text)
     }
 
+    /// Whether nothing was counted and nothing is broken.
+    pub(super) const fn is_silence(&self) -> bool {
+        matches!(self.kind, Kind::NoSeries | Kind::NoTraffic)
+    }
+
     /// Whether a rollout can begin in spite of it: what is not there yet may come with the traffic.
     pub(super) const fn may_pass(&self) -> bool {
         !matches!(self.reading(), MetricReading::Failed)

@@ -13,11 +13,13 @@ use vice_core::memory::{MemoryEventStore, MemorySeriesStore};
 use vice_core::payload::cdevents::TestSuiteRunFinished;
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::environment::{RolloutEnded, RolloutOutcome};
+use vice_core::payload::simulation::SimulationReport;
 use vice_core::payload::verification::VerificationFinished;
 use vice_core::payload::{ReleaseRef, environment_stream, verification_stream};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
+use vice_core::port::painter::{Painter, PictureFormat};
 use vice_core::port::target::UnitState;
 use vice_core::rng::Streams;
 use vice_core::series::SeriesQuery;
@@ -58,6 +60,12 @@ impl Ui for Fake {
     }
     fn width(&self) -> usize {
         100
+    }
+}
+
+impl Painter for Fake {
+    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
+        Ok(String::new())
     }
 }
 
@@ -139,6 +147,7 @@ pub(crate) fn setup(checks: &str, url: Option<String>, config: Option<ResolvedCo
         config: Arc::clone(&fake) as _,
         verifier: Arc::clone(&wrath) as _,
         prober: wrath,
+        painter: Arc::clone(&fake) as _,
         locator: Arc::clone(&fake) as _,
         notifier: Arc::clone(&fake) as _,
         actions: Arc::default(),

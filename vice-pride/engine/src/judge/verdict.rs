@@ -191,8 +191,8 @@ impl Judge {
             return (share / 2.0, share / 2.0);
         }
         let volume = self.metrics.iter().map(|metric| metric.volume).fold(0.0, f64::max);
-        if share <= 0.0 && volume > 0.0 && matches!(cause, Cause::NoTraffic { .. }) {
-            // Without a first step there never is traffic.
+        if share <= 0.0 && volume > 0.0 && matches!(cause, Cause::NoTraffic { .. } | Cause::NoSeries { .. }) {
+            // Without a first step there never is traffic, nor a series that counts it.
             let first = super::ramp::first_share(look.analysis, volume);
             return (first, first);
         }

@@ -398,7 +398,7 @@ impl World<'_, '_> {
     }
 
     fn operator(&mut self, command: OperatorCommand) -> Result<()> {
-        self.judge.forced |= command == OperatorCommand::ForceRollback;
+        self.judge.forced |= command == ForceRollback;
         self.tell(&[Input::Operator { command }]);
         let steps = self.run.journal.len();
         use OperatorCommand::{Abort, ForceRollback, Promote, Resume};

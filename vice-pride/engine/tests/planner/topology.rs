@@ -228,7 +228,13 @@ fn a_fleet_may_be_empty_and_may_be_very_large() {
     }
 }
 
-fn roster(groups: &[(&str, &[&str], &[&str], &[(&str, &str)])], hosts: &[(&str, &[(&str, &str)])]) -> Roster {
+/// Variables with their values.
+type Vars<'a> = &'a [(&'a str, &'a str)];
+
+/// A group: its name, hosts, children and variables.
+type Grouped<'a> = (&'a str, &'a [&'a str], &'a [&'a str], Vars<'a>);
+
+fn roster(groups: &[Grouped<'_>], hosts: &[(&str, Vars<'_>)]) -> Roster {
     let vars = |vars: &[(&str, &str)]| vars.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     Roster {

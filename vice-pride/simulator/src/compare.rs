@@ -1,0 +1,56 @@
+//! Two policies on the same luck: every unit meets the same durations and the same failures under both, so that their
+//! difference is known far better than either.
+
+use vice_core::payload::simulation::{ComparedFigure, PolicyComparison};
+
+use crate::interval::{mean, standard_error};
+use crate::report::is_judged;
+use crate::study::{Sample, Study};
+
+/// The level of the intervals and the normal quantile that belongs to it.
+const LEVEL: (f64, f64) = (0.95, 1.959_964);
+
+/// Compares two studies of one world; `b - a`, run by run.
+#[must_use]
+pub fn compare(a: (&str, &Study<'_>), b: (&str, &Study<'_>)) -> PolicyComparison {
+    let (one, two) = (a.1.healthy(), b.1.healthy());
+    let mut rows = vec![
+        row("total_ms", "healthy", &one, &two, |sample| sample.total_ms),
+        row("exposure_server_hours", "healthy", &one, &two, |sample| sample.exposure_hours),
+        row("p_false_rollback", "healthy", &one, &two, |sample| if sample.turned { 1.0 } else { 0.0 }),
+    ];
+    for (at, bug) in a.1.setting.world.bugs().iter().enumerate() {
+        // What the judge or the checks find can't be integrated; it has to be run.
+        if is_judged(a.1) || is_judged(b.1) || bug.checks > 0.0 {
+            let (one, two) = (a.1.unhealthy(bug), b.1.unhealthy(bug));
+            let found = |sample: &Sample| if sample.found.is_some() { 1.0 } else { 0.0 };
+            rows.push(row("impact", &bug.name, &one, &two, |sample| sample.impact));
+            rows.push(row("p_found", &bug.name, &one, &two, found));
+            rows.push(row("total_ms", &bug.name, &one, &two, |sample| sample.total_ms));
+        } else {
+            let priced = |figure: fn(&crate::study::PricedSample) -> f64| {
+                move |sample: &Sample| sample.priced.get(at).map_or(0.0, figure)
+            };
+            rows.push(row("impact", &bug.name, &one, &two, priced(|priced| priced.impact)));
+            rows.push(row("p_found", &bug.name, &one, &two, priced(|priced| 1.0 - priced.never)));
+            rows.push(row("p_found_before_10_percent", &bug.name, &one, &two, priced(|priced| priced.before[1])));
+        }
+    }
+    PolicyComparison { a: a.0.to_owned(), b: b.0.to_owned(), runs: a.1.runs, level: LEVEL.0, rows }
+}
+
+fn row(figure: &str, story: &str, a: &[Sample], b: &[Sample], of: impl Fn(&Sample) -> f64) -> ComparedFigure {
+    let one: Vec<f64> = a.iter().map(&of).collect();
+    let two: Vec<f64> = b.iter().map(&of).collect();
+    let differences: Vec<f64> = one.iter().zip(&two).map(|(one, two)| two - one).collect();
+    let (difference, error) = (mean(&differences), standard_error(&differences) * LEVEL.1);
+    ComparedFigure {
+        figure: figure.to_owned(),
+        story: story.to_owned(),
+        a: mean(&one),
+        b: mean(&two),
+        difference,
+        lo: difference - error,
+        hi: difference + error,
+    }
+}

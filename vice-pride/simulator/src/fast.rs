@@ -1,0 +1,318 @@
+//! The fast mode: an approximation by the name of *fair slots*. Each unit counts against its tightest limit exactly; of
+//! wider limits, each tight group gets a fixed fair part of the places. Waves, bakes, retries, tasks and checks are as
+//! in the exact mode and draw the same luck; exclusions, orders, windows and the judge are left out. A test holds it
+//! against the exact mode.
+//!
+//! Within a group with `k` places the next unit begins when the earliest of the `k` is free, which is what the engine
+//! does; so the only approximation is that places of a wide limit do not move to whoever needs them most.
+
+use vice_core::manifest::TaskPer;
+use vice_core::payload::simulation::SimulatedEnd;
+use vice_pride_engine::{Course, UnitNo};
+
+use crate::bound::Members;
+use crate::draw::{Luck, Purpose};
+use crate::run::Run;
+use crate::trace::{HOUR, MOMENTS, Trace};
+use crate::world::{Profile, World};
+
+/// A plan made ready for the fast mode.
+#[derive(Debug, Clone)]
+pub struct FastCourse<'w> {
+    world: &'w World,
+    course: &'w Course,
+    waves: Vec<FastWave>,
+    retries: u32,
+    /// Time before the first wave and after the last one.
+    once: Vec<(u32, bool, usize)>,
+}
+
+#[derive(Debug, Clone)]
+struct FastWave {
+    bake: u64,
+    groups: Vec<Group>,
+    units: Vec<u32>,
+}
+
+/// Units of one wave that share the same places.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    first: u32,
+    last: u32,
+    places: u32,
+}
+
+impl<'w> FastCourse<'w> {
+    /// Makes it ready.
+    #[must_use]
+    pub fn new(world: &'w World, course: &'w Course) -> Self {
+        let plan = course.plan();
+        let members = Members::new(plan.limits.iter().map(|limit| &limit.members), world.layout.units);
+        let waves = plan.waves.iter().map(|wave| fast_wave(course, &members, &wave.units, wave.bake.0)).collect();
+        let once = plan.tasks.iter().enumerate().filter(|(_, task)| task.per == TaskPer::Rollout);
+        let before = |run| run == vice_core::manifest::TaskRun::Before;
+        let entity = |index: usize| u32::MAX - u32::try_from(index).unwrap_or(0);
+        Self {
+            world,
+            course,
+            waves,
+            retries: plan.failures.retries,
+            once: once.map(|(index, task)| (entity(index), before(task.run), index)).collect(),
+        }
+    }
+
+    fn task_time(&self, luck: Luck, before: bool) -> u64 {
+        let tasks = self.once.iter().filter(|(_, runs_before, _)| *runs_before == before);
+        let takes = |(entity, _, index): &(u32, bool, usize)| {
+            let name = self.course.plan().tasks.get(*index).map_or("", |task| task.name.as_str());
+            self.world.task(name).draw(luck.bits(Purpose::Task, *entity, 0))
+        };
+        tasks.map(takes).sum()
+    }
+
+    /// One healthy run.
+    #[must_use]
+    pub fn run(&self, seed: u64, run: u64) -> Run {
+        self.run_with(seed, run, None)
+    }
+
+    /// One healthy run in which every wave bakes so long.
+    #[must_use]
+    pub fn run_with(&self, seed: u64, run: u64, bake: Option<u64>) -> Run {
+        let luck = Luck::new(seed, run);
+        let mut now = self.task_time(luck, true);
+        let mut ends: Vec<(u64, u32)> = Vec::new();
+        let mut exposed = FastExposed::new(self.world);
+        let mut waves = Vec::with_capacity(self.waves.len());
+        let (mut failed_tries, mut given_up, mut events) = (0, 0, 0);
+        let mut free: Vec<u64> = Vec::new();
+        for (number, wave) in (0_u32..).zip(&self.waves) {
+            let begun = now;
+            ends.clear();
+            for group in &wave.groups {
+                free.clear();
+                free.resize(group.places as usize, begun);
+                for unit in &wave.units[group.first as usize..group.last as usize] {
+                    let (takes, tries, ok) = self.change(luck, *unit);
+                    failed_tries += tries - u32::from(ok);
+                    given_up += u32::from(!ok);
+                    events += u64::from(tries);
+                    let end = begin_earliest(&mut free, takes);
+                    now = now.max(end);
+                    ends.push((end, *unit));
+                }
+            }
+            exposed.wave(&mut ends);
+            now = now.saturating_add(bake.unwrap_or(wave.bake)) + self.verify_time(luck, number);
+            waves.push((begun, Some(now)));
+        }
+        now += self.task_time(luck, false);
+        let turned = given_up > self.course.plan().failures.tolerate;
+        Run {
+            end: if turned { SimulatedEnd::RolledBack } else { SimulatedEnd::Completed },
+            total_ms: now,
+            waves,
+            found: None,
+            turned_ms: turned.then_some(now),
+            harm_hours: 0.0,
+            undone: 0,
+            failed_tries,
+            events,
+            trace: exposed.finish(now),
+        }
+    }
+
+    fn verify_time(&self, luck: Luck, wave: u32) -> u64 {
+        let plan = self.course.plan();
+        let last = wave as usize + 1 == self.waves.len();
+        let verifies = match plan.verify {
+            vice_core::manifest::VerifyWhen::EachWave => plan.has_checks,
+            vice_core::manifest::VerifyWhen::End => plan.has_checks && last,
+            vice_core::manifest::VerifyWhen::Never => false,
+        };
+        if verifies { self.world.verify.draw(luck.bits(Purpose::Verify, wave, 0)) } else { 0 }
+    }
+
+    /// All tries of a unit: how long they take, how many they are, and whether the last one went well.
+    #[inline]
+    fn change(&self, luck: Luck, unit: u32) -> (u64, u32, bool) {
+        let profile: &Profile = self.world.profile(unit);
+        let mut takes = 0;
+        let mut nth = 0;
+        loop {
+            let one = profile.change(luck, unit, nth);
+            takes += one.millis;
+            nth += 1;
+            if !one.fails || nth > self.retries {
+                return (takes, nth, !one.fails);
+            }
+        }
+    }
+}
+
+/// The place that is free first takes the next unit; gives when that is done. Places are few, so they are simply looked
+/// through while they fit into a cache line or four, and kept as a heap beyond.
+#[inline]
+fn begin_earliest(free: &mut [u64], takes: u64) -> u64 {
+    const LOOKED_THROUGH: usize = 32;
+    if free.len() <= LOOKED_THROUGH {
+        let mut best = 0;
+        for at in 1..free.len() {
+            if free[at] < free[best] {
+                best = at;
+            }
+        }
+        free[best] += takes;
+        return free[best];
+    }
+    let end = free[0] + takes;
+    free[0] = end;
+    let mut at = 0;
+    // Sift down: a heap of n places has log2 n levels.
+    while 2 * at + 1 < free.len() {
+        let left = 2 * at + 1;
+        let child = if left + 1 < free.len() && free[left + 1] < free[left] { left + 1 } else { left };
+        if free[child] >= free[at] {
+            break;
+        }
+        free.swap(child, at);
+        at = child;
+    }
+    end
+}
+
+fn fast_wave(course: &Course, members: &Members, units: &[UnitNo], bake: u64) -> FastWave {
+    let plan = course.plan();
+    // How many units of this wave each limit has, and its tightest: places by unit of load.
+    let mut load: std::collections::BTreeMap<u32, u32> = std::collections::BTreeMap::new();
+    for limit in units.iter().flat_map(|unit| members.of(*unit)) {
+        *load.entry(*limit).or_default() += 1;
+    }
+    let free = |limit: u32| plan.limits[limit as usize].free().max(1);
+    let tightness = |limit: u32| f64::from(free(limit)) / f64::from(load.get(&limit).copied().unwrap_or(1).max(1));
+    let home = |unit: &UnitNo| {
+        let of = members.of(*unit);
+        of.iter().copied().min_by(|one, two| {
+            tightness(*one)
+                .total_cmp(&tightness(*two))
+                .then_with(|| load[one].cmp(&load[two]))
+                .then_with(|| one.cmp(two))
+        })
+    };
+    let mut sorted: Vec<(Option<u32>, u32)> = units.iter().map(|unit| (home(unit), unit.0)).collect();
+    sorted.sort_by_key(|(home, _)| *home);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut at = 0;
+    while at < sorted.len() {
+        let home = sorted[at].0;
+        let end = sorted.partition_point(|(other, _)| *other <= home);
+        let count = u32::try_from(end - at).unwrap_or(u32::MAX);
+        let places = home.map_or(count, |limit| fair_places(limit, count, &load, free, members, sorted[at].1));
+        let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        groups.push(Group { first: number(at), last: number(end), places: places.clamp(1, count) });
+        at = end;
+    }
+    FastWave { bake, groups, units: sorted.into_iter().map(|(_, unit)| unit).collect() }
+}
+
+/// The places of a group: its own limit's, or its fair part of those of a wider one where that is less.
+fn fair_places(
+    home: u32,
+    count: u32,
+    load: &std::collections::BTreeMap<u32, u32>,
+    free: impl Fn(u32) -> u32,
+    members: &Members,
+    unit: u32,
+) -> u32 {
+    let own = free(home);
+    let fair = |limit: &u32| {
+        let part = f64::from(count) / f64::from(load.get(limit).copied().unwrap_or(count).max(1));
+        part * f64::from(free(*limit))
+    };
+    let least = members.of(UnitNo(unit)).iter().map(fair).fold(f64::from(own), f64::min);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a limit")]
+    let places = (least + 0.5) as u32;
+    places.max(1)
+}
+
+/// The trace of a fast run: the ends of a wave in order.
+struct FastExposed<'w> {
+    world: &'w World,
+    now: Vec<f64>,
+    hours: Vec<f64>,
+    since: u64,
+    drift: usize,
+    trace: Trace,
+}
+
+impl<'w> FastExposed<'w> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the fleet")]
+    fn new(world: &'w World) -> Self {
+        let cells = world.cells.len();
+        Self {
+            world,
+            now: vec![0.0; cells],
+            hours: vec![0.0; cells],
+            since: 0,
+            drift: ((f64::from(world.layout.units) / MOMENTS) as usize).max(1),
+            trace: Trace { cells, ..Trace::default() },
+        }
+    }
+
+    /// Adds the units of a wave in the order of their ends. Only every so many-th end is looked up by selection, so
+    /// that no wave has to be sorted; between two of them exposure grows in a straight line.
+    fn wave(&mut self, ends: &mut [(u64, u32)]) {
+        let mut rest = ends;
+        while !rest.is_empty() {
+            let take = self.drift.min(rest.len());
+            let halves = rest.len() / 2;
+            if rest.len() > 2 * take && halves > take {
+                // Splitting in halves first keeps each selection small: n log(n / take) in all.
+                rest.select_nth_unstable(halves);
+                let (low, high) = rest.split_at_mut(halves);
+                self.wave(low);
+                rest = high;
+                continue;
+            }
+            rest.select_nth_unstable(take - 1);
+            let (now, later) = rest.split_at_mut(take);
+            self.block(now);
+            rest = later;
+        }
+    }
+
+    fn block(&mut self, ends: &[(u64, u32)]) {
+        let Some((until, _)) = ends.last().copied() else { return };
+        let until = until.max(self.since);
+        self.advance(until);
+        for (end, unit) in ends {
+            let cell = self.world.cell(*unit);
+            self.now[cell] += 1.0;
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+            let early = until.saturating_sub(*end) as f64 / HOUR;
+            self.hours[cell] += early;
+        }
+        self.note(until);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+    fn advance(&mut self, at: u64) {
+        let hours = at.saturating_sub(self.since) as f64 / HOUR;
+        for (sum, now) in self.hours.iter_mut().zip(&self.now) {
+            *sum += now * hours;
+        }
+        self.since = at;
+    }
+
+    fn note(&mut self, at: u64) {
+        self.trace.at.push(at);
+        self.trace.exposed.extend_from_slice(&self.now);
+        self.trace.hours.extend_from_slice(&self.hours);
+    }
+
+    fn finish(mut self, at: u64) -> Trace {
+        self.advance(at);
+        self.note(at);
+        self.trace
+    }
+}

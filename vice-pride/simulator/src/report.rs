@@ -1,0 +1,305 @@
+//! From samples to the report: quantiles, probabilities with their intervals, bottlenecks, pictures, warnings.
+
+use vice_core::id::{EnvName, ProjectName};
+use vice_core::payload::propagation::Propagation;
+use vice_core::payload::simulation::{
+    EndCount, Fleet, Found, FoundBefore, LowerBound, Named, Quantiles, SCHEMA, SimulatedEnd, SimulationMode,
+    SimulationReport, Story, StoryKind, WaveFigures,
+};
+
+use crate::bound::lower_bound;
+use crate::interval::{counted, histogram, integrated, mean, quantiles};
+use crate::layout::Layout;
+use crate::picture::{Picture, bottlenecks};
+use crate::study::{SHARES, Sample, Study};
+use crate::world::{Bug, World};
+
+/// More nodes than this are not shown by name.
+const NODES_MAX: usize = 200;
+
+/// For whom a report is made.
+#[derive(Debug, Clone)]
+pub struct Title {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub env: EnvName,
+    /// The policy in a few words.
+    pub policy: Option<String>,
+}
+
+/// Runs every story and makes the report.
+#[must_use]
+pub fn report(study: &Study<'_>, title: &Title) -> SimulationReport {
+    let setting = study.setting;
+    let healthy = study.healthy();
+    let mut stories = vec![healthy_story(study, &healthy)];
+    stories.extend(setting.world.bugs.iter().enumerate().map(|(at, bug)| unhealthy_story(study, &healthy, at, bug)));
+    SimulationReport {
+        schema: SCHEMA.to_owned(),
+        project: title.project.clone(),
+        env: title.env.clone(),
+        version: Some(setting.course.plan().to.version.clone()),
+        plan_hash: (!setting.course.plan().units.is_empty()).then(|| setting.course.plan().hash()),
+        policy: title.policy.clone(),
+        seed: setting.seed,
+        runs: study.runs,
+        mode: study.mode,
+        assumptions: setting.world.assumptions().to_vec(),
+        fleet: fleet(&setting.world.layout),
+        stories,
+        compare: None,
+        pareto: None,
+        warnings: warnings(study),
+    }
+}
+
+fn fleet(layout: &Layout) -> Fleet {
+    let shown = layout.nodes.iter().take_while(|_| layout.nodes.len() <= NODES_MAX).cloned().collect::<Vec<_>>();
+    let units = |ranges: &[(u32, u32)]| ranges.iter().map(|(low, high)| u64::from(high - low)).sum();
+    let class = |(name, ranges): &(String, Vec<(u32, u32)>)| Named { name: name.clone(), units: units(ranges) };
+    let aggregated = (layout.nodes.len() > NODES_MAX)
+        .then(|| format!("The fleet has {} places; they are not listed.", layout.nodes.len()));
+    Fleet {
+        units: u64::from(layout.units),
+        levels: layout.levels.clone(),
+        nodes: shown,
+        classes: layout.classes.iter().map(class).collect(),
+        domains: Vec::new(),
+        aggregated,
+    }
+}
+
+fn healthy_story(study: &Study<'_>, samples: &[Sample]) -> Story {
+    let turned = samples.iter().filter(|sample| sample.turned).count() as u64;
+    let (waits, watched) = study.waits();
+    Story {
+        name: "healthy".to_owned(),
+        kind: StoryKind::Healthy,
+        about: Some("the release is good".to_owned()),
+        lower_bound: bound(study, samples),
+        waves: waves(study, samples, None),
+        false_rollback: Some(counted(turned, samples.len() as u64)),
+        bottlenecks: bottlenecks(&waits, watched),
+        propagation: picture(study, samples, None),
+        ..story(samples)
+    }
+}
+
+fn unhealthy_story(study: &Study<'_>, healthy: &[Sample], at: usize, bug: &Bug) -> Story {
+    let world = study.setting.world;
+    let samples = match study.mode {
+        SimulationMode::Exact => study.unhealthy(bug),
+        SimulationMode::Fast => Vec::new(),
+    };
+    let by_chance_alone = !is_judged(study) && bug.checks == 0.0;
+    let found = if by_chance_alone || samples.is_empty() {
+        found_integrated(healthy, at, &samples)
+    } else {
+        found_counted(&samples)
+    };
+    let impact = if by_chance_alone || samples.is_empty() {
+        impact_integrated(healthy, at)
+    } else {
+        quantiles(&collect(&samples, |sample| sample.impact))
+    };
+    let base = if samples.is_empty() { story(healthy) } else { story(&samples) };
+    Story {
+        name: bug.name.clone(),
+        kind: StoryKind::Unhealthy,
+        about: Some(about(bug, world)),
+        waves: waves(study, if samples.is_empty() { healthy } else { &samples }, Some((healthy, at))),
+        found: Some(found),
+        impact: Some(impact),
+        impact_unit: Some("severity x server-hours".to_owned()),
+        propagation: picture(study, &samples, Some(bug)),
+        ..base
+    }
+}
+
+fn about(bug: &Bug, world: &World) -> String {
+    let hit: u32 = world.cells.iter().zip(&bug.hits).filter(|(_, hits)| **hits).map(|(cell, _)| cell.units).sum();
+    format!(
+        "shows itself {} times a server-hour on {} of {} units; in {}% of releases",
+        short(bug.hazard),
+        short(f64::from(hit) * bug.share),
+        world.layout.units,
+        short(bug.probability * 100.0)
+    )
+}
+
+fn short(value: f64) -> String {
+    let text = format!("{value:.4}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text.is_empty() { "0".to_owned() } else { text.to_owned() }
+}
+
+pub(crate) fn is_judged(study: &Study<'_>) -> bool {
+    let plan = study.setting.course.plan();
+    plan.analysis.is_some() && plan.waves.iter().any(|wave| wave.judged)
+}
+
+fn collect(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> Vec<f64> {
+    samples.iter().map(figure).collect()
+}
+
+fn story(samples: &[Sample]) -> Story {
+    let total = collect(samples, |sample| sample.total_ms);
+    let exposure = collect(samples, |sample| sample.exposure_hours);
+    Story {
+        name: String::new(),
+        kind: StoryKind::Healthy,
+        about: None,
+        outcomes: outcomes(samples),
+        total_ms: quantiles(&total),
+        lower_bound: None,
+        waves: Vec::new(),
+        found: None,
+        exposure_server_hours: Some(quantiles(&exposure)),
+        impact: None,
+        impact_unit: None,
+        false_rollback: None,
+        bottlenecks: Vec::new(),
+        total_ms_histogram: histogram(&total),
+        exposure_server_hours_histogram: histogram(&exposure),
+        propagation: None,
+    }
+}
+
+fn outcomes(samples: &[Sample]) -> Vec<EndCount> {
+    let mut ends: Vec<SimulatedEnd> = samples.iter().map(|sample| sample.end).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    let count = |end: SimulatedEnd| samples.iter().filter(|sample| sample.end == end).count() as u64;
+    ends.into_iter().map(|end| EndCount { end, runs: count(end) }).collect()
+}
+
+fn bound(study: &Study<'_>, samples: &[Sample]) -> Option<LowerBound> {
+    let bound = lower_bound(study.setting.world, study.setting.course);
+    let median = quantiles(&collect(samples, |sample| sample.total_ms)).p50;
+    // The bound is one of means, and a median can lie a little below its mean.
+    (bound.total_ms > 0.0).then(|| LowerBound { gap: (median / bound.total_ms).max(1.0), ..bound })
+}
+
+fn waves(study: &Study<'_>, samples: &[Sample], priced: Option<(&[Sample], usize)>) -> Vec<WaveFigures> {
+    let plan = study.setting.course.plan();
+    let mut after = 0;
+    let mut figures = Vec::new();
+    for (at, wave) in plan.waves.iter().enumerate() {
+        after += wave.units.len() as u64;
+        let began: Vec<f64> = samples.iter().filter_map(|sample| sample.waves.get(at)).map(|wave| wave.0).collect();
+        let ended: Vec<f64> = samples.iter().filter_map(|sample| sample.waves.get(at)?.1).collect();
+        let hours: Vec<f64> = samples.iter().filter_map(|sample| sample.wave_hours.get(at).copied()).collect();
+        let unfound = priced.map(|(healthy, bug)| {
+            let of = |sample: &Sample| sample.priced.get(bug)?.after_wave.get(at).copied();
+            mean(&healthy.iter().filter_map(of).collect::<Vec<_>>())
+        });
+        figures.push(WaveFigures {
+            wave: u32::try_from(at + 1).unwrap_or(u32::MAX),
+            name: wave.name.clone(),
+            units: wave.units.len() as u64,
+            units_after: after,
+            share: share(wave.exposure),
+            reached: ratio(began.len(), samples.len()),
+            start_ms: quantiles(&began),
+            end_ms: quantiles(&ended),
+            p_unfound_after: unfound,
+            exposure_server_hours: (!hours.is_empty()).then(|| mean(&hours)),
+        });
+    }
+    figures
+}
+
+fn share(exposure: vice_pride_engine::Exposure) -> Option<f64> {
+    match exposure {
+        vice_pride_engine::Exposure::Share { basis_points } => Some(f64::from(basis_points) / 10_000.0),
+        vice_pride_engine::Exposure::Units | vice_pride_engine::Exposure::Ramp => None,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of runs")]
+fn ratio(part: usize, of: usize) -> f64 {
+    if of == 0 { 0.0 } else { part as f64 / of as f64 }
+}
+
+/// Found by chance alone: the probabilities are integrals over the healthy paths, without the noise of drawing.
+fn found_integrated(healthy: &[Sample], at: usize, samples: &[Sample]) -> Found {
+    let of = |figure: &dyn Fn(&crate::study::PricedSample) -> f64| {
+        mean(&healthy.iter().filter_map(|sample| sample.priced.get(at)).map(figure).collect::<Vec<_>>())
+    };
+    let before = [0, 1, 2].map(|share| of(&|priced| priced.before[share]));
+    let never = of(&|priced| priced.never);
+    let times: Vec<f64> = samples.iter().filter_map(|sample| sample.found).map(|(time, _)| time).collect();
+    Found {
+        before: SHARES
+            .iter()
+            .zip(before)
+            .map(|(share, p)| FoundBefore { fleet_share: *share, probability: integrated(p) })
+            .collect(),
+        early: before[1],
+        middle: (before[2] - before[1]).max(0.0),
+        late: (1.0 - never - before[2]).max(0.0),
+        never: integrated(never),
+        at_ms: (!times.is_empty()).then(|| quantiles(&times)),
+    }
+}
+
+fn found_counted(samples: &[Sample]) -> Found {
+    let n = samples.len() as u64;
+    let finds: Vec<(f64, f64)> = samples.iter().filter_map(|sample| sample.found).collect();
+    let before = |share: f64| finds.iter().filter(|(_, at)| *at < share).count();
+    let late = finds.len() - before(0.5);
+    let times: Vec<f64> = finds.iter().map(|(time, _)| *time).collect();
+    Found {
+        before: SHARES
+            .map(|share| FoundBefore { fleet_share: share, probability: counted(before(share) as u64, n) })
+            .to_vec(),
+        early: ratio(before(0.1), samples.len()),
+        middle: ratio(before(0.5) - before(0.1), samples.len()),
+        late: ratio(late, samples.len()),
+        never: counted(n - finds.len() as u64, n),
+        at_ms: (!times.is_empty()).then(|| quantiles(&times)),
+    }
+}
+
+/// The impact over all paths and all moments of discovery, each moment as likely as it is.
+pub(crate) fn impact_integrated(healthy: &[Sample], at: usize) -> Quantiles {
+    let priced = || healthy.iter().filter_map(|sample| sample.priced.get(at));
+    let all: Vec<f64> = priced().flat_map(|priced| priced.strata.iter().map(|impact| f64::from(*impact))).collect();
+    let exact = mean(&priced().map(|priced| priced.impact).collect::<Vec<_>>());
+    Quantiles { mean: exact, ..quantiles(&all) }
+}
+
+/// The run whose time is nearest to the median, run again and watched.
+fn picture(study: &Study<'_>, samples: &[Sample], bug: Option<&Bug>) -> Option<Propagation> {
+    let median = quantiles(&collect(samples, |sample| sample.total_ms)).p50;
+    let distance = |sample: &Sample| (sample.total_ms - median).abs();
+    let nearest = samples.iter().enumerate().min_by(|one, two| distance(one.1).total_cmp(&distance(two.1)))?.0;
+    let run = u64::try_from(nearest).unwrap_or(0);
+    let setting = study.setting;
+    let bug = bug.and_then(|bug| setting.world.bugs.iter().find(|other| other.name == bug.name));
+    let mut picture = Picture::new(&setting.world.layout, setting.course);
+    let total = setting.watched(run, bug, &mut picture).total_ms;
+    Some(picture.finish(run, total))
+}
+
+fn warnings(study: &Study<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let assumed = study.setting.world.assumptions().iter();
+    let assumed = assumed.filter(|one| one.source == vice_core::payload::simulation::AssumptionSource::Assumed).count();
+    if assumed > 0 {
+        warnings.push(format!(
+            "{assumed} of the figures that this rests on are assumed, because nobody said them and no history has them."
+        ));
+    }
+    if study.mode == SimulationMode::Fast {
+        warnings.push("The fast mode approximates wide limits by fair shares and leaves out exclusions, orders, windows and the judge; --fast is good for comparing, not for promising.".to_owned());
+    }
+    if study.runs < 100 {
+        warnings.push(format!("With {} runs, quantiles beyond the median say little.", study.runs));
+    }
+    if study.setting.world.layout.units == 0 {
+        warnings.push("The fleet has no units, so nothing happens.".to_owned());
+    }
+    warnings
+}

@@ -1,0 +1,209 @@
+//! One exact run: the engine is stepped as a driver would step it, and the world answers. It owns the virtual clock.
+//! It must not decide anything: what begins, waits or goes back is the engine's business alone.
+
+mod counts;
+mod desk;
+
+use jiff::{SignedDuration, Timestamp};
+use vice_core::payload::environment::RolloutOutcome;
+use vice_core::payload::rollout::OperatorCommand;
+use vice_core::payload::simulation::SimulatedEnd;
+use vice_pride_engine::{CheckCounts, Course, Failure, Input, OpResult, Reason, State, step};
+
+use crate::draw::{Luck, Purpose};
+use crate::due::{Due, Kind};
+use crate::trace::Trace;
+use crate::watch::{Nobody, Watch};
+use crate::world::{Bug, World};
+use desk::Desk;
+
+/// Simulated time ends after this: what takes longer is not a rollout any more.
+pub const CUT_OFF_MS: u64 = 180 * 86_400_000;
+
+/// So many answers of one moment go into one step: as a driver does, and bounded.
+const BATCH_MAX: usize = 256;
+
+/// How one run ended and what it cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// How it ended.
+    pub end: SimulatedEnd,
+    /// From the start to the end, the way back included.
+    pub total_ms: u64,
+    /// When each wave began and ended, as far as they did; milliseconds after the start.
+    pub waves: Vec<(u64, Option<u64>)>,
+    /// When the bug was found, and how many servers were exposed then.
+    pub found: Option<(u64, f64)>,
+    /// When it was decided to go back.
+    pub turned_ms: Option<u64>,
+    /// Server-hours under the bug, until the last unit was back or the run was over.
+    pub harm_hours: f64,
+    /// How many units were brought back.
+    pub undone: u32,
+    /// How many tries of units failed.
+    pub failed_tries: u32,
+    /// How many events were handled.
+    pub events: u64,
+    /// Who was exposed when.
+    pub trace: Trace,
+}
+
+/// What is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'w> {
+    /// The world.
+    pub world: &'w World,
+    /// The plan, made ready.
+    pub course: &'w Course,
+    /// When the rollout begins: windows and days depend on it.
+    pub start: Timestamp,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl<'w> Setting<'w> {
+    /// One run without watching it.
+    #[must_use]
+    pub fn run(self, run: u64, bug: Option<&'w Bug>) -> Run {
+        self.watched(run, bug, &mut Nobody)
+    }
+
+    /// One run, watched.
+    #[must_use]
+    pub fn watched<W: Watch>(self, run: u64, bug: Option<&'w Bug>, watch: &mut W) -> Run {
+        let luck = Luck::new(self.seed, run);
+        let desk = Desk::new(self, luck, bug, watch);
+        Machine { state: State::new(self.course.clone()), desk, start: self.start, inputs: Vec::new(), events: 0 }.go()
+    }
+}
+
+struct Machine<'w, 'o, W: Watch> {
+    state: State,
+    desk: Desk<'w, 'o, W>,
+    start: Timestamp,
+    inputs: Vec<Input>,
+    events: u64,
+}
+
+impl<W: Watch> Machine<'_, '_, W> {
+    fn go(mut self) -> Run {
+        self.inputs.push(Input::Begin { epoch: 1 });
+        self.step();
+        while self.state.outcome().is_none() {
+            let Some(at) = self.next_moment() else { break };
+            if at > CUT_OFF_MS {
+                return self.finish(SimulatedEnd::CutOff);
+            }
+            self.desk.advance(at);
+            self.take(at);
+            if !self.inputs.is_empty() {
+                self.step();
+            }
+        }
+        let end = match self.state.outcome() {
+            Some(RolloutOutcome::Succeeded) => SimulatedEnd::Completed,
+            Some(RolloutOutcome::RolledBack | RolloutOutcome::Failed | RolloutOutcome::Aborted) => {
+                SimulatedEnd::RolledBack
+            }
+            Some(RolloutOutcome::NotRestored) => SimulatedEnd::NotRestored,
+            None => SimulatedEnd::NeedsHuman,
+        };
+        self.finish(end)
+    }
+
+    fn finish(self, end: SimulatedEnd) -> Run {
+        self.desk.finish(end, self.events)
+    }
+
+    fn step(&mut self) {
+        let ahead = SignedDuration::from_millis(i64::try_from(self.desk.now).unwrap_or(i64::MAX));
+        let now = self.start.checked_add(ahead).unwrap_or(Timestamp::MAX);
+        step(&mut self.state, now, &self.inputs, &mut self.desk);
+        self.inputs.clear();
+    }
+
+    /// When something happens next; asks a person where only that helps.
+    fn next_moment(&mut self) -> Option<u64> {
+        let next = self.desk.due.peek();
+        let shows = self.desk.shows_at();
+        match (next, shows) {
+            (Some(next), Some(shows)) if shows < next => Some(shows),
+            (Some(next), _) => Some(next),
+            // A parked rollout waits for a person, and the bug may show itself before.
+            (None, shows) => {
+                self.ask_a_person().map_or(shows, |asked| Some(shows.map_or(asked, |shows| shows.min(asked))))
+            }
+        }
+    }
+
+    /// Somebody answers what only a person can decide. A rollout that waits for a promotion is promoted, and a way back
+    /// across a barrier is forced, because that is what people do; anything else stays as it is.
+    fn ask_a_person(&mut self) -> Option<u64> {
+        let waiting = self.state.waiting()?;
+        match waiting.reason {
+            Reason::NoProof { .. } | Reason::RollbackForbidden { .. } => Some(self.desk.call_a_person()),
+            _ => None,
+        }
+    }
+
+    fn answer(&self) -> Option<OperatorCommand> {
+        match self.state.waiting()?.reason {
+            Reason::NoProof { .. } => Some(OperatorCommand::Promote),
+            Reason::RollbackForbidden { .. } => Some(OperatorCommand::ForceRollback),
+            _ => None,
+        }
+    }
+
+    /// Takes everything that is due at this moment.
+    fn take(&mut self, at: u64) {
+        self.desk.look_for_the_bug();
+        while self.inputs.len() < BATCH_MAX && self.desk.due.peek() == Some(at) {
+            let Some((_, due)) = self.desk.due.pop() else { return };
+            self.events += 1;
+            self.hand_over(due);
+        }
+    }
+
+    #[inline]
+    fn hand_over(&mut self, due: Due) {
+        let op = due.op();
+        let done = |result| Input::EffectDone { op, result };
+        match due.kind() {
+            Kind::Changed => {
+                self.desk.changed(due.unit());
+                self.inputs.push(done(OpResult::Done));
+            }
+            Kind::ChangeFailed => {
+                self.desk.change_failed(due.unit());
+                self.inputs.push(done(OpResult::Failed(Failure::Unhealthy)));
+            }
+            Kind::Undone => {
+                self.desk.undone(due.unit());
+                self.inputs.push(done(OpResult::Done));
+            }
+            Kind::Done => self.inputs.push(done(OpResult::Done)),
+            Kind::Failed => self.inputs.push(done(OpResult::Failed(Failure::Task))),
+            Kind::Weighed => {
+                self.desk.weighed(op);
+                self.inputs.push(done(OpResult::Done));
+            }
+            Kind::Verified => self.inputs.push(self.verified(due)),
+            Kind::Measured => self.desk.measured(op, &mut self.inputs),
+            Kind::Sits => self.desk.sits(due.unit()),
+            Kind::Abort => self.inputs.push(Input::Operator { command: OperatorCommand::Abort }),
+            Kind::Answer => self.inputs.extend(self.answer().map(|command| Input::Operator { command })),
+            Kind::Tick => self.inputs.push(Input::Tick),
+        }
+    }
+
+    fn verified(&self, due: Due) -> Input {
+        let passed = self.desk.checks_pass(due.op());
+        let (good, bad) = if passed { (1, 0) } else { (0, 1) };
+        Input::Verified { op: due.op(), passed, counts: CheckCounts { passed: good, failed: bad, errored: 0 } }
+    }
+}
+
+/// The luck of the reaction to a bug.
+pub(crate) fn reaction(world: &World, luck: Luck) -> u64 {
+    world.react.draw(luck.bits(Purpose::React, 0, 0))
+}

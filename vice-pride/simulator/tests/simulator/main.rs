@@ -1,0 +1,10 @@
+//! The simulator from outside: no constraint is ever broken, every plan ends or says why, the same seed gives the same
+//! bytes, and chance agrees with the formulas.
+
+mod bad_input;
+mod formulas;
+mod modes;
+mod oracle;
+mod rules;
+mod same;
+mod support;

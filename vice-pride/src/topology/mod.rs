@@ -1,0 +1,180 @@
+//! Where units stand, as files say it: topology files and Ansible inventories. It reads and parses; the tree itself is
+//! made by the engine, which does no I/O.
+
+mod ini;
+mod inventory;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use vice_core::id::EnvName;
+use vice_core::manifest::{Project, TargetSpec, TargetsSpec, TopologySpec};
+use vice_core::{Code, Context, Fault, Result};
+use vice_pride_engine::{Roster, RosterHost, Topology};
+
+/// The largest file that is read. An inventory of a hundred thousand hosts has about 10 MB.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How deep a file may be nested, beyond any tree that makes sense.
+const DEPTH_MAX: usize = 64;
+
+/// The topology of an environment; none where `vice.toml` says nothing about it.
+///
+/// # Errors
+/// `ManifestInvalid` pointing at the key in `vice.toml`; `Io` when a file can't be read.
+pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
+    let section = project.env(env)?;
+    if let Some(TargetsSpec::Several(targets)) = &section.target {
+        if section.topology.is_some() {
+            let message = format!("{env} has several targets and also a topology, which would name its units twice.");
+            return Err(Fault::new(Code::ManifestInvalid, message)
+                .at(project.place(&["env", env.as_str(), "topology"], ""))
+                .hint("Keep the targets; each is a level of the tree, which selectors know as target=NAME."));
+        }
+        return of_targets(targets, section.instances).map(Some);
+    }
+    let Some(spec) = &section.topology else { return Ok(None) };
+    let made = read(&project.root, spec).and_then(|(spec, roster)| Topology::new(&spec, roster.as_ref()));
+    made.map(Some).map_err(|fault| {
+        if fault.place().is_some() {
+            return fault;
+        }
+        let key = fault.details().get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let path: Vec<&str> = ["env", env.as_str(), "topology"].into_iter().chain(key.split('.')).collect();
+        fault.at(project.place(&path, ""))
+    })
+}
+
+/// One level, `target`, with the instances of each target in it; a unit is named as in `eu.1`.
+fn of_targets(targets: &IndexMap<String, TargetSpec>, instances: Option<u32>) -> Result<Topology> {
+    let mut hosts = Vec::new();
+    for (name, target) in targets {
+        let count = target.instances.or(instances).unwrap_or(1);
+        hosts.extend((1..=count).map(|number| RosterHost {
+            name: format!("{name}.{number}"),
+            vars: [("target".to_owned(), name.clone())].into(),
+        }));
+    }
+    let spec =
+        TopologySpec { levels: vec!["target".to_owned()], inventory: Some(String::new()), ..TopologySpec::default() };
+    Topology::new(&spec, Some(&Roster { hosts, ..Roster::default() }))
+}
+
+/// The section with everything read that it names. What stands in `vice.toml` is added to what a file says.
+///
+/// # Errors
+/// `ManifestInvalid` when a file makes no sense; `Io` when it can't be read.
+pub fn read(root: &Path, spec: &TopologySpec) -> Result<(TopologySpec, Option<Roster>)> {
+    let (spec, root) = match &spec.file {
+        Some(file) => from_file(root, file, spec)?,
+        None => (spec.clone(), root.to_path_buf()),
+    };
+    let roster = match &spec.inventory {
+        Some(name) => {
+            let path = root.join(name);
+            Some(inventory::parse(&shown(&path), &text_of(&path, "inventory")?)?)
+        }
+        None => None,
+    };
+    Ok((spec, roster))
+}
+
+/// The section of a file with that of `vice.toml` on top, and the folder that the file's own paths start in.
+fn from_file(root: &Path, file: &str, spec: &TopologySpec) -> Result<(TopologySpec, PathBuf)> {
+    let own = TopologySpec { file: None, ..spec.clone() };
+    if own.fleet.is_some() || own.tree.is_some() || !own.nodes.is_empty() || own.inventory.is_some() {
+        let message = "The topology says its units in a file and also in vice.toml.";
+        return Err(Fault::new(Code::ManifestInvalid, message).hint("Keep one of them.").detail("key", "file"));
+    }
+    let path = root.join(file);
+    let mut read = section(&path, &text_of(&path, "file")?)?;
+    if read.file.is_some() {
+        let message = format!("{} names another topology file; only vice.toml can.", shown(&path));
+        return Err(Fault::new(Code::ManifestInvalid, message).detail("key", "file"));
+    }
+    if !own.levels.is_empty() {
+        read.levels = own.levels;
+    }
+    read.under = own.under.or(read.under);
+    read.class_by = own.class_by.or(read.class_by);
+    read.labels.extend(own.labels);
+    read.domain.extend(own.domain);
+    Ok((read, path.parent().map_or_else(|| root.to_path_buf(), Path::to_path_buf)))
+}
+
+/// Parses a topology file by its suffix.
+fn section(path: &Path, text: &str) -> Result<TopologySpec> {
+    let name = shown(path);
+    let wrong = |why: String, place: Option<vice_core::fault::Place>| {
+        let fault = Fault::new(Code::ManifestInvalid, format!("The topology file {name} can't be read.")).because(why);
+        fault.detail("key", "file").at(place)
+    };
+    match path.extension().and_then(|suffix| suffix.to_str()) {
+        Some("toml") => toml::from_str(text).map_err(|error| {
+            let place = error.span().map(|span| vice_core::fault::Place {
+                file: name.clone(),
+                text: Arc::from(text),
+                span,
+                label: String::new(),
+            });
+            wrong(error.message().to_owned(), place)
+        }),
+        Some("json") => serde_json::from_str(text).map_err(|error| wrong(error.to_string(), None)),
+        Some("yaml" | "yml") => {
+            let value = yaml(text).map_err(|why| wrong(why, None))?;
+            serde_json::from_value(value).map_err(|error| wrong(error.to_string(), None))
+        }
+        _ => {
+            Err(Fault::new(Code::ManifestInvalid, format!("What kind of file {name} is can't be told from its name."))
+                .hint("End it in .toml, .yaml, .yml or .json; an Ansible inventory is named with `inventory`.")
+                .detail("key", "file"))
+        }
+    }
+}
+
+/// Parses YAML into plain values, within bounds.
+fn yaml(text: &str) -> std::result::Result<Value, String> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
+            max_nodes: 20_000_000,
+            max_aliases: 10_000,
+            max_anchors: 10_000,
+            max_documents: 1,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 1_000_000 },
+    };
+    let value: Option<Value> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let line = error.location().map_or_else(String::new, |place| format!("line {}: ", place.line()));
+        format!("{line}it is not valid YAML, has a key twice, or is nested or aliased beyond what is read")
+    })?;
+    Ok(value.unwrap_or(Value::Null))
+}
+
+fn text_of(path: &Path, key: &str) -> Result<String> {
+    let name = shown(path);
+    let unread = || format!("The {} {name} can't be read.", if key == "file" { "topology file" } else { "inventory" });
+    let facts = std::fs::metadata(path)
+        .context(Code::Io, unread)
+        .map_err(|fault| fault.hint("Paths start in the folder of vice.toml.").detail("key", key))?;
+    if !facts.is_file() {
+        return Err(Fault::new(Code::ManifestInvalid, format!("{name} is not a file."))
+            .hint("For a folder of inventories: ansible-inventory -i FOLDER --list > inventory.json.")
+            .detail("key", key));
+    }
+    if facts.len() > FILE_BYTES_MAX {
+        let message = format!("{name} has {} bytes; {FILE_BYTES_MAX} is the limit.", facts.len());
+        return Err(Fault::new(Code::ManifestInvalid, message).detail("key", key));
+    }
+    std::fs::read_to_string(path).context(Code::Io, unread).map_err(|fault| fault.detail("key", key))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
