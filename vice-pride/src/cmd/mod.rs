@@ -14,6 +14,7 @@ mod replay;
 mod rollback;
 mod simulate;
 mod status;
+mod supersede;
 mod tick;
 mod why;
 

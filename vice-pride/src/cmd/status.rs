@@ -86,6 +86,7 @@ impl Row {
             "health": self.health().1,
             "drift": self.drift(),
             "active_rollout": self.state.active,
+            "queued_rollout": self.state.queued.as_ref().map(|queued| &queued.rollout),
             "holds": self.state.holds,
             "url": self.inventory.as_ref().ok().and_then(|inventory| inventory.url.clone()),
             "metrics_url": self.inventory.as_ref().ok().and_then(|inventory| inventory.metrics.clone()),
