@@ -15,6 +15,7 @@ use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Digest, Fault, Result};
 
+use super::forecast::foretell;
 use super::plan::render;
 use super::{ConsentArgs, WantedArgs};
 use crate::driver::{Asks, EndState, Ended, Prepared, Want, begin, prepare, unfinished};
@@ -68,12 +69,13 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Resul
     {
         return Ok(outcome);
     }
-    let prepared = prepare(app, want).await?;
+    let mut prepared = prepare(app, want).await?;
     if let Some(code) = app.stop.raised() {
         return Err(Fault::new(code, "Ended before anything was changed."));
     }
+    let foretold = foretell(app, &prepared).await;
     if consent.dry_run {
-        return Ok(render(&prepared));
+        return Ok(render(&prepared, &foretold));
     }
     if let Some(active) = &prepared.state.active {
         return Err(unfinished(active));
@@ -86,6 +88,7 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Resul
         return Ok(nothing_to_do(&prepared));
     }
     let lease = lease::acquire(app, &scope, &format!("{} {}", want.direction.word(), prepared.plan.to.version)).await?;
+    prepared.forecast = foretold.ok().map(|foretold| foretold.forecast);
     let ended = begin(app, prepared, lease, consent.reason.clone()).await?;
     conclude(app, ended).await
 }

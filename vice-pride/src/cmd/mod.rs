@@ -3,6 +3,7 @@
 mod actions;
 mod control;
 mod deploy;
+mod forecast;
 mod history;
 mod holds;
 mod judge;

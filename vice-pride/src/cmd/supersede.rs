@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::fold;
-use vice_core::fold::environment::EnvironmentState;
+use vice_core::fold::environment::{EnvironmentState, Past};
 use vice_core::id::{RolloutId, Scope};
 use vice_core::manifest::Supersede;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
@@ -59,7 +59,7 @@ pub(super) async fn supersede(
     // Whatever is wrong with it is said now, before anything is told to go back for it.
     let release = wanted_release(app, want).await?;
     let (state, _) = load(app, scope).await?;
-    let same = |past: &vice_core::fold::environment::Past| past.rollout == *active && past.to.runs_like(&release);
+    let same = |past: &Past| past.rollout == *active && past.to.runs_like(&release);
     if state.past.iter().any(same) {
         return Err(unfinished(active).hint(format!("It already goes to {}.", release.label())));
     }

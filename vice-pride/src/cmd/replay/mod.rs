@@ -71,19 +71,19 @@ pub(crate) async fn run(app: &App, args: ReplayArgs) -> Result<Outcome> {
 }
 
 /// One rollout under the policy and, for comparison, under the one that it had.
-pub(super) struct Replayed {
+struct Replayed {
     /// The policy for this rollout: what it had, with the changes.
-    pub(super) analysis: Analysis,
+    analysis: Analysis,
     /// Under the policy that it had.
-    pub(super) recorded: Hindsight,
+    recorded: Hindsight,
     /// Under the other one.
-    pub(super) policy: Hindsight,
+    policy: Hindsight,
 }
 
 impl Replayed {
     /// # Errors
     /// `Usage` where nothing was recorded, or the policy does not fit.
-    pub(super) fn new(id: &RolloutId, journal: &Journal, policy: &Policy) -> Result<Self> {
+    fn new(id: &RolloutId, journal: &Journal, policy: &Policy) -> Result<Self> {
         let Some(had) = journal.plan.analysis.as_ref() else { return Err(unjudged(id, "No metric judged it.")) };
         let analysis = policy.applied_to(had)?;
         let windows = recorded_windows(&journal.recorded, had.metrics.len());
@@ -97,13 +97,13 @@ impl Replayed {
     }
 
     /// Whether the policy would have stopped it.
-    pub(super) fn stops(&self) -> bool {
+    fn stops(&self) -> bool {
         matches!(self.policy.end, End::Stopped(_))
     }
 }
 
 /// Whether the judge ended it then.
-pub(super) fn was_judged(journal: &Journal) -> bool {
+fn was_judged(journal: &Journal) -> bool {
     matches!(journal.state.cause(), Some(Reason::Judged { .. }))
 }
 
