@@ -67,7 +67,11 @@ fn dependencies_point_one_way() {
     let local = |name: &str| dependencies[name].iter().filter(|d| d.starts_with("vice-")).cloned().collect::<Vec<_>>();
     assert_eq!(local("vice-core"), Vec::<String>::new(), "the core depends on nothing of ours");
     assert_eq!(local("vice-pride-engine"), ["vice-core"], "the engine depends on the core only");
-    assert_eq!(local("vice-pride-simulator"), ["vice-core", "vice-pride-engine"], "the simulator runs the engine alone");
+    assert_eq!(
+        local("vice-pride-simulator"),
+        ["vice-core", "vice-pride-engine"],
+        "the simulator runs the engine alone"
+    );
 }
 
 #[test]

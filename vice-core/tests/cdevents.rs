@@ -17,7 +17,8 @@ use vice_core::payload::cdevents::{
 };
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::environment::{
-    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutDropped, RolloutEnded, RolloutOutcome, RolloutQueued,
+    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutDropped, RolloutEnded,
+    RolloutOutcome, RolloutQueued,
 };
 use vice_core::payload::lease::{Holder, LeaseAcquired, LeaseReleased};
 use vice_core::payload::rollout::{

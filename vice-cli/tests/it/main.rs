@@ -9,4 +9,6 @@ mod disk;
 mod everyday;
 mod judge;
 mod lab;
+mod replay;
 mod rollout;
+mod supersede;

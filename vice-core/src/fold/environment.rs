@@ -11,8 +11,8 @@ use crate::fault::Result;
 use crate::id::RolloutId;
 use crate::payload::ReleaseRef;
 use crate::payload::environment::{
-    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutDropped,
-    RolloutEnded, RolloutOutcome, RolloutQueued,
+    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutDropped, RolloutEnded,
+    RolloutOutcome, RolloutQueued,
 };
 use crate::time::Millis;
 

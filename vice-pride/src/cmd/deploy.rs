@@ -167,7 +167,11 @@ pub(crate) async fn conclude(app: &App, ended: Ended) -> Result<Outcome> {
 /// The outcome with what began after it because it had waited. The exit status stays that of the command's own rollout.
 fn followed(mut outcome: Outcome, followed: &[(RolloutId, String)]) -> Outcome {
     for (id, became) in followed {
-        outcome.text.push_str(&format!("  {} {id}, which had waited: {}\n", paint(Tone::Faint, "then:"), sanitize(became)));
+        outcome.text.push_str(&format!(
+            "  {} {id}, which had waited: {}\n",
+            paint(Tone::Faint, "then:"),
+            sanitize(became)
+        ));
     }
     if !followed.is_empty() {
         outcome.json["then"] = super::supersede::as_json(followed);

@@ -24,6 +24,9 @@ const UNITS_MAX: usize = 200;
 /// As many runs as tell a median from a bad day, within a few milliseconds.
 const RUNS: u64 = 40;
 
+/// As many where live metrics are judged: each window of each run is.
+const JUDGED_RUNS: u64 = 20;
+
 /// The seed of every forecast.
 const SEED: u64 = 1;
 
@@ -76,9 +79,9 @@ fn simulated(prepared: &Prepared, past: &Past) -> Result<Option<Foretold>> {
     let course = Course::new(prepared.plan.clone())?;
     let start = jiff::Timestamp::from_second(BEGINS_AT).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let setting = Setting { world: &world, course: &course, start, seed: SEED };
-    let study = Study { setting, runs: RUNS, threads: 1, mode: SimulationMode::Exact };
-    let title =
-        Title { project: prepared.scope.project.clone(), env: prepared.scope.env.clone(), policy: None };
+    let runs = if prepared.plan.analysis.is_some() { JUDGED_RUNS } else { RUNS };
+    let study = Study { setting, runs, threads: 1, mode: SimulationMode::Exact };
+    let title = Title { project: prepared.scope.project.clone(), env: prepared.scope.env.clone(), policy: None };
     Ok(of(&report(&study, &title)))
 }
 
@@ -151,7 +154,10 @@ fn bug(foretold: &Foretold) -> String {
         all => all.join(", "),
     };
     let exposure = foretold.exposure_server_hours.map(|exposure| {
-        format!("; until then it runs for {:.2} server-hours ({:.2} in the worst of twenty)", exposure.p50, exposure.p95)
+        format!(
+            "; until then it runs for {:.2} server-hours ({:.2} in the worst of twenty)",
+            exposure.p50, exposure.p95
+        )
     });
     format!("  A bug would be unfound with {shown}{}.\n", exposure.unwrap_or_default())
 }
@@ -165,6 +171,7 @@ fn time(ms: f64) -> String {
 fn percent(value: f64) -> String {
     match value * 100.0 {
         whole if whole >= 10.0 || whole == 0.0 => format!("{whole:.0} %"),
+        small if small >= 1.0 => format!("{small:.1} %"),
         small => format!("{small:.2} %"),
     }
 }

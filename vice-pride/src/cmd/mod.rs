@@ -116,7 +116,14 @@ impl PrideArgs {
     pub const fn is_graceful(&self) -> bool {
         use PrideCommand as C;
         match &self.command {
-            C::Plan(_) | C::Simulate(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) | C::Judge(_) | C::Replay(_) => false,
+            C::Plan(_)
+            | C::Simulate(_)
+            | C::Status(_)
+            | C::History(_)
+            | C::Why(_)
+            | C::Logs(_)
+            | C::Judge(_)
+            | C::Replay(_) => false,
             C::Hold(args) => args.is_graceful(),
             _ => true,
         }

@@ -11,8 +11,8 @@ use vice_core::ui::Outcome;
 use vice_core::{Class, Result};
 use vice_pride_engine::{TaskDoes, UnitChange};
 
-use super::forecast::{self, Foretold, foretell};
 use super::WantedArgs;
+use super::forecast::{self, Foretold, foretell};
 use crate::driver::{Prepared, prepare};
 
 /// Arguments of `vice plan`.

@@ -10,7 +10,9 @@ use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::environment::{RolloutBegan, RolloutEnded, RolloutOutcome};
 use vice_core::payload::recipe::{Recipe, RecipeRecorded};
-use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted};
+use vice_core::payload::rollout::{
+    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted,
+};
 use vice_core::payload::{ReleaseRef, config_stream, environment_stream, recipe_stream, rollout_stream};
 use vice_core::port::config::ResolvedConfig;
 use vice_core::port::metric::MetricWindow;

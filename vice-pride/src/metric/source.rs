@@ -178,8 +178,7 @@ impl<A: Ask> Source<A> {
                     }
                 }
             };
-            let ((canary, silent), (baseline, _)) =
-                (arm(&window.canary, canary), arm(&window.baseline, baseline));
+            let ((canary, silent), (baseline, _)) = (arm(&window.canary, canary), arm(&window.baseline, baseline));
             // A new version that nobody has asked yet has neither counts nor series. How much traffic there is follows
             // from the old one, and without that a ramp could not take its first step.
             let canary = canary.or(silent.then(MetricArm::default));
@@ -213,9 +212,7 @@ impl<A: Ask> Source<A> {
             // Counters stay where they were, for both: the next window then has all of the time.
             Some(reading @ MetricReading::Failed) => Metered { readings: vec![reading], notes, mark: mark.clone() },
             _ if !readings.is_empty() => {
-                let seen = |reading: &MetricReading| {
-                    matches!(reading, MetricReading::Counts { canary, .. } if canary.seen > 0)
-                };
+                let seen = |reading: &MetricReading| matches!(reading, MetricReading::Counts { canary, .. } if canary.seen > 0);
                 let unknown = worst == Some(MetricReading::NoSeries) && !readings.iter().any(seen);
                 readings.extend(unknown.then_some(MetricReading::NoSeries));
                 Metered { readings, notes, mark: now }

@@ -126,16 +126,16 @@ pub(super) fn merged(
         return Ok((windows.to_vec(), 0));
     }
     if wants < had || !wants.is_multiple_of(had) {
-        let message = format!("Windows of {} can't be made of recorded ones of {}.", policy.interval, original.interval);
+        let message =
+            format!("Windows of {} can't be made of recorded ones of {}.", policy.interval, original.interval);
         return Err(Fault::new(Code::Usage, message)
             .hint(format!("Choose a multiple, such as {}.", Millis(had.saturating_mul(2)))));
     }
     let (mut joined, mut left_out) = (Vec::new(), 0);
     let mut open: Option<RecordedWindow> = None;
     for window in windows {
-        let fits = |open: &RecordedWindow| {
-            open.until == window.from && open.share == window.share && open.wave == window.wave
-        };
+        let fits =
+            |open: &RecordedWindow| open.until == window.from && open.share == window.share && open.wave == window.wave;
         open = match open {
             Some(mut whole) if fits(&whole) => {
                 join(&mut whole, window);

@@ -121,8 +121,7 @@ pub(super) async fn run(
     let score = Score::of(&history.cases, |case| case.stops);
     let then = Score::of(&history.cases, |case| case.stopped_then);
     let text = render::all(&history, policy, &score, &then);
-    let skipped: Vec<_> =
-        history.skipped.iter().map(|(id, why)| json!({ "rollout": id, "reason": why })).collect();
+    let skipped: Vec<_> = history.skipped.iter().map(|(id, why)| json!({ "rollout": id, "reason": why })).collect();
     let value = json!({
         "policy": policy.name,
         "ignored": policy.ignored,

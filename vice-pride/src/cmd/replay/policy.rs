@@ -12,16 +12,8 @@ use vice_core::{Code, Context, Fault, Result};
 use vice_pride_engine::judge::{Analysis, MetricPlan};
 
 /// The keys of `[env.NAME.rollout]` that change what the judge says of readings that are there already.
-const JUDGING: [&str; 8] = [
-    "metrics",
-    "error_ratio_max",
-    "excess_errors_max",
-    "alpha",
-    "beta",
-    "interval",
-    "blind_after",
-    "patience",
-];
+const JUDGING: [&str; 8] =
+    ["metrics", "error_ratio_max", "excess_errors_max", "alpha", "beta", "interval", "blind_after", "patience"];
 
 /// A policy file is as long as a section of `vice.toml`.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -151,8 +143,12 @@ fn from_file(dir: &Path, file: &str) -> Result<Table> {
 }
 
 fn refused(name: &str, what: &str, error: &toml::de::Error) -> Fault {
-    Fault::new(Code::Usage, format!("{name} can't be read as {what}: {}.", error.message().trim_end_matches('.')))
-        .hint(format!("The keys that judge are {}, and [metric.NAME] with critical, weight, margin, slo, floor and bursty.", JUDGING.join(", ")))
+    Fault::new(Code::Usage, format!("{name} can't be read as {what}: {}.", error.message().trim_end_matches('.'))).hint(
+        format!(
+            "The keys that judge are {}, and [metric.NAME] with critical, weight, margin, slo, floor and bursty.",
+            JUDGING.join(", ")
+        ),
+    )
 }
 
 /// Lays `a.b=VALUE` over the table. What is not TOML by itself, such as 20s, is a text.

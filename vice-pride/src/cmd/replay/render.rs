@@ -9,9 +9,9 @@ use vice_pride_engine::describe_reason;
 use vice_pride_engine::hindsight::{Departure, End, Hindsight, Scaled, WindowView};
 use vice_pride_engine::judge::Analysis;
 
+use super::Replayed;
 use super::past::{Case, History, Label, Score};
 use super::policy::Policy;
-use super::Replayed;
 use crate::cmd::history::outcome_words;
 use crate::driver::Journal;
 
@@ -86,10 +86,19 @@ fn end(end: &End, analysis: &Analysis) -> String {
 
 /// How far what would have been can be known.
 fn honestly(found: &Hindsight, analysis: &Analysis) -> String {
+    let open = match found.end {
+        End::Undecided(_) => {
+            "  It would have gone on from there, which was not recorded: its excess bad events are at least these.\n"
+        }
+        End::Stopped(_) | End::Promoted(_) => "",
+    };
     let Some(departure) = found.departure else {
+        if !open.is_empty() {
+            return open.to_owned();
+        }
         return "  The shares would have been the recorded ones, so these figures are exact.\n".to_owned();
     };
-    let mut text = format!("  {} {}\n", paint(Tone::Warn, "but"), left(departure));
+    let mut text = format!("{open}  {} {}\n", paint(Tone::Warn, "but"), left(departure));
     text.push_str(
         "      From there on the verdicts rest on counts made at the recorded shares: another share would have given \
          more or fewer.\n",
@@ -261,11 +270,16 @@ fn caveats(history: &History, score: &Score) -> String {
         ));
     }
     if cases().any(|case| case.departs) {
-        text.push_str("* The policy would have had other shares; replay that rollout alone for how far this can be known.\n");
+        text.push_str(
+            "* The policy would have had other shares; replay that rollout alone for how far this can be known.\n",
+        );
     }
     let few = score.precision.n.unwrap_or(0) < CASES_MIN || score.recall.n.unwrap_or(0) < CASES_MIN;
     if few {
-        text.push_str(&format!("{} Fewer than {CASES_MIN} cases on a side say hardly anything.\n", paint(Tone::Warn, "too few:")));
+        text.push_str(&format!(
+            "{} Fewer than {CASES_MIN} cases on a side say hardly anything.\n",
+            paint(Tone::Warn, "too few:")
+        ));
     }
     let unknown = cases().filter(|case| case.label == Label::Unknown).count();
     let failed = cases().filter(|case| case.outcome == Some(RolloutOutcome::Aborted)).count();
