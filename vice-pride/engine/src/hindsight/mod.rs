@@ -6,6 +6,8 @@
 //! marked as resting on another share, or scaled with the assumption said.
 
 mod scale;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 use jiff::Timestamp;
