@@ -17,7 +17,8 @@ use vice_core::payload::cdevents::{
 };
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::environment::{
-    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutEnded, RolloutOutcome,
+    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutDropped, RolloutEnded,
+    RolloutOutcome, RolloutQueued,
 };
 use vice_core::payload::lease::{Holder, LeaseAcquired, LeaseReleased};
 use vice_core::payload::rollout::{
@@ -159,6 +160,18 @@ fn custom_events_follow_the_rules_of_custom_events() {
         "custom",
         &RolloutBegan { rollout: rollout.clone(), direction, from: from.clone(), to: to.clone(), reason: None },
     );
+    valid(
+        "custom",
+        &RolloutQueued {
+            rollout: rollout.clone(),
+            waits_for: rollout.clone(),
+            version: Some("2".into()),
+            artifact: None,
+            replaces: true,
+            reason: None,
+        },
+    );
+    valid("custom", &RolloutDropped { rollout: rollout.clone(), reason: "a newer one".into() });
     let running = Some(release());
     valid(
         "custom",

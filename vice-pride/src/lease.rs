@@ -91,13 +91,23 @@ pub fn is_held(app: &App, scope: &Scope) -> Result<bool> {
     Ok(lock_file(app, scope)?.is_none())
 }
 
-fn lock_path(app: &App, scope: &Scope) -> PathBuf {
-    app.workspace.state.join("locks").join(format!("{}.{}.lock", scope.project, scope.env))
+fn lock_path(app: &App, name: &str) -> PathBuf {
+    app.workspace.state.join("locks").join(name)
 }
 
-/// The locked file, or none when another process has it.
+/// The locked file of a scope, or none when another process has it.
 fn lock_file(app: &App, scope: &Scope) -> Result<Option<File>> {
-    let path = lock_path(app, scope);
+    file_lock(app, &format!("{}.{}.lock", scope.project, scope.env))
+}
+
+/// Removes the file of a lock that nobody will want any more.
+pub(crate) fn forget_lock(app: &App, name: &str) {
+    drop(std::fs::remove_file(lock_path(app, name)));
+}
+
+/// A locked file of this name, or none when another process has it.
+pub(crate) fn file_lock(app: &App, name: &str) -> Result<Option<File>> {
+    let path = lock_path(app, name);
     let fail = || format!("The lock file {} can't be opened.", path.display());
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).context(Code::StateUnwritable, fail)?;

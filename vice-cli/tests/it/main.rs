@@ -10,5 +10,7 @@ mod disk;
 mod everyday;
 mod judge;
 mod lab;
+mod replay;
 mod rollout;
 mod traffic;
+mod supersede;

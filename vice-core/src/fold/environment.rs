@@ -11,7 +11,8 @@ use crate::fault::Result;
 use crate::id::RolloutId;
 use crate::payload::ReleaseRef;
 use crate::payload::environment::{
-    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutEnded, RolloutOutcome,
+    Direction, HoldPlaced, HoldReleased, PowerChanged, PowerState, RolloutBegan, RolloutDropped, RolloutEnded,
+    RolloutOutcome, RolloutQueued,
 };
 use crate::time::Millis;
 
@@ -67,6 +68,23 @@ pub struct Past {
     pub reason: Option<String>,
 }
 
+/// A deploy that waits for its turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// The id that it will have.
+    pub rollout: RolloutId,
+    /// The version that is wanted.
+    pub version: Option<String>,
+    /// Another artifact than the one of `vice.toml`.
+    pub artifact: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who asked.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// The state of one project in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentState {
@@ -76,7 +94,10 @@ pub struct EnvironmentState {
     pub proven: Vec<Placed>,
     /// The rollout under way.
     pub active: Option<RolloutId>,
-    /// The number of the latest rollout.
+    /// The deploy that begins when that is over: the newest one that was asked for.
+    #[serde(default)]
+    pub queued: Option<Queued>,
+    /// The number of the latest rollout, queued ones included.
     pub last_number: u64,
     /// Holds by version.
     pub holds: BTreeMap<String, Hold>,
@@ -97,7 +118,24 @@ impl EnvironmentState {
             .find(|placed| !self.holds.contains_key(&placed.release.version))
     }
 
+    fn queue(&mut self, recorded: &Recorded, queued: RolloutQueued) {
+        self.last_number = self.last_number.max(queued.rollout.number);
+        self.queued = Some(Queued {
+            rollout: queued.rollout,
+            version: queued.version,
+            artifact: queued.artifact,
+            reason: queued.reason,
+            by: recorded.event.actor.to_string(),
+            since: recorded.event.time,
+        });
+    }
+
+    fn dequeue(&mut self, rollout: &RolloutId) {
+        self.queued.take_if(|queued| queued.rollout == *rollout);
+    }
+
     fn began(&mut self, recorded: &Recorded, began: RolloutBegan) {
+        self.dequeue(&began.rollout);
         self.active = Some(began.rollout.clone());
         self.last_number = self.last_number.max(began.rollout.number);
         self.past.insert(
@@ -157,7 +195,7 @@ impl EnvironmentState {
 
 impl Fold for EnvironmentState {
     const NAME: &'static str = "environment";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn apply(&mut self, recorded: &Recorded) -> Result<()> {
         let event = &recorded.event;
@@ -165,6 +203,10 @@ impl Fold for EnvironmentState {
             self.began(recorded, began);
         } else if let Some(ended) = event.decode::<RolloutEnded>()? {
             self.ended(recorded, ended);
+        } else if let Some(queued) = event.decode::<RolloutQueued>()? {
+            self.queue(recorded, queued);
+        } else if let Some(dropped) = event.decode::<RolloutDropped>()? {
+            self.dequeue(&dropped.rollout);
         } else if let Some(hold) = event.decode::<HoldPlaced>()? {
             let by = event.actor.to_string();
             let hold_state = Hold { reason: hold.reason, since: event.time, by, rollout: hold.rollout };

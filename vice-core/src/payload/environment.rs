@@ -95,6 +95,51 @@ impl Payload for RolloutEnded {
     }
 }
 
+/// A deploy waits until the rollout under way is over. It has the number of a rollout already, which it keeps when it
+/// begins; one that is dropped leaves a gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutQueued {
+    /// The id that it will have.
+    pub rollout: RolloutId,
+    /// The rollout that it waits for.
+    pub waits_for: RolloutId,
+    /// The version that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Another artifact than the one of `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    /// Whether the rollout under way was told to go back for it.
+    #[serde(default)]
+    pub replaces: bool,
+    /// Why, where somebody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Payload for RolloutQueued {
+    const KIND: &'static str = "dev.cdeventsx.vice-environment.rolloutqueued.0.1.0";
+    fn subject(&self) -> String {
+        self.rollout.scope.to_string()
+    }
+}
+
+/// A deploy that waited for its turn will not begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutDropped {
+    /// The id that it had.
+    pub rollout: RolloutId,
+    /// Why.
+    pub reason: String,
+}
+
+impl Payload for RolloutDropped {
+    const KIND: &'static str = "dev.cdeventsx.vice-environment.rolloutdropped.0.1.0";
+    fn subject(&self) -> String {
+        self.rollout.scope.to_string()
+    }
+}
+
 /// A version must not be deployed here, by nobody and nothing, until the hold is released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldPlaced {

@@ -8,12 +8,14 @@
 //! Inside, events are small `Copy` values over dense numbers ([`UnitNo`], [`TaskNo`], [`OpNo`]); names and texts live
 //! outside, in the plan and with the driver.
 //!
-//! Reading order: `plan`, `topology`, `planner`, `input`, `effect`, `reason`, `state`, `step`, `named`, `replay`; `judge` stands alone.
+//! Reading order: `plan`, `topology`, `planner`, `input`, `effect`, `reason`, `state`, `step`, `named`, `replay`; `judge` stands alone, and
+//! `hindsight` runs it again over what was recorded.
 #![warn(missing_docs)]
 
 mod classes;
 mod course;
 mod effect;
+pub mod hindsight;
 mod input;
 pub mod judge;
 mod lanes;

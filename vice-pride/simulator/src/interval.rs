@@ -75,7 +75,7 @@ pub(crate) fn histogram(values: &[f64]) -> Option<Histogram> {
 /// `k` of `n` with its exact (Clopper-Pearson) 95 % interval.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts of runs")]
-pub(crate) fn counted(k: u64, n: u64) -> Probability {
+pub fn counted(k: u64, n: u64) -> Probability {
     if n == 0 {
         return Probability::default();
     }

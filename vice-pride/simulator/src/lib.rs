@@ -37,6 +37,7 @@ pub use calendar::Calendar;
 pub use compare::compare;
 pub use draw::{Luck, Purpose, Stream};
 pub use fast::FastCourse;
+pub use interval::counted;
 pub use layout::{Layout, UNITS_MAX};
 pub use optimise::optimise;
 pub use price::{AFTERWARDS_HOURS, Priced, STRATA};

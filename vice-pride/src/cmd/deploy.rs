@@ -4,16 +4,18 @@ use clap::Args;
 use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::fold;
+use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::rollout::RolloutView;
-use vice_core::id::EnvName;
-use vice_core::manifest::{EnvClass, Project};
+use vice_core::id::{EnvName, RolloutId};
+use vice_core::manifest::{EnvClass, Project, Supersede};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
-use vice_core::payload::rollout_stream;
+use vice_core::payload::{environment_stream, rollout_stream};
 use vice_core::port::notifier::Severity;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Digest, Fault, Result};
 
+use super::forecast::foretell;
 use super::plan::render;
 use super::{ConsentArgs, WantedArgs};
 use crate::driver::{Asks, EndState, Ended, Prepared, Want, begin, prepare, unfinished};
@@ -55,16 +57,25 @@ pub(crate) struct Consent {
 /// The way that deploy and rollback share.
 pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Result<Outcome> {
     let (_, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
+    let stream = environment_stream(&scope);
+    let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
+    let supersede = app.workspace.project(scope.project.as_str())?.env(&scope.env)?.rollout.supersede;
     // Asked before any expensive work; asked again, for good, when the lease is acquired.
-    if !consent.dry_run && lease::is_held(app, &scope)? {
+    if !consent.dry_run && supersede == Supersede::Reject && lease::is_held(app, &scope)? {
         lease::acquire(app, &scope, "deploy").await?.release(app).await?;
     }
-    let prepared = prepare(app, want).await?;
+    if let (Some(active), false) = (&state.active, consent.dry_run || supersede == Supersede::Reject)
+        && let Some(outcome) = super::supersede::supersede(app, want, consent, active).await?
+    {
+        return Ok(outcome);
+    }
+    let mut prepared = prepare(app, want).await?;
     if let Some(code) = app.stop.raised() {
         return Err(Fault::new(code, "Ended before anything was changed."));
     }
+    let foretold = foretell(app, &prepared).await;
     if consent.dry_run {
-        return Ok(render(&prepared));
+        return Ok(render(&prepared, &foretold));
     }
     if let Some(active) = &prepared.state.active {
         return Err(unfinished(active));
@@ -77,6 +88,7 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Resul
         return Ok(nothing_to_do(&prepared));
     }
     let lease = lease::acquire(app, &scope, &format!("{} {}", want.direction.word(), prepared.plan.to.version)).await?;
+    prepared.forecast = foretold.ok().map(|foretold| foretold.forecast);
     let ended = begin(app, prepared, lease, consent.reason.clone()).await?;
     conclude(app, ended).await
 }
@@ -143,10 +155,28 @@ pub(crate) async fn conclude(app: &App, ended: Ended) -> Result<Outcome> {
     }
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(&ended.id)).await?;
     let url = app.locator.url(&ended.id.scope).await.ok().flatten();
-    Ok(match &ended.state {
-        EndState::Finished { outcome, .. } => finished(&ended, *outcome, &view, url.as_deref()),
-        EndState::Parked { reason, until, asks, stopped } => parked(&ended, reason, *until, *asks, *stopped),
-    })
+    match &ended.state {
+        EndState::Finished { outcome, .. } => {
+            let done = finished(&ended, *outcome, &view, url.as_deref());
+            Ok(followed(done, &super::supersede::follow(app, &ended.id.scope).await))
+        }
+        EndState::Parked { reason, until, asks, stopped } => Ok(parked(&ended, reason, *until, *asks, *stopped)),
+    }
+}
+
+/// The outcome with what began after it because it had waited. The exit status stays that of the command's own rollout.
+fn followed(mut outcome: Outcome, followed: &[(RolloutId, String)]) -> Outcome {
+    for (id, became) in followed {
+        outcome.text.push_str(&format!(
+            "  {} {id}, which had waited: {}\n",
+            paint(Tone::Faint, "then:"),
+            sanitize(became)
+        ));
+    }
+    if !followed.is_empty() {
+        outcome.json["then"] = super::supersede::as_json(followed);
+    }
+    outcome
 }
 
 const fn class_of(outcome: RolloutOutcome) -> Class {

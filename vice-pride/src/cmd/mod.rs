@@ -3,6 +3,7 @@
 mod actions;
 mod control;
 mod deploy;
+mod forecast;
 mod history;
 mod holds;
 mod judge;
@@ -10,9 +11,11 @@ mod logs;
 mod plan;
 mod power;
 mod prune;
+mod replay;
 mod rollback;
 mod simulate;
 mod status;
+mod supersede;
 mod tick;
 mod why;
 
@@ -36,6 +39,7 @@ pub use logs::{LogsArgs, run as logs};
 pub use plan::{PlanArgs, run as plan};
 pub use power::PowerArgs;
 pub use prune::PruneArgs;
+pub use replay::ReplayArgs;
 pub use rollback::{RollbackArgs, run as rollback};
 pub use simulate::{SimulateArgs, run as simulate};
 pub use status::{StatusArgs, run as status};
@@ -90,6 +94,8 @@ enum PrideCommand {
     Hold(HoldArgs),
     /// Compare two samples of a metric, and say whether the new release is worse
     Judge(JudgeArgs),
+    /// What another policy would have said of rollouts that are over
+    Replay(ReplayArgs),
     /// Remove artifacts that nothing needs any more
     Prune(PruneArgs),
 }
@@ -110,7 +116,14 @@ impl PrideArgs {
     pub const fn is_graceful(&self) -> bool {
         use PrideCommand as C;
         match &self.command {
-            C::Plan(_) | C::Simulate(_) | C::Status(_) | C::History(_) | C::Why(_) | C::Logs(_) | C::Judge(_) => false,
+            C::Plan(_)
+            | C::Simulate(_)
+            | C::Status(_)
+            | C::History(_)
+            | C::Why(_)
+            | C::Logs(_)
+            | C::Judge(_)
+            | C::Replay(_) => false,
             C::Hold(args) => args.is_graceful(),
             _ => true,
         }
@@ -141,6 +154,7 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
         PrideCommand::Restart(args) => power::restart(app, args).await,
         PrideCommand::Hold(args) => holds::run(app, args).await,
         PrideCommand::Judge(args) => judge::run(app, args).await,
+        PrideCommand::Replay(args) => replay::run(app, args).await,
         PrideCommand::Prune(args) => prune::run(app, args).await,
     }
 }

@@ -12,6 +12,7 @@ use vice_core::{Class, Result};
 use vice_pride_engine::{TaskDoes, UnitChange};
 
 use super::WantedArgs;
+use super::forecast::{self, Foretold, foretell};
 use crate::driver::{Prepared, prepare};
 
 /// Arguments of `vice plan`.
@@ -35,13 +36,14 @@ pub struct PlanArgs {
 pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
     let want = args.wanted.want(Direction::Deploy, args.artifact);
     let prepared = prepare(app, &want).await?;
-    let outcome = render(&prepared);
+    let foretold = foretell(app, &prepared).await;
+    let outcome = render(&prepared, &foretold);
     let changes = !prepared.plan.is_noop();
     Ok(if changes && args.detailed_exitcode { outcome.with_class(Class::Changes) } else { outcome })
 }
 
-/// The plan as a diff.
-pub(crate) fn render(prepared: &Prepared) -> Outcome {
+/// The plan as a diff, with what the simulator says of it.
+pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -> Outcome {
     let plan = &prepared.plan;
     let summary = plan.summary();
     let from = plan.from.as_ref().map_or_else(|| "nothing".to_owned(), ReleaseRef::label);
@@ -83,6 +85,7 @@ pub(crate) fn render(prepared: &Prepared) -> Outcome {
     if plan.is_noop() {
         text.push_str("Nothing to do.\n");
     } else {
+        text.push_str(&forecast::render(foretold));
         text.push_str(&format!(
             "Plan {}: {}\n",
             hash.short(),
@@ -106,6 +109,8 @@ pub(crate) fn render(prepared: &Prepared) -> Outcome {
         "summary": summary,
         "plan": plan,
         "config_changes": prepared.config_changes,
+        "forecast": foretold.as_ref().ok(),
+        "no_forecast": foretold.as_ref().err(),
     });
     Outcome::done(text, value)
 }

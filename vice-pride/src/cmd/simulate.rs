@@ -70,7 +70,7 @@ pub struct SimulateArgs {
 /// What making a plan says; `ManifestInvalid` where the model makes no sense for the fleet.
 pub async fn run(app: &App, args: SimulateArgs) -> Result<Outcome> {
     let (project, scope) = app.scope(args.scope.project.as_deref(), args.scope.env.as_ref())?;
-    let past = past(app, &project, &scope).await?;
+    let past = past(app, &project, &scope, ROLLOUTS_READ_MAX).await?;
     let report = {
         let (project, scope) = (project.clone(), scope.clone());
         // Arithmetic for seconds must not hold up the runtime's other work, such as the signal handler's.
@@ -228,7 +228,7 @@ fn inventory(units: &[String]) -> Inventory {
 }
 
 /// What past rollouts of the environment say, and for rare things those of all projects.
-async fn past(app: &App, project: &Project, scope: &Scope) -> Result<Past> {
+pub(super) async fn past(app: &App, project: &Project, scope: &Scope, rollouts_max: usize) -> Result<Past> {
     let mut own = Counts::default();
     let mut others = Vec::new();
     let mut rollouts = Vec::new();
@@ -251,7 +251,7 @@ async fn past(app: &App, project: &Project, scope: &Scope) -> Result<Past> {
     }
     let mut changes: Vec<Millis> = Vec::new();
     let mut tries = Counts::default();
-    rollouts.truncate(ROLLOUTS_READ_MAX);
+    rollouts.truncate(rollouts_max);
     for rollout in &rollouts {
         let view = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(rollout)).await?.0;
         for moment in &view.timeline {

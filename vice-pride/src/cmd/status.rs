@@ -91,6 +91,7 @@ impl Row {
             "health": self.health().1,
             "drift": self.drift(),
             "active_rollout": self.state.active,
+            "queued_rollout": self.state.queued.as_ref().map(|queued| &queued.rollout),
             "holds": self.state.holds,
             "canary_share": self.exposed.as_ref().and_then(|(share, _)| *share),
             "judged": self.exposed.as_ref().and_then(|(_, said)| said.as_ref()),

@@ -11,7 +11,8 @@ use vice_core::payload::{environment_stream, rollout_stream};
 use crate::driver::{EndState, lease_for, load, take_up};
 use crate::lease;
 
-/// Looks at every environment; gives each rollout under way and what became of it.
+/// Looks at every environment; gives each rollout under way, and each that waited for
+/// its turn, with what became of it.
 ///
 /// # Errors
 /// What the store says. A rollout that can't be taken up is reported, not an error.
@@ -27,6 +28,7 @@ pub async fn tick(app: &App) -> Result<Vec<(RolloutId, String)>> {
                 let became = go_on(app, &id).await?;
                 found.push((id, became));
             }
+            found.extend(super::supersede::follow(app, &scope).await);
         }
     }
     Ok(found)

@@ -20,6 +20,7 @@ use vice_core::{Class, Code, Fault, Result};
 
 use super::history::outcome_words;
 use crate::driver::load;
+use crate::driver::queue::why_dropped;
 
 /// Arguments of `vice why`.
 #[derive(Debug, Args)]
@@ -41,6 +42,10 @@ pub async fn run(app: &App, args: WhyArgs) -> Result<Outcome> {
     let id = find(app, &args).await?;
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(&id)).await?;
     if view.id.is_none() {
+        if let Some(reason) = why_dropped(app, &id).await? {
+            let text = format!("{id} waited for its turn and was dropped: {}\n", sanitize(&reason));
+            return Ok(Outcome::done(text, json!({ "rollout": id, "outcome": "dropped", "reason": reason })));
+        }
         return Err(
             Fault::new(Code::UnknownName, format!("There is no rollout {id}.")).hint("`vice history` lists them.")
         );

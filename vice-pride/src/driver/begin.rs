@@ -10,7 +10,9 @@ use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::environment::{RolloutBegan, RolloutEnded, RolloutOutcome};
 use vice_core::payload::recipe::{Recipe, RecipeRecorded};
-use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted};
+use vice_core::payload::rollout::{
+    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted,
+};
 use vice_core::payload::{ReleaseRef, config_stream, environment_stream, recipe_stream, rollout_stream};
 use vice_core::port::config::ResolvedConfig;
 use vice_core::port::metric::MetricWindow;
@@ -24,6 +26,7 @@ use super::journal::{self, Texts};
 use super::perform::Performer;
 use super::prepare::Prepared;
 use super::present::Screen;
+use super::queue;
 use super::session::Session;
 use super::workload;
 use crate::backend;
@@ -81,7 +84,7 @@ pub enum Asks {
 /// `Locked` when another rollout is not over; `InDoubt` when it stopped in the middle; what the store says.
 pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<String>) -> Result<Ended> {
     let scope = prepared.scope.clone();
-    let id = RolloutId { scope: scope.clone(), number: prepared.state.last_number + 1 };
+    let id = RolloutId { scope: scope.clone(), number: prepared.number };
     let append = opening(app, &prepared, &lease, &id, reason).await;
     let first = append.as_ref().ok().and_then(|append| append.events.first()).map(|event| event.id.clone());
     let run = journal::run_name(&id, &first.unwrap_or_default());
@@ -98,6 +101,8 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
     };
     let earlier = restored(app, &prepared.project, &scope, &prepared.plan).await;
     let tasks = prepared.project.manifest.task.clone();
+    // The stream begins with the start, and with what was predicted of it.
+    let version = 1 + u64::from(prepared.forecast.is_some());
     let epoch = lease.epoch();
     let session = Session {
         app: app.clone(),
@@ -121,7 +126,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
         id,
         lease,
         steps: 0,
-        version: 1,
+        version,
         started_at: app.clock.now(),
         unheard: Vec::new(),
         screen: Screen::default(),
@@ -182,6 +187,11 @@ async fn opening(
         app.event(rollout_stream(id), Some(scope), &started)?,
         app.event(environment.clone(), Some(scope), &began)?,
     ];
+    if let Some(forecast) = prepared.forecast.clone() {
+        let predicted = RolloutPredicted { rollout: id.clone(), forecast };
+        events.push(app.event(rollout_stream(id), Some(scope), &predicted)?);
+    }
+    events.extend(queue::outrun(app, prepared)?);
     let known = workload::find_config(app, scope, &prepared.record.digest).await?.is_some();
     if !known && !prepared.record.entries.is_empty() {
         events.push(app.event(config_stream(scope), Some(scope), &prepared.record)?);
@@ -199,7 +209,7 @@ async fn opening(
 }
 
 /// The fault, after giving the lease back: that this fails as well must not hide what failed first.
-async fn given_back(app: &App, lease: Lease, fault: Fault) -> Fault {
+pub(super) async fn given_back(app: &App, lease: Lease, fault: Fault) -> Fault {
     if let Err(second) = lease.release(app).await {
         app.ui.say(Severity::Warning, &format!("The lease could not be given back: {second}"));
     }

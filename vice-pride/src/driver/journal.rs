@@ -119,6 +119,8 @@ pub struct Journal {
     pub plan: Plan,
     /// The state at its end.
     pub state: State,
+    /// Every step as it was recorded.
+    pub recorded: Vec<Recorded>,
     /// How many steps it has.
     pub steps: u64,
     /// The version of its stream.
@@ -166,6 +168,7 @@ pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
         by,
         plan,
         state,
+        recorded: reader.steps,
         steps: reader.last_step,
         version: events.last().map_or(0, |recorded| recorded.version),
         finished: reader.finished,

@@ -11,6 +11,7 @@ use vice_core::manifest::{CheckSpec, EnvClass, Project};
 use vice_core::payload::config::{ConfigRecorded, StoredValue};
 use vice_core::payload::environment::Direction;
 use vice_core::payload::rollout::ConfigChange;
+use vice_core::payload::simulation::Forecast;
 use vice_core::payload::{ReleaseRef, environment_stream};
 use vice_core::port::command::CommandSpec;
 use vice_core::port::config::ResolvedConfig;
@@ -67,6 +68,10 @@ pub struct Prepared {
     pub record: ConfigRecorded,
     /// How the configuration differs from what runs, masked.
     pub config_changes: Vec<ConfigChange>,
+    /// The number that the rollout will have.
+    pub number: u64,
+    /// What the simulator says of it, where it was asked; stored with the rollout.
+    pub forecast: Option<Forecast>,
 }
 
 /// Finds everything out and plans. Changes nothing but the artifact store.
@@ -113,6 +118,8 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;
     Ok(Prepared {
+        number: state.last_number + 1,
+        forecast: None,
         project,
         scope,
         backend,
@@ -125,6 +132,17 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         record,
         config_changes,
     })
+}
+
+/// What a deploy wants, as far as it can be told without asking the target: for one that has to wait for its turn.
+///
+/// # Errors
+/// Everything that is wrong with the request by itself; `Held` for a version that is on hold.
+pub(crate) async fn wanted_release(app: &App, want: &Want) -> Result<ReleaseRef> {
+    let (project, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
+    let stream = environment_stream(&scope);
+    let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
+    Ok(forward(app, &project, &scope, &state, want).await?.0.release)
 }
 
 async fn forward(

@@ -114,7 +114,7 @@ fn value(text: &str) -> String {
 }
 
 const ERRORS: &str =
-    "bad = 'bad{v=\"{{version}}\"}[{{window}}]'\ntotal = 'total{v=\"{{version}}\"}'\ntimeout = \"300ms\"";
+    "bad = 'bad{v=\"{{version}}\"}[{{window}}]'\ntotal = 'total{v=\"{{version}}\"}'\ntimeout = \"3s\"";
 
 pub(super) fn prometheus(url: &str, rest: &str) -> Source<Prometheus> {
     tls();
@@ -206,7 +206,7 @@ async fn a_server_that_misbehaves_is_a_failed_reading_that_says_how() {
         (b"HTTP/1.1 302 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec(), "redirect"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec(), "broke off"),
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), "no answer"),
-        (Vec::new(), "within 300ms"),
+        (Vec::new(), "within 3s"),
     ];
     for (answer, said) in cases {
         let shown = String::from_utf8_lossy(&answer[..answer.len().min(60)]).into_owned();
@@ -301,7 +301,7 @@ async fn each_stratum_is_a_reading_and_an_absent_one_does_not_hide_the_others() 
 
 fn document(url: &str, rest: &str) -> Source<Document> {
     tls();
-    let spec = spec(&format!("json = \"{url}/{{{{version}}}}\"\ntimeout = \"300ms\"\n{rest}"));
+    let spec = spec(&format!("json = \"{url}/{{{{version}}}}\"\ntimeout = \"3s\"\n{rest}"));
     let http = Http::new(&spec, &[]).unwrap();
     source(&spec, Document { spec: spec.clone(), origin: Origin::Web(http) })
 }
@@ -352,7 +352,7 @@ async fn documents_that_make_no_sense_are_readings_too() {
         (http(200, r#"{"total":5,"bad":9}"#), MetricReading::Failed, "9 bad ones of 5"),
         (http(200, "not json"), MetricReading::Failed, "not JSON"),
         (http(404, "{}"), MetricReading::Failed, "status 404"),
-        (Vec::new(), MetricReading::Failed, "within 300ms"),
+        (Vec::new(), MetricReading::Failed, "within 3s"),
     ];
     for (answer, reading, said) in cases {
         let fake = Fake::start(move |_, _| answer.clone()).await;

@@ -205,6 +205,12 @@ impl Cause {
         }
     }
 
+    /// Whether there is data, and nothing in it speaks against the new release.
+    #[must_use]
+    pub const fn is_clear(self) -> bool {
+        matches!(self, Self::Proven | Self::Gathering | Self::NoErrors { .. })
+    }
+
     /// In a whole sentence, with the metric by its name.
     #[must_use]
     pub fn sentence(self, analysis: &Analysis) -> String {

@@ -76,6 +76,13 @@ impl Judge {
         Ruling { verdict, cause, share: next, room, evidence: self.evidence(&look, shown) }
     }
 
+    /// Bad events beyond what the old release would have had, so far, by the metric that the budget counts most of; not
+    /// below 0.
+    #[must_use]
+    pub fn excess_now(&self, analysis: &Analysis) -> f64 {
+        budgeted(analysis, self.metrics.len()).map(|at| self.excess(at)).fold(0.0, f64::max)
+    }
+
     /// Whether a rollback has been ruled. Only a new build or an operator begins anew, with a new judge.
     #[must_use]
     pub fn latched(&self) -> bool {
@@ -259,13 +266,8 @@ impl Look<'_> {
         proofs.min_by(|one, two| one.1.log_proof.total_cmp(&two.1.log_proof)).map(|(at, _)| at)
     }
 
-    /// The metrics whose bad events the budget counts: all but latencies, or all where there is nothing else.
     fn budgeted(&self) -> impl Iterator<Item = u16> {
-        let latency = |plan: &MetricPlan| plan.kind == MetricKind::Latency;
-        let plans = &self.analysis.metrics;
-        let only_latency = plans.iter().all(latency);
-        let numbered = (0u16..).zip(plans).take(self.standings.len());
-        numbered.filter(move |(_, plan)| only_latency || !latency(plan)).map(|(at, _)| at)
+        budgeted(self.analysis, self.standings.len())
     }
 
     /// The guilty metrics by e-BH: the largest k for which the k-th largest e-value is at least M / (alpha k).
@@ -281,6 +283,15 @@ impl Look<'_> {
         let last = (1..=sorted.len()).rev().find(|k| enough(*k)).unwrap_or(0);
         sorted[..last].iter().fold(0, |set, (_, at)| set | (1 << at))
     }
+}
+
+/// The metrics whose bad events the budget counts: all but latencies, or all where there is nothing else.
+fn budgeted(analysis: &Analysis, known: usize) -> impl Iterator<Item = u16> {
+    let latency = |plan: &MetricPlan| plan.kind == MetricKind::Latency;
+    let plans = &analysis.metrics;
+    let only_latency = plans.iter().all(latency);
+    let numbered = (0u16..).zip(plans).take(known);
+    numbered.filter(move |(_, plan)| only_latency || !latency(plan)).map(|(at, _)| at)
 }
 
 /// The strongest evidence against its own threshold: each critical metric has a share of alpha of its own, the others

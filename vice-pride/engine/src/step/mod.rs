@@ -10,6 +10,8 @@ mod units;
 mod watch;
 mod waves;
 
+pub(crate) use watch::points as share_points;
+
 use jiff::Timestamp;
 use vice_core::Millis;
 use vice_core::payload::environment::{Direction, RolloutOutcome};

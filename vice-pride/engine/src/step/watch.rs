@@ -111,7 +111,7 @@ impl<S: Sink> Turn<'_, S> {
         match ruling.verdict {
             Verdict::Proceed => true,
             Verdict::Hold => {
-                !self.course.wants_proof(wave) && is_clear(ruling.cause) && self.has_room(wave + 1, ruling)
+                !self.course.wants_proof(wave) && ruling.cause.is_clear() && self.has_room(wave + 1, ruling)
             }
             Verdict::Rollback | Verdict::Inconclusive => false,
         }
@@ -271,13 +271,8 @@ impl<S: Sink> Turn<'_, S> {
     }
 }
 
-/// Whether a held wave has data, and nothing speaks against the new release.
-const fn is_clear(cause: Cause) -> bool {
-    matches!(cause, Cause::Proven | Cause::Gathering | Cause::NoErrors { .. })
-}
-
 /// A share in basis points: at least one where there is a share at all.
-fn points(share: f64) -> u32 {
+pub(crate) fn points(share: f64) -> u32 {
     let whole = f64::from(WHOLE);
     let points = (share.clamp(0.0, 1.0) * whole).floor();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 0 and 10,000")]

@@ -1,0 +1,169 @@
+//! A deploy while another rollout is under way: `rollout.supersede`, with two processes, and kills in between.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, Ran, hello_project, ran};
+
+fn status(lab: &Lab) -> Value {
+    lab.vice(&["status", "--format", "json"]).expect(0).json()["environments"][0].clone()
+}
+
+/// Version 1 runs; both versions pass; a task takes `seconds` and says that it has begun.
+fn slow(lab: &Lab, supersede: &str, seconds: u32) {
+    hello_project(lab, 1);
+    let toml = lab.read("vice.toml").replace("json = { \"/greeting\" = \"Hello, Ada!\" }", "matches = \"greeting\"");
+    lab.write("vice.toml", &toml);
+    lab.vice(&["deploy", "hello@1"]).expect(0);
+    let third = lab.path("dist/hello-3");
+    std::fs::create_dir_all(&third).expect("dist");
+    std::fs::copy(lab.path("dist/hello-1/hello"), third.join("hello")).expect("a third version");
+    let task = format!(
+        "[task.slow]\ncommand = [\"sh\", \"-c\", \"echo begun >> {}; sleep {seconds}\"]\n",
+        lab.path("begun").display()
+    );
+    let rollout = format!("[env.dev.rollout]\nsupersede = \"{supersede}\"\n[check.health]");
+    lab.write("vice.toml", &format!("{}{task}", toml.replacen("[check.health]", &rollout, 1)));
+}
+
+/// A deploy in the background that has begun its slow task.
+fn begun(lab: &Lab, version: &str) -> Child {
+    let mut command = lab.command(&["deploy", version]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
+    for _ in 0..3_000 {
+        if lab.path("begun").exists() {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the task never began");
+}
+
+fn ended(child: Child) -> Ran {
+    ran(&child.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn the_newest_in_the_queue_begins_when_the_other_is_over() {
+    let lab = Lab::new();
+    slow(&lab, "queue", 2);
+    let first = begun(&lab, "hello@2");
+    let older = lab.vice(&["deploy", "hello@1", "--format", "json"]).expect(8).json();
+    assert_eq!((&older["rollout"], &older["waits_for"]), (&"hello.dev.3".into(), &"hello.dev.2".into()));
+    let newer = lab.vice(&["deploy", "hello@3", "--reason", "now"]).expect(8);
+    assert!(newer.stdout.contains("hello.dev.4"), "{}", newer.stdout);
+    let same = lab.vice(&["deploy", "hello@2"]).expect(4);
+    assert!(same.stderr.contains("already goes to 2"), "{}", same.stderr);
+    let first = ended(first).expect(0);
+    assert!(first.stdout.contains("hello.dev.4, which had waited: succeeded"), "{}", first.stdout);
+    assert_eq!(status(&lab)["version"], "3");
+    let why = lab.vice(&["why", "hello.dev.3"]).expect(0);
+    assert!(why.stdout.contains("hello.dev.4 was asked for later"), "{}", why.stdout);
+    lab.vice(&["greed", "verify"]).expect(0);
+}
+
+#[test]
+fn replacing_takes_the_other_back_and_goes_in_its_place() {
+    let lab = Lab::new();
+    slow(&lab, "replace", 2);
+    let first = begun(&lab, "hello@2");
+    let second = lab.vice(&["deploy", "hello@3", "--format", "json"]).expect(0);
+    assert_eq!(second.json()["rollout"], "hello.dev.3");
+    ended(first).expect(6);
+    let state = status(&lab);
+    assert_eq!(
+        (&state["version"], &state["active_rollout"], &state["queued_rollout"]),
+        (&"3".into(), &Value::Null, &Value::Null)
+    );
+    // Whoever was only in the way is not blamed.
+    assert!(state["holds"]["2"].is_null(), "{state}");
+}
+
+#[test]
+fn a_killed_driver_is_taken_up_by_whoever_replaces_it() {
+    let lab = Lab::new();
+    slow(&lab, "replace", 1);
+    let mut first = begun(&lab, "hello@2");
+    first.kill().expect("a kill");
+    first.wait().expect("an end");
+    // What became of the task can't be told: that is asked, and what waits keeps its place.
+    lab.vice(&["deploy", "hello@3"]).expect(7);
+    assert_eq!(status(&lab)["queued_rollout"], "hello.dev.3");
+    let aborted = lab.vice(&["pride", "abort"]).expect(6);
+    assert!(aborted.stdout.contains("hello.dev.3, which had waited: succeeded"), "{}", aborted.stdout);
+    assert_eq!(status(&lab)["version"], "3");
+}
+
+#[test]
+fn a_killed_replacer_has_asked_for_good() {
+    let lab = Lab::new();
+    slow(&lab, "replace", 2);
+    let first = begun(&lab, "hello@2");
+    let mut second =
+        lab.command(&["deploy", "hello@3"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("vice");
+    while status(&lab)["queued_rollout"].is_null() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It may die before it has told the other to go back; what waits begins after the other in any case.
+    second.kill().expect("a kill");
+    second.wait().expect("an end");
+    ended(first);
+    assert_eq!(status(&lab)["version"], "3");
+    assert!(status(&lab)["queued_rollout"].is_null());
+}
+
+#[test]
+fn a_tick_begins_what_waits_and_a_hold_is_respected_by_every_trigger() {
+    let lab = Lab::new();
+    slow(&lab, "queue", 2);
+    let held = |version: &str| {
+        lab.vice(&["pride", "hold", "place", version, "--reason", "no"]).expect(0);
+    };
+    let mut first = begun(&lab, "hello@2");
+    held("hello@1");
+    let refused = lab.vice(&["deploy", "hello@1"]).expect(4);
+    assert!(refused.stderr.contains("on hold"), "a held version can't even wait: {}", refused.stderr);
+    lab.vice(&["deploy", "hello@3"]).expect(8);
+    first.kill().expect("a kill");
+    first.wait().expect("an end");
+    held("hello@3");
+    // The rollout that died is in doubt; it is left where it is, and then it is the turn of what waits.
+    lab.vice(&["pride", "abandon", "--reason", "left"]);
+    let state = status(&lab);
+    assert!(state["queued_rollout"].is_null() && state["active_rollout"].is_null(), "{state}");
+    let why = lab.vice(&["why", "hello.dev.3"]).expect(0);
+    assert!(why.stdout.contains("dropped") && why.stdout.contains("on hold"), "{}", why.stdout);
+    assert_ne!(state["version"], "3");
+    lab.vice(&["tick"]).expect(0);
+    assert_ne!(status(&lab)["version"], "3", "nothing brings a held version back");
+}
+
+#[test]
+fn a_plan_is_not_agreed_to_while_another_rollout_is_under_way() {
+    let lab = Lab::new();
+    slow(&lab, "queue", 1);
+    let first = begun(&lab, "hello@2");
+    let ran = lab.vice(&["deploy", "hello@3", "--plan", "0123456789ab"]).expect(4);
+    assert!(ran.stderr.contains("refused.plan-drifted"), "{}", ran.stderr);
+    ended(first).expect(0);
+    assert_eq!(status(&lab)["version"], "2");
+}
+
+#[test]
+fn a_plan_says_how_it_will_go_and_the_report_how_it_went() {
+    let lab = Lab::new();
+    hello_project(&lab, 4);
+    let plan = lab.vice(&["plan", "--format", "json"]).expect(0);
+    let forecast = &plan.json()["forecast"];
+    assert!(forecast["total_ms"]["p50"].as_f64().is_some_and(|time| time > 0.0), "{forecast}");
+    assert_eq!(forecast["waves"].as_array().map(Vec::len), Some(4));
+    assert!(forecast["assumed"].as_u64().is_some_and(|assumed| assumed > 0));
+    assert_eq!(lab.vice(&["plan", "--format", "json"]).expect(0).stdout, plan.stdout);
+    let text = lab.vice(&["plan"]).expect(0).stdout;
+    assert!(text.contains("Forecast:") && text.contains("assumed"), "{text}");
+    lab.vice(&["deploy"]).expect(0);
+    let report = lab.vice(&["report", "hello"]).expect(0).stdout;
+    assert!(report.contains("predicted"), "{report}");
+}
