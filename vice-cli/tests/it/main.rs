@@ -12,5 +12,5 @@ mod judge;
 mod lab;
 mod replay;
 mod rollout;
-mod traffic;
 mod supersede;
+mod traffic;

@@ -113,8 +113,7 @@ fn value(text: &str) -> String {
     format!(r#"{{"metric":{{}},"value":[1780000000,"{text}"]}}"#)
 }
 
-const ERRORS: &str =
-    "bad = 'bad{v=\"{{version}}\"}[{{window}}]'\ntotal = 'total{v=\"{{version}}\"}'\ntimeout = \"3s\"";
+const ERRORS: &str = "bad = 'bad{v=\"{{version}}\"}[{{window}}]'\ntotal = 'total{v=\"{{version}}\"}'\ntimeout = \"3s\"";
 
 pub(super) fn prometheus(url: &str, rest: &str) -> Source<Prometheus> {
     tls();
