@@ -18,7 +18,7 @@ use vice_core::port::painter::PictureFormat;
 use vice_core::port::target::{Inventory, UnitHealth, UnitState};
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Code, Fault, Millis, Result};
-use vice_pride_engine::{Course, FleetRequest, PlanRequest, Topology, plan, plan_fleet};
+use vice_pride_engine::{Course, FleetRequest, PlanRequest, plan, plan_fleet};
 use vice_pride_simulator::{Counts, Layout, Past, Setting, Study, Title, World, compare, optimise, posterior, report};
 
 use super::ScopeArgs;
@@ -175,7 +175,7 @@ impl Prepared {
         let tasks = project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect();
         let applies = |check: &CheckSpec| check.only.is_empty() || check.only.contains(&scope.env);
         let has_checks = project.manifest.check.values().any(applies);
-        let topology = spec.topology.as_ref().map(|spec| tree(&project, scope, spec)).transpose()?;
+        let topology = crate::topology::load(&project, &scope.env)?;
         let here = |fault: Fault| fault.at(project.place(&["env", scope.env.as_str(), "rollout"], ""));
         if let Some(topology) = topology.as_ref().filter(|tree| tree.len() > NAMED_MAX) {
             let (from, to) = (release("now"), release("next"));
@@ -207,15 +207,6 @@ impl Prepared {
         };
         Ok(Self { course: Course::new(plan)?, layout })
     }
-}
-
-fn tree(project: &Project, scope: &Scope, spec: &vice_core::manifest::TopologySpec) -> Result<Topology> {
-    if spec.file.is_some() || spec.inventory.is_some() {
-        return Err(Fault::new(Code::Unsupported, "A topology in a file of its own can't be simulated yet.")
-            .at(project.place(&["env", scope.env.as_str(), "topology"], ""))
-            .hint("Put it into vice.toml, as `fleet`, `tree` or `nodes`."));
-    }
-    Topology::new(spec, None).map_err(|fault| fault.at(project.place(&["env", scope.env.as_str(), "topology"], "")))
 }
 
 fn release(version: &str) -> ReleaseRef {

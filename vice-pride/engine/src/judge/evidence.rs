@@ -223,6 +223,8 @@ impl Cause {
             Self::Gathering => "The evidence gathers.".to_owned(),
             Self::SoftAlarm { .. } => format!("The metric `{name}` looks worse, not yet surely: no growth."),
             Self::SharedTrouble { .. } => format!("Both releases break the bound of the metric `{name}`."),
+            // What is below the floor is good enough, so that there is something to gather.
+            Self::NoErrors { metric } if floored(analysis, metric) => "The evidence gathers.".to_owned(),
             Self::NoErrors { .. } => format!(
                 "The metric `{name}` saw nothing bad in either release, which says nothing about their ratio; \
                  `floor` names a rate that would be negligible."
@@ -245,6 +247,10 @@ impl Cause {
             Self::NoMetrics => "Nothing measures this rollout.".to_owned(),
         }
     }
+}
+
+fn floored(analysis: &Analysis, metric: u16) -> bool {
+    analysis.metrics.get(usize::from(metric)).is_some_and(|plan| plan.floor.is_some())
 }
 
 impl Missing {

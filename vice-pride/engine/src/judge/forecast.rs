@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::analysis::{Analysis, MetricKind, MetricPlan};
 use super::bounds::Bounds;
 use super::kernel::{Batch, RatioTest, Side};
-use super::math::ln;
+use super::math::{ln, log_add, rate_high};
 use super::ramp::{Exposure, Feasibility, feasibility, first_share, room};
+use super::rate::RateTest;
 
 /// A forecast looks at most so many windows ahead: two weeks of minutes.
 const WINDOWS_MAX: u32 = 20_160;
@@ -96,7 +97,9 @@ fn walk(analysis: &Analysis, plan: &MetricPlan, one: Expected, path: SharePath, 
         SharePath::Ramp => first_share(analysis, one.volume),
         SharePath::Fixed(share) => share.clamp(0.0, 1.0),
     };
+    let mut negligible = plan.floor.map(RateTest::below);
     let (mut seen, mut bad, mut excess) = (1.0, 1.0, 0.0);
+    let (mut new_seen, mut new_bad) = (0.0, 0.0);
     for windows in 1..=WINDOWS_MAX {
         let canary = Side { seen: one.volume * share, bad: 0.0, levels: None };
         let canary = Side { bad: canary.seen * (base * ratio).min(1.0), ..canary };
@@ -104,19 +107,25 @@ fn walk(analysis: &Analysis, plan: &MetricPlan, one: Expected, path: SharePath, 
         let batch = Batch { canary, baseline };
         bounds.fold(&batch, 1.0);
         worse.fold(&batch, 1.0);
+        if let Some(test) = &mut negligible {
+            test.fold(&canary, 1.0);
+        }
+        (new_seen, new_bad) = (new_seen + canary.seen, new_bad + canary.bad);
         (seen, bad, excess) = (seen + baseline.seen, bad + baseline.bad, excess + canary.bad - canary.seen * base);
         let plausible = bounds.plausible(analysis.alpha, analysis.beta);
+        let proof = |test: &RateTest| log_add(plausible.log_proof, test.log_e()) - ln(2.0);
+        let log_proof = negligible.as_ref().map_or(plausible.log_proof, proof);
         let spent = excess >= analysis.ramp.stop * analysis.budget && worse.log_e() >= 0.0;
         let done = match ratio {
-            ratio if ratio <= 1.0 => plausible.log_proof >= -ln(analysis.beta),
+            ratio if ratio <= 1.0 => log_proof >= -ln(analysis.beta),
             _ => worse.log_e() >= -ln(analysis.alpha) || spent,
         };
         if done {
             return (Some(windows), excess);
         }
         if path == SharePath::Ramp {
-            let all_fail = seen / bad;
-            let ratio_high = plausible.high.map_or(all_fail, |high| high.min(all_fail));
+            let by_rate = || 1.0 + rate_high(new_bad, new_seen, analysis.beta) * seen / bad;
+            let ratio_high = plausible.high.unwrap_or_else(by_rate).min(seen / bad);
             let exposure = Exposure { volume: one.volume, base_rate: bad / seen, ratio_high, spent: excess.max(0.0) };
             share = (share * analysis.ramp.growth).min(room(analysis, exposure));
         }

@@ -33,6 +33,28 @@ pub(crate) fn log_sum(values: impl Iterator<Item = f64> + Clone) -> f64 {
     high + ln(sum)
 }
 
+/// The highest plausible rate after `bad` of `seen`, at every moment at once with confidence `1 - error`: the largest
+/// rate at which the Beta(1/2, 1/2) mixture of bets is not yet worth `1/error`. Numbers need not be whole: for badness
+/// between 0 and 1 each bet is a convex function of it, so that its mean is at most that of events.
+pub(crate) fn rate_high(bad: f64, seen: f64, error: f64) -> f64 {
+    if seen <= 0.0 || bad >= seen {
+        return 1.0;
+    }
+    let good = seen - bad;
+    let mixed = libm::lgamma(bad + 0.5) + libm::lgamma(good + 0.5) - libm::lgamma(seen + 1.0);
+    let mixed = mixed - ln(core::f64::consts::PI);
+    let log_e = |rate: f64| mixed - if bad > 0.0 { bad * ln(rate) } else { 0.0 } - good * libm::log1p(-rate);
+    let (mut low, mut high) = (bad / seen, 1.0);
+    for _ in 0..RATE_STEPS {
+        let middle = f64::midpoint(low, high);
+        if log_e(middle) < -ln(error) { low = middle } else { high = middle }
+    }
+    high
+}
+
+/// Halvings of the interval that holds a bound: it is then exact to one in a billion.
+const RATE_STEPS: u32 = 30;
+
 /// `points` numbers between `low` and `high`, evenly spaced in the logarithm.
 pub(crate) fn log_spaced(low: f64, high: f64, points: usize) -> Vec<f64> {
     let step = ln(high / low) / (points.max(2) - 1) as f64;

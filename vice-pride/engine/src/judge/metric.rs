@@ -7,7 +7,7 @@ use super::analysis::{Analysis, Grid, MetricKind, MetricPlan};
 use super::bounds::Bounds;
 use super::evidence::Missing;
 use super::kernel::{Batch, RatioTest, Side};
-use super::math::{ln, log_add, log_sum};
+use super::math::{ln, log_add, log_sum, rate_high};
 use super::rate::RateTest;
 use super::reading::{Arm, LATENCY_THRESHOLDS, LEVELS, Reading};
 
@@ -309,8 +309,16 @@ impl Metric {
             ratio: if baseline > 0.0 { rate(worst.canary_bad, self.canary_seen) / baseline } else { 0.0 },
             ratio_high: shown.high.unwrap_or(RATIO_UNKNOWN),
             base_rate: self.base_rate(),
-            counted_high: counted.unwrap_or(RATIO_UNKNOWN).min(1.0 / self.base_rate()),
+            counted_high: counted.unwrap_or_else(|| self.ratio_by_rate(beta)).min(1.0 / self.base_rate()),
         }
+    }
+
+    /// The highest plausible ratio while the ratio itself has no bound, as long as the old release has shown nothing
+    /// bad: then the new release's own rate bounds what it can cost, which its good exposures bring down.
+    fn ratio_by_rate(&self, beta: f64) -> f64 {
+        let divisor = self.divisor();
+        let high = rate_high(self.budgeted().canary_bad / divisor, self.canary_seen as f64 / divisor, beta);
+        1.0 + high / self.base_rate()
     }
 
     /// The logarithm of the evidence that the release may be promoted. `only`: that of the only count.

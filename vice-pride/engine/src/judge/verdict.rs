@@ -191,12 +191,13 @@ impl Judge {
             return (share / 2.0, share / 2.0);
         }
         let volume = self.metrics.iter().map(|metric| metric.volume).fold(0.0, f64::max);
-        if share <= 0.0 && volume > 0.0 && matches!(cause, Cause::NoTraffic { .. } | Cause::NoSeries { .. }) {
+        let open = verdict == Verdict::Hold && matches!(cause, Cause::Gathering | Cause::NoErrors { .. });
+        let silent = matches!(cause, Cause::NoTraffic { .. } | Cause::NoSeries { .. });
+        if share <= 0.0 && volume > 0.0 && (silent || open) {
             // Without a first step there never is traffic, nor a series that counts it.
             let first = super::ramp::first_share(look.analysis, volume);
             return (first, first);
         }
-        let open = verdict == Verdict::Hold && matches!(cause, Cause::Gathering | Cause::NoErrors { .. });
         let rooms = look.budgeted().map(|at| room(look.analysis, self.exposure(look, at)));
         let room = rooms.fold(look.analysis.ramp.cap, f64::min);
         if !open {

@@ -6,7 +6,7 @@ use vice_core::Millis;
 use vice_core::payload::rollout::Verdict;
 
 use super::{Flow, Turn};
-use crate::course::WHOLE;
+use crate::course::{Course, WHOLE};
 use crate::input::{Failure, OpResult};
 use crate::judge::{Analysis, Cause, Reading, Ruling};
 use crate::note::EngineNote;
@@ -15,6 +15,9 @@ use crate::plan::Exposure;
 use crate::reason::Reason;
 use crate::sink::Sink;
 use crate::state::{Phase, Work};
+
+/// A ramp moves its share only by at least one part in so many.
+const STEP_MIN: u32 = 10;
 
 impl<S: Sink> Turn<'_, S> {
     /// Brings a share into force; none when it is.
@@ -105,11 +108,7 @@ impl<S: Sink> Turn<'_, S> {
             return true;
         }
         let Some(ruling) = self.state.watch.ruling else { return false };
-        match ruling.verdict {
-            Verdict::Proceed => true,
-            Verdict::Hold => !self.course.wants_proof(wave) && ruling.cause.is_clear(),
-            Verdict::Rollback | Verdict::Inconclusive => false,
-        }
+        passes(self.course, wave, ruling)
     }
 
     /// The share that the ruling asks for now, in basis points.
@@ -122,8 +121,8 @@ impl<S: Sink> Turn<'_, S> {
                 Some(if alarmed { basis_points.div_ceil(2) } else { basis_points })
             }
             Exposure::Ramp => {
-                let share = ruling.map_or(0.0, |ruling| ruling.share);
-                Some(ruling.map_or(self.state.share.unwrap_or(0), |_| points(share)))
+                let now = self.state.share.unwrap_or(0);
+                Some(ruling.map_or(now, |ruling| ramp_share(now, ruling)))
             }
         }
     }
@@ -197,18 +196,25 @@ impl<S: Sink> Turn<'_, S> {
         if ruling.verdict == Verdict::Proceed && before.is_none_or(|before| before.verdict != Verdict::Proceed) {
             self.decide(Verdict::Proceed, Reason::Judged { cause: ruling.cause });
         }
-        self.probe_if_thin(ruling.cause);
+        self.probe_if_thin(ruling, before);
     }
 
-    /// Asks for requests of our own where the sample is missing.
-    fn probe_if_thin(&mut self, cause: Cause) {
-        // At a share of nothing there is no traffic on purpose.
-        let thin = self.state.share != Some(0)
-            && matches!(
-                cause,
-                Cause::NoTraffic { .. } | Cause::NoBaseline { .. } | Cause::Underpowered { .. } | Cause::Blind { .. }
-            );
+    /// Asks for requests of our own where the sample is missing, and where it would be missing without those that
+    /// were sent for the last window.
+    fn probe_if_thin(&mut self, ruling: Ruling, before: Option<Ruling>) {
         let probes = self.analysis().and_then(|analysis| analysis.probes);
+        let (evidence, each) = (ruling.evidence, probes.map_or(0, |probes| u64::from(probes.each)));
+        let missing = matches!(
+            ruling.cause,
+            Cause::NoTraffic { .. } | Cause::NoBaseline { .. } | Cause::Underpowered { .. } | Cause::Blind { .. }
+        );
+        let ours = before.is_some_and(|before| {
+            let grown = evidence.canary_seen.saturating_sub(before.evidence.canary_seen);
+            before.evidence.metric == evidence.metric && grown <= each && ruling.verdict == Verdict::Hold
+        });
+        // At a share of nothing the new release has no traffic on purpose, as long as the old one has some.
+        let on_purpose = self.state.share == Some(0) && evidence.baseline_seen > evidence.canary_seen;
+        let thin = (missing || ours) && !on_purpose;
         if let (true, Some(probes), None) = (thin, probes, self.state.watch.probing)
             && matches!(self.state.phase, Phase::Watch { .. })
         {
@@ -244,8 +250,34 @@ impl<S: Sink> Turn<'_, S> {
     }
 }
 
+/// Whether a ruling lets a wave pass once it was watched for long enough.
+pub(crate) fn passes(course: &Course, wave: u32, ruling: Ruling) -> bool {
+    match ruling.verdict {
+        Verdict::Proceed => true,
+        Verdict::Hold => !course.wants_proof(wave) && ruling.cause.is_clear() && has_room(course, wave + 1, ruling),
+        Verdict::Rollback | Verdict::Inconclusive => false,
+    }
+}
+
+/// Whether the budget bears the share of a wave. Above the ramp's cap it is not the budget that limits.
+fn has_room(course: &Course, wave: u32, ruling: Ruling) -> bool {
+    let cap = course.analysis.as_ref().map_or(1.0, |analysis| analysis.ramp.cap);
+    match course.wave(wave).map(|wave| wave.exposure) {
+        Some(Exposure::Share { basis_points }) => (f64::from(basis_points) / f64::from(WHOLE)).min(cap) <= ruling.room,
+        _ => true,
+    }
+}
+
+/// The share of a ramp after a ruling, in basis points. How many requests a window has is chance: the share does not
+/// follow every one of them, because each move begins a new window.
+pub(crate) fn ramp_share(now: u32, ruling: Ruling) -> u32 {
+    let wanted = points(ruling.share);
+    let small = wanted > 0 && wanted.abs_diff(now) * STEP_MIN < now;
+    if small { now } else { wanted }
+}
+
 /// A share in basis points: at least one where there is a share at all.
-pub(crate) fn points(share: f64) -> u32 {
+fn points(share: f64) -> u32 {
     let whole = f64::from(WHOLE);
     let points = (share.clamp(0.0, 1.0) * whole).floor();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 0 and 10,000")]

@@ -4,8 +4,8 @@
 use vice_core::payload::rollout::Verdict;
 use vice_pride_engine::judge::{Analysis, Arm, Judge, Reading, Watch};
 
-use crate::support::{End, counts, fixed, minutes, ramp, shipped, table, watch, window};
-use crate::world::{Pattern, VOLUME, World, divide, quantile, within};
+use crate::support::{End, counts, fixed, minutes, ramp, shipped, table, watch, window, within};
+use crate::world::{Pattern, VOLUME, World, divide, quantile};
 
 /// Minutes to the rollback of those runs that had one within `limit`, and how many had none.
 fn delays(mut world: World, analysis: &Analysis, seed: u64, runs: u32, limit: u32) -> (Vec<f64>, u32) {

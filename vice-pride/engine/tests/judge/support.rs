@@ -81,3 +81,8 @@ pub(crate) fn ramp(world: &mut World, analysis: &Analysis) -> End {
 pub(crate) fn minutes(n: u64) -> Millis {
     Millis(n * 60_000)
 }
+
+/// `p` plus three standard errors of a frequency of `runs` runs, at least what one run in excess is.
+pub(crate) fn within(p: f64, runs: u32) -> f64 {
+    p + 3.0 * (p * (1.0 - p) / f64::from(runs)).sqrt()
+}

@@ -153,8 +153,3 @@ pub(crate) fn quantile(values: &mut [f64], q: f64) -> f64 {
         n => values[((n as f64 - 1.0) * q).round() as usize],
     }
 }
-
-/// `p` plus three standard errors of a frequency of `runs` runs, at least what one run in excess is.
-pub(crate) fn within(p: f64, runs: u32) -> f64 {
-    p + 3.0 * (p * (1.0 - p) / f64::from(runs)).sqrt()
-}

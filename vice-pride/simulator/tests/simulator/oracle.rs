@@ -33,7 +33,7 @@ impl<'p> Oracle<'p> {
         }
     }
 
-    fn is_broken(&mut self, at: u64, what: String) {
+    fn is_broken(&mut self, at: u64, what: &str) {
         self.broken.push(format!("at {at} ms: {what}"));
     }
 
@@ -41,7 +41,7 @@ impl<'p> Oracle<'p> {
         for limit in &self.plan.limits {
             let down = self.changing.iter().filter(|unit| limit.members.contains(UnitNo(**unit))).count();
             if down > limit.max_down as usize {
-                self.is_broken(at, format!("{down} of {} are down", limit.name));
+                self.is_broken(at, &format!("{down} of {} are down", limit.name));
             }
         }
         for exclusion in &self.plan.exclusions {
@@ -50,7 +50,7 @@ impl<'p> Oracle<'p> {
                 .iter()
                 .filter(|group| self.changing.iter().any(|unit| group.members.contains(UnitNo(*unit))));
             if active.count() > 1 {
-                self.is_broken(at, format!("two groups of {} change", exclusion.name));
+                self.is_broken(at, &format!("two groups of {} change", exclusion.name));
             }
         }
         if back {
@@ -59,7 +59,7 @@ impl<'p> Oracle<'p> {
         for order in &self.plan.orders {
             let waits = order.then.members.contains(UnitNo(unit));
             if waits && !order.first.members.iter().all(|first| self.placed.contains(&first.0)) {
-                self.is_broken(at, format!("{} is not kept", order.name));
+                self.is_broken(at, &format!("{} is not kept", order.name));
             }
         }
         self.look_at_the_clock(at);
@@ -75,7 +75,7 @@ impl<'p> Oracle<'p> {
         let day = zoned.weekday().to_monday_zero_offset() < 3;
         let minutes = i32::from(zoned.hour()) * 60 + i32::from(zoned.minute());
         if !day || !(9 * 60..11 * 60 + 30).contains(&minutes) {
-            self.is_broken(at, format!("a unit begins at {zoned}"));
+            self.is_broken(at, &format!("a unit begins at {zoned}"));
         }
     }
 }
@@ -86,18 +86,18 @@ impl Watch for Oracle<'_> {
     fn began(&mut self, at: u64, unit: u32, back: bool) {
         self.begun += 1;
         if !self.changing.insert(unit) {
-            self.is_broken(at, format!("unit {unit} begins twice"));
+            self.is_broken(at, &format!("unit {unit} begins twice"));
         }
         let wave = self.plan.waves.iter().position(|wave| wave.units.contains(&UnitNo(unit)));
         if !back && wave != Some(self.wave as usize) {
-            self.is_broken(at, format!("unit {unit} of wave {wave:?} begins in wave {}", self.wave));
+            self.is_broken(at, &format!("unit {unit} of wave {wave:?} begins in wave {}", self.wave));
         }
         self.look(at, unit, back);
     }
 
     fn ended(&mut self, at: u64, unit: u32, back: bool, failed: bool) {
         if !self.changing.remove(&unit) {
-            self.is_broken(at, format!("unit {unit} ends without having begun"));
+            self.is_broken(at, &format!("unit {unit} ends without having begun"));
         }
         match (failed, back) {
             (true, _) => {}
@@ -108,7 +108,7 @@ impl Watch for Oracle<'_> {
 
     fn wave(&mut self, at: u64, wave: u32, begins: bool) {
         if !begins && !self.changing.is_empty() {
-            self.is_broken(at, format!("wave {wave} ends while units change"));
+            self.is_broken(at, &format!("wave {wave} ends while units change"));
         }
         self.wave = wave;
     }
