@@ -32,13 +32,10 @@ fn slow(lab: &Lab, supersede: &str, seconds: u32) {
 fn begun(lab: &Lab, version: &str) -> Child {
     let mut command = lab.command(&["deploy", version]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
-    for _ in 0..3_000 {
-        if lab.path("begun").exists() {
-            return child;
-        }
+    while !lab.path("begun").exists() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("the task never began");
+    child
 }
 
 fn ended(child: Child) -> Ran {
@@ -138,6 +135,32 @@ fn a_tick_begins_what_waits_and_a_hold_is_respected_by_every_trigger() {
     assert_ne!(state["version"], "3");
     lab.vice(&["tick"]).expect(0);
     assert_ne!(status(&lab)["version"], "3", "nothing brings a held version back");
+}
+
+/// The driver dies after one of its last appends, so that nobody begins what waits.
+#[test]
+fn a_tick_begins_what_a_dead_driver_has_left_in_the_queue() {
+    let found = (8..26).any(|append| {
+        let lab = Lab::new();
+        slow(&lab, "queue", 1);
+        let mut command = lab.command(&["deploy", "hello@2"]);
+        command.env("VICE_TEST_CRASH", format!("after:{append}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut first = command.spawn().expect("vice");
+        while !lab.path("begun").exists() && first.try_wait().expect("a status").is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        lab.vice(&["deploy", "hello@3"]);
+        first.wait().expect("an end");
+        let state = status(&lab);
+        if !state["active_rollout"].is_null() || state["queued_rollout"].is_null() {
+            return false;
+        }
+        let ticked = lab.vice(&["tick"]).expect(0);
+        assert!(ticked.stdout.contains("hello.dev.3: succeeded"), "{append}: {}", ticked.stdout);
+        assert_eq!(status(&lab)["version"], "3");
+        true
+    });
+    assert!(found, "no append after which the rollout is over and what waits has not begun");
 }
 
 #[test]

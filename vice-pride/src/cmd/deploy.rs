@@ -157,7 +157,10 @@ pub(crate) async fn conclude(app: &App, ended: Ended) -> Result<Outcome> {
     let url = app.locator.url(&ended.id.scope).await.ok().flatten();
     match &ended.state {
         EndState::Finished { outcome, .. } => {
-            let done = finished(&ended, *outcome, &view, url.as_deref());
+            let stream = environment_stream(&ended.id.scope);
+            let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
+            let held = view.to.as_ref().is_some_and(|to| state.holds.contains_key(&to.version));
+            let done = finished(&ended, *outcome, &view, held, url.as_deref());
             Ok(followed(done, &super::supersede::follow(app, &ended.id.scope).await))
         }
         EndState::Parked { reason, until, asks, stopped } => Ok(parked(&ended, reason, *until, *asks, *stopped)),
@@ -188,7 +191,7 @@ const fn class_of(outcome: RolloutOutcome) -> Class {
     }
 }
 
-fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Option<&str>) -> Outcome {
+fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, held: bool, url: Option<&str>) -> Outcome {
     let scope = &ended.id.scope;
     let EndState::Finished { running, reason, .. } = &ended.state else {
         return Outcome::done("", Value::Null);
@@ -222,7 +225,7 @@ fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, url: Opt
     if let Some(reason) = reason {
         text.push_str(&format!("  {}\n", sanitize(reason)));
     }
-    if outcome == RolloutOutcome::RolledBack {
+    if outcome == RolloutOutcome::RolledBack && held {
         text.push_str(&format!("  {wanted} is on hold: it is not deployed again until the hold is released.\n"));
     }
     if let (Some(url), true) = (url, running.is_some()) {

@@ -20,6 +20,7 @@ pub use windows::{RecordedWindow, recorded_windows};
 use crate::course::{Course, WHOLE};
 use crate::judge::{Analysis, Cause, Judge, Reading, Ruling};
 use crate::plan::Exposure;
+use crate::step::{passes, ramp_share};
 use scale::Scaler;
 use windows::{merged, of_metrics};
 
@@ -194,7 +195,7 @@ fn departure(course: &Course, windows: &[RecordedWindow], views: &[WindowView]) 
         let exposure = course.wave(window.wave).map_or(Exposure::Units, |wave| wave.exposure);
         let leaves = |wanted| Some(Departure { window: window.numbers.1, recorded: next.share, wanted });
         if exposure == Exposure::Ramp {
-            let (was, would_be) = (points(view.was.share), points(view.would_be.share));
+            let (was, would_be) = (ramp_share(view.share, view.was), ramp_share(view.share, view.would_be));
             let passed = |ruling: &Ruling| ruling.verdict == Verdict::Proceed;
             let apart = was != would_be || passed(&view.was) != passed(&view.would_be);
             return if apart { leaves(Some(would_be)) } else { None };
@@ -202,27 +203,13 @@ fn departure(course: &Course, windows: &[RecordedWindow], views: &[WindowView]) 
         let alarmed = |ruling: &Ruling| matches!(ruling.cause, Cause::SoftAlarm { .. });
         let halves = matches!(exposure, Exposure::Share { .. });
         let apart = if next.wave > window.wave {
-            !passes(course, window.wave, &view.would_be)
+            !passes(course, window.wave, view.would_be)
         } else {
             halves && alarmed(&view.was) != alarmed(&view.would_be)
-                || !passes(course, window.wave, &view.was) && passes(course, window.wave, &view.would_be)
+                || !passes(course, window.wave, view.was) && passes(course, window.wave, view.would_be)
         };
         if apart { leaves(None) } else { None }
     })
-}
-
-/// Whether a ruling lets a wave pass once it was watched for long enough: as the engine does it.
-fn passes(course: &Course, wave: u32, ruling: &Ruling) -> bool {
-    match ruling.verdict {
-        Verdict::Proceed => true,
-        Verdict::Hold => !course.wants_proof(wave) && ruling.cause.is_clear(),
-        Verdict::Rollback | Verdict::Inconclusive => false,
-    }
-}
-
-/// A share in basis points, as the engine brings it into force.
-fn points(share: f64) -> u32 {
-    crate::step::share_points(share)
 }
 
 /// The run in which the shares follow from the policy: each window's counts are scaled to the share that the policy
@@ -232,7 +219,7 @@ fn scaled(course: &Course, windows: &[RecordedWindow], policy: &Analysis, open: 
     let mut without_data = 0;
     let closed = run(windows, policy, |views, window| {
         let ramps = course.wave(window.wave).is_some_and(|wave| wave.exposure == Exposure::Ramp);
-        let share = views.last().filter(|_| ramps).map_or(window.share, |view| points(view.would_be.share));
+        let share = views.last().filter(|_| ramps).map_or(window.share, |view| ramp_share(view.share, view.would_be));
         match scaler.readings(window, share) {
             Some(readings) => (readings, share),
             None => {

@@ -105,7 +105,7 @@ fn the_recorded_policy_says_what_was_recorded_and_a_smaller_budget_leaves_the_pa
         if last.ruling.verdict == Verdict::Rollback {
             break;
         }
-        shares.push(points(last.ruling.share));
+        shares.push(ramp_share(last.share, last.ruling));
     }
     let recorded = windows(&had, &shares, 3);
     let course = course(&had);

@@ -10,7 +10,7 @@ mod units;
 mod watch;
 mod waves;
 
-pub(crate) use watch::points as share_points;
+pub(crate) use watch::{passes, ramp_share};
 
 use jiff::Timestamp;
 use vice_core::Millis;

@@ -6,7 +6,7 @@ use vice_core::Millis;
 use vice_core::payload::rollout::Verdict;
 
 use super::{Flow, Turn};
-use crate::course::WHOLE;
+use crate::course::{Course, WHOLE};
 use crate::input::{Failure, OpResult};
 use crate::judge::{Analysis, Cause, Reading, Ruling};
 use crate::note::EngineNote;
@@ -108,24 +108,7 @@ impl<S: Sink> Turn<'_, S> {
             return true;
         }
         let Some(ruling) = self.state.watch.ruling else { return false };
-        match ruling.verdict {
-            Verdict::Proceed => true,
-            Verdict::Hold => {
-                !self.course.wants_proof(wave) && ruling.cause.is_clear() && self.has_room(wave + 1, ruling)
-            }
-            Verdict::Rollback | Verdict::Inconclusive => false,
-        }
-    }
-
-    /// Whether the budget bears the share of the next wave. Above the ramp's cap it is not the budget that limits.
-    fn has_room(&self, wave: u32, ruling: Ruling) -> bool {
-        let cap = self.analysis().map_or(1.0, |analysis| analysis.ramp.cap);
-        match self.course.wave(wave).map(|wave| wave.exposure) {
-            Some(Exposure::Share { basis_points }) => {
-                (f64::from(basis_points) / f64::from(WHOLE)).min(cap) <= ruling.room
-            }
-            _ => true,
-        }
+        passes(self.course, wave, ruling)
     }
 
     /// The share that the ruling asks for now, in basis points.
@@ -139,11 +122,7 @@ impl<S: Sink> Turn<'_, S> {
             }
             Exposure::Ramp => {
                 let now = self.state.share.unwrap_or(0);
-                let wanted = ruling.map_or(now, |ruling| points(ruling.share));
-                // How many requests a window has is chance: the share does not follow every one of them, because each
-                // move begins a new window.
-                let small = wanted > 0 && wanted.abs_diff(now) * STEP_MIN < now;
-                Some(if small { now } else { wanted })
+                Some(ruling.map_or(now, |ruling| ramp_share(now, ruling)))
             }
         }
     }
@@ -271,8 +250,34 @@ impl<S: Sink> Turn<'_, S> {
     }
 }
 
+/// Whether a ruling lets a wave pass once it was watched for long enough.
+pub(crate) fn passes(course: &Course, wave: u32, ruling: Ruling) -> bool {
+    match ruling.verdict {
+        Verdict::Proceed => true,
+        Verdict::Hold => !course.wants_proof(wave) && ruling.cause.is_clear() && has_room(course, wave + 1, ruling),
+        Verdict::Rollback | Verdict::Inconclusive => false,
+    }
+}
+
+/// Whether the budget bears the share of a wave. Above the ramp's cap it is not the budget that limits.
+fn has_room(course: &Course, wave: u32, ruling: Ruling) -> bool {
+    let cap = course.analysis.as_ref().map_or(1.0, |analysis| analysis.ramp.cap);
+    match course.wave(wave).map(|wave| wave.exposure) {
+        Some(Exposure::Share { basis_points }) => (f64::from(basis_points) / f64::from(WHOLE)).min(cap) <= ruling.room,
+        _ => true,
+    }
+}
+
+/// The share of a ramp after a ruling, in basis points. How many requests a window has is chance: the share does not
+/// follow every one of them, because each move begins a new window.
+pub(crate) fn ramp_share(now: u32, ruling: Ruling) -> u32 {
+    let wanted = points(ruling.share);
+    let small = wanted > 0 && wanted.abs_diff(now) * STEP_MIN < now;
+    if small { now } else { wanted }
+}
+
 /// A share in basis points: at least one where there is a share at all.
-pub(crate) fn points(share: f64) -> u32 {
+fn points(share: f64) -> u32 {
     let whole = f64::from(WHOLE);
     let points = (share.clamp(0.0, 1.0) * whole).floor();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 0 and 10,000")]
