@@ -142,6 +142,16 @@ fn standard_events_keep_their_strict_content() {
 }
 
 #[test]
+fn queued_rollouts_follow_the_rules_of_custom_events() {
+    let rollout = RolloutId { scope: scope(), number: 1 };
+    let (waits_for, version) = (RolloutId { scope: scope(), number: 2 }, Some("2".into()));
+    let queued =
+        RolloutQueued { rollout: rollout.clone(), waits_for, version, artifact: None, replaces: true, reason: None };
+    valid("custom", &queued);
+    valid("custom", &RolloutDropped { rollout, reason: "a newer one".into() });
+}
+
+#[test]
 fn custom_events_follow_the_rules_of_custom_events() {
     let rollout = RolloutId { scope: scope(), number: 1 };
     let holder = Holder { actor: "ada".into(), host: "box".into(), boot_id: "b".into(), pid: 1, pid_start: 2 };
@@ -160,18 +170,6 @@ fn custom_events_follow_the_rules_of_custom_events() {
         "custom",
         &RolloutBegan { rollout: rollout.clone(), direction, from: from.clone(), to: to.clone(), reason: None },
     );
-    valid(
-        "custom",
-        &RolloutQueued {
-            rollout: rollout.clone(),
-            waits_for: rollout.clone(),
-            version: Some("2".into()),
-            artifact: None,
-            replaces: true,
-            reason: None,
-        },
-    );
-    valid("custom", &RolloutDropped { rollout: rollout.clone(), reason: "a newer one".into() });
     let running = Some(release());
     valid(
         "custom",
