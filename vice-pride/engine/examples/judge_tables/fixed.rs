@@ -70,14 +70,11 @@ fn cell(method: &Method, world: &mut World, seed: u64, runs: u32) -> Vec<Option<
     (0..runs).map(&mut one).collect()
 }
 
-fn rows<T: Send>(
+fn rows<T: Send + Sync>(
     methods: &[Method],
     cells: &[T],
     show: impl Fn(&Method, &T) -> String + Sync,
-) -> Vec<(String, Vec<String>)>
-where
-    T: Sync,
-{
+) -> Vec<(String, Vec<String>)> {
     let show = &show;
     let all = methods.iter().flat_map(|method| cells.iter().map(move |cell| (method, cell)));
     let jobs = all.map(|(method, cell)| Box::new(move || show(method, cell)) as Box<dyn FnOnce() -> String + Send>);
