@@ -19,7 +19,6 @@ pub(crate) struct Size {
     pub(crate) slow: u32,
 }
 
-/// Makes and prints one table.
 type Table = fn(Size);
 
 fn main() {
@@ -28,7 +27,7 @@ fn main() {
     let wanted =
         |name: &str| arguments.iter().all(|one| one.starts_with("--")) || arguments.iter().any(|one| one == name);
     let size = if quick { Size { runs: 200, slow: 30 } } else { Size { runs: 1200, slow: 200 } };
-    println!("Runs of a cell: {}; Kayenta and cells marked so: {}.\n", size.runs, size.slow);
+    println!("Runs of a cell: {}; Kayenta, proofs and prices at a fixed share: {}.\n", size.runs, size.slow);
     let tables: [(&str, Table); 5] = [
         ("false", fixed::false_rollbacks),
         ("delay", fixed::delays),
