@@ -13,4 +13,5 @@ mod lab;
 mod replay;
 mod rollout;
 mod supersede;
+mod targets;
 mod traffic;
