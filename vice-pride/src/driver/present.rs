@@ -131,25 +131,7 @@ fn parts(note: &Note) -> Option<(String, String, ProgressState)> {
         Note::Decided { verdict: Verdict::Rollback, reason, .. } => {
             ("decision".into(), format!("{} {}", paint(Tone::Bad, "rolling back:"), clean(reason)), Failed)
         }
-        Note::WeightsSet { weights } => {
-            ("traffic".into(), traffic(weights), if weights.is_empty() { Done } else { Running })
-        }
-        Note::Judged { verdict, metric, reason, share, evidence } => (
-            "judge".into(),
-            format!(
-                "{} at {} of the traffic: {}{}",
-                verdict_word(*verdict),
-                percent(*share),
-                clean(reason),
-                counts(metric.as_deref(), evidence)
-            ),
-            match verdict {
-                Verdict::Rollback => Failed,
-                Verdict::Proceed => Done,
-                Verdict::Hold => Running,
-                Verdict::Inconclusive => Waiting,
-            },
-        ),
+        Note::WeightsSet { .. } | Note::Judged { .. } => return watched(note),
         // The judge's line takes the place of what is waited for first.
         Note::Held { reason, .. } => ("judge".into(), clean(reason), Waiting),
         Note::Commanded { command, by, .. } => {
@@ -162,6 +144,33 @@ fn parts(note: &Note) -> Option<(String, String, ProgressState)> {
             if *outcome == RolloutOutcome::Succeeded { Done } else { Failed },
         ),
         Note::WaveStarted { .. } | Note::Fenced { .. } | Note::Decided { .. } => return None,
+    })
+}
+
+/// What a canary does: traffic that moves, and what the judge says of it.
+fn watched(note: &Note) -> Option<(String, String, ProgressState)> {
+    use ProgressState::{Done, Failed, Running, Waiting};
+    Some(match note {
+        Note::WeightsSet { weights } => {
+            ("traffic".into(), traffic(weights), if weights.is_empty() { Done } else { Running })
+        }
+        Note::Judged { verdict, metric, reason, share, evidence } => (
+            "judge".into(),
+            format!(
+                "{} at {} of the traffic: {}{}",
+                verdict_word(*verdict),
+                percent(*share),
+                sanitize(reason),
+                counts(metric.as_deref(), evidence)
+            ),
+            match verdict {
+                Verdict::Rollback => Failed,
+                Verdict::Proceed => Done,
+                Verdict::Hold => Running,
+                Verdict::Inconclusive => Waiting,
+            },
+        ),
+        _ => return None,
     })
 }
 
