@@ -5,7 +5,7 @@ use vice_core::Millis;
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::judged::Judged;
 use vice_core::payload::rollout::{Note, Verdict};
-use vice_core::payload::verification::{CheckOutcome, CheckResult, SuiteResult};
+use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::{Progress, ProgressState, Ui};
 use vice_pride_engine::Plan;
@@ -114,14 +114,24 @@ fn parts(note: &Note) -> Option<(String, String, ProgressState)> {
             (task_key(task, unit.as_deref()), text, if *ok { Done } else { Failed })
         }
         Note::VerifyStarted { direction } => ("verify".into(), format!("{}checks", way(*direction)), Running),
-        Note::VerifyFinished { suite } => verified(suite),
+        Note::VerifyFinished { suite } => {
+            let failed: Vec<&str> = suite
+                .checks
+                .iter()
+                .filter(|check| matches!(check.outcome, CheckOutcome::Failed | CheckOutcome::Errored))
+                .map(|check| check.name.as_str())
+                .collect();
+            let passed = suite.count(CheckOutcome::Passed);
+            let text = match failed.as_slice() {
+                [] => format!("checks: {passed} passed ({})", suite.took),
+                names => format!("checks: {passed} passed, failed: {}", clean(&names.join(", "))),
+            };
+            ("verify".into(), text, if suite.passed() { Done } else { Failed })
+        }
         Note::Decided { verdict: Verdict::Rollback, reason, .. } => {
             ("decision".into(), format!("{} {}", paint(Tone::Bad, "rolling back:"), clean(reason)), Failed)
         }
-        Note::WeightsSet { weights } => {
-            ("traffic".into(), traffic(weights), if weights.is_empty() { Done } else { Running })
-        }
-        Note::Judged { .. } => judged(note)?,
+        Note::WeightsSet { .. } | Note::Judged { .. } => return watched(note),
         // The judge's line takes the place of what is waited for first.
         Note::Held { reason, .. } => ("judge".into(), clean(reason), Waiting),
         Note::Commanded { command, by, .. } => {
@@ -137,35 +147,31 @@ fn parts(note: &Note) -> Option<(String, String, ProgressState)> {
     })
 }
 
-/// What the checks said.
-fn verified(suite: &SuiteResult) -> (String, String, ProgressState) {
-    let bad = |check: &&CheckResult| matches!(check.outcome, CheckOutcome::Failed | CheckOutcome::Errored);
-    let failed: Vec<&str> = suite.checks.iter().filter(bad).map(|check| check.name.as_str()).collect();
-    let passed = suite.count(CheckOutcome::Passed);
-    let text = match failed.as_slice() {
-        [] => format!("checks: {passed} passed ({})", suite.took),
-        names => format!("checks: {passed} passed, failed: {}", sanitize(&names.join(", "))),
-    };
-    ("verify".into(), text, if suite.passed() { ProgressState::Done } else { ProgressState::Failed })
-}
-
-/// What the judge said of a window.
-fn judged(note: &Note) -> Option<(String, String, ProgressState)> {
-    let Note::Judged { verdict, metric, reason, share, evidence } = note else { return None };
-    let text = format!(
-        "{} at {} of the traffic: {}{}",
-        verdict_word(*verdict),
-        percent(*share),
-        sanitize(reason),
-        counts(metric.as_deref(), evidence)
-    );
-    let state = match verdict {
-        Verdict::Rollback => ProgressState::Failed,
-        Verdict::Proceed => ProgressState::Done,
-        Verdict::Hold => ProgressState::Running,
-        Verdict::Inconclusive => ProgressState::Waiting,
-    };
-    Some(("judge".into(), text, state))
+/// What a canary does: traffic that moves, and what the judge says of it.
+fn watched(note: &Note) -> Option<(String, String, ProgressState)> {
+    use ProgressState::{Done, Failed, Running, Waiting};
+    Some(match note {
+        Note::WeightsSet { weights } => {
+            ("traffic".into(), traffic(weights), if weights.is_empty() { Done } else { Running })
+        }
+        Note::Judged { verdict, metric, reason, share, evidence } => (
+            "judge".into(),
+            format!(
+                "{} at {} of the traffic: {}{}",
+                verdict_word(*verdict),
+                percent(*share),
+                sanitize(reason),
+                counts(metric.as_deref(), evidence)
+            ),
+            match verdict {
+                Verdict::Rollback => Failed,
+                Verdict::Proceed => Done,
+                Verdict::Hold => Running,
+                Verdict::Inconclusive => Waiting,
+            },
+        ),
+        _ => return None,
+    })
 }
 
 /// What each version gets of the traffic.
