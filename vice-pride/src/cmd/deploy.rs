@@ -57,11 +57,13 @@ pub(crate) struct Consent {
 /// The way that deploy and rollback share.
 pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Result<Outcome> {
     let (_, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
+    // First of all: it also says when the state folder can't be used.
+    let held = !consent.dry_run && lease::is_held(app, &scope)?;
     let stream = environment_stream(&scope);
     let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
     let supersede = app.workspace.project(scope.project.as_str())?.env(&scope.env)?.rollout.supersede;
     // Asked before any expensive work; asked again, for good, when the lease is acquired.
-    if !consent.dry_run && supersede == Supersede::Reject && lease::is_held(app, &scope)? {
+    if held && supersede == Supersede::Reject {
         lease::acquire(app, &scope, "deploy").await?.release(app).await?;
     }
     if let (Some(active), false) = (&state.active, consent.dry_run || supersede == Supersede::Reject)
