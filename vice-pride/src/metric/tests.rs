@@ -113,7 +113,8 @@ fn value(text: &str) -> String {
     format!(r#"{{"metric":{{}},"value":[1780000000,"{text}"]}}"#)
 }
 
-const ERRORS: &str = "bad = 'bad{v=\"{{version}}\"}[{{window}}]'\ntotal = 'total{v=\"{{version}}\"}'\ntimeout = \"3s\"";
+const ERRORS: &str =
+    "bad = 'bad{v=\"{{version}}\"}[{{window}}]'\ntotal = 'total{v=\"{{version}}\"}'\ntimeout = \"300ms\"";
 
 pub(super) fn prometheus(url: &str, rest: &str) -> Source<Prometheus> {
     tls();
@@ -205,7 +206,7 @@ async fn a_server_that_misbehaves_is_a_failed_reading_that_says_how() {
         (b"HTTP/1.1 302 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec(), "redirect"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec(), "broke off"),
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), "no answer"),
-        (Vec::new(), "within 3s"),
+        (Vec::new(), "within 300ms"),
     ];
     for (answer, said) in cases {
         let shown = String::from_utf8_lossy(&answer[..answer.len().min(60)]).into_owned();
@@ -314,7 +315,7 @@ async fn before_its_first_share_a_new_version_has_no_series_and_the_old_one_tell
 
 fn document(url: &str, rest: &str) -> Source<Document> {
     tls();
-    let spec = spec(&format!("json = \"{url}/{{{{version}}}}\"\ntimeout = \"3s\"\n{rest}"));
+    let spec = spec(&format!("json = \"{url}/{{{{version}}}}\"\ntimeout = \"300ms\"\n{rest}"));
     let http = Http::new(&spec, &[]).unwrap();
     source(&spec, Document { spec: spec.clone(), origin: Origin::Web(http) })
 }
@@ -365,7 +366,7 @@ async fn documents_that_make_no_sense_are_readings_too() {
         (http(200, r#"{"total":5,"bad":9}"#), MetricReading::Failed, "9 bad ones of 5"),
         (http(200, "not json"), MetricReading::Failed, "not JSON"),
         (http(404, "{}"), MetricReading::Failed, "status 404"),
-        (Vec::new(), MetricReading::Failed, "within 3s"),
+        (Vec::new(), MetricReading::Failed, "within 300ms"),
     ];
     for (answer, reading, said) in cases {
         let fake = Fake::start(move |_, _| answer.clone()).await;
@@ -515,16 +516,4 @@ async fn the_front_end_is_read_by_process_and_a_restart_loses_nothing_else() {
     assert_eq!(third.readings, [errors((15, 1), (100, 0))]);
     set("b", &[("1#1", "1", 7, 0), ("2#3", "2", 3, 3)]);
     assert_eq!(source.read(&window(4), &third.mark).await.readings, [errors((3, 3), (7, 0))]);
-}
-
-#[test]
-fn metrics_hold_where_they_are_for_and_the_front_end_fills_in() {
-    let text = "name = \"shop\"\n[env.dev]\n[env.int]\n[metric.m]\nfront = true\nonly = [\"int\"]\n";
-    let project = Project::parse("/p".into(), "vice.toml".into(), text).unwrap();
-    let names = |env: &str, front| -> Vec<String> {
-        super::specs(&project, &env.parse().unwrap(), front).into_iter().map(|(name, _)| name).collect()
-    };
-    assert_eq!(names("int", true), ["m"]);
-    assert_eq!(names("dev", true), ["front-errors", "front-latency"], "what the front end counts, without being asked");
-    assert!(names("dev", false).is_empty());
 }
