@@ -31,9 +31,7 @@ fn one_rollout_takes_all_targets_there_and_back() {
     project(&lab, "order = [\"us\"]");
     let ran = lab.vice(&["deploy", "hello@1", "--format", "json"]).expect(0).json();
     assert!(get(ran["url"].as_str().expect("a url"), "/version").contains("\"1\""));
-    let named = |version: &str| {
-        ["eu.1", "us.1", "us.2"].map(|name| (name.to_owned(), version.to_owned())).to_vec()
-    };
+    let named = |version: &str| ["eu.1", "us.1", "us.2"].map(|name| (name.to_owned(), version.to_owned())).to_vec();
     let mut found = units(&lab);
     found.sort();
     assert_eq!(found, named("1"));
@@ -56,7 +54,11 @@ fn targets_that_make_no_sense_are_refused() {
     let toml = lab.read("vice.toml");
     for (from, to, said) in [
         ("target.eu = { kind = \"local\" }", "target.eu = { kind = \"moon\" }", "moon"),
-        ("target.eu = { kind = \"local\" }", "target.eu = { kind = \"local\" }\ntopology.fleet = \"dc[2] > server[2]\"", "topology"),
+        (
+            "target.eu = { kind = \"local\" }",
+            "target.eu = { kind = \"local\" }\ntopology.fleet = \"dc[2] > server[2]\"",
+            "topology",
+        ),
         ("target.eu = { kind = \"local\" }", "target.EU = { kind = \"local\" }", "lower case"),
     ] {
         assert!(toml.contains(from), "{toml}");
