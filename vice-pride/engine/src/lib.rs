@@ -59,4 +59,4 @@ pub use topology::{
     expand_range,
 };
 pub use unit_set::UnitSet;
-pub use window::{Weekday, Window};
+pub use window::Window;

@@ -4,6 +4,7 @@ use jiff::civil::{Time, Weekday as Day};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
+use vice_core::manifest::Weekday;
 use vice_core::{Code, Fault, Result};
 
 use crate::unit_set::UnitSet;
@@ -12,37 +13,16 @@ use crate::unit_set::UnitSet;
 /// jumps over the whole window does not hide the next.
 const DAYS_AHEAD_MAX: i64 = 15;
 
-/// A day of the week.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Weekday {
-    /// Monday.
-    Mon,
-    /// Tuesday.
-    Tue,
-    /// Wednesday.
-    Wed,
-    /// Thursday.
-    Thu,
-    /// Friday.
-    Fri,
-    /// Saturday.
-    Sat,
-    /// Sunday.
-    Sun,
-}
-
-impl Weekday {
-    const fn of(day: Day) -> Self {
-        match day {
-            Day::Monday => Self::Mon,
-            Day::Tuesday => Self::Tue,
-            Day::Wednesday => Self::Wed,
-            Day::Thursday => Self::Thu,
-            Day::Friday => Self::Fri,
-            Day::Saturday => Self::Sat,
-            Day::Sunday => Self::Sun,
-        }
+/// The day in the words of the manifest.
+const fn weekday(day: Day) -> Weekday {
+    match day {
+        Day::Monday => Weekday::Mon,
+        Day::Tuesday => Weekday::Tue,
+        Day::Wednesday => Weekday::Wed,
+        Day::Thursday => Weekday::Thu,
+        Day::Friday => Weekday::Fri,
+        Day::Saturday => Weekday::Sat,
+        Day::Sunday => Weekday::Sun,
     }
 }
 
@@ -137,7 +117,7 @@ impl Hours {
     /// The span of the day that is `ahead` days after that of `local`, if it opens on that day.
     fn on(&self, local: &Zoned, ahead: i64) -> Option<(Timestamp, Timestamp)> {
         let date = local.date().checked_add(ahead.days()).ok()?;
-        if !self.days.is_empty() && !self.days.contains(&Weekday::of(date.weekday())) {
+        if !self.days.is_empty() && !self.days.contains(&weekday(date.weekday())) {
             return None;
         }
         let end = if self.until <= self.from { date.checked_add(1.days()).ok()? } else { date };

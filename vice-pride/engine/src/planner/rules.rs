@@ -1,7 +1,7 @@
 //! The constraints of a rollout, resolved to units. Each knows its key in the manifest and can be taken away, which is
 //! how the smallest contradiction is found.
 
-use vice_core::manifest::{self, Amount, MaxDown, Order, RolloutSpec, Selector};
+use vice_core::manifest::{Amount, MaxDown, Order, RolloutSpec, Selector};
 use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result};
 
@@ -9,7 +9,7 @@ use super::fleet::Fleet;
 use crate::plan::{Exclusion, Group, Limit, Precedence};
 use crate::topology::{ENVIRONMENT, intersection};
 use crate::unit_set::UnitSet;
-use crate::window::{Weekday, Window};
+use crate::window::Window;
 
 /// One constraint.
 #[derive(Debug, Clone)]
@@ -156,7 +156,7 @@ impl Rules {
             if members.as_ref().is_some_and(UnitSet::is_empty) {
                 continue;
             }
-            let days = window.days.iter().flatten().copied().map(weekday).collect();
+            let days = window.days.clone().unwrap_or_default();
             let made = Window {
                 name: window.name.clone().unwrap_or_else(|| key.clone()),
                 members: members.clone(),
@@ -250,16 +250,4 @@ fn groups(word: &str, fleet: &Fleet<'_>) -> Result<Vec<(String, UnitSet)>> {
         Some(near) => fault.hint(format!("Did you mean {near:?}?")),
         None => fault.hint(format!("Known here: {}.", words.join(", "))),
     })
-}
-
-const fn weekday(day: manifest::Weekday) -> Weekday {
-    match day {
-        manifest::Weekday::Mon => Weekday::Mon,
-        manifest::Weekday::Tue => Weekday::Tue,
-        manifest::Weekday::Wed => Weekday::Wed,
-        manifest::Weekday::Thu => Weekday::Thu,
-        manifest::Weekday::Fri => Weekday::Fri,
-        manifest::Weekday::Sat => Weekday::Sat,
-        manifest::Weekday::Sun => Weekday::Sun,
-    }
 }

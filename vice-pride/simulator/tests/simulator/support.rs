@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use vice_core::Millis;
-use vice_core::manifest::ModelSpec;
+use vice_core::manifest::{ModelSpec, Weekday};
 use vice_pride_engine::{
-    Course, Exclusion, FailurePolicy, Group, Limit, Plan, Precedence, UnitNo, UnitSet, Wave, Weekday, Window,
+    Course, Exclusion, FailurePolicy, Group, Limit, Plan, Precedence, UnitNo, UnitSet, Wave, Window,
 };
 use vice_pride_simulator::fleet::Fleet;
 use vice_pride_simulator::{Layout, Past, Setting, Stream, World};
