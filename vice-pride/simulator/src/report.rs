@@ -180,9 +180,12 @@ fn outcomes(samples: &[Sample]) -> Vec<EndCount> {
 
 fn bound(study: &Study<'_>, samples: &[Sample]) -> Option<LowerBound> {
     let bound = lower_bound(study.setting.world, study.setting.course);
-    let median = quantiles(&collect(samples, |sample| sample.total_ms)).p50;
+    // It is the bound of placing every unit; a run that went back or was cut off did not.
+    let whole = samples.iter().filter(|sample| sample.end == SimulatedEnd::Completed);
+    let times: Vec<f64> = whole.map(|sample| sample.total_ms).collect();
+    let median = quantiles(&times).p50;
     // The bound is one of means, and a median can lie a little below its mean.
-    (bound.total_ms > 0.0).then(|| LowerBound { gap: (median / bound.total_ms).max(1.0), ..bound })
+    (bound.total_ms > 0.0 && !times.is_empty()).then(|| LowerBound { gap: (median / bound.total_ms).max(1.0), ..bound })
 }
 
 fn waves(study: &Study<'_>, samples: &[Sample], priced: Option<(&[Sample], usize)>) -> Vec<WaveFigures> {
@@ -303,7 +306,8 @@ fn warnings(study: &Study<'_>) -> Vec<String> {
         warnings.push("The fast mode approximates wide limits by fair shares and leaves out exclusions, orders, windows and the judge; --fast is good for comparing, not for promising.".to_owned());
     }
     if study.runs < 100 {
-        warnings.push(format!("With {} runs, quantiles beyond the median say little.", study.runs));
+        let runs = if study.runs == 1 { "one run".to_owned() } else { format!("{} runs", study.runs) };
+        warnings.push(format!("With {runs}, quantiles beyond the median say little."));
     }
     if study.setting.world.layout.units == 0 {
         warnings.push("The fleet has no units, so nothing happens.".to_owned());

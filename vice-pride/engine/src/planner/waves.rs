@@ -18,6 +18,10 @@ const RAMP_FIRST: Amount = Amount::Percent(25);
 /// How many times as many units each wave has, where nothing is said.
 const GROWTH: f64 = 2.0;
 
+/// How many waves a rollout may have. Each is an entry of the history and a run of the checks: ten thousand of them at
+/// a minute each are a week, and whoever has more units than that means larger waves.
+const WAVES_MAX: usize = 10_000;
+
 /// What decides about the waves beside the units' order.
 pub(super) struct Shape<'a> {
     pub(super) spec: &'a RolloutSpec,
@@ -104,6 +108,8 @@ impl Shape<'_> {
     /// Wave after wave of the same size. Metrics judge where the rollout names them.
     fn rolling(&self, sequence: &Sequence) -> Result<Vec<Wave>> {
         let size = self.enough("wave", self.spec.wave)? as usize;
+        let parts = sequence.placed.iter().chain(&sequence.removed);
+        self.few_enough(parts.map(|part| part.len().div_ceil(size)).sum(), size)?;
         let judged = self.judged && !self.spec.metrics.is_empty() && self.fleet.baseline;
         let placed = sequence.placed.iter().flat_map(|part| part.chunks(size));
         let placed = placed.map(|units| Wave { judged, ..self.plain(units.to_vec()) });
@@ -226,8 +232,22 @@ impl Shape<'_> {
             Some(_) => self.enough("wave", self.spec.wave)? as usize,
             None => rest.len().max(1),
         };
+        self.few_enough(rest.len().div_ceil(size), size)?;
         waves.extend(rest.chunks(size).map(|units| self.plain(units.to_vec())));
         Ok(self.with_removals(waves, removed))
+    }
+
+    fn few_enough(&self, waves: usize, size: usize) -> Result<()> {
+        if waves <= WAVES_MAX {
+            return Ok(());
+        }
+        let units = self.fleet.changes();
+        let each = if size == 1 { "one unit".to_owned() } else { format!("{size} units") };
+        let message = format!("There would be {waves} waves of {each}; {WAVES_MAX} is the limit.");
+        let fault = Fault::new(Code::ManifestInvalid, message).detail("key", "wave");
+        let hint =
+            format!("{units} units change. Set `wave` under `rollout`, such as \"1%\", or use the strategy waves.");
+        Err(fault.hint(hint))
     }
 
     fn with_removals(&self, mut waves: Vec<Wave>, removed: Vec<Vec<UnitNo>>) -> Vec<Wave> {

@@ -30,6 +30,18 @@ fn a_canary_goes_by_shares_and_the_units_follow() {
 }
 
 #[test]
+fn a_fleet_that_would_roll_in_millions_of_waves_is_refused() {
+    let fault = local(20_002, &running(names(20_002), "1"), r#"{ "wave": 2 }"#).unwrap_err();
+    assert_eq!(fault.to_string(), "There would be 10001 waves of 2 units; 10000 is the limit.");
+    assert!(fault.hints().iter().any(|hint| hint.contains("`wave`")), "{fault:?}");
+    let plan = local(20_000, &running(names(20_000), "1"), r#"{ "wave": 2 }"#).unwrap();
+    assert_eq!(plan.waves.len(), 10_000);
+    let canary = r#"{ "strategy": "canary", "steps": ["1%"], "wave": 1 }"#;
+    let rest = local(10_200, &running(names(10_200), "1"), canary).unwrap_err();
+    assert!(rest.to_string().starts_with("There would be 10098 waves of one unit;"), "{rest}");
+}
+
+#[test]
 fn a_canary_keeps_a_unit_of_the_old_release_to_compare_with() {
     let there = running(names(2), "1");
     let plan = local(2, &there, r#"{ "strategy": "canary", "steps": ["90%"] }"#).unwrap();
