@@ -1,6 +1,7 @@
 //! Who may change now, and who waits for what: one queue of units for each class, one line of classes for each gate.
 //!
-//! It only counts and queues; which unit is offered and what beginning means is decided in `step`.
+//! It only counts and queues; which unit is offered and what beginning means is decided in `step`. Four bytes a unit,
+//! eight a class and twelve a gate: queues and lines are lists threaded through them, so that nothing is allocated.
 
 use std::collections::VecDeque;
 
@@ -13,24 +14,31 @@ use crate::window::Opening;
 /// No unit, no class.
 const NONE: u32 = u32::MAX;
 
-/// The first and the last of a linked list.
+/// Of a class: none of its units waits, or nobody has looked yet.
+const IDLE: u32 = NONE - 1;
+
+/// Of a class: it was woken and is looked at next.
+const READY: u32 = NONE - 2;
+
+/// A class of units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Ends {
-    head: u32,
-    tail: u32,
+struct Lane {
+    /// The last unit of its queue, whose next one is the first: the queue is a ring.
+    last: u32,
+    /// The class behind it in the line of a gate, [`NONE`] where it is the last one there; [`IDLE`] or [`READY`] where
+    /// it is in no line.
+    behind: u32,
 }
 
-const EMPTY: Ends = Ends { head: NONE, tail: NONE };
-
-/// What a class does.
+/// A gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Standing {
-    /// None of its units waits, or nobody has looked yet.
-    Idle,
-    /// It is in the line of a gate.
-    InLine,
-    /// It was woken and is looked at next.
-    Ready,
+struct Post {
+    /// How many more units may begin, where it is a limit. It can be below zero: a unit that was given up takes its
+    /// place back from whoever had it.
+    places: i32,
+    /// The first and the last class in its line.
+    head: u32,
+    tail: u32,
 }
 
 /// Which group of an exclusion changes, and how many of its units.
@@ -42,19 +50,14 @@ struct Holder {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lanes {
-    /// By unit: the next one in the queue of its class.
+    /// By unit: the next one in the queue of its class, and the first one after the last.
     next: Vec<u32>,
-    queues: Vec<Ends>,
-    standing: Vec<Standing>,
-    /// By class: the next one in the line of its gate.
-    behind: Vec<u32>,
-    lines: Vec<Ends>,
+    lanes: Vec<Lane>,
+    posts: Vec<Post>,
     /// Classes that were woken, with the gate that let them.
     ready: VecDeque<(ClassNo, GateNo)>,
     /// How many units are in queues.
     queued: u32,
-    /// How many units are changing, by limit.
-    down: Vec<u32>,
     holders: Vec<Holder>,
     /// How many units others still wait for, by order.
     left: Vec<u32>,
@@ -64,15 +67,17 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(classes: &Classes, units: u32, gates: [usize; 3]) -> Self {
         let [exclusions, orders, windows] = gates;
+        let post = |places| Post { places, head: NONE, tail: NONE };
+        let limits = classes.free().iter().map(|free| post(i32::try_from(*free).unwrap_or(i32::MAX)));
+        let mut posts = Vec::with_capacity(classes.gates());
+        posts.extend(limits);
+        posts.resize(classes.gates(), post(0));
         Self {
             next: vec![NONE; units as usize],
-            queues: vec![EMPTY; classes.len()],
-            standing: vec![Standing::Idle; classes.len()],
-            behind: vec![NONE; classes.len()],
-            lines: vec![EMPTY; classes.gates()],
+            lanes: vec![Lane { last: NONE, behind: IDLE }; classes.len()],
+            posts,
             ready: VecDeque::new(),
             queued: 0,
-            down: vec![0; classes.limit_count()],
             holders: vec![Holder::default(); exclusions],
             left: vec![0; orders],
             openings: vec![None; windows],
@@ -82,10 +87,10 @@ impl Lanes {
     /// Forgets who waits, but not who is changing: another direction begins.
     pub(crate) fn clear(&mut self) {
         self.next.fill(NONE);
-        self.queues.fill(EMPTY);
-        self.standing.fill(Standing::Idle);
-        self.behind.fill(NONE);
-        self.lines.fill(EMPTY);
+        self.lanes.fill(Lane { last: NONE, behind: IDLE });
+        for post in &mut self.posts {
+            (post.head, post.tail) = (NONE, NONE);
+        }
         self.ready.clear();
         self.queued = 0;
     }
@@ -98,80 +103,80 @@ impl Lanes {
     /// Whether a unit of the class waits, so that a later one has to wait behind it.
     #[inline]
     pub(crate) fn has_queue(&self, class: ClassNo) -> bool {
-        self.queues[class as usize].head != NONE
+        self.lanes[class as usize].last != NONE
     }
 
+    #[inline]
     pub(crate) fn append(&mut self, class: ClassNo, unit: UnitNo) {
-        self.next[unit.index()] = NONE;
-        let queue = &mut self.queues[class as usize];
-        match queue.tail {
-            NONE => *queue = Ends { head: unit.0, tail: unit.0 },
-            tail => {
-                self.next[tail as usize] = unit.0;
-                queue.tail = unit.0;
-            }
-        }
-        self.queued += 1;
+        self.put_first(class, unit);
+        self.lanes[class as usize].last = unit.0;
     }
 
     /// Puts a unit before all others of its class: it was under way.
+    #[inline]
     pub(crate) fn put_first(&mut self, class: ClassNo, unit: UnitNo) {
-        let queue = &mut self.queues[class as usize];
-        self.next[unit.index()] = queue.head;
-        queue.head = unit.0;
-        if queue.tail == NONE {
-            queue.tail = unit.0;
+        let last = &mut self.lanes[class as usize].last;
+        if *last == NONE {
+            *last = unit.0;
         }
+        let last = *last as usize;
+        self.next[unit.index()] = if last == unit.index() { unit.0 } else { self.next[last] };
+        self.next[last] = unit.0;
         self.queued += 1;
     }
 
+    #[inline]
     pub(crate) fn head(&self, class: ClassNo) -> Option<UnitNo> {
-        let head = self.queues[class as usize].head;
-        (head != NONE).then_some(UnitNo(head))
+        let last = self.lanes[class as usize].last;
+        (last != NONE).then(|| UnitNo(self.next[last as usize]))
     }
 
+    #[inline]
     pub(crate) fn take_head(&mut self, class: ClassNo) {
-        let queue = &mut self.queues[class as usize];
-        let head = queue.head;
-        if head == NONE {
+        let lane = &mut self.lanes[class as usize];
+        let last = lane.last;
+        if last == NONE {
             return;
         }
-        queue.head = self.next[head as usize];
-        if queue.head == NONE {
-            queue.tail = NONE;
+        let head = self.next[last as usize];
+        if head == last {
+            lane.last = NONE;
+        } else {
+            self.next[last as usize] = self.next[head as usize];
         }
-        self.next[head as usize] = NONE;
         self.queued -= 1;
     }
 
-    /// The class waits for the gate, unless it waits for one already.
+    /// The class waits for the gate, unless it is in a line already or is looked at next anyway.
+    #[inline]
     pub(crate) fn stand_in_line(&mut self, class: ClassNo, gate: GateNo) {
-        if self.standing[class as usize] == Standing::InLine {
+        let lane = &mut self.lanes[class as usize];
+        if lane.behind != IDLE {
             return;
         }
-        self.standing[class as usize] = Standing::InLine;
-        self.behind[class as usize] = NONE;
-        let line = &mut self.lines[gate as usize];
-        match line.tail {
-            NONE => *line = Ends { head: class, tail: class },
-            tail => {
-                self.behind[tail as usize] = class;
-                line.tail = class;
-            }
+        lane.behind = NONE;
+        let post = &mut self.posts[gate as usize];
+        let tail = std::mem::replace(&mut post.tail, class);
+        if tail == NONE {
+            post.head = class;
+        } else {
+            self.lanes[tail as usize].behind = class;
         }
     }
 
     /// The next class that was woken, with the gate that let it.
+    #[inline]
     pub(crate) fn next_ready(&mut self) -> Option<(ClassNo, GateNo)> {
         let (class, gate) = self.ready.pop_front()?;
-        self.standing[class as usize] = Standing::Idle;
+        self.lanes[class as usize].behind = IDLE;
         Some((class, gate))
     }
 
     /// The class has more units to offer.
     pub(crate) fn ready_again(&mut self, class: ClassNo, gate: GateNo) {
-        if self.standing[class as usize] == Standing::Idle {
-            self.standing[class as usize] = Standing::Ready;
+        let lane = &mut self.lanes[class as usize];
+        if lane.behind == IDLE {
+            lane.behind = READY;
             self.ready.push_back((class, gate));
         }
     }
@@ -179,17 +184,15 @@ impl Lanes {
     /// Wakes the first class in the line of a gate, if any.
     #[inline]
     pub(crate) fn wake_one(&mut self, gate: GateNo) -> bool {
-        let line = &mut self.lines[gate as usize];
-        let class = line.head;
+        let post = &mut self.posts[gate as usize];
+        let class = post.head;
         if class == NONE {
             return false;
         }
-        line.head = self.behind[class as usize];
-        if line.head == NONE {
-            line.tail = NONE;
+        post.head = std::mem::replace(&mut self.lanes[class as usize].behind, READY);
+        if post.head == NONE {
+            post.tail = NONE;
         }
-        self.behind[class as usize] = NONE;
-        self.standing[class as usize] = Standing::Ready;
         self.ready.push_back((class, gate));
         true
     }
@@ -201,13 +204,9 @@ impl Lanes {
     /// The gate that a unit of this class would have to wait for.
     #[inline]
     pub(crate) fn closed_gate(&self, classes: &Classes, class: ClassNo, back: bool) -> Option<GateNo> {
-        for limit in classes.limits(class) {
-            if self.down[*limit as usize] >= classes.free(*limit) {
-                return Some(*limit);
-            }
-        }
-        if classes.only_limits() {
-            return None;
+        let full = classes.find_limit(class, |limit| self.posts[limit as usize].places <= 0);
+        if full.is_some() || classes.only_limits() {
+            return full;
         }
         let shut = classes.ties(class).iter().find(|tie| self.is_shut(classes.gate(tie.gate), tie.role, back));
         shut.map(|tie| tie.gate)
@@ -228,16 +227,15 @@ impl Lanes {
     }
 
     /// Whether a limit has a place left for the next in its line. The other gates wake their whole line at once.
-    pub(crate) fn has_place(&self, classes: &Classes, gate: GateNo) -> bool {
-        self.down.get(gate as usize).is_some_and(|down| *down < classes.free(gate))
+    #[inline]
+    pub(crate) fn has_place(&self, gate: GateNo) -> bool {
+        self.posts[gate as usize].places > 0
     }
 
     /// A unit of the class begins to change.
     #[inline]
     pub(crate) fn acquire(&mut self, classes: &Classes, class: ClassNo) {
-        for limit in classes.limits(class) {
-            self.down[*limit as usize] += 1;
-        }
+        classes.each_limit(class, |limit| self.posts[limit as usize].places -= 1);
         if classes.only_limits() {
             return;
         }
@@ -252,10 +250,10 @@ impl Lanes {
     /// A unit of the class does not change any more; whoever waited for its place is woken.
     #[inline]
     pub(crate) fn release(&mut self, classes: &Classes, class: ClassNo) {
-        for limit in classes.limits(class) {
-            self.down[*limit as usize] -= 1;
-            self.wake_one(*limit);
-        }
+        classes.each_limit(class, |limit| {
+            self.posts[limit as usize].places += 1;
+            self.wake_one(limit);
+        });
         if classes.only_limits() {
             return;
         }
@@ -317,12 +315,17 @@ impl Lanes {
 
     /// The gates that somebody waits for, lowest first.
     pub(crate) fn waited_for(&self) -> impl Iterator<Item = GateNo> {
-        let numbered = (0..).zip(&self.lines);
-        numbered.filter(|(_, line)| line.head != NONE).map(|(gate, _)| gate)
+        let numbered = (0..).zip(&self.posts);
+        numbered.filter(|(_, post)| post.head != NONE).map(|(gate, _)| gate)
     }
+}
 
-    /// How many units are changing, by limit.
-    pub(crate) fn down(&self) -> &[u32] {
-        &self.down
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_takes_8_bytes_and_a_gate_12() {
+        assert_eq!((size_of::<Lane>(), size_of::<Post>()), (8, 12));
     }
 }

@@ -3,6 +3,7 @@
 
 mod counts;
 mod desk;
+mod tries;
 
 use jiff::{SignedDuration, Timestamp};
 use vice_core::payload::environment::RolloutOutcome;

@@ -1,7 +1,7 @@
 //! Units: each follows its script (hooks, change, hooks), as many at once as the constraints let.
 
 use super::Turn;
-use crate::classes::{GateNo, Role};
+use crate::classes::{ClassNo, GateNo, Role};
 use crate::course::UnitStep;
 use crate::number::{OpNo, TaskNo, UnitNo};
 use crate::sink::Sink;
@@ -30,8 +30,8 @@ impl<S: Sink> Turn<'_, S> {
     fn go_on_with_units(&mut self) {
         while let Some(unit) = self.state.again.pop_front() {
             self.changed = true;
-            if let Offer::Shut(gate) = self.offer(unit) {
-                let class = self.course.classes().of_unit(unit);
+            let class = self.course.classes().of_unit(unit);
+            if let Offer::Shut(gate) = self.offer(class, Some(unit)) {
                 self.state.lanes.put_first(class, unit);
                 self.state.lanes.stand_in_line(class, gate);
             }
@@ -41,8 +41,8 @@ impl<S: Sink> Turn<'_, S> {
     fn start_woken(&mut self) {
         while let Some((class, gate)) = self.state.lanes.next_ready() {
             self.changed = true;
-            if let Some(unit) = self.state.lanes.head(class) {
-                match self.offer(unit) {
+            if self.state.lanes.has_queue(class) {
+                match self.offer(class, None) {
                     Offer::Shut(other) => self.state.lanes.stand_in_line(class, other),
                     Offer::Began | Offer::Done => {
                         self.state.lanes.take_head(class);
@@ -53,7 +53,7 @@ impl<S: Sink> Turn<'_, S> {
                 }
             }
             // Whoever was woken may have gone elsewhere: the place is for the next one then.
-            if self.state.lanes.has_place(self.course.classes(), gate) {
+            if self.state.lanes.has_place(gate) {
                 self.state.lanes.wake_one(gate);
             }
         }
@@ -64,7 +64,7 @@ impl<S: Sink> Turn<'_, S> {
             let class = self.course.classes().of_unit(unit);
             if self.state.lanes.has_queue(class) {
                 self.state.lanes.append(class, unit);
-            } else if let Offer::Shut(gate) = self.offer(unit) {
+            } else if let Offer::Shut(gate) = self.offer(class, Some(unit)) {
                 if self.course.classes().is_universal(gate) {
                     return Some(gate);
                 }
@@ -90,21 +90,31 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    fn offer(&mut self, unit: UnitNo) -> Offer {
-        let Some((at, work)) = self.next_work(unit) else {
-            self.completed(unit);
-            return Offer::Done;
-        };
-        let class = self.course.classes().of_unit(unit);
+    /// Offers a unit, or the first one in the queue of its class.
+    #[inline]
+    fn offer(&mut self, class: ClassNo, unit: Option<UnitNo>) -> Offer {
         let back = self.state.phase.is_back();
-        if let Some(gate) = self.state.lanes.closed_gate(self.course.classes(), class, back) {
+        let closed = self.state.lanes.closed_gate(self.course.classes(), class, back);
+        // Where units have no hooks, one that waits has its change before it: it needs no look to be held back. Most
+        // offers of a large fleet end here.
+        if let (Some(gate), false) = (closed, self.course.has_hooks()) {
             return Offer::Shut(gate);
         }
-        self.state.busy += 1;
-        self.state.lanes.acquire(self.course.classes(), class);
-        self.state.units.set_at(unit, at);
-        self.issue(work);
-        Offer::Began
+        let Some(unit) = unit.or_else(|| self.state.lanes.head(class)) else { return Offer::Done };
+        match (self.next_work(unit), closed) {
+            (None, _) => {
+                self.completed(unit);
+                Offer::Done
+            }
+            (Some(_), Some(gate)) => Offer::Shut(gate),
+            (Some((at, work)), None) => {
+                self.state.busy += 1;
+                self.state.lanes.acquire(self.course.classes(), class);
+                self.state.units.set_at(unit, at);
+                self.issue(work);
+                Offer::Began
+            }
+        }
     }
 
     /// The next step of a unit's script that applies to it, with its place.
