@@ -237,7 +237,9 @@ impl Classes {
     #[inline]
     pub(crate) fn each_limit(&self, class: ClassNo, mut with: impl FnMut(GateNo)) {
         let Class { stem, last } = self.list[class as usize];
-        self.stems.get(stem).iter().for_each(|limit| with(*limit));
+        for limit in self.stems.get(stem) {
+            with(*limit);
+        }
         if last != NONE {
             with(last);
         }
@@ -247,8 +249,12 @@ impl Classes {
     #[inline]
     pub(crate) fn find_limit(&self, class: ClassNo, is: impl Fn(GateNo) -> bool) -> Option<GateNo> {
         let Class { stem, last } = self.list[class as usize];
-        let found = self.stems.get(stem).iter().copied().find(|limit| is(*limit));
-        found.or_else(|| (last != NONE && is(last)).then_some(last))
+        for limit in self.stems.get(stem) {
+            if is(*limit) {
+                return Some(*limit);
+            }
+        }
+        (last != NONE && is(last)).then_some(last)
     }
 
     #[inline]

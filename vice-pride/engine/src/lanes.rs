@@ -1,7 +1,7 @@
 //! Who may change now, and who waits for what: one queue of units for each class, one line of classes for each gate.
 //!
 //! It only counts and queues; which unit is offered and what beginning means is decided in `step`. Four bytes a unit,
-//! eight a class and twelve a gate: queues and lines are lists threaded through them, so that nothing is allocated.
+//! eight a class and twelve a limit: queues and lines are lists threaded through them, so that nothing is allocated.
 
 use std::collections::VecDeque;
 
@@ -30,16 +30,14 @@ struct Lane {
     behind: u32,
 }
 
-/// A gate.
+/// The first and the last class in the line of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Post {
-    /// How many more units may begin, where it is a limit. It can be below zero: a unit that was given up takes its
-    /// place back from whoever had it.
-    places: i32,
-    /// The first and the last class in its line.
+struct Line {
     head: u32,
     tail: u32,
 }
+
+const EMPTY: Line = Line { head: NONE, tail: NONE };
 
 /// Which group of an exclusion changes, and how many of its units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -53,7 +51,10 @@ pub(crate) struct Lanes {
     /// By unit: the next one in the queue of its class, and the first one after the last.
     next: Vec<u32>,
     lanes: Vec<Lane>,
-    posts: Vec<Post>,
+    /// By limit: how many more units may begin. It can be below zero: a unit that was given up takes its place back
+    /// from whoever had it. Apart from the lines, because most offers look at nothing else.
+    places: Vec<i32>,
+    lines: Vec<Line>,
     /// Classes that were woken, with the gate that let them.
     ready: VecDeque<(ClassNo, GateNo)>,
     /// How many units are in queues.
@@ -67,15 +68,12 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(classes: &Classes, units: u32, gates: [usize; 3]) -> Self {
         let [exclusions, orders, windows] = gates;
-        let post = |places| Post { places, head: NONE, tail: NONE };
-        let limits = classes.free().iter().map(|free| post(i32::try_from(*free).unwrap_or(i32::MAX)));
-        let mut posts = Vec::with_capacity(classes.gates());
-        posts.extend(limits);
-        posts.resize(classes.gates(), post(0));
+        let places = classes.free().iter().map(|free| i32::try_from(*free).unwrap_or(i32::MAX));
         Self {
             next: vec![NONE; units as usize],
             lanes: vec![Lane { last: NONE, behind: IDLE }; classes.len()],
-            posts,
+            places: places.collect(),
+            lines: vec![EMPTY; classes.gates()],
             ready: VecDeque::new(),
             queued: 0,
             holders: vec![Holder::default(); exclusions],
@@ -88,9 +86,7 @@ impl Lanes {
     pub(crate) fn clear(&mut self) {
         self.next.fill(NONE);
         self.lanes.fill(Lane { last: NONE, behind: IDLE });
-        for post in &mut self.posts {
-            (post.head, post.tail) = (NONE, NONE);
-        }
+        self.lines.fill(EMPTY);
         self.ready.clear();
         self.queued = 0;
     }
@@ -155,10 +151,10 @@ impl Lanes {
             return;
         }
         lane.behind = NONE;
-        let post = &mut self.posts[gate as usize];
-        let tail = std::mem::replace(&mut post.tail, class);
+        let line = &mut self.lines[gate as usize];
+        let tail = std::mem::replace(&mut line.tail, class);
         if tail == NONE {
-            post.head = class;
+            line.head = class;
         } else {
             self.lanes[tail as usize].behind = class;
         }
@@ -170,6 +166,27 @@ impl Lanes {
         let (class, gate) = self.ready.pop_front()?;
         self.lanes[class as usize].behind = IDLE;
         Some((class, gate))
+    }
+
+    /// Whether a class was woken and not looked at yet.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next class that was woken and that nothing else holds back, with the gate that let it. Those that something
+    /// holds back stand in line there, and their place goes to the next one. In a fleet under many limits that is what
+    /// most of those do that are woken, so it is one short loop over classes that touches no unit.
+    #[inline]
+    pub(crate) fn next_free(&mut self, classes: &Classes, back: bool) -> Option<(ClassNo, GateNo)> {
+        loop {
+            let (class, gate) = self.next_ready()?;
+            let Some(shut) = self.closed_gate(classes, class, back) else { return Some((class, gate)) };
+            if self.has_queue(class) {
+                self.stand_in_line(class, shut);
+            }
+            self.pass_on(gate);
+        }
     }
 
     /// The class has more units to offer.
@@ -184,14 +201,14 @@ impl Lanes {
     /// Wakes the first class in the line of a gate, if any.
     #[inline]
     pub(crate) fn wake_one(&mut self, gate: GateNo) -> bool {
-        let post = &mut self.posts[gate as usize];
-        let class = post.head;
+        let line = &mut self.lines[gate as usize];
+        let class = line.head;
         if class == NONE {
             return false;
         }
-        post.head = std::mem::replace(&mut self.lanes[class as usize].behind, READY);
-        if post.head == NONE {
-            post.tail = NONE;
+        line.head = std::mem::replace(&mut self.lanes[class as usize].behind, READY);
+        if line.head == NONE {
+            line.tail = NONE;
         }
         self.ready.push_back((class, gate));
         true
@@ -204,10 +221,17 @@ impl Lanes {
     /// The gate that a unit of this class would have to wait for.
     #[inline]
     pub(crate) fn closed_gate(&self, classes: &Classes, class: ClassNo, back: bool) -> Option<GateNo> {
-        let full = classes.find_limit(class, |limit| self.posts[limit as usize].places <= 0);
+        let full = classes.find_limit(class, |limit| self.places[limit as usize] <= 0);
         if full.is_some() || classes.only_limits() {
             return full;
         }
+        self.shut_tie(classes, class, back)
+    }
+
+    /// The gate besides the limits that holds a class back. Apart from them, because fleets mostly have limits alone and
+    /// look at those millions of times.
+    #[inline(never)]
+    fn shut_tie(&self, classes: &Classes, class: ClassNo, back: bool) -> Option<GateNo> {
         let shut = classes.ties(class).iter().find(|tie| self.is_shut(classes.gate(tie.gate), tie.role, back));
         shut.map(|tie| tie.gate)
     }
@@ -226,16 +250,19 @@ impl Lanes {
         }
     }
 
-    /// Whether a limit has a place left for the next in its line. The other gates wake their whole line at once.
+    /// Wakes the next one in the line of a limit that has a place left: whoever was woken for it has gone elsewhere. The
+    /// other gates wake their whole line at once.
     #[inline]
-    pub(crate) fn has_place(&self, gate: GateNo) -> bool {
-        self.posts[gate as usize].places > 0
+    pub(crate) fn pass_on(&mut self, gate: GateNo) {
+        if self.places.get(gate as usize).is_some_and(|places| *places > 0) {
+            self.wake_one(gate);
+        }
     }
 
     /// A unit of the class begins to change.
     #[inline]
     pub(crate) fn acquire(&mut self, classes: &Classes, class: ClassNo) {
-        classes.each_limit(class, |limit| self.posts[limit as usize].places -= 1);
+        classes.each_limit(class, |limit| self.places[limit as usize] -= 1);
         if classes.only_limits() {
             return;
         }
@@ -251,7 +278,7 @@ impl Lanes {
     #[inline]
     pub(crate) fn release(&mut self, classes: &Classes, class: ClassNo) {
         classes.each_limit(class, |limit| {
-            self.posts[limit as usize].places += 1;
+            self.places[limit as usize] += 1;
             self.wake_one(limit);
         });
         if classes.only_limits() {
@@ -313,10 +340,16 @@ impl Lanes {
         self.openings.len()
     }
 
+    /// The bytes that its tables take.
+    pub(crate) fn bytes(&self) -> usize {
+        let tables = [self.next.capacity() * 4, self.lanes.capacity() * 8, self.places.capacity() * 4];
+        tables.iter().sum::<usize>() + self.lines.capacity() * 8 + self.ready.capacity() * 8
+    }
+
     /// The gates that somebody waits for, lowest first.
     pub(crate) fn waited_for(&self) -> impl Iterator<Item = GateNo> {
-        let numbered = (0..).zip(&self.posts);
-        numbered.filter(|(_, post)| post.head != NONE).map(|(gate, _)| gate)
+        let numbered = (0..).zip(&self.lines);
+        numbered.filter(|(_, line)| line.head != NONE).map(|(gate, _)| gate)
     }
 }
 
@@ -325,7 +358,55 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_takes_8_bytes_and_a_gate_12() {
-        assert_eq!((size_of::<Lane>(), size_of::<Post>()), (8, 12));
+    fn a_class_takes_8_bytes_and_so_does_a_line() {
+        assert_eq!((size_of::<Lane>(), size_of::<Line>()), (8, 8));
+    }
+
+    /// Without units: two classes and one limit.
+    fn two_classes() -> Lanes {
+        Lanes {
+            next: vec![NONE; 4],
+            lanes: vec![Lane { last: NONE, behind: IDLE }; 2],
+            places: vec![1],
+            lines: vec![EMPTY],
+            ready: VecDeque::new(),
+            queued: 0,
+            holders: Vec::new(),
+            left: Vec::new(),
+            openings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_class_that_was_woken_does_not_stand_in_line_a_second_time() {
+        let mut lanes = two_classes();
+        lanes.stand_in_line(0, 0);
+        assert!(lanes.wake_one(0));
+        // A unit of class 0 that has to go on is held back before the class is looked at.
+        lanes.stand_in_line(0, 0);
+        lanes.stand_in_line(1, 0);
+        assert_eq!(lanes.next_ready(), Some((0, 0)));
+        lanes.stand_in_line(0, 0);
+        lanes.wake_all(0);
+        let woken: Vec<_> = std::iter::from_fn(|| lanes.next_ready()).collect();
+        assert_eq!(woken, [(1, 0), (0, 0)], "nobody is lost");
+    }
+
+    #[test]
+    fn a_queue_gives_its_units_in_order_and_those_under_way_first() {
+        let mut lanes = two_classes();
+        for unit in [2, 0] {
+            lanes.append(1, UnitNo(unit));
+        }
+        lanes.put_first(1, UnitNo(3));
+        lanes.append(1, UnitNo(1));
+        let mut order = Vec::new();
+        while let Some(unit) = lanes.head(1) {
+            order.push(unit.0);
+            lanes.take_head(1);
+        }
+        assert_eq!((order, lanes.queued(), lanes.has_queue(1)), (vec![3, 2, 0, 1], 0, false));
+        lanes.put_first(1, UnitNo(0));
+        assert_eq!((lanes.head(1), lanes.head(0)), (Some(UnitNo(0)), None));
     }
 }

@@ -121,6 +121,13 @@ impl Ops {
         }
     }
 
+    /// What one is for that the driver carries out; none for any other.
+    #[inline]
+    pub(crate) fn running(&self, op: OpNo) -> Option<Work> {
+        let entry = self.entry(op).filter(|entry| entry.status == OpStatus::Running)?;
+        self.work_of(op, entry)
+    }
+
     /// Where it stands; none once it is long closed.
     #[inline]
     pub(crate) fn status(&self, op: OpNo) -> Option<OpStatus> {
@@ -172,6 +179,11 @@ impl Ops {
             self.entries.pop_front();
             self.base += 1;
         }
+    }
+
+    /// The bytes that its tables take; what lies apart is little.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
     }
 
     /// The open ones, by number.

@@ -27,7 +27,7 @@ pub struct State {
 /// How far the rollout is. It is apart from the plan so that a step can read the one while it changes the other.
 ///
 /// What grows with the fleet: 13 bytes a unit (`units` 5, `lanes` 4, `touched` 4), 8 for each class, 12 for each
-/// constraint, and 24 for each operation under way.
+/// limit, and 24 for each operation under way or younger than the oldest that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     pub(crate) phase: Phase,
@@ -362,6 +362,14 @@ impl State {
     pub fn in_flight(&self) -> impl Iterator<Item = (OpNo, Work)> {
         let owed = |status| matches!(status, OpStatus::Running | OpStatus::Observing);
         self.progress.ops.iter().filter(move |(_, status, _)| owed(*status)).map(|(number, _, work)| (number, work))
+    }
+
+    /// How many bytes the state takes for what grows with the fleet, beside the plan that many states share.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Progress { units, lanes, ops, touched, again, later, .. } = &self.progress;
+        let lists = touched.capacity() + again.capacity() + later.capacity();
+        units.bytes() + lanes.bytes() + ops.bytes() + lists * size_of::<UnitNo>()
     }
 
     /// The new release's share of the traffic in basis points; none while traffic follows the units.

@@ -66,6 +66,14 @@ impl<T: Copy + Ord> Calendar<T> {
         self.today.len() + self.in_ring + self.far.len()
     }
 
+    /// The bytes that its tables take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let events = self.today.capacity() + self.far.capacity();
+        let days = self.ring.capacity() * 4 + self.used.capacity() * 8;
+        self.nodes.capacity() * size_of::<Node<T>>() + events * size_of::<(u64, T)>() + days
+    }
+
     /// Whether nothing is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -50,6 +50,7 @@ impl<S: Sink> Turn<'_, S> {
         self.ask_for(op, work, 1);
         let back = self.state.phase.is_back();
         match work {
+            Work::Apply { .. } | Work::Undo { .. } if !S::UNIT_NOTES => {}
             Work::Apply { unit } | Work::Undo { unit, .. } => {
                 self.sink.note(EngineNote::UnitStarted { unit, op, back });
             }
@@ -87,11 +88,11 @@ impl<S: Sink> Turn<'_, S> {
     /// The work of an operation that a driver is carrying out; anything else is a late or repeated answer.
     #[inline]
     fn running(&mut self, op: OpNo) -> Option<Work> {
-        if self.state.ops.status(op) == Some(OpStatus::Running) {
-            return self.state.ops.work(op);
+        let work = self.state.ops.running(op);
+        if work.is_none() {
+            self.late_or_unknown(op);
         }
-        self.late_or_unknown(op);
-        None
+        work
     }
 
     pub(super) fn effect_done(&mut self, op: OpNo, result: OpResult) {
@@ -151,6 +152,9 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn say_closed(&mut self, op: OpNo, work: Work, failure: Option<Failure>) {
+        if !S::UNIT_NOTES && matches!(work, Work::Apply { .. } | Work::Undo { .. }) {
+            return;
+        }
         let took = self.state.ops.took(op, self.now);
         let back = self.state.phase.is_back();
         self.sink.note(match (work, failure) {

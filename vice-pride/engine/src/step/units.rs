@@ -31,7 +31,7 @@ impl<S: Sink> Turn<'_, S> {
         while let Some(unit) = self.state.again.pop_front() {
             self.changed = true;
             let class = self.course.classes().of_unit(unit);
-            if let Offer::Shut(gate) = self.offer(class, Some(unit)) {
+            if let Offer::Shut(gate) = self.offer(class, unit) {
                 self.state.lanes.put_first(class, unit);
                 self.state.lanes.stand_in_line(class, gate);
             }
@@ -39,10 +39,10 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn start_woken(&mut self) {
-        while let Some((class, gate)) = self.state.lanes.next_ready() {
-            self.changed = true;
-            if self.state.lanes.has_queue(class) {
-                match self.offer(class, None) {
+        self.changed |= self.state.lanes.has_ready();
+        while let Some((class, gate)) = self.next_woken() {
+            if let Some(unit) = self.state.lanes.head(class) {
+                match self.offer(class, unit) {
                     Offer::Shut(other) => self.state.lanes.stand_in_line(class, other),
                     Offer::Began | Offer::Done => {
                         self.state.lanes.take_head(class);
@@ -52,11 +52,19 @@ impl<S: Sink> Turn<'_, S> {
                     }
                 }
             }
-            // Whoever was woken may have gone elsewhere: the place is for the next one then.
-            if self.state.lanes.has_place(gate) {
-                self.state.lanes.wake_one(gate);
-            }
+            self.state.lanes.pass_on(gate);
         }
+    }
+
+    /// The next class to look at. Where units have no hooks, one that waits has its change before it, so that those
+    /// that are held back need no look at their units; else some may have nothing left to do.
+    #[inline]
+    fn next_woken(&mut self) -> Option<(ClassNo, GateNo)> {
+        if self.course.has_hooks() {
+            return self.state.lanes.next_ready();
+        }
+        let back = self.state.phase.is_back();
+        self.state.lanes.next_free(self.course.classes(), back)
     }
 
     fn start_from_cursor(&mut self) -> Option<GateNo> {
@@ -64,7 +72,7 @@ impl<S: Sink> Turn<'_, S> {
             let class = self.course.classes().of_unit(unit);
             if self.state.lanes.has_queue(class) {
                 self.state.lanes.append(class, unit);
-            } else if let Offer::Shut(gate) = self.offer(class, Some(unit)) {
+            } else if let Offer::Shut(gate) = self.offer(class, unit) {
                 if self.course.classes().is_universal(gate) {
                     return Some(gate);
                 }
@@ -90,31 +98,21 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    /// Offers a unit, or the first one in the queue of its class.
-    #[inline]
-    fn offer(&mut self, class: ClassNo, unit: Option<UnitNo>) -> Offer {
+    /// Lets a unit begin its next step, unless something holds it back.
+    fn offer(&mut self, class: ClassNo, unit: UnitNo) -> Offer {
+        let Some((at, work)) = self.next_work(unit) else {
+            self.completed(unit);
+            return Offer::Done;
+        };
         let back = self.state.phase.is_back();
-        let closed = self.state.lanes.closed_gate(self.course.classes(), class, back);
-        // Where units have no hooks, one that waits has its change before it: it needs no look to be held back. Most
-        // offers of a large fleet end here.
-        if let (Some(gate), false) = (closed, self.course.has_hooks()) {
+        if let Some(gate) = self.state.lanes.closed_gate(self.course.classes(), class, back) {
             return Offer::Shut(gate);
         }
-        let Some(unit) = unit.or_else(|| self.state.lanes.head(class)) else { return Offer::Done };
-        match (self.next_work(unit), closed) {
-            (None, _) => {
-                self.completed(unit);
-                Offer::Done
-            }
-            (Some(_), Some(gate)) => Offer::Shut(gate),
-            (Some((at, work)), None) => {
-                self.state.busy += 1;
-                self.state.lanes.acquire(self.course.classes(), class);
-                self.state.units.set_at(unit, at);
-                self.issue(work);
-                Offer::Began
-            }
-        }
+        self.state.busy += 1;
+        self.state.lanes.acquire(self.course.classes(), class);
+        self.state.units.set_at(unit, at);
+        self.issue(work);
+        Offer::Began
     }
 
     /// The next step of a unit's script that applies to it, with its place.

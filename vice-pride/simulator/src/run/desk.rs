@@ -19,7 +19,8 @@ pub(super) struct Desk<'w, 'o, W: Watch> {
     world: &'w World,
     course: &'w Course,
     luck: Luck,
-    start_ms: i64,
+    /// When it began, in milliseconds since the epoch: the clock of a run has no finer ones.
+    pub(super) start_ms: i64,
     pub(super) now: u64,
     pub(super) due: Calendar<Due>,
     watch: &'o mut W,
@@ -267,6 +268,8 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
 }
 
 impl<W: Watch> Sink for Desk<'_, '_, W> {
+    const UNIT_NOTES: bool = false;
+
     #[inline]
     fn effect(&mut self, effect: Effect) {
         match effect {
