@@ -43,10 +43,25 @@ pub(crate) enum Gate {
     Window(usize),
 }
 
+/// What tells a class apart: the limits that it shares with its neighbours, and its own last one. In a fleet whose
+/// upgrade domains cross the racks nearly every unit is a class of its own, so it has eight bytes and no list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Class {
+    /// An index into `stems`: all of its limits but the last.
+    stem: u32,
+    /// Its last limit, or [`NONE`].
+    last: GateNo,
+}
+
+/// No limit, no class.
+const NONE: u32 = u32::MAX;
+
 #[derive(Debug)]
 pub(crate) struct Classes {
     of_unit: Vec<ClassNo>,
-    limits: Flat<GateNo>,
+    list: Vec<Class>,
+    /// Lists of limits that classes have in common.
+    stems: Flat<GateNo>,
     ties: Flat<Tie>,
     /// How many units may change at once, by limit.
     free: Vec<u32>,
@@ -67,11 +82,16 @@ impl<T> Flat<T> {
         Self { starts: vec![0], items: Vec::new() }
     }
 
-    fn push(&mut self, items: impl Iterator<Item = T>) {
-        self.items.extend(items);
-        self.starts.push(u32::try_from(self.items.len()).unwrap_or(u32::MAX));
+    fn len(&self) -> u32 {
+        number(self.starts.len() - 1)
     }
 
+    fn push(&mut self, items: impl Iterator<Item = T>) {
+        self.items.extend(items);
+        self.starts.push(number(self.items.len()));
+    }
+
+    #[inline]
     fn get(&self, index: u32) -> &[T] {
         let range: Range<usize> = self.starts[index as usize] as usize..self.starts[index as usize + 1] as usize;
         &self.items[range]
@@ -92,9 +112,46 @@ enum Key {
     Tie(Tie),
 }
 
+/// Sets of constraints as paths in a tree, to tell whether a set was met before. From one unit to the next most of
+/// the path stays as it is, and only the rest is looked up.
+struct Paths {
+    children: BTreeMap<(u32, Key), u32>,
+    /// By node: the class whose set ends there, or [`NONE`].
+    classes: Vec<ClassNo>,
+    /// The latest set, with the nodes on its path, the root first.
+    keys: Vec<Key>,
+    nodes: Vec<u32>,
+}
+
+impl Paths {
+    fn new() -> Self {
+        Self { children: BTreeMap::new(), classes: vec![NONE], keys: Vec::new(), nodes: vec![0] }
+    }
+
+    /// The class of a sorted set of constraints; `fresh` where it is met for the first time.
+    fn class_of(&mut self, here: &[Key], fresh: ClassNo) -> ClassNo {
+        let same = self.keys.iter().zip(here).take_while(|(one, other)| one == other).count();
+        self.keys.truncate(same);
+        self.nodes.truncate(same + 1);
+        for key in &here[same..] {
+            let (parent, new) = (self.nodes[self.nodes.len() - 1], number(self.classes.len()));
+            let node = *self.children.entry((parent, *key)).or_insert(new);
+            if node == new {
+                self.classes.push(NONE);
+            }
+            self.keys.push(*key);
+            self.nodes.push(node);
+        }
+        let class = &mut self.classes[self.nodes[self.nodes.len() - 1] as usize];
+        if *class == NONE {
+            *class = fresh;
+        }
+        *class
+    }
+}
+
 impl Classes {
     pub(crate) fn of(plan: &Plan, count: u32) -> Self {
-        let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let counts = [
             number(plan.limits.len()),
             number(plan.exclusions.len()),
@@ -103,7 +160,8 @@ impl Classes {
         ];
         let mut classes = Self {
             of_unit: Vec::with_capacity(count as usize),
-            limits: Flat::new(),
+            list: Vec::new(),
+            stems: Flat::new(),
             ties: Flat::new(),
             free: plan.limits.iter().map(crate::plan::Limit::free).collect(),
             universal: plan.limits.iter().map(|limit| limit.members.len() == count).collect(),
@@ -115,7 +173,8 @@ impl Classes {
 
     /// Goes over the units in order, with the set of constraints that hold there.
     fn sweep(&mut self, edges: Vec<Edge>, count: u32) {
-        let mut known: BTreeMap<Vec<Key>, ClassNo> = BTreeMap::new();
+        let mut paths = Paths::new();
+        let mut stems = BTreeMap::new();
         let mut here: Vec<Key> = Vec::new();
         let mut edges = edges.into_iter().peekable();
         while number(self.of_unit.len()) < count {
@@ -128,41 +187,45 @@ impl Classes {
                 }
             }
             let next = edges.peek().map_or(count, |edge| edge.at.min(count));
-            let class = match known.get(&here) {
-                Some(class) => *class,
-                None => {
-                    let class = number(known.len());
-                    known.insert(here.clone(), class);
-                    self.add(&here);
-                    class
-                }
-            };
+            let class = paths.class_of(&here, number(self.list.len()));
+            if class as usize == self.list.len() {
+                self.add(&here, &mut stems);
+            }
             self.of_unit.resize(next as usize, class);
         }
-        if known.is_empty() {
-            self.add(&[]);
+        if self.list.is_empty() {
+            self.add(&[], &mut stems);
         }
     }
 
-    fn add(&mut self, keys: &[Key]) {
+    fn add(&mut self, keys: &[Key], stems: &mut BTreeMap<Vec<GateNo>, u32>) {
         // A universal limit is looked at first: when it is reached, no other class has to be tried.
         let mut limits: Vec<GateNo> =
             keys.iter().filter_map(|key| if let Key::Limit(gate) = key { Some(*gate) } else { None }).collect();
         limits.sort_by_key(|gate| !self.universal[*gate as usize]);
-        self.limits.push(limits.into_iter());
+        let last = limits.pop().unwrap_or(NONE);
+        let stem = match self.list.last() {
+            Some(before) if self.stems.get(before.stem) == limits => before.stem,
+            _ => *stems.entry(limits).or_insert_with_key(|limits| {
+                self.stems.push(limits.iter().copied());
+                self.stems.len() - 1
+            }),
+        };
+        self.list.push(Class { stem, last });
         self.ties.push(keys.iter().filter_map(|key| if let Key::Tie(tie) = key { Some(*tie) } else { None }));
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.limits.starts.len() - 1
+        self.list.len()
     }
 
     pub(crate) fn gates(&self) -> usize {
         self.counts.iter().map(|count| *count as usize).sum()
     }
 
-    pub(crate) fn limit_count(&self) -> usize {
-        self.free.len()
+    /// How many units may change at once, by limit.
+    pub(crate) fn free(&self) -> &[u32] {
+        &self.free
     }
 
     #[inline]
@@ -170,19 +233,33 @@ impl Classes {
         self.of_unit[unit.index()]
     }
 
+    /// Calls with each limit of a class, universal ones first.
     #[inline]
-    pub(crate) fn limits(&self, class: ClassNo) -> &[GateNo] {
-        self.limits.get(class)
+    pub(crate) fn each_limit(&self, class: ClassNo, mut with: impl FnMut(GateNo)) {
+        let Class { stem, last } = self.list[class as usize];
+        for limit in self.stems.get(stem) {
+            with(*limit);
+        }
+        if last != NONE {
+            with(last);
+        }
+    }
+
+    /// The first limit of a class of which something is true, universal ones first.
+    #[inline]
+    pub(crate) fn find_limit(&self, class: ClassNo, is: impl Fn(GateNo) -> bool) -> Option<GateNo> {
+        let Class { stem, last } = self.list[class as usize];
+        for limit in self.stems.get(stem) {
+            if is(*limit) {
+                return Some(*limit);
+            }
+        }
+        (last != NONE && is(last)).then_some(last)
     }
 
     #[inline]
     pub(crate) fn ties(&self, class: ClassNo) -> &[Tie] {
         self.ties.get(class)
-    }
-
-    #[inline]
-    pub(crate) fn free(&self, limit: GateNo) -> u32 {
-        self.free[limit as usize]
     }
 
     #[inline]
@@ -246,6 +323,31 @@ fn edges(plan: &Plan, count: u32, counts: [u32; 4]) -> Vec<Edge> {
         add(members, Key::Tie(Tie { gate, role: Role::Inside }));
     }
     // Ends come before beginnings at the same place, so that two ranges that meet are not taken for one.
-    edges.sort_by_key(|edge| (edge.at, edge.begins));
+    edges.sort_unstable_by_key(|edge| (edge.at, edge.begins));
     edges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_takes_8_bytes() {
+        assert_eq!(size_of::<Class>(), 8);
+    }
+
+    #[test]
+    fn equal_sets_of_constraints_are_one_class_wherever_they_are_met() {
+        let limit = Key::Limit;
+        let mut paths = Paths::new();
+        let mut next = 0;
+        let mut class = |set: &[Key]| {
+            let class = paths.class_of(set, next);
+            next = next.max(class + 1);
+            class
+        };
+        let sets: [&[Key]; 5] = [&[limit(0), limit(1)], &[limit(0)], &[], &[limit(1)], &[limit(0), limit(1), limit(2)]];
+        assert_eq!(sets.map(&mut class), [0, 1, 2, 3, 4]);
+        assert_eq!(sets.map(&mut class), [0, 1, 2, 3, 4]);
+    }
 }

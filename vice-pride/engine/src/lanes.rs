@@ -1,6 +1,7 @@
 //! Who may change now, and who waits for what: one queue of units for each class, one line of classes for each gate.
 //!
-//! It only counts and queues; which unit is offered and what beginning means is decided in `step`.
+//! It only counts and queues; which unit is offered and what beginning means is decided in `step`. Four bytes a unit,
+//! eight a class and twelve a limit: queues and lines are lists threaded through them, so that nothing is allocated.
 
 use std::collections::VecDeque;
 
@@ -13,25 +14,30 @@ use crate::window::Opening;
 /// No unit, no class.
 const NONE: u32 = u32::MAX;
 
-/// The first and the last of a linked list.
+/// Of a class: none of its units waits, or nobody has looked yet.
+const IDLE: u32 = NONE - 1;
+
+/// Of a class: it was woken and is looked at next.
+const READY: u32 = NONE - 2;
+
+/// A class of units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Ends {
+struct Lane {
+    /// The last unit of its queue, whose next one is the first: the queue is a ring.
+    last: u32,
+    /// The class behind it in the line of a gate, [`NONE`] where it is the last one there; [`IDLE`] or [`READY`] where
+    /// it is in no line.
+    behind: u32,
+}
+
+/// The first and the last class in the line of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
     head: u32,
     tail: u32,
 }
 
-const EMPTY: Ends = Ends { head: NONE, tail: NONE };
-
-/// What a class does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Standing {
-    /// None of its units waits, or nobody has looked yet.
-    Idle,
-    /// It is in the line of a gate.
-    InLine,
-    /// It was woken and is looked at next.
-    Ready,
-}
+const EMPTY: Line = Line { head: NONE, tail: NONE };
 
 /// Which group of an exclusion changes, and how many of its units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,19 +48,17 @@ struct Holder {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lanes {
-    /// By unit: the next one in the queue of its class.
+    /// By unit: the next one in the queue of its class, and the first one after the last.
     next: Vec<u32>,
-    queues: Vec<Ends>,
-    standing: Vec<Standing>,
-    /// By class: the next one in the line of its gate.
-    behind: Vec<u32>,
-    lines: Vec<Ends>,
+    lanes: Vec<Lane>,
+    /// By limit: how many more units may begin. It can be below zero: a unit that was given up takes its place back
+    /// from whoever had it. Apart from the lines, because most offers look at nothing else.
+    places: Vec<i32>,
+    lines: Vec<Line>,
     /// Classes that were woken, with the gate that let them.
     ready: VecDeque<(ClassNo, GateNo)>,
     /// How many units are in queues.
     queued: u32,
-    /// How many units are changing, by limit.
-    down: Vec<u32>,
     holders: Vec<Holder>,
     /// How many units others still wait for, by order.
     left: Vec<u32>,
@@ -64,15 +68,14 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(classes: &Classes, units: u32, gates: [usize; 3]) -> Self {
         let [exclusions, orders, windows] = gates;
+        let places = classes.free().iter().map(|free| i32::try_from(*free).unwrap_or(i32::MAX));
         Self {
             next: vec![NONE; units as usize],
-            queues: vec![EMPTY; classes.len()],
-            standing: vec![Standing::Idle; classes.len()],
-            behind: vec![NONE; classes.len()],
+            lanes: vec![Lane { last: NONE, behind: IDLE }; classes.len()],
+            places: places.collect(),
             lines: vec![EMPTY; classes.gates()],
             ready: VecDeque::new(),
             queued: 0,
-            down: vec![0; classes.limit_count()],
             holders: vec![Holder::default(); exclusions],
             left: vec![0; orders],
             openings: vec![None; windows],
@@ -82,9 +85,7 @@ impl Lanes {
     /// Forgets who waits, but not who is changing: another direction begins.
     pub(crate) fn clear(&mut self) {
         self.next.fill(NONE);
-        self.queues.fill(EMPTY);
-        self.standing.fill(Standing::Idle);
-        self.behind.fill(NONE);
+        self.lanes.fill(Lane { last: NONE, behind: IDLE });
         self.lines.fill(EMPTY);
         self.ready.clear();
         self.queued = 0;
@@ -98,80 +99,101 @@ impl Lanes {
     /// Whether a unit of the class waits, so that a later one has to wait behind it.
     #[inline]
     pub(crate) fn has_queue(&self, class: ClassNo) -> bool {
-        self.queues[class as usize].head != NONE
+        self.lanes[class as usize].last != NONE
     }
 
+    #[inline]
     pub(crate) fn append(&mut self, class: ClassNo, unit: UnitNo) {
-        self.next[unit.index()] = NONE;
-        let queue = &mut self.queues[class as usize];
-        match queue.tail {
-            NONE => *queue = Ends { head: unit.0, tail: unit.0 },
-            tail => {
-                self.next[tail as usize] = unit.0;
-                queue.tail = unit.0;
-            }
-        }
-        self.queued += 1;
+        self.put_first(class, unit);
+        self.lanes[class as usize].last = unit.0;
     }
 
     /// Puts a unit before all others of its class: it was under way.
+    #[inline]
     pub(crate) fn put_first(&mut self, class: ClassNo, unit: UnitNo) {
-        let queue = &mut self.queues[class as usize];
-        self.next[unit.index()] = queue.head;
-        queue.head = unit.0;
-        if queue.tail == NONE {
-            queue.tail = unit.0;
+        let last = &mut self.lanes[class as usize].last;
+        if *last == NONE {
+            *last = unit.0;
         }
+        let last = *last as usize;
+        self.next[unit.index()] = if last == unit.index() { unit.0 } else { self.next[last] };
+        self.next[last] = unit.0;
         self.queued += 1;
     }
 
+    #[inline]
     pub(crate) fn head(&self, class: ClassNo) -> Option<UnitNo> {
-        let head = self.queues[class as usize].head;
-        (head != NONE).then_some(UnitNo(head))
+        let last = self.lanes[class as usize].last;
+        (last != NONE).then(|| UnitNo(self.next[last as usize]))
     }
 
+    #[inline]
     pub(crate) fn take_head(&mut self, class: ClassNo) {
-        let queue = &mut self.queues[class as usize];
-        let head = queue.head;
-        if head == NONE {
+        let lane = &mut self.lanes[class as usize];
+        let last = lane.last;
+        if last == NONE {
             return;
         }
-        queue.head = self.next[head as usize];
-        if queue.head == NONE {
-            queue.tail = NONE;
+        let head = self.next[last as usize];
+        if head == last {
+            lane.last = NONE;
+        } else {
+            self.next[last as usize] = self.next[head as usize];
         }
-        self.next[head as usize] = NONE;
         self.queued -= 1;
     }
 
-    /// The class waits for the gate, unless it waits for one already.
+    /// The class waits for the gate, unless it is in a line already or is looked at next anyway.
+    #[inline]
     pub(crate) fn stand_in_line(&mut self, class: ClassNo, gate: GateNo) {
-        if self.standing[class as usize] == Standing::InLine {
+        let lane = &mut self.lanes[class as usize];
+        if lane.behind != IDLE {
             return;
         }
-        self.standing[class as usize] = Standing::InLine;
-        self.behind[class as usize] = NONE;
+        lane.behind = NONE;
         let line = &mut self.lines[gate as usize];
-        match line.tail {
-            NONE => *line = Ends { head: class, tail: class },
-            tail => {
-                self.behind[tail as usize] = class;
-                line.tail = class;
-            }
+        let tail = std::mem::replace(&mut line.tail, class);
+        if tail == NONE {
+            line.head = class;
+        } else {
+            self.lanes[tail as usize].behind = class;
         }
     }
 
     /// The next class that was woken, with the gate that let it.
+    #[inline]
     pub(crate) fn next_ready(&mut self) -> Option<(ClassNo, GateNo)> {
         let (class, gate) = self.ready.pop_front()?;
-        self.standing[class as usize] = Standing::Idle;
+        self.lanes[class as usize].behind = IDLE;
         Some((class, gate))
+    }
+
+    /// Whether a class was woken and not looked at yet.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next class that was woken and that nothing else holds back, with the gate that let it. Those that something
+    /// holds back stand in line there, and their place goes to the next one. In a fleet under many limits that is what
+    /// most of those do that are woken, so it is one short loop over classes that touches no unit.
+    #[inline]
+    pub(crate) fn next_free(&mut self, classes: &Classes, back: bool) -> Option<(ClassNo, GateNo)> {
+        loop {
+            let (class, gate) = self.next_ready()?;
+            let Some(shut) = self.closed_gate(classes, class, back) else { return Some((class, gate)) };
+            if self.has_queue(class) {
+                self.stand_in_line(class, shut);
+            }
+            self.pass_on(gate);
+        }
     }
 
     /// The class has more units to offer.
     pub(crate) fn ready_again(&mut self, class: ClassNo, gate: GateNo) {
-        if self.standing[class as usize] == Standing::Idle {
-            self.standing[class as usize] = Standing::Ready;
+        let lane = &mut self.lanes[class as usize];
+        if lane.behind == IDLE {
+            lane.behind = READY;
             self.ready.push_back((class, gate));
         }
     }
@@ -184,12 +206,10 @@ impl Lanes {
         if class == NONE {
             return false;
         }
-        line.head = self.behind[class as usize];
+        line.head = std::mem::replace(&mut self.lanes[class as usize].behind, READY);
         if line.head == NONE {
             line.tail = NONE;
         }
-        self.behind[class as usize] = NONE;
-        self.standing[class as usize] = Standing::Ready;
         self.ready.push_back((class, gate));
         true
     }
@@ -201,14 +221,17 @@ impl Lanes {
     /// The gate that a unit of this class would have to wait for.
     #[inline]
     pub(crate) fn closed_gate(&self, classes: &Classes, class: ClassNo, back: bool) -> Option<GateNo> {
-        for limit in classes.limits(class) {
-            if self.down[*limit as usize] >= classes.free(*limit) {
-                return Some(*limit);
-            }
+        let full = classes.find_limit(class, |limit| self.places[limit as usize] <= 0);
+        if full.is_some() || classes.only_limits() {
+            return full;
         }
-        if classes.only_limits() {
-            return None;
-        }
+        self.shut_tie(classes, class, back)
+    }
+
+    /// The gate besides the limits that holds a class back. Apart from them, because fleets mostly have limits alone and
+    /// look at those millions of times.
+    #[inline(never)]
+    fn shut_tie(&self, classes: &Classes, class: ClassNo, back: bool) -> Option<GateNo> {
         let shut = classes.ties(class).iter().find(|tie| self.is_shut(classes.gate(tie.gate), tie.role, back));
         shut.map(|tie| tie.gate)
     }
@@ -227,17 +250,19 @@ impl Lanes {
         }
     }
 
-    /// Whether a limit has a place left for the next in its line. The other gates wake their whole line at once.
-    pub(crate) fn has_place(&self, classes: &Classes, gate: GateNo) -> bool {
-        self.down.get(gate as usize).is_some_and(|down| *down < classes.free(gate))
+    /// Wakes the next one in the line of a limit that has a place left: whoever was woken for it has gone elsewhere. The
+    /// other gates wake their whole line at once.
+    #[inline]
+    pub(crate) fn pass_on(&mut self, gate: GateNo) {
+        if self.places.get(gate as usize).is_some_and(|places| *places > 0) {
+            self.wake_one(gate);
+        }
     }
 
     /// A unit of the class begins to change.
     #[inline]
     pub(crate) fn acquire(&mut self, classes: &Classes, class: ClassNo) {
-        for limit in classes.limits(class) {
-            self.down[*limit as usize] += 1;
-        }
+        classes.each_limit(class, |limit| self.places[limit as usize] -= 1);
         if classes.only_limits() {
             return;
         }
@@ -252,10 +277,10 @@ impl Lanes {
     /// A unit of the class does not change any more; whoever waited for its place is woken.
     #[inline]
     pub(crate) fn release(&mut self, classes: &Classes, class: ClassNo) {
-        for limit in classes.limits(class) {
-            self.down[*limit as usize] -= 1;
-            self.wake_one(*limit);
-        }
+        classes.each_limit(class, |limit| {
+            self.places[limit as usize] += 1;
+            self.wake_one(limit);
+        });
         if classes.only_limits() {
             return;
         }
@@ -315,14 +340,73 @@ impl Lanes {
         self.openings.len()
     }
 
+    /// The bytes that its tables take.
+    pub(crate) fn bytes(&self) -> usize {
+        let tables = [self.next.capacity() * 4, self.lanes.capacity() * 8, self.places.capacity() * 4];
+        tables.iter().sum::<usize>() + self.lines.capacity() * 8 + self.ready.capacity() * 8
+    }
+
     /// The gates that somebody waits for, lowest first.
     pub(crate) fn waited_for(&self) -> impl Iterator<Item = GateNo> {
         let numbered = (0..).zip(&self.lines);
         numbered.filter(|(_, line)| line.head != NONE).map(|(gate, _)| gate)
     }
+}
 
-    /// How many units are changing, by limit.
-    pub(crate) fn down(&self) -> &[u32] {
-        &self.down
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_takes_8_bytes_and_so_does_a_line() {
+        assert_eq!((size_of::<Lane>(), size_of::<Line>()), (8, 8));
+    }
+
+    /// Without units: two classes and one limit.
+    fn two_classes() -> Lanes {
+        Lanes {
+            next: vec![NONE; 4],
+            lanes: vec![Lane { last: NONE, behind: IDLE }; 2],
+            places: vec![1],
+            lines: vec![EMPTY],
+            ready: VecDeque::new(),
+            queued: 0,
+            holders: Vec::new(),
+            left: Vec::new(),
+            openings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_class_that_was_woken_does_not_stand_in_line_a_second_time() {
+        let mut lanes = two_classes();
+        lanes.stand_in_line(0, 0);
+        assert!(lanes.wake_one(0));
+        // A unit of class 0 that has to go on is held back before the class is looked at.
+        lanes.stand_in_line(0, 0);
+        lanes.stand_in_line(1, 0);
+        assert_eq!(lanes.next_ready(), Some((0, 0)));
+        lanes.stand_in_line(0, 0);
+        lanes.wake_all(0);
+        let woken: Vec<_> = std::iter::from_fn(|| lanes.next_ready()).collect();
+        assert_eq!(woken, [(1, 0), (0, 0)], "nobody is lost");
+    }
+
+    #[test]
+    fn a_queue_gives_its_units_in_order_and_those_under_way_first() {
+        let mut lanes = two_classes();
+        for unit in [2, 0] {
+            lanes.append(1, UnitNo(unit));
+        }
+        lanes.put_first(1, UnitNo(3));
+        lanes.append(1, UnitNo(1));
+        let mut order = Vec::new();
+        while let Some(unit) = lanes.head(1) {
+            order.push(unit.0);
+            lanes.take_head(1);
+        }
+        assert_eq!((order, lanes.queued(), lanes.has_queue(1)), (vec![3, 2, 0, 1], 0, false));
+        lanes.put_first(1, UnitNo(0));
+        assert_eq!((lanes.head(1), lanes.head(0)), (Some(UnitNo(0)), None));
     }
 }

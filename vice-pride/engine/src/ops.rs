@@ -1,21 +1,15 @@
 //! The operations of a rollout. Numbers only grow; the entries of closed ones at the old end are given back, so that
-//! a rollout over a million servers keeps as many entries as it has under way.
+//! a rollout over a million servers keeps about as many entries as it has under way. An entry takes 24 bytes: what a
+//! fleet has by the hundred thousand, changes of units, fits into it, and the rest of any other work lies apart.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use vice_core::Millis;
 
-use crate::number::OpNo;
+use crate::number::{OpNo, UnitNo};
 use crate::state::Work;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Op {
-    pub(crate) work: Work,
-    pub(crate) status: OpStatus,
-    pub(crate) attempt: u32,
-    pub(crate) started: Timestamp,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,43 +26,154 @@ pub(crate) enum OpStatus {
     Closed,
 }
 
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Apply,
+    Undo,
+    /// See [`Ops::others`].
+    Other,
+}
+
+/// One operation: 24 bytes, because a fleet has many under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    /// When it began, in milliseconds as [`Timestamp::as_millisecond`] counts them.
+    started: i64,
+    /// The unit of an `Apply` or `Undo`.
+    unit: UnitNo,
+    /// What an `Undo` takes back.
+    undoes: OpNo,
+    attempt: u32,
+    kind: Kind,
+    status: OpStatus,
+}
+
+/// Work that is not the change of a unit, and when exactly it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Other {
+    work: Work,
+    started: Timestamp,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Ops {
     /// The number of the first entry; everything before is closed.
     base: u32,
-    entries: VecDeque<Op>,
+    entries: VecDeque<Entry>,
+    /// The work of open entries that are neither `Apply` nor `Undo`.
+    others: BTreeMap<OpNo, Other>,
 }
 
 impl Ops {
-    /// Gives a new operation its number.
+    /// Gives new work its number; it runs from now on.
     #[inline]
-    pub(crate) fn add(&mut self, op: Op) -> OpNo {
-        let number = OpNo(self.base.saturating_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX)));
-        self.entries.push_back(op);
+    pub(crate) fn add(&mut self, work: Work, now: Timestamp) -> OpNo {
+        let number = self.end();
+        let (kind, unit, undoes) = match work {
+            Work::Apply { unit } => (Kind::Apply, unit, OpNo(0)),
+            Work::Undo { unit, undoes } => (Kind::Undo, unit, undoes),
+            work => {
+                self.others.insert(number, Other { work, started: now });
+                (Kind::Other, UnitNo(0), OpNo(0))
+            }
+        };
+        let started = now.as_millisecond();
+        self.entries.push_back(Entry { started, unit, undoes, attempt: 1, kind, status: OpStatus::Running });
         number
     }
 
-    /// Whether an operation of that number was ever asked for.
-    pub(crate) fn knows(&self, op: OpNo) -> bool {
-        op.0 < self.base || self.get(op).is_some()
+    /// The number of the next one.
+    #[inline]
+    fn end(&self) -> OpNo {
+        OpNo(self.base.saturating_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX)))
     }
 
-    /// Its entry; none once it is long closed.
     #[inline]
-    pub(crate) fn get(&self, op: OpNo) -> Option<&Op> {
+    fn entry(&self, op: OpNo) -> Option<&Entry> {
         self.entries.get(op.0.checked_sub(self.base)? as usize)
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, op: OpNo) -> Option<&mut Op> {
+    fn entry_mut(&mut self, op: OpNo) -> Option<&mut Entry> {
         self.entries.get_mut(op.0.checked_sub(self.base)? as usize)
+    }
+
+    /// Whether an operation of that number was ever asked for.
+    pub(crate) fn knows(&self, op: OpNo) -> bool {
+        op < self.end()
+    }
+
+    /// What it is for; none once it is over.
+    #[inline]
+    pub(crate) fn work(&self, op: OpNo) -> Option<Work> {
+        let entry = self.entry(op).filter(|entry| entry.status != OpStatus::Closed)?;
+        self.work_of(op, entry)
+    }
+
+    #[inline]
+    fn work_of(&self, op: OpNo, entry: &Entry) -> Option<Work> {
+        match entry.kind {
+            Kind::Apply => Some(Work::Apply { unit: entry.unit }),
+            Kind::Undo => Some(Work::Undo { unit: entry.unit, undoes: entry.undoes }),
+            Kind::Other => self.others.get(&op).map(|other| other.work),
+        }
+    }
+
+    /// What one is for that the driver carries out; none for any other.
+    #[inline]
+    pub(crate) fn running(&self, op: OpNo) -> Option<Work> {
+        let entry = self.entry(op).filter(|entry| entry.status == OpStatus::Running)?;
+        self.work_of(op, entry)
+    }
+
+    /// Where it stands; none once it is long closed.
+    #[inline]
+    pub(crate) fn status(&self, op: OpNo) -> Option<OpStatus> {
+        self.entry(op).map(|entry| entry.status)
+    }
+
+    /// Puts an open one into another state; nothing happens to one that is over.
+    pub(crate) fn set_status(&mut self, op: OpNo, status: OpStatus) {
+        if let Some(entry) = self.entry_mut(op).filter(|entry| entry.status != OpStatus::Closed) {
+            entry.status = status;
+        }
+    }
+
+    /// It is sent once more.
+    pub(crate) fn run_again(&mut self, op: OpNo) {
+        if let Some(entry) = self.entry_mut(op).filter(|entry| entry.status != OpStatus::Closed) {
+            entry.status = OpStatus::Running;
+            entry.attempt = entry.attempt.saturating_add(1);
+        }
+    }
+
+    /// The how-manieth time that it was sent, from 1.
+    #[inline]
+    pub(crate) fn attempt(&self, op: OpNo) -> u32 {
+        self.entry(op).map_or(1, |entry| entry.attempt)
+    }
+
+    /// How long it has been under way; zero when the clock went back.
+    #[inline]
+    pub(crate) fn took(&self, op: OpNo, now: Timestamp) -> Millis {
+        let took = self.entry(op).map_or(0, |entry| now.as_millisecond() - entry.started);
+        Millis(u64::try_from(took).unwrap_or(0))
+    }
+
+    /// When it began, where it is not the change of a unit.
+    pub(crate) fn started(&self, op: OpNo) -> Option<Timestamp> {
+        self.others.get(&op).map(|other| other.started)
     }
 
     /// Closes it.
     #[inline]
     pub(crate) fn close(&mut self, op: OpNo) {
-        if let Some(entry) = self.get_mut(op) {
-            entry.status = OpStatus::Closed;
+        let Some(entry) = self.entry_mut(op) else { return };
+        entry.status = OpStatus::Closed;
+        if entry.kind == Kind::Other {
+            self.others.remove(&op);
         }
         while self.entries.front().is_some_and(|first| first.status == OpStatus::Closed) {
             self.entries.pop_front();
@@ -76,14 +181,51 @@ impl Ops {
         }
     }
 
-    /// Those that are kept, by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (OpNo, &Op)> {
-        (self.base..).map(OpNo).zip(&self.entries)
+    /// The bytes that its tables take; what lies apart is little.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// The open ones, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OpNo, OpStatus, Work)> {
+        let numbered = (self.base..).map(OpNo).zip(&self.entries);
+        let open = numbered.filter(|(_, entry)| entry.status != OpStatus::Closed);
+        open.filter_map(|(op, entry)| Some((op, entry.status, self.work_of(op, entry)?)))
     }
 
     /// The numbers that are kept.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = OpNo> + use<> {
-        let end = self.base.saturating_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        (self.base..end).map(OpNo)
+        (self.base..self.end().0).map(OpNo)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_24_bytes() {
+        assert_eq!(size_of::<Entry>(), 24);
+    }
+
+    #[test]
+    fn what_is_open_is_kept_and_what_is_over_is_given_back() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut ops = Ops::default();
+        let fence = ops.add(Work::Fence { epoch: 3 }, now);
+        let apply = ops.add(Work::Apply { unit: UnitNo(7) }, now);
+        let undo = ops.add(Work::Undo { unit: UnitNo(7), undoes: apply }, now);
+        assert_eq!(ops.work(fence), Some(Work::Fence { epoch: 3 }));
+        assert_eq!(ops.work(undo), Some(Work::Undo { unit: UnitNo(7), undoes: apply }));
+        ops.close(apply);
+        assert_eq!((ops.work(apply), ops.numbers().count()), (None, 3), "an older one is open");
+        ops.close(fence);
+        assert_eq!((ops.started(fence), ops.numbers().collect::<Vec<_>>()), (None, vec![undo]));
+        ops.run_again(undo);
+        ops.set_status(apply, OpStatus::Doubt);
+        assert_eq!((ops.attempt(undo), ops.status(undo)), (2, Some(OpStatus::Running)));
+        assert_eq!((ops.status(apply), ops.knows(apply), ops.knows(OpNo(3))), (None, true, false));
+        let later = Timestamp::from_millisecond(1_500).unwrap();
+        assert_eq!(ops.took(undo, later), Millis(1_500));
     }
 }

@@ -6,6 +6,10 @@ use crate::reason::Reason;
 
 /// The receiver of a step. The engine calls it in a fixed order; it must not panic.
 pub trait Sink {
+    /// Whether it wants the notes of single units (`UnitStarted`, `UnitFinished`, `UnitFailed`): a simulation of
+    /// thousands of rollouts leaves them out.
+    const UNIT_NOTES: bool = true;
+
     /// Something to do, after the step was stored.
     fn effect(&mut self, effect: Effect);
     /// Something that people want to know.

@@ -21,6 +21,15 @@ use crate::watch::Watch;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     pub(crate) course: Course,
+    pub(crate) progress: Progress,
+}
+
+/// How far the rollout is. It is apart from the plan so that a step can read the one while it changes the other.
+///
+/// What grows with the fleet: 13 bytes a unit (`units` 5, `lanes` 4, `touched` 4), 8 for each class, 12 for each
+/// limit, and 24 for each operation under way or younger than the oldest that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
     pub(crate) phase: Phase,
     /// The latest `now` at which something changed; time never runs backwards from there.
     pub(crate) latest: Timestamp,
@@ -256,18 +265,9 @@ pub struct Waiting {
     pub until: Option<Timestamp>,
 }
 
-impl State {
-    /// A rollout that has not begun.
-    #[must_use]
-    pub fn new(course: Course) -> Self {
-        let units = Units::new(course.unit_count(), course.has_hooks());
-        let gates = [course.exclusions.len(), course.orders.len(), course.windows.len()];
-        let mut lanes = Lanes::new(course.classes(), course.unit_count(), gates);
-        let changing = course.waves.iter().flat_map(|wave| wave.units.iter().copied());
-        lanes.count_for_orders(course.classes(), changing, Role::First);
-        let watch = Watch::new(course.analysis.as_ref());
+impl Progress {
+    fn new(units: Units, lanes: Lanes, watch: Watch) -> Self {
         Self {
-            course,
             phase: Phase::Idle,
             latest: Timestamp::MIN,
             epoch: 0,
@@ -301,6 +301,24 @@ impl State {
         }
     }
 
+    pub(crate) fn cause(&self) -> Option<Reason> {
+        self.halt.map(|halt| halt.cause)
+    }
+}
+
+impl State {
+    /// A rollout that has not begun.
+    #[must_use]
+    pub fn new(course: Course) -> Self {
+        let units = Units::new(course.unit_count(), course.has_hooks());
+        let gates = [course.exclusions.len(), course.orders.len(), course.windows.len()];
+        let mut lanes = Lanes::new(course.classes(), course.unit_count(), gates);
+        let changing = course.waves.iter().flat_map(|wave| wave.units.iter().copied());
+        lanes.count_for_orders(course.classes(), changing, Role::First);
+        let watch = Watch::new(course.analysis.as_ref());
+        Self { course, progress: Progress::new(units, lanes, watch) }
+    }
+
     /// The plan that it follows.
     #[must_use]
     pub fn course(&self) -> &Course {
@@ -310,7 +328,7 @@ impl State {
     /// How it ended; none while it is under way.
     #[must_use]
     pub const fn outcome(&self) -> Option<RolloutOutcome> {
-        match self.phase {
+        match self.progress.phase {
             Phase::Over { outcome } => Some(outcome),
             _ => None,
         }
@@ -319,66 +337,68 @@ impl State {
     /// For what it waits, when nothing is under way and only time or an operator moves it.
     #[must_use]
     pub const fn waiting(&self) -> Option<Waiting> {
-        self.waiting
+        self.progress.waiting
     }
 
     /// Why it turned back, where it did; kept after the end, and while a barrier is asked about.
     #[must_use]
     pub fn cause(&self) -> Option<Reason> {
-        self.halt.map(|halt| halt.cause)
+        self.progress.cause()
     }
 
     /// The epoch in force.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
-        self.epoch
+        self.progress.epoch
     }
 
     /// What an operation under way is for; none for one that is over.
     #[must_use]
     pub fn work(&self, op: OpNo) -> Option<Work> {
-        self.ops.get(op).map(|op| op.work)
+        self.progress.ops.work(op)
     }
 
     /// The operations under way: those that a driver owes an answer for, in the order of their numbers.
     pub fn in_flight(&self) -> impl Iterator<Item = (OpNo, Work)> {
-        let open = |status| matches!(status, OpStatus::Running | OpStatus::Observing);
-        self.ops.iter().filter(move |(_, op)| open(op.status)).map(|(number, op)| (number, op.work))
+        let owed = |status| matches!(status, OpStatus::Running | OpStatus::Observing);
+        self.progress.ops.iter().filter(move |(_, status, _)| owed(*status)).map(|(number, _, work)| (number, work))
+    }
+
+    /// How many bytes the state takes for what grows with the fleet, beside the plan that many states share.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Progress { units, lanes, ops, touched, again, later, .. } = &self.progress;
+        let lists = touched.capacity() + again.capacity() + later.capacity();
+        units.bytes() + lanes.bytes() + ops.bytes() + lists * size_of::<UnitNo>()
     }
 
     /// The new release's share of the traffic in basis points; none while traffic follows the units.
     #[must_use]
     pub const fn share(&self) -> Option<u32> {
-        self.share
-    }
-
-    /// How many units of each limit are changing or given up, in the order of [`crate::Plan::limits`].
-    #[must_use]
-    pub fn down(&self) -> &[u32] {
-        self.lanes.down()
+        self.progress.share
     }
 
     /// The constraints that units wait for now: indices into the plan's limits, then exclusions, orders and windows.
     pub fn waited_for(&self) -> impl Iterator<Item = u32> {
-        self.lanes.waited_for()
+        self.progress.lanes.waited_for()
     }
 
     /// How many units wait for a constraint.
     #[must_use]
     pub const fn waiting_units(&self) -> u32 {
-        self.lanes.queued()
+        self.progress.lanes.queued()
     }
 
     /// The units that were given up, in order.
     #[must_use]
     pub fn given_up(&self) -> &[UnitNo] {
-        &self.given_up
+        &self.progress.given_up
     }
 
     /// Whether a unit runs what the rollout brings, as far as the engine was told.
     #[must_use]
     pub fn is_changed(&self, unit: UnitNo) -> bool {
-        self.units.applied(unit).is_some()
+        self.progress.units.applied(unit).is_some()
     }
 
     /// The next moment at which time alone moves the rollout: whoever drives it says `Tick` then, also while
@@ -388,8 +408,8 @@ impl State {
         if self.outcome().is_some() {
             return None;
         }
-        let waiting = self.waiting.and_then(|waiting| waiting.until);
-        let measuring = self.measures_at();
+        let waiting = self.progress.waiting.and_then(|waiting| waiting.until);
+        let measuring = self.progress.measures_at(&self.course);
         match (waiting, measuring) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -399,13 +419,13 @@ impl State {
     /// Whether checks have passed on what runs now, since the last change of it.
     #[must_use]
     pub const fn is_proven(&self) -> bool {
-        self.proven
+        self.progress.proven
     }
 
     /// Whether going back has begun.
     #[must_use]
     pub const fn is_going_back(&self) -> bool {
-        self.phase.is_back()
+        self.progress.phase.is_back()
     }
 
     /// What runs everywhere after the end; none where nothing does, where units differ, or where it can't be known.
@@ -415,7 +435,7 @@ impl State {
             RolloutOutcome::Succeeded => Some(&self.course.plan().to),
             RolloutOutcome::RolledBack | RolloutOutcome::Failed => self.course.plan().from.as_ref(),
             RolloutOutcome::NotRestored => None,
-            RolloutOutcome::Aborted if self.touched.is_empty() => self.course.plan().from.as_ref(),
+            RolloutOutcome::Aborted if self.progress.touched.is_empty() => self.course.plan().from.as_ref(),
             RolloutOutcome::Aborted => None,
         }
     }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vice_core::Millis;
 
+use crate::course::Course;
 use crate::judge::{Analysis, Judge, Ruling};
 use crate::number::OpNo;
-use crate::state::{Phase, State};
+use crate::state::{Phase, Progress, State};
 
 /// What is known from watching.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,10 +52,11 @@ impl Watch {
     }
 }
 
-impl State {
+impl Progress {
     /// When the next window can be read: it is over, and late reports have had their time.
-    pub(crate) fn measures_at(&self) -> Option<Timestamp> {
-        let analysis = self.course().analysis.as_ref()?;
+    #[inline]
+    pub(crate) fn measures_at(&self, course: &Course) -> Option<Timestamp> {
+        let analysis = course.analysis.as_ref()?;
         let exposed = matches!(
             self.phase,
             Phase::Shield { .. }
@@ -70,10 +72,12 @@ impl State {
         let from = self.watch.from?;
         Some(Millis(analysis.interval.0 + analysis.lateness.0).after(from))
     }
+}
 
+impl State {
     /// What the judge said last.
     #[must_use]
     pub const fn ruling(&self) -> Option<Ruling> {
-        self.watch.ruling
+        self.progress.watch.ruling
     }
 }

@@ -10,13 +10,30 @@ use std::collections::BinaryHeap;
 /// The fewest and most days in the ring: 64 keep a small queue in a page, 16,384 serve 100,000 pending events.
 const DAYS: (usize, usize) = (64, 16_384);
 
-/// Events by time. An event takes 16 bytes where `T` takes 8.
+/// No event.
+const NONE: u32 = u32::MAX;
+
+/// An event in the ring: its day says the rest of its time. It takes 16 bytes where `T` takes 8.
+#[derive(Debug, Clone, Copy)]
+struct Node<T> {
+    what: T,
+    /// The milliseconds since its day began.
+    within: u32,
+    /// The next one of the same day, or the next free node.
+    next: u32,
+}
+
+/// Events by time. One takes 16 bytes where `T` takes 8.
 #[derive(Debug)]
 pub struct Calendar<T> {
     /// The day under way, latest first.
     today: Vec<(u64, T)>,
     day: u64,
-    ring: Vec<Vec<(u64, T)>>,
+    /// By day of the ring: its first event, in no order.
+    ring: Vec<u32>,
+    /// The events of all days of the ring, so that what was popped last is written next, while it is near.
+    nodes: Vec<Node<T>>,
+    free: u32,
     /// Which days of the ring hold anything, as bits.
     used: Vec<u64>,
     shift: u32,
@@ -29,11 +46,13 @@ impl<T: Copy + Ord> Calendar<T> {
     #[must_use]
     pub fn new(span: u64, pending: usize) -> Self {
         let days = (pending / 4).next_power_of_two().clamp(DAYS.0, DAYS.1);
-        let width = (span.max(1) / days as u64).max(1).next_power_of_two();
+        let width = (span.max(1) / days as u64).clamp(1, 1 << 31).next_power_of_two();
         Self {
             today: Vec::new(),
             day: 0,
-            ring: (0..days).map(|_| Vec::new()).collect(),
+            ring: vec![NONE; days],
+            nodes: Vec::new(),
+            free: NONE,
             used: vec![0; days / 64],
             shift: width.trailing_zeros(),
             in_ring: 0,
@@ -47,6 +66,14 @@ impl<T: Copy + Ord> Calendar<T> {
         self.today.len() + self.in_ring + self.far.len()
     }
 
+    /// The bytes that its tables take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let events = self.today.capacity() + self.far.capacity();
+        let days = self.ring.capacity() * 4 + self.used.capacity() * 8;
+        self.nodes.capacity() * size_of::<Node<T>>() + events * size_of::<(u64, T)>() + days
+    }
+
     /// Whether nothing is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -56,7 +83,9 @@ impl<T: Copy + Ord> Calendar<T> {
     /// Forgets everything and goes back to time 0; keeps the memory.
     pub fn clear(&mut self) {
         self.today.clear();
-        self.ring.iter_mut().for_each(Vec::clear);
+        self.ring.fill(NONE);
+        self.nodes.clear();
+        self.free = NONE;
         self.used.fill(0);
         self.far.clear();
         self.in_ring = 0;
@@ -78,11 +107,36 @@ impl<T: Copy + Ord> Calendar<T> {
     }
 
     #[inline]
-    fn lay_into_ring(&mut self, day: u64, event: (u64, T)) {
+    fn lay_into_ring(&mut self, day: u64, (at, what): (u64, T)) {
         let place = self.place(day);
-        self.ring[place].push(event);
+        #[expect(clippy::cast_possible_truncation, reason = "a day has at most 2^31 milliseconds")]
+        let within = (at - (day << self.shift)) as u32;
+        let node = Node { what, within, next: self.ring[place] };
+        self.ring[place] = match self.nodes.get_mut(self.free as usize) {
+            Some(free) => std::mem::replace(&mut self.free, std::mem::replace(free, node).next),
+            None => {
+                self.nodes.push(node);
+                // The units of a fleet, and with them the events, are far fewer than 2^32.
+                u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
+            }
+        };
         self.used[place / 64] |= 1 << (place % 64);
         self.in_ring += 1;
+    }
+
+    /// Moves the events of a day out of the ring.
+    #[inline]
+    fn take_day(&mut self, place: usize) {
+        let begins = self.day << self.shift;
+        let mut at = std::mem::replace(&mut self.ring[place], NONE);
+        while let Some(node) = self.nodes.get_mut(at as usize) {
+            self.today.push((begins + u64::from(node.within), node.what));
+            let next = std::mem::replace(&mut node.next, self.free);
+            self.free = at;
+            at = next;
+        }
+        self.used[place / 64] &= !(1 << (place % 64));
+        self.in_ring -= self.today.len();
     }
 
     #[inline]
@@ -118,9 +172,7 @@ impl<T: Copy + Ord> Calendar<T> {
             _ => self.day + self.until_next_used(),
         };
         let place = self.place(self.day);
-        std::mem::swap(&mut self.today, &mut self.ring[place]);
-        self.used[place / 64] &= !(1 << (place % 64));
-        self.in_ring -= self.today.len();
+        self.take_day(place);
         self.fetch();
         if self.today.len() > 1 {
             self.today.sort_unstable_by(|one, two| two.cmp(one));
@@ -197,6 +249,19 @@ mod tests {
             }
             assert!(queue.is_empty() && queue.pop().is_none());
         }
+    }
+
+    #[test]
+    fn a_pending_event_takes_16_bytes() {
+        assert_eq!((size_of::<Node<u64>>(), size_of::<(u64, u64)>()), (16, 16));
+        let mut queue = Calendar::new(1_000, 64);
+        for round in 0..100 {
+            for number in 0..64 {
+                queue.push(round * 1_000 + 500 + number, number);
+            }
+            while queue.pop().is_some() {}
+        }
+        assert!(queue.nodes.len() <= 64, "nodes are used again: {}", queue.nodes.len());
     }
 
     #[test]

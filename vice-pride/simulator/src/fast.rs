@@ -6,6 +6,9 @@
 //! Within a group with `k` places the next unit begins when the earliest of the `k` is free, which is what the engine
 //! does; so the only approximation is that places of a wide limit do not move to whoever needs them most.
 
+mod ends;
+mod places;
+
 use vice_core::manifest::TaskPer;
 use vice_core::payload::simulation::SimulatedEnd;
 use vice_pride_engine::{Course, UnitNo};
@@ -13,8 +16,9 @@ use vice_pride_engine::{Course, UnitNo};
 use crate::bound::Members;
 use crate::draw::{Luck, Purpose};
 use crate::run::Run;
-use crate::trace::{HOUR, MOMENTS, Trace};
 use crate::world::{Profile, World};
+use ends::FastExposed;
+use places::Places;
 
 /// A plan made ready for the fast mode.
 #[derive(Debug, Clone)]
@@ -81,28 +85,26 @@ impl<'w> FastCourse<'w> {
     pub fn run_with(&self, seed: u64, run: u64, bake: Option<u64>) -> Run {
         let luck = Luck::new(seed, run);
         let mut now = self.task_time(luck, true);
-        let mut ends: Vec<(u64, u32)> = Vec::new();
         let mut exposed = FastExposed::new(self.world);
         let mut waves = Vec::with_capacity(self.waves.len());
         let (mut failed_tries, mut given_up, mut events) = (0, 0, 0);
-        let mut free: Vec<u64> = Vec::new();
+        let mut places = Places::default();
         for (number, wave) in (0_u32..).zip(&self.waves) {
             let begun = now;
-            ends.clear();
+            exposed.begin(begun, wave.units.len());
             for group in &wave.groups {
-                free.clear();
-                free.resize(group.places as usize, begun);
+                places.open(group.places, begun);
                 for unit in &wave.units[group.first as usize..group.last as usize] {
                     let (takes, tries, ok) = self.change(luck, *unit);
                     failed_tries += tries - u32::from(ok);
                     given_up += u32::from(!ok);
                     events += u64::from(tries);
-                    let end = begin_earliest(&mut free, takes);
+                    let end = places.take_earliest(takes);
                     now = now.max(end);
-                    ends.push((end, *unit));
+                    exposed.add(end, *unit);
                 }
             }
-            exposed.wave(&mut ends);
+            exposed.end(now);
             now = now.saturating_add(bake.unwrap_or(wave.bake)) + self.verify_time(luck, number);
             waves.push((begun, Some(now)));
         }
@@ -148,37 +150,6 @@ impl<'w> FastCourse<'w> {
             }
         }
     }
-}
-
-/// The place that is free first takes the next unit; gives when that is done. Places are few, so they are simply looked
-/// through while they fit into a cache line or four, and kept as a heap beyond.
-#[inline]
-fn begin_earliest(free: &mut [u64], takes: u64) -> u64 {
-    const LOOKED_THROUGH: usize = 32;
-    if free.len() <= LOOKED_THROUGH {
-        let mut best = 0;
-        for at in 1..free.len() {
-            if free[at] < free[best] {
-                best = at;
-            }
-        }
-        free[best] += takes;
-        return free[best];
-    }
-    let end = free[0] + takes;
-    free[0] = end;
-    let mut at = 0;
-    // Sift down: a heap of n places has log2 n levels.
-    while 2 * at + 1 < free.len() {
-        let left = 2 * at + 1;
-        let child = if left + 1 < free.len() && free[left + 1] < free[left] { left + 1 } else { left };
-        if free[child] >= free[at] {
-            break;
-        }
-        free.swap(child, at);
-        at = child;
-    }
-    end
 }
 
 fn fast_wave(course: &Course, members: &Members, units: &[UnitNo], bake: u64) -> FastWave {
@@ -233,86 +204,4 @@ fn fair_places(
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a limit")]
     let places = (least + 0.5) as u32;
     places.max(1)
-}
-
-/// The trace of a fast run: the ends of a wave in order.
-struct FastExposed<'w> {
-    world: &'w World,
-    now: Vec<f64>,
-    hours: Vec<f64>,
-    since: u64,
-    drift: usize,
-    trace: Trace,
-}
-
-impl<'w> FastExposed<'w> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the fleet")]
-    fn new(world: &'w World) -> Self {
-        let cells = world.cells.len();
-        Self {
-            world,
-            now: vec![0.0; cells],
-            hours: vec![0.0; cells],
-            since: 0,
-            drift: ((f64::from(world.layout.units) / MOMENTS) as usize).max(1),
-            trace: Trace { cells, ..Trace::default() },
-        }
-    }
-
-    /// Adds the units of a wave in the order of their ends. Only every so many-th end is looked up by selection, so
-    /// that no wave has to be sorted; between two of them exposure grows in a straight line.
-    fn wave(&mut self, ends: &mut [(u64, u32)]) {
-        let mut rest = ends;
-        while !rest.is_empty() {
-            let take = self.drift.min(rest.len());
-            let halves = rest.len() / 2;
-            if rest.len() > 2 * take && halves > take {
-                // Splitting in halves first keeps each selection small: n log(n / take) in all.
-                rest.select_nth_unstable(halves);
-                let (low, high) = rest.split_at_mut(halves);
-                self.wave(low);
-                rest = high;
-                continue;
-            }
-            rest.select_nth_unstable(take - 1);
-            let (now, later) = rest.split_at_mut(take);
-            self.block(now);
-            rest = later;
-        }
-    }
-
-    fn block(&mut self, ends: &[(u64, u32)]) {
-        let Some((until, _)) = ends.last().copied() else { return };
-        let until = until.max(self.since);
-        self.advance(until);
-        for (end, unit) in ends {
-            let cell = self.world.cell(*unit);
-            self.now[cell] += 1.0;
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
-            let early = until.saturating_sub(*end) as f64 / HOUR;
-            self.hours[cell] += early;
-        }
-        self.note(until);
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
-    fn advance(&mut self, at: u64) {
-        let hours = at.saturating_sub(self.since) as f64 / HOUR;
-        for (sum, now) in self.hours.iter_mut().zip(&self.now) {
-            *sum += now * hours;
-        }
-        self.since = at;
-    }
-
-    fn note(&mut self, at: u64) {
-        self.trace.at.push(at);
-        self.trace.exposed.extend_from_slice(&self.now);
-        self.trace.hours.extend_from_slice(&self.hours);
-    }
-
-    fn finish(mut self, at: u64) -> Trace {
-        self.advance(at);
-        self.note(at);
-        self.trace
-    }
 }

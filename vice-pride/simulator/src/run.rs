@@ -3,8 +3,9 @@
 
 mod counts;
 mod desk;
+mod tries;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::OperatorCommand;
 use vice_core::payload::simulation::SimulatedEnd;
@@ -73,26 +74,30 @@ impl<'w> Setting<'w> {
     pub fn watched<W: Watch>(self, run: u64, bug: Option<&'w Bug>, watch: &mut W) -> Run {
         let luck = Luck::new(self.seed, run);
         let desk = Desk::new(self, luck, bug, watch);
-        Machine { state: State::new(self.course.clone()), desk, start: self.start, inputs: Vec::new(), events: 0 }.go()
+        Machine { state: State::new(self.course.clone()), desk, inputs: Vec::new(), events: 0 }.go()
     }
 }
 
 struct Machine<'w, 'o, W: Watch> {
     state: State,
     desk: Desk<'w, 'o, W>,
-    start: Timestamp,
     inputs: Vec<Input>,
     events: u64,
 }
 
 impl<W: Watch> Machine<'_, '_, W> {
     fn go(mut self) -> Run {
+        let end = self.to_its_end();
+        self.desk.finish(end, self.events)
+    }
+
+    fn to_its_end(&mut self) -> SimulatedEnd {
         self.inputs.push(Input::Begin { epoch: 1 });
         self.step();
         while self.state.outcome().is_none() {
             let Some(at) = self.next_moment() else { break };
             if at > CUT_OFF_MS {
-                return self.finish(SimulatedEnd::CutOff);
+                return SimulatedEnd::CutOff;
             }
             self.desk.advance(at);
             self.take(at);
@@ -100,24 +105,19 @@ impl<W: Watch> Machine<'_, '_, W> {
                 self.step();
             }
         }
-        let end = match self.state.outcome() {
+        match self.state.outcome() {
             Some(RolloutOutcome::Succeeded) => SimulatedEnd::Completed,
             Some(RolloutOutcome::RolledBack | RolloutOutcome::Failed | RolloutOutcome::Aborted) => {
                 SimulatedEnd::RolledBack
             }
             Some(RolloutOutcome::NotRestored) => SimulatedEnd::NotRestored,
             None => SimulatedEnd::NeedsHuman,
-        };
-        self.finish(end)
-    }
-
-    fn finish(self, end: SimulatedEnd) -> Run {
-        self.desk.finish(end, self.events)
+        }
     }
 
     fn step(&mut self) {
-        let ahead = SignedDuration::from_millis(i64::try_from(self.desk.now).unwrap_or(i64::MAX));
-        let now = self.start.checked_add(ahead).unwrap_or(Timestamp::MAX);
+        let now = self.desk.start_ms.saturating_add_unsigned(self.desk.now);
+        let now = Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX);
         step(&mut self.state, now, &self.inputs, &mut self.desk);
         self.inputs.clear();
     }
@@ -206,4 +206,45 @@ impl<W: Watch> Machine<'_, '_, W> {
 /// The luck of the reaction to a bug.
 pub(crate) fn reaction(world: &World, luck: Luck) -> u64 {
     world.react.draw(luck.bits(Purpose::React, 0, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Fleet, Level, growing_waves};
+    use crate::world::Past;
+    use vice_core::Millis;
+    use vice_pride_engine::FailurePolicy;
+
+    #[test]
+    fn a_run_takes_at_most_24_bytes_a_server_and_16_a_pending_event() {
+        // The shape of the benchmark, seed 1: six levels of constraints that cross, nearly every server a class.
+        let units = 20_000;
+        let level = |name, each, max_down| Level { name, each, max_down: Some(max_down) };
+        let levels = [
+            level("world", 1, units / 8),
+            level("region", 2, units / 14),
+            level("dc", 5, units / 90 + 1),
+            level("cluster", units / 1_000, 10),
+            level("rack", 4, 4),
+        ];
+        let mut fleet = Fleet::regular(&levels, 25).unwrap();
+        fleet.domains(20, units / 150 + 1);
+        let failures = FailurePolicy { retries: 1_000, tolerate: 0 };
+        let course = fleet.course(growing_waves(units, 1, 2.0, Millis::ZERO), failures).unwrap();
+        let spec = toml::from_str("fails = \"1%\"").unwrap();
+        let world = World::new(&spec, fleet.layout.clone(), &Past::default()).unwrap();
+        let setting = Setting { world: &world, course: &course, start: Timestamp::UNIX_EPOCH, seed: 1 };
+        let mut nobody = Nobody;
+        let desk = Desk::new(setting, Luck::new(1, 0), None, &mut nobody);
+        let mut machine = Machine { state: State::new(course.clone()), desk, inputs: Vec::new(), events: 0 };
+        assert_eq!(machine.to_its_end(), SimulatedEnd::Completed);
+        assert!(machine.events > u64::from(units), "every server changed, and some twice");
+        // Tables grow by doubling, and give nothing back: what they hold now is what they ever held.
+        let state = machine.state.bytes();
+        assert!(state <= 24 * units as usize, "{state} bytes of state");
+        // A tenth of the fleet is pending at once.
+        let pending = machine.desk.due.bytes();
+        assert!(pending <= 16 * units as usize / 4, "{pending} bytes of events");
+    }
 }

@@ -25,7 +25,7 @@ pub struct Sampler {
 enum Kind {
     Fixed(u64),
     /// Quantiles at i / CELLS, straight between them; the first and last cell are computed.
-    Table(Box<[f32]>, Law),
+    Table(Box<[f32; CELLS + 1]>, Law),
     Listed(Box<[u32]>),
 }
 
@@ -102,7 +102,7 @@ impl Sampler {
             reason = "24 bits of a duration in milliseconds"
         )]
         let cell = |i: usize| law.quantile(i as f64 / CELLS as f64) as f32;
-        Self { kind: Kind::Table((0..=CELLS).map(cell).collect(), law), mean: law.mean() }
+        Self { kind: Kind::Table(Box::new(std::array::from_fn(cell)), law), mean: law.mean() }
     }
 
     fn listed(values: &[Millis]) -> Self {

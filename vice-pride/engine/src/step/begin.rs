@@ -44,10 +44,11 @@ impl<S: Sink> Turn<'_, S> {
         self.sink.note(EngineNote::Resumed { epoch });
         self.watch_anew();
         for number in self.state.ops.numbers() {
-            let Some(op) = self.state.ops.get_mut(number) else { continue };
-            match (op.status, op.work) {
-                (OpStatus::Running, Work::Fence { .. }) => self.state.ops.close(number),
-                (OpStatus::Running | OpStatus::Observing, _) => op.status = OpStatus::Unseen,
+            match (self.state.ops.status(number), self.state.ops.work(number)) {
+                (Some(OpStatus::Running), Some(Work::Fence { .. })) => self.state.ops.close(number),
+                (Some(OpStatus::Running | OpStatus::Observing), _) => {
+                    self.state.ops.set_status(number, OpStatus::Unseen);
+                }
                 _ => {}
             }
         }
@@ -88,34 +89,31 @@ impl<S: Sink> Turn<'_, S> {
 
     fn ask_about_unseen(&mut self) {
         for number in self.state.ops.numbers() {
-            let Some(op) = self.state.ops.get_mut(number).filter(|op| op.status == OpStatus::Unseen) else { continue };
-            if op.work.is_repeatable() {
+            if self.state.ops.status(number) != Some(OpStatus::Unseen) {
+                continue;
+            }
+            if self.state.ops.work(number).is_some_and(Work::is_repeatable) {
                 // Checks change nothing, and shares are set as a whole: both are simply done again.
-                op.status = OpStatus::Running;
-                op.attempt += 1;
+                self.state.ops.run_again(number);
                 self.send(number);
             } else {
-                op.status = OpStatus::Observing;
+                self.state.ops.set_status(number, OpStatus::Observing);
                 self.sink.effect(Effect::Observe { op: number });
             }
         }
     }
 
     pub(super) fn observed(&mut self, op: OpNo, seen: Seen) {
-        if self.state.ops.get(op).is_none_or(|entry| entry.status != OpStatus::Observing) {
-            return self.late_or_unknown(op);
-        }
+        let observing = self.state.ops.status(op) == Some(OpStatus::Observing);
+        let Some(work) = self.state.ops.work(op).filter(|_| observing) else { return self.late_or_unknown(op) };
         self.changed = true;
         let stopping = self.state.paused || self.state.abandoned || self.state.phase == Phase::Halting;
         match seen {
-            Seen::Applied => self.close(op, Ok(())),
+            Seen::Applied => self.close(op, work, Ok(())),
             Seen::Unknown => self.doubt(op),
             Seen::NotApplied if stopping => self.drop_op(op),
             Seen::NotApplied => {
-                if let Some(entry) = self.state.ops.get_mut(op) {
-                    entry.status = OpStatus::Running;
-                    entry.attempt += 1;
-                }
+                self.state.ops.run_again(op);
                 self.send(op);
             }
         }

@@ -23,7 +23,7 @@ use crate::input::Input;
 use crate::note::{EngineNote, Evidence};
 use crate::reason::Reason;
 use crate::sink::Sink;
-use crate::state::{Fence, Phase, State, Waiting};
+use crate::state::{Fence, Phase, Progress, State, Waiting};
 
 /// How often a step of the way back is tried before somebody has to look. Three outlast a restart of the target;
 /// more would only hide that the environment is broken.
@@ -37,9 +37,8 @@ pub const RETRY_PAUSE: Millis = Millis(2_000);
 ///
 /// `now` may run backwards; the engine then goes on with the latest time at which something changed.
 pub fn step(state: &mut State, now: Timestamp, inputs: &[Input], sink: &mut impl Sink) -> bool {
-    // The plan is shared, so that this costs a counter; it lets a turn read the plan while it changes the state.
-    let course = state.course.clone();
-    let mut turn = Turn { now: now.max(state.latest), state, course: &course, sink, changed: false };
+    let State { course, progress } = state;
+    let mut turn = Turn { now: now.max(progress.latest), state: progress, course, sink, changed: false };
     for input in inputs {
         turn.take(*input);
     }
@@ -59,7 +58,7 @@ enum Flow {
 
 /// One step in progress.
 struct Turn<'a, S: Sink> {
-    state: &'a mut State,
+    state: &'a mut Progress,
     course: &'a Course,
     now: Timestamp,
     sink: &'a mut S,

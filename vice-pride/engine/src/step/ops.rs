@@ -1,6 +1,5 @@
 //! The life of one operation: numbered, sent, answered, closed. Nothing opens a closed one again.
 
-use vice_core::Millis;
 use vice_core::payload::environment::Direction;
 
 use super::Turn;
@@ -8,7 +7,7 @@ use crate::effect::Effect;
 use crate::input::{CheckCounts, Failure, OpResult};
 use crate::note::EngineNote;
 use crate::number::OpNo;
-use crate::ops::{Op, OpStatus};
+use crate::ops::OpStatus;
 use crate::reason::Reason;
 use crate::sink::Sink;
 use crate::state::Work;
@@ -20,7 +19,7 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     pub(super) fn number(&mut self, work: Work) -> OpNo {
-        self.state.ops.add(Op { work, status: OpStatus::Running, attempt: 1, started: self.now })
+        self.state.ops.add(work, self.now)
     }
 
     /// Begins an operation that only looks, beside the others.
@@ -48,9 +47,10 @@ impl<S: Sink> Turn<'_, S> {
         let op = self.number(work);
         self.state.open += 1;
         self.changed = true;
-        self.send(op);
+        self.ask_for(op, work, 1);
         let back = self.state.phase.is_back();
         match work {
+            Work::Apply { .. } | Work::Undo { .. } if !S::UNIT_NOTES => {}
             Work::Apply { unit } | Work::Undo { unit, .. } => {
                 self.sink.note(EngineNote::UnitStarted { unit, op, back });
             }
@@ -62,9 +62,15 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    /// Asks for the operation, for the first time or again.
+    /// Asks for an operation that was numbered, for the first time or again.
     pub(super) fn send(&mut self, op: OpNo) {
-        let Some(Op { work, attempt, .. }) = self.state.ops.get(op).copied() else { return };
+        if let Some(work) = self.state.ops.work(op) {
+            self.ask_for(op, work, self.state.ops.attempt(op));
+        }
+    }
+
+    #[inline]
+    fn ask_for(&mut self, op: OpNo, work: Work, attempt: u32) {
         self.sink.effect(match work {
             Work::Fence { epoch } => Effect::Fence { op, epoch },
             Work::Apply { unit } => Effect::Apply { op, unit, attempt },
@@ -80,14 +86,13 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     /// The work of an operation that a driver is carrying out; anything else is a late or repeated answer.
+    #[inline]
     fn running(&mut self, op: OpNo) -> Option<Work> {
-        match self.state.ops.get(op) {
-            Some(entry) if entry.status == OpStatus::Running => Some(entry.work),
-            _ => {
-                self.late_or_unknown(op);
-                None
-            }
+        let work = self.state.ops.running(op);
+        if work.is_none() {
+            self.late_or_unknown(op);
         }
+        work
     }
 
     pub(super) fn effect_done(&mut self, op: OpNo, result: OpResult) {
@@ -106,8 +111,8 @@ impl<S: Sink> Turn<'_, S> {
                 self.changed = true;
                 self.doubt(op);
             }
-            (_, OpResult::Done) => self.close(op, Ok(())),
-            (_, OpResult::Failed(failure)) => self.close(op, Err(failure)),
+            (_, OpResult::Done) => self.close(op, work, Ok(())),
+            (_, OpResult::Failed(failure)) => self.close(op, work, Err(failure)),
         }
     }
 
@@ -120,7 +125,7 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn verify_done(&mut self, op: OpNo, passed: bool, counts: CheckCounts) {
-        let (started, took) = self.since(op);
+        let (started, took) = (self.state.ops.started(op).unwrap_or(self.now), self.state.ops.took(op, self.now));
         self.shut(op);
         self.state.counts = counts;
         self.sink.note(EngineNote::VerifyFinished { op, counts, started, took });
@@ -132,8 +137,7 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     /// An operation has ended.
-    pub(super) fn close(&mut self, op: OpNo, result: Result<(), Failure>) {
-        let Some(work) = self.state.ops.get(op).map(|entry| entry.work) else { return };
+    pub(super) fn close(&mut self, op: OpNo, work: Work, result: Result<(), Failure>) {
         self.say_closed(op, work, result.err());
         self.shut(op);
         match (work, result) {
@@ -148,7 +152,10 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn say_closed(&mut self, op: OpNo, work: Work, failure: Option<Failure>) {
-        let took = self.since(op).1;
+        if !S::UNIT_NOTES && matches!(work, Work::Apply { .. } | Work::Undo { .. }) {
+            return;
+        }
+        let took = self.state.ops.took(op, self.now);
         let back = self.state.phase.is_back();
         self.sink.note(match (work, failure) {
             (Work::Apply { unit } | Work::Undo { unit, .. }, None) => EngineNote::UnitFinished { unit, op, back, took },
@@ -160,11 +167,6 @@ impl<S: Sink> Turn<'_, S> {
         });
     }
 
-    fn since(&self, op: OpNo) -> (jiff::Timestamp, Millis) {
-        let started = self.state.ops.get(op).map_or(self.now, |entry| entry.started);
-        (started, Millis::between(started, self.now))
-    }
-
     fn shut(&mut self, op: OpNo) {
         self.changed = true;
         self.state.ops.close(op);
@@ -173,20 +175,19 @@ impl<S: Sink> Turn<'_, S> {
 
     /// Nobody can tell what it did: an operator is asked, and nothing new begins until then.
     pub(super) fn doubt(&mut self, op: OpNo) {
-        let Some(entry) = self.state.ops.get_mut(op) else { return };
-        entry.status = OpStatus::Doubt;
-        let unit = entry.work.unit();
+        let Some(work) = self.state.ops.work(op) else { return };
+        self.state.ops.set_status(op, OpStatus::Doubt);
         self.changed = true;
         self.state.open -= 1;
         self.state.doubts.push(op);
-        if let Some(unit) = unit {
+        if let Some(unit) = work.unit() {
             self.release(unit);
         }
     }
 
     /// It was not carried out and is not sent again now; what it was for is taken up later under a new number.
     pub(super) fn drop_op(&mut self, op: OpNo) {
-        let unit = self.state.ops.get(op).and_then(|entry| entry.work.unit());
+        let unit = self.state.ops.work(op).and_then(Work::unit);
         self.shut(op);
         if let Some(unit) = unit {
             self.release(unit);
@@ -199,7 +200,7 @@ impl<S: Sink> Turn<'_, S> {
     pub(super) fn settle_doubts(&mut self) {
         let back = self.state.phase.is_back();
         for op in std::mem::take(&mut self.state.doubts) {
-            let Some(work) = self.state.ops.get(op).map(|entry| entry.work) else { continue };
+            let Some(work) = self.state.ops.work(op) else { continue };
             self.state.ops.close(op);
             self.state.again.extend(work.unit());
             match work {

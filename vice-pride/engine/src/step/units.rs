@@ -1,7 +1,7 @@
 //! Units: each follows its script (hooks, change, hooks), as many at once as the constraints let.
 
 use super::Turn;
-use crate::classes::{GateNo, Role};
+use crate::classes::{ClassNo, GateNo, Role};
 use crate::course::UnitStep;
 use crate::number::{OpNo, TaskNo, UnitNo};
 use crate::sink::Sink;
@@ -30,8 +30,8 @@ impl<S: Sink> Turn<'_, S> {
     fn go_on_with_units(&mut self) {
         while let Some(unit) = self.state.again.pop_front() {
             self.changed = true;
-            if let Offer::Shut(gate) = self.offer(unit) {
-                let class = self.course.classes().of_unit(unit);
+            let class = self.course.classes().of_unit(unit);
+            if let Offer::Shut(gate) = self.offer(class, unit) {
                 self.state.lanes.put_first(class, unit);
                 self.state.lanes.stand_in_line(class, gate);
             }
@@ -39,10 +39,10 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn start_woken(&mut self) {
-        while let Some((class, gate)) = self.state.lanes.next_ready() {
-            self.changed = true;
+        self.changed |= self.state.lanes.has_ready();
+        while let Some((class, gate)) = self.next_woken() {
             if let Some(unit) = self.state.lanes.head(class) {
-                match self.offer(unit) {
+                match self.offer(class, unit) {
                     Offer::Shut(other) => self.state.lanes.stand_in_line(class, other),
                     Offer::Began | Offer::Done => {
                         self.state.lanes.take_head(class);
@@ -52,11 +52,19 @@ impl<S: Sink> Turn<'_, S> {
                     }
                 }
             }
-            // Whoever was woken may have gone elsewhere: the place is for the next one then.
-            if self.state.lanes.has_place(self.course.classes(), gate) {
-                self.state.lanes.wake_one(gate);
-            }
+            self.state.lanes.pass_on(gate);
         }
+    }
+
+    /// The next class to look at. Where units have no hooks, one that waits has its change before it, so that those
+    /// that are held back need no look at their units; else some may have nothing left to do.
+    #[inline]
+    fn next_woken(&mut self) -> Option<(ClassNo, GateNo)> {
+        if self.course.has_hooks() {
+            return self.state.lanes.next_ready();
+        }
+        let back = self.state.phase.is_back();
+        self.state.lanes.next_free(self.course.classes(), back)
     }
 
     fn start_from_cursor(&mut self) -> Option<GateNo> {
@@ -64,7 +72,7 @@ impl<S: Sink> Turn<'_, S> {
             let class = self.course.classes().of_unit(unit);
             if self.state.lanes.has_queue(class) {
                 self.state.lanes.append(class, unit);
-            } else if let Offer::Shut(gate) = self.offer(unit) {
+            } else if let Offer::Shut(gate) = self.offer(class, unit) {
                 if self.course.classes().is_universal(gate) {
                     return Some(gate);
                 }
@@ -90,12 +98,12 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    fn offer(&mut self, unit: UnitNo) -> Offer {
+    /// Lets a unit begin its next step, unless something holds it back.
+    fn offer(&mut self, class: ClassNo, unit: UnitNo) -> Offer {
         let Some((at, work)) = self.next_work(unit) else {
             self.completed(unit);
             return Offer::Done;
         };
-        let class = self.course.classes().of_unit(unit);
         let back = self.state.phase.is_back();
         if let Some(gate) = self.state.lanes.closed_gate(self.course.classes(), class, back) {
             return Offer::Shut(gate);

@@ -82,8 +82,8 @@ impl<S: Sink> Turn<'_, S> {
             return Flow::Wait(Reason::NoProof { cause }, None);
         }
         match self.state.watch.ruling {
-            Some(Ruling { cause, .. }) => Flow::Wait(Reason::Judging { cause }, self.state.measures_at()),
-            None => Flow::Wait(Reason::Watching { wave: wave + 1 }, self.state.measures_at()),
+            Some(Ruling { cause, .. }) => Flow::Wait(Reason::Judging { cause }, self.state.measures_at(self.course)),
+            None => Flow::Wait(Reason::Watching { wave: wave + 1 }, self.state.measures_at(self.course)),
         }
     }
 
@@ -146,7 +146,7 @@ impl<S: Sink> Turn<'_, S> {
 
     /// Reads the next window when it is time; beside whatever else goes on.
     pub(super) fn measure_if_due(&mut self) {
-        let due = self.state.measures_at().is_some_and(|at| at <= self.now);
+        let due = self.state.measures_at(self.course).is_some_and(|at| at <= self.now);
         let (Some(analysis), Some(from), true) = (self.course.analysis.as_ref(), self.state.watch.from, due) else {
             return;
         };

@@ -1,12 +1,11 @@
 //! The world's side of a run: takes the engine's effects, draws how long they take, and keeps count.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use vice_core::payload::rollout::Verdict;
 use vice_core::payload::simulation::SimulatedEnd;
 use vice_pride_engine::{Course, Effect, EngineNote, Input, OpNo, OpResult, Reason, Sink, WHOLE};
 
+use super::tries::Tries;
 use super::{Run, Setting, counts, reaction};
 use crate::calendar::Calendar;
 use crate::draw::{Luck, Purpose};
@@ -20,14 +19,14 @@ pub(super) struct Desk<'w, 'o, W: Watch> {
     world: &'w World,
     course: &'w Course,
     luck: Luck,
-    start_ms: i64,
+    /// When it began, in milliseconds since the epoch: the clock of a run has no finer ones.
+    pub(super) start_ms: i64,
     pub(super) now: u64,
     pub(super) due: Calendar<Due>,
     watch: &'o mut W,
     exposed: Exposed,
     infection: Option<Infection<'w>>,
-    /// How often the change of a unit was tried, for those that failed.
-    tries: BTreeMap<u32, u32>,
+    tries: Tries,
     /// Windows under way: their operation, their beginning and their end.
     windows: Vec<(OpNo, Timestamp, Timestamp)>,
     /// Shares that are being brought into force.
@@ -62,7 +61,7 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
             watch,
             exposed: Exposed::new(world.cells.len(), units),
             infection: bug.map(|bug| Infection::new(world, bug, luck)),
-            tries: BTreeMap::new(),
+            tries: Tries::new(units),
             windows: Vec::new(),
             weights: Vec::new(),
             share: None,
@@ -136,7 +135,7 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
 
     pub(super) fn change_failed(&mut self, unit: u32) {
         self.failed_tries += 1;
-        *self.tries.entry(unit).or_default() += 1;
+        self.tries.failed(unit);
         self.watch.ended(self.now, unit, false, true);
     }
 
@@ -269,14 +268,15 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
 }
 
 impl<W: Watch> Sink for Desk<'_, '_, W> {
+    const UNIT_NOTES: bool = false;
+
     #[inline]
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Apply { op, unit, .. } => {
                 let unit = unit.0;
                 self.watch.began(self.now, unit, false);
-                let nth = if self.tries.is_empty() { 0 } else { self.tries.get(&unit).copied().unwrap_or(0) };
-                let change = self.world.profile(unit).change(self.luck, unit, nth);
+                let change = self.world.profile(unit).change(self.luck, unit, self.tries.of(unit));
                 let kind = if change.fails { Kind::ChangeFailed } else { Kind::Changed };
                 self.plan(change.millis, Due::new(kind, op, unit));
             }
