@@ -233,6 +233,51 @@ fn an_interrupt_parks_a_canary_and_abort_takes_it_back() {
     settled(&lab, "1");
 }
 
+/// Whether the front end sends requests to both versions: each has one of the two units.
+fn mixed(lab: &Lab) -> bool {
+    let url = status(lab)["url"].as_str().expect("a url").to_owned();
+    let answers: Vec<String> = (0..40).map(|_| crate::rollout::get(&url, "/version")).collect();
+    let of = |version: &str| answers.iter().filter(|answer| answer.contains(&format!("\"{version}\""))).count();
+    (10..=30).contains(&of("1")) && (10..=30).contains(&of("3"))
+}
+
+#[test]
+fn abandoning_a_canary_gives_traffic_back_to_the_units() {
+    let lab = Lab::new();
+    let (deploy, traffic) = under_way(&lab);
+    lab.vice(&["pride", "abandon", "--reason", "left as it is"]).expect(0);
+    ran(&deploy.wait_with_output().expect("it ends")).expect(9);
+    drop(traffic);
+    let why = lab.vice(&["why", "hello.dev.2"]).expect(0);
+    assert!(why.stdout.contains("traffic follows the units"), "{}", why.stdout);
+    assert!(mixed(&lab), "a tenth was in force, and half of the units run it");
+    let plan = lab.vice(&["plan", "hello@1"]).expect(0);
+    assert!(!plan.stdout.contains("left split"), "{}", plan.stdout);
+}
+
+#[test]
+fn what_could_not_be_given_back_is_by_the_next_rollout() {
+    let lab = Lab::new();
+    let (deploy, traffic) = under_way(&lab);
+    lab.vice(&["pride", "pause", "--reason", "lunch"]).expect(0);
+    ran(&deploy.wait_with_output().expect("it parks")).expect(8);
+    drop(traffic);
+    // A journal that can't be read can't say what to give back.
+    let history = rusqlite::Connection::open(lab.path(".vice/history.db")).expect("the history");
+    let altered = "DROP TRIGGER events_update; UPDATE events SET data = replace(data, '\"seen\":', '\"seen\":1') \
+                   WHERE data LIKE '%\"measured\"%\"seen\":%'";
+    history.execute_batch(altered).expect("an update");
+    drop(history);
+    lab.vice(&["pride", "abandon", "--reason", "it can't be read"]).expect(9);
+    assert!(!mixed(&lab), "a tenth is still in force");
+    let toml = lab.read("vice.toml").replace("strategy = \"canary\"\nsteps = [\"10%\"]", "strategy = \"rolling\"");
+    lab.write("vice.toml", &toml);
+    let plan = lab.vice(&["plan", "hello@3"]).expect(0);
+    assert!(plan.stdout.contains("left split"), "{}", plan.stdout);
+    lab.vice(&["deploy", "hello@3"]).expect(0);
+    settled(&lab, "3");
+}
+
 /// Deploys version `to` as a canary with a process that dies at `point`, and takes up what is left; gives whether it
 /// got that far.
 fn dies_at(lab: &Lab, point: &str, to: &str) -> bool {

@@ -49,6 +49,8 @@ pub struct State {
     pub(crate) given_up: Vec<UnitNo>,
     /// The new release's share of the traffic in basis points; none while traffic follows the units.
     pub(crate) share: Option<u32>,
+    /// Whether traffic may be split on the target, by this rollout or by an earlier one.
+    pub(crate) split: bool,
     pub(crate) watch: Watch,
     /// Tasks that have completed once for the rollout, as bits.
     pub(crate) once_done: u64,
@@ -75,6 +77,8 @@ pub(crate) enum Phase {
     Idle,
     /// Fenced for the first time; is there a barrier to ask about before anything begins?
     Gate,
+    /// Traffic that an earlier rollout left split follows the units again.
+    Free,
     Before {
         at: u16,
     },
@@ -124,6 +128,8 @@ pub(crate) enum Phase {
     /// Traffic follows the units again.
     BackSettle,
     BackCheck,
+    /// It was abandoned, and traffic follows the units again.
+    Leaving,
     Over {
         outcome: RolloutOutcome,
     },
@@ -266,6 +272,7 @@ impl State {
         let changing = course.waves.iter().flat_map(|wave| wave.units.iter().copied());
         lanes.count_for_orders(course.classes(), changing, Role::First);
         let watch = Watch::new(course.analysis.as_ref());
+        let split = course.frees_traffic;
         Self {
             course,
             phase: Phase::Idle,
@@ -285,6 +292,7 @@ impl State {
             failures: BTreeMap::new(),
             given_up: Vec::new(),
             share: None,
+            split,
             watch,
             once_done: 0,
             ever_done: 0,
@@ -350,6 +358,12 @@ impl State {
     #[must_use]
     pub const fn share(&self) -> Option<u32> {
         self.share
+    }
+
+    /// Whether traffic may be split on the target: a share is in force, one may be, or an earlier rollout left one.
+    #[must_use]
+    pub const fn is_split(&self) -> bool {
+        self.split
     }
 
     /// How many units of each limit are changing or given up, in the order of [`crate::Plan::limits`].

@@ -352,6 +352,8 @@ pub async fn end_unreadable(app: &App, id: &RolloutId, lease: Lease, reason: Str
         proven: false,
         reason: Some(reason.clone()),
         took,
+        // Nobody can read what it did.
+        split: true,
     };
     let mut events = vec![app.event(environment_stream(&id.scope), Some(&id.scope), &ended)?];
     if let Some(to) = to {

@@ -241,6 +241,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) proven: bool,
     pub(crate) reason: Option<String>,
     pub(crate) took: Millis,
+    /// Whether traffic may still be split.
+    pub(crate) split: bool,
 }
 
 /// The events that end a rollout: in its own stream, in the environment's, and as standard CDEvents.
@@ -261,6 +263,7 @@ pub(crate) fn ending_events(app: &App, id: &RolloutId, ending: &Ending<'_>) -> R
         proven: ending.proven,
         reason: ending.reason.clone(),
         took: ending.took,
+        split: ending.split,
     };
     let mut events = vec![
         app.event(rollout_stream(id), Some(scope), &finished)?,

@@ -100,6 +100,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
         verify: request.rollout.verify,
         has_checks: request.has_checks,
         analysis: None,
+        frees_traffic: false,
     };
     fill(frame, &fleet, request.rollout, request.analysis.as_ref())
 }
@@ -134,6 +135,7 @@ pub fn plan_fleet(request: &FleetRequest<'_>) -> Result<Plan> {
         verify: request.rollout.verify,
         has_checks: request.has_checks,
         analysis: None,
+        frees_traffic: false,
     };
     fill(frame, &fleet, request.rollout, request.analysis.as_ref())
 }

@@ -128,8 +128,20 @@ impl<S: Sink> Turn<'_, S> {
                 self.decide(Verdict::Hold, Reason::RollbackForbidden { task });
                 self.state.phase = Phase::Barrier { task };
             }
-            _ => self.state.phase = Phase::Before { at: 0 },
+            _ => self.through_the_gate(),
         }
         Flow::Go
+    }
+
+    /// What may begin does; first of all traffic that was left split follows the units again.
+    pub(super) fn through_the_gate(&mut self) {
+        self.state.phase = if self.course.frees_traffic { Phase::Free } else { Phase::Before { at: 0 } };
+    }
+
+    pub(super) fn free(&mut self) -> Flow {
+        if self.state.open == 0 {
+            self.issue(Work::Weigh { share: None });
+        }
+        self.in_flight()
     }
 }

@@ -106,7 +106,7 @@ impl<S: Sink> Turn<'_, S> {
             }
             (Phase::Barrier { .. }, None) => {
                 self.state.paused = false;
-                self.state.phase = Phase::Before { at: 0 };
+                self.through_the_gate();
                 true
             }
             _ => self.abort(Reason::Forced) || first,

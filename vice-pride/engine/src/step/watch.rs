@@ -25,9 +25,12 @@ impl<S: Sink> Turn<'_, S> {
         if self.state.open > 0 {
             return Some(self.in_flight());
         }
-        if self.state.share == share {
+        // A move that failed may have been made all the same.
+        let unsure = share.is_none() && self.state.split;
+        if self.state.share == share && !unsure {
             return None;
         }
+        self.state.split = true;
         self.issue(Work::Weigh { share });
         Some(self.in_flight())
     }
@@ -35,10 +38,14 @@ impl<S: Sink> Turn<'_, S> {
     /// The share is in force. What was counted before it belongs to another share, so that a new window begins.
     pub(super) fn weighed(&mut self, share: Option<u32>) {
         self.state.share = share;
+        self.state.split = share.is_some();
         if self.state.watch.from.is_some() {
             self.state.watch.from = Some(self.now);
         }
         self.sink.note(EngineNote::Weighed { share });
+        if self.state.phase == Phase::Free {
+            self.state.phase = Phase::Before { at: 0 };
+        }
     }
 
     /// The wave's own share is brought into force, and watching begins.
@@ -244,9 +251,11 @@ impl<S: Sink> Turn<'_, S> {
         self.state.watch.from = watching.then_some(self.now);
     }
 
-    /// Traffic could not be moved.
+    /// Traffic could not be moved. A rollout that is being left ends all the same.
     pub(super) fn weighing_failed(&mut self, failure: Failure) {
-        self.halt(Reason::WeighingFailed { failure });
+        if self.state.phase != Phase::Leaving {
+            self.halt(Reason::WeighingFailed { failure });
+        }
     }
 }
 

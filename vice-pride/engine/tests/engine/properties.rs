@@ -74,6 +74,7 @@ fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
         failures: if u.ratio(1, 3)? { failures } else { FailurePolicy::default() },
         tasks,
         analysis,
+        frees_traffic: u.ratio(1, 6)?,
         verify: *u.choose(&[VerifyWhen::EachWave, VerifyWhen::End, VerifyWhen::Never])?,
         has_checks: u.ratio(4, 5)?,
     })
@@ -564,6 +565,10 @@ fn one_life(u: &mut Unstructured<'_>) -> Result<Run> {
     }
     world.settle()?;
     world.after_the_end()?;
+    let ended = matches!(world.judge.finished, Some(RolloutOutcome::Succeeded | RolloutOutcome::RolledBack));
+    if ended && !world.judge.plan.is_noop() {
+        assert!(!world.run.state.is_split(), "nobody doubts that traffic follows the units");
+    }
     Ok(world.run)
 }
 
