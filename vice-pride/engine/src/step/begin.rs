@@ -42,7 +42,7 @@ impl<S: Sink> Turn<'_, S> {
         self.state.epoch = epoch;
         self.state.waiting = None;
         self.sink.note(EngineNote::Resumed { epoch });
-        self.watch_anew();
+        self.watch_on();
         for number in self.state.ops.numbers() {
             let Some(op) = self.state.ops.get_mut(number) else { continue };
             match (op.status, op.work) {

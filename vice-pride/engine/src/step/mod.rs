@@ -131,7 +131,7 @@ impl<S: Sink> Turn<'_, S> {
         let doubt = self.state.doubts.first().copied();
         let parked = match doubt {
             _ if self.state.abandoned => return self.in_flight(),
-            _ if self.state.paused => Some(Reason::Paused),
+            _ if self.state.paused => Some(self.paused()),
             Some(op) => Some(Reason::InDoubt { op }),
             None => None,
         };
@@ -139,6 +139,14 @@ impl<S: Sink> Turn<'_, S> {
             Some(_) if open + self.state.watch.aside() > 0 => self.in_flight(),
             Some(reason) => Flow::Wait(reason, None),
             None => self.phase(),
+        }
+    }
+
+    /// A pause holds the way back as well: an operator wants to look, and is told.
+    fn paused(&self) -> Reason {
+        match (self.state.phase, self.state.cause()) {
+            (Phase::Halting, Some(Reason::Judged { cause })) => Reason::PausedThoughBad { cause },
+            _ => Reason::Paused,
         }
     }
 

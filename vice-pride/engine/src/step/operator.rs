@@ -41,7 +41,6 @@ impl<S: Sink> Turn<'_, S> {
         }
         if self.state.paused {
             self.state.paused = false;
-            self.state.watch.from = self.state.watch.from.map(|_| self.now);
             return true;
         }
         if !self.state.doubts.is_empty() {
@@ -50,7 +49,6 @@ impl<S: Sink> Turn<'_, S> {
         }
         if std::mem::take(&mut self.state.watch.asks) {
             self.state.watch.since = Some(self.now);
-            self.state.watch.from = self.state.watch.from.map(|_| self.now);
             return true;
         }
         match (self.state.phase, self.state.halt) {

@@ -625,7 +625,7 @@ fn the_random_world_reaches_every_outcome_and_every_wait() {
         waits.extend(run.all.iter().filter_map(reason));
     }
     assert_eq!(outcomes.len(), 5, "{outcomes:?}");
-    let all = "at_limit baking excluded fence_failed given_up in_doubt judging no_proof outside_window paused retrying \
+    let all = "at_limit baking excluded fence_failed given_up in_doubt judging no_proof outside_window paused paused_though_bad retrying \
                rollback_forbidden waits_for_order watching";
     assert_eq!(waits.iter().map(String::as_str).collect::<Vec<_>>().join(" "), all);
 }
