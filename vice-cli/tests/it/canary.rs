@@ -212,6 +212,16 @@ fn operators_are_heard_while_a_canary_is_judged() {
     lab.vice(&["pride", "pause", "--reason", "lunch"]).expect(0);
     ran(&deploy.wait_with_output().expect("it parks")).expect(8);
     assert_eq!(status(&lab)["canary_share"], 1_000, "a pause leaves the share");
+    let history = lab.vice(&["history", "-n", "1"]).expect(0).stdout;
+    assert!(history.contains("under way, 10 % of the traffic; waits: An operator paused"), "{history}");
+    // Whoever looks after it reads on: the release has its traffic all the same.
+    let judged = || lab.vice(&["why", "hello.dev.2", "--format", "json"]).expect(0).stdout.matches("\"judged\"").count();
+    let before = judged();
+    wait_until("a window that has passed is read", || {
+        let ticked = lab.vice(&["tick"]).expect(0);
+        assert!(ticked.stdout.contains("needs an operator: An operator paused"), "{}", ticked.stdout);
+        judged() > before
+    });
     let resumed =
         lab.command(&["pride", "resume"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
     let windows = || lab.vice(&["why", "hello.dev.2"]).stdout.matches("epoch").count();
@@ -320,6 +330,61 @@ fn a_kill_before_any_append_of_a_canary_leaves_no_share() {
 #[test]
 fn a_kill_after_any_append_of_a_canary_leaves_no_share() {
     dies_everywhere("after");
+}
+
+/// A bad release that nobody drives: paused as soon as it has traffic.
+fn paused(rest: &str) -> (Lab, Traffic) {
+    let lab = Lab::new();
+    let metrics = format!("{FRONT}{rest}");
+    let url = project(&lab, 2, "strategy = \"canary\"\nsteps = [\"40%\"]\n", &metrics);
+    let traffic = load(&url);
+    let deploy =
+        lab.command(&["deploy", "hello@4"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
+    wait_until("a share", || status(&lab)["canary_share"] == 4_000);
+    lab.vice(&["pride", "pause", "--reason", "look"]).expect(0);
+    ran(&deploy.wait_with_output().expect("it parks")).expect(8);
+    (lab, traffic)
+}
+
+#[test]
+fn a_bad_release_is_found_in_a_pause_and_goes_back_when_the_operator_says_so() {
+    let (lab, _traffic) = paused("");
+    wait_until("the evidence", || lab.vice(&["tick"]).expect(0).stdout.contains("nothing goes back before resume"));
+    assert_eq!(status(&lab)["canary_share"], 4_000, "an operator wanted to look");
+    lab.vice(&["pride", "resume"]).expect(6);
+    settled(&lab, "1");
+}
+
+#[test]
+fn metrics_that_a_rollout_does_not_use_are_not_looked_at() {
+    let lab = Lab::new();
+    let broken = "[metric.broken]\nprometheus = \"http://127.0.0.1:9\"\nbearer = \"env:NOT_SET\"\n\
+                  bad = 'b{v=\"{{version}}\"}'\ntotal = 't{v=\"{{version}}\"}'\n";
+    let metrics = format!("[metric.errors]\nfront = true\n{broken}");
+    project(&lab, 2, "strategy = \"canary\"\nmetrics = [\"errors\"]\nblind_after = 1\n", &metrics);
+    let parked = lab.vice(&["deploy", "hello@3"]).expect(8);
+    assert!(parked.stdout.contains("`errors`"), "{}", parked.stdout);
+    lab.vice(&["pride", "abort"]).expect(6);
+    lab.write("vice.toml", &lab.read("vice.toml").replace("metrics = [\"errors\"]", "metrics = [\"broken\"]"));
+    let refused = lab.vice(&["deploy", "hello@3"]);
+    assert!(refused.status != 0 && refused.stderr.contains("broken"), "{}", refused.stderr);
+    settled(&lab, "1");
+}
+
+#[test]
+fn the_old_versions_instances_are_compared_with_each_other_and_why_computes_it_again() {
+    let lab = Lab::new();
+    let url = project(&lab, 4, "strategy = \"canary\"\nsteps = [\"20%\"]\nerror_ratio_max = 3.0\n", FRONT);
+    let traffic = load(&url);
+    lab.vice(&["deploy", "hello@3"]).expect(0);
+    drop(traffic);
+    let why = lab.vice(&["why", "hello.dev.2"]).expect(0);
+    assert!(why.stdout.contains("the same decisions follow"), "{}", why.stdout);
+    let history = rusqlite::Connection::open(lab.path(".vice/history.db")).expect("the history");
+    let halves: i64 = history
+        .query_row("SELECT count(*) FROM events WHERE data LIKE '%\"reading\":\"halves\"%'", [], |row| row.get(0))
+        .expect("a count");
+    assert!(halves > 0, "the old version had three instances");
 }
 
 /// The address of a lab server, from the environment; without it the test fails and says how to get one.

@@ -105,9 +105,13 @@ impl Audience {
 
     /// A client asks.
     pub(super) fn asks(&self, client: ClientId) {
+        self.asks_at(client, self.now());
+    }
+
+    fn asks_at(&self, client: ClientId, now: u32) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(moment) = self.seen.of(client) {
-            moment.store(self.now(), Ordering::Relaxed);
+            moment.store(now, Ordering::Relaxed);
         }
     }
 
@@ -138,7 +142,11 @@ impl Failing {
 
     /// Whether a failure of this client counts: not when one has within a window, where clients can be told apart.
     pub(super) fn counts(&self, audience: &Audience, client: ClientId) -> bool {
-        let (window, now) = (audience.window.load(Ordering::Relaxed), audience.now());
+        self.counts_at(audience, client, audience.now())
+    }
+
+    fn counts_at(&self, audience: &Audience, client: ClientId, now: u32) -> bool {
+        let window = audience.window.load(Ordering::Relaxed);
         let Some(moment) = self.0.of(client) else { return true };
         let before = moment.load(Ordering::Relaxed);
         let again = is_within(before, window, now);
@@ -153,45 +161,53 @@ impl Failing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn client(number: u64) -> ClientId {
         ClientId::of(&number.to_le_bytes())
     }
 
-    /// So many clients ask once each, in a window of a second.
+    /// So many clients ask once each, in the first second, which is a window.
     fn audience(clients: u64) -> Audience {
         let audience = Audience::new(Millis(1_000));
-        (0..clients).for_each(|number| audience.asks(client(number)));
+        ask(&audience, clients, clients, 500);
         audience
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_counts_once_a_window() {
+    fn ask(audience: &Audience, clients: u64, requests: u64, now: u32) {
+        (0..requests).for_each(|number| audience.asks_at(client(number % clients), now));
+    }
+
+    /// How many of twenty failures of a client count.
+    fn counted(failing: &Failing, audience: &Audience, number: u64, now: u32) -> usize {
+        (0..20).filter(|_| failing.counts_at(audience, client(number), now)).count()
+    }
+
+    #[test]
+    fn a_client_counts_once_a_window() {
         let (audience, failing) = (audience(50), Failing::new());
-        let counted = |number| (0..20).filter(|_| failing.counts(&audience, client(number))).count();
-        assert_eq!((counted(1), counted(2), counted(1)), (1, 1, 0));
-        tokio::time::advance(Duration::from_millis(1_001)).await;
-        (0..50).for_each(|number| audience.asks(client(number)));
-        assert_eq!((counted(1), counted(1)), (1, 0), "and once more in the next");
+        let counted = |number, now| counted(&failing, &audience, number, now);
+        assert_eq!((counted(1, 600), counted(2, 600), counted(1, 1_500)), (1, 1, 0));
+        ask(&audience, 50, 50, 1_700);
+        assert_eq!((counted(1, 1_700), counted(1, 1_800)), (1, 0), "and once more in the next");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_request_counts_where_clients_can_not_be_told_apart() {
-        let (few, failing) = (audience(19), Failing::new());
-        assert_eq!((0..20).filter(|_| failing.counts(&few, client(1))).count(), 20, "too few");
-        let (busy, failing) = (audience(30), Failing::new());
-        tokio::time::advance(Duration::from_millis(900)).await;
-        (0..30 * 60).for_each(|number| busy.asks(client(number % 30)));
-        assert_eq!((0..20).filter(|_| failing.counts(&busy, client(1))).count(), 20, "proxies, by how often they ask");
+    #[test]
+    fn each_request_counts_where_clients_can_not_be_told_apart() {
+        assert_eq!(counted(&Failing::new(), &audience(19), 1, 900), 20, "too few");
+        let busy = audience(30);
+        ask(&busy, 30, 30 * 60, 900);
+        assert_eq!(counted(&Failing::new(), &busy, 1, 900), 20, "proxies, by how often they ask");
+        // Old clients are forgotten, and with them that they could be told apart.
+        let quiet = audience(50);
+        ask(&quiet, 1, 100, 3_000);
+        assert_eq!(counted(&Failing::new(), &quiet, 1, 3_000), 20);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn sharing_a_place_costs_what_is_said() {
+    #[test]
+    fn sharing_a_place_costs_what_is_said() {
         let (audience, failing) = (audience(500), Failing::new());
-        let counted = (0..500).filter(|number| failing.counts(&audience, client(*number))).count();
+        let counted = (0..500).filter(|number| failing.counts_at(&audience, client(*number), 900)).count();
         assert!((480..=500).contains(&counted), "{counted} of 500");
     }
 }
