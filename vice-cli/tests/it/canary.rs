@@ -215,7 +215,8 @@ fn operators_are_heard_while_a_canary_is_judged() {
     let history = lab.vice(&["history", "-n", "1"]).expect(0).stdout;
     assert!(history.contains("under way, 10 % of the traffic; waits: An operator paused"), "{history}");
     // Whoever looks after it reads on: the release has its traffic all the same.
-    let judged = || lab.vice(&["why", "hello.dev.2", "--format", "json"]).expect(0).stdout.matches("\"judged\"").count();
+    let judged =
+        || lab.vice(&["why", "hello.dev.2", "--format", "json"]).expect(0).stdout.matches("\"judged\"").count();
     let before = judged();
     wait_until("a window that has passed is read", || {
         let ticked = lab.vice(&["tick"]).expect(0);

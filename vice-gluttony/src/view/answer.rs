@@ -55,7 +55,10 @@ fn unhealthy(story: &Story) -> String {
         never.push_str(&format!(", and reaches every unit unfound in {}", percent(through)));
     }
     if otherwise > 0.0 {
-        never.push_str(&format!(", and in {} the rollout ends or stands still before anything is found", percent(otherwise)));
+        never.push_str(&format!(
+            ", and in {} the rollout ends or stands still before anything is found",
+            percent(otherwise)
+        ));
     }
     format!("a bad one {early}{never}")
 }

@@ -27,7 +27,8 @@ fn decoded<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
 
 /// A canary over so many units, judged by errors and latencies.
 fn course(units: u32) -> Result<Course> {
-    let rollout: RolloutSpec = decoded(r#"{ "strategy": "canary", "steps": ["1%", "10%", "50%"], "max_down": "10%" }"#)?;
+    let rollout: RolloutSpec =
+        decoded(r#"{ "strategy": "canary", "steps": ["1%", "10%", "50%"], "max_down": "10%" }"#)?;
     let names: Vec<String> = (1..=units).map(|unit| unit.to_string()).collect();
     let there = |name: &String| UnitState {
         name: name.clone(),

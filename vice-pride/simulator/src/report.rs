@@ -324,9 +324,16 @@ pub fn left_out(course: &Course) -> Option<String> {
 fn warnings(study: &Study<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     if study.mode == SimulationMode::Fast {
-        warnings.push("The fast mode approximates wide limits by fair shares: it is good for comparing, not for promising.".to_owned());
+        warnings.push(
+            "The fast mode approximates wide limits by fair shares: it is good for comparing, not for promising."
+                .to_owned(),
+        );
         let left = left_out(study.setting.course);
-        warnings.extend(left.map(|left| format!("The fast mode leaves out what this plan has: {left}. Without --fast they are kept.")));
+        warnings.extend(
+            left.map(|left| {
+                format!("The fast mode leaves out what this plan has: {left}. Without --fast they are kept.")
+            }),
+        );
     }
     if study.runs < 100 {
         warnings.push(format!("With {} runs, quantiles beyond the median say little.", study.runs));

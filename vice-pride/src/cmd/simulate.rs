@@ -19,7 +19,9 @@ use vice_core::port::target::{Inventory, UnitHealth, UnitState};
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Course, FleetRequest, PlanRequest, plan, plan_fleet};
-use vice_pride_simulator::{Counts, Layout, Past, Setting, Study, Title, World, compare, left_out, optimise, posterior, report};
+use vice_pride_simulator::{
+    Counts, Layout, Past, Setting, Study, Title, World, compare, left_out, optimise, posterior, report,
+};
 
 use super::ScopeArgs;
 use crate::driver::analysis;

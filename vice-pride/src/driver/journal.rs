@@ -17,7 +17,9 @@ use vice_core::payload::verification::{SuiteResult, VerificationFinished};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};
 use vice_core::store::{EventStoreExt, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
-use vice_pride_engine::{Answer, Course, Details, Effect, Input, OpNo, PLANNER_VERSION, Plan, Recorded, State, check_replay};
+use vice_pride_engine::{
+    Answer, Course, Details, Effect, Input, OpNo, PLANNER_VERSION, Plan, Recorded, State, check_replay,
+};
 
 /// One input as it is stored: the engine's value, and the texts that belong to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

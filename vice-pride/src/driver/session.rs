@@ -219,7 +219,8 @@ impl Session {
             return self.texts.failure_of(|_| true).cloned();
         }
         let why = self.texts.failure_of(|effect| matches!(effect, Effect::SetWeights { share: None, .. }));
-        let left = "Traffic may still be split between the versions; the next rollout gives it back to the units first.";
+        let left =
+            "Traffic may still be split between the versions; the next rollout gives it back to the units first.";
         Some(why.map_or_else(|| left.to_owned(), |why| format!("{left} {why}")))
     }
 

@@ -193,7 +193,12 @@ impl Parts<'_> {
             }
             MetricOrigin::Front => {
                 let front = self.front.map(Arc::clone).ok_or_else(|| self.no_front(name))?;
-                self.with(name, spec, masker, FrontEnd { kind: spec.kind, per_client: spec.per_client.unwrap_or(true), front })
+                self.with(
+                    name,
+                    spec,
+                    masker,
+                    FrontEnd { kind: spec.kind, per_client: spec.per_client.unwrap_or(true), front },
+                )
             }
         })
     }

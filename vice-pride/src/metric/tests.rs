@@ -534,7 +534,8 @@ async fn the_old_versions_instances_are_compared_with_each_other() {
     let counters = Arc::new(Counters::default());
     let before = [("1#1", "1", 9, 1, None), ("2#1", "1", 9, 1, None), ("3#1", "1", 9, 1, None)];
     // The second one has ended; those that serve are in the two groups in turn.
-    let after = [("1#1", "1", 109, 2, None), ("2#1", "1", 9, 1, None), ("3#1", "1", 209, 5, None), ("4#1", "2", 50, 1, None)];
+    let after =
+        [("1#1", "1", 109, 2, None), ("2#1", "1", 9, 1, None), ("3#1", "1", 209, 5, None), ("4#1", "2", 50, 1, None)];
     let both = |counted, halves: Option<(MetricArm, MetricArm)>| {
         let halves = halves.map(|(left, right)| MetricReading::Halves { stratum: 0, left, right });
         std::iter::once(counted).chain(halves).collect::<Vec<_>>()

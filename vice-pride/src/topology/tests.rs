@@ -197,7 +197,11 @@ fn folders_of_variables_beside_an_inventory_are_labels_too() {
     let units = facts(&made_now().unwrap());
     let labels = |unit: usize| units[unit].2.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
     assert_eq!(labels(0), ["tier=lab"]);
-    assert_eq!(labels(1), ["power=3", "rack=r2", "tier=store", "zone=south"], "the later file and the nearer group win");
+    assert_eq!(
+        labels(1),
+        ["power=3", "rack=r2", "tier=store", "zone=south"],
+        "the later file and the nearer group win"
+    );
     assert_eq!(labels(2), ["power=3", "rack=r9", "role=front end", "tier=lab", "zone=south"]);
     write("host_vars/db1.yml", "- no\n- mapping\n");
     let fault = made_now().unwrap_err();

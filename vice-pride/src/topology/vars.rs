@@ -40,7 +40,8 @@ fn said(folder: &Path, known: &BTreeSet<String>) -> Result<BTreeMap<String, BTre
     for path in entries(folder)? {
         let Some(name) = named(&path, known) else { continue };
         // A folder has files that are read in the order of their names.
-        let files = if path.is_dir() { entries(&path)?.into_iter().filter(|file| is_vars(file)).collect() } else { vec![path] };
+        let files =
+            if path.is_dir() { entries(&path)?.into_iter().filter(|file| is_vars(file)).collect() } else { vec![path] };
         let vars = said.entry(name).or_default();
         for file in files {
             vars.extend(vars_of(&file)?);
@@ -75,7 +76,9 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn unread(folder: &Path, error: std::io::Error) -> Fault {
-    Fault::new(Code::Io, format!("The folder {} can't be read.", shown(folder))).because(error).detail("key", "inventory")
+    Fault::new(Code::Io, format!("The folder {} can't be read.", shown(folder)))
+        .because(error)
+        .detail("key", "inventory")
 }
 
 /// For what an entry is: by its whole name, or by its name without the suffix of a file of variables.

@@ -39,7 +39,14 @@ impl<'a> Fleet<'a> {
     /// A fleet in which every unit runs the earlier release and changes: what a simulation starts with.
     pub(super) fn all_changing(tree: &'a Topology) -> Self {
         let (count, placed) = (tree.len(), UnitSet::first(tree.len()));
-        Self { tree: Cow::Borrowed(tree), count, placed, removed: UnitSet::default(), baseline: true, down: UnitSet::default() }
+        Self {
+            tree: Cow::Borrowed(tree),
+            count,
+            placed,
+            removed: UnitSet::default(),
+            baseline: true,
+            down: UnitSet::default(),
+        }
     }
 
     /// Units that change in some way.

@@ -13,12 +13,13 @@ use crate::support::{Run, rolling};
 const BAD: Reading = reading(1_000, 200);
 const GOOD: Reading = reading(1_000, 10);
 
+const fn arm(seen: u64, bad: u32) -> Arm {
+    let mut counts = [0; 16];
+    counts[0] = bad;
+    Arm { seen, bad: counts }
+}
+
 const fn reading(seen: u64, bad: u32) -> Reading {
-    let arm = |seen, bad| {
-        let mut counts = [0; 16];
-        counts[0] = bad;
-        Arm { seen, bad: counts }
-    };
     Reading::Counts { stratum: 0, canary: arm(seen, bad), baseline: arm(9_000, 90) }
 }
 
@@ -51,10 +52,7 @@ fn window(run: &Run, began: Timestamp) -> (i64, i64) {
 /// The measurement under way says this.
 fn says(run: &mut Run, reading: Reading) -> Vec<Effect> {
     let op = run.take().op().unwrap();
-    run.tell_all(&[
-        Input::Measured { op, metric: 0, reading },
-        Input::EffectDone { op, result: OpResult::Done },
-    ])
+    run.tell_all(&[Input::Measured { op, metric: 0, reading }, Input::EffectDone { op, result: OpResult::Done }])
 }
 
 /// The process is gone, and another takes over.

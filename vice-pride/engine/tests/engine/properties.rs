@@ -74,7 +74,7 @@ fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
         failures: if u.ratio(1, 3)? { failures } else { FailurePolicy::default() },
         tasks,
         analysis,
-        frees_traffic: u.ratio(1, 6)?,
+        frees_traffic: count == 5,
         verify: *u.choose(&[VerifyWhen::EachWave, VerifyWhen::End, VerifyWhen::Never])?,
         has_checks: u.ratio(4, 5)?,
     })

@@ -6,8 +6,8 @@ use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::OperatorCommand as Say;
 use vice_pride_engine::{
-    CheckCounts, Effect, Exposure, Failure, Input, NoDetails, OpNo, OpResult, Plan, Reason, Rollback, Seen, TaskDoes, TaskNo,
-    UnitAction, UnitNo, describe_reason, notes_named,
+    CheckCounts, Effect, Exposure, Failure, Input, NoDetails, OpNo, OpResult, Plan, Reason, Rollback, Seen, TaskDoes,
+    TaskNo, UnitAction, UnitNo, describe_reason, notes_named,
 };
 
 fn has(run: &Run, wanted: impl Fn(&Effect) -> bool) -> bool {

@@ -299,7 +299,9 @@ fn what_stays_down_for_a_while_takes_places() {
     let mut there = running(&all, "1");
     there.units[4].health = UnitHealth::Unhealthy;
     let made = |max_down: &str| {
-        let text = format!(r#"{{ "strategy": "rolling", {max_down} "after": [{{ "first": "service=db", "then": "service=web" }}] }}"#);
+        let text = format!(
+            r#"{{ "strategy": "rolling", {max_down} "after": [{{ "first": "service=db", "then": "service=web" }}] }}"#
+        );
         planned(&[], Some(&tree), &there, &rollout(&text), Direction::Deploy)
     };
     let two = made(r#""max_down": 2,"#).unwrap();

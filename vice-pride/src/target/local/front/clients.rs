@@ -187,7 +187,7 @@ mod tests {
     fn a_client_counts_once_a_window() {
         let (audience, failing) = (audience(50), Failing::new());
         let counted = |number, now| counted(&failing, &audience, number, now);
-        assert_eq!((counted(1, 600), counted(2, 600), counted(1, 1_500)), (1, 1, 0));
+        assert_eq!((counted(1, 600), counted(2, 600), counted(1, 1_400)), (1, 1, 0));
         ask(&audience, 50, 50, 1_700);
         assert_eq!((counted(1, 1_700), counted(1, 1_800)), (1, 0), "and once more in the next");
     }
