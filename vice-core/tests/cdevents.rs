@@ -173,7 +173,15 @@ fn custom_events_follow_the_rules_of_custom_events() {
     let running = Some(release());
     valid(
         "custom",
-        &RolloutEnded { rollout: rollout.clone(), outcome, running: running.clone(), proven: true, reason: None, took },
+        &RolloutEnded {
+            rollout: rollout.clone(),
+            outcome,
+            running: running.clone(),
+            proven: true,
+            reason: None,
+            took,
+            split: true,
+        },
     );
     let started = RolloutStarted {
         rollout: rollout.clone(),

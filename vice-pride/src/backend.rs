@@ -10,8 +10,10 @@ use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
 use vice_core::time::Clock;
 
+use crate::driver::INTERVAL;
 use crate::metric::FrontCounts;
 use crate::target::RoutedTarget;
+use crate::target::local::front::ClientOptions;
 use crate::target::local::{LocalOptions, LocalTarget};
 
 /// Makes the backend of an environment; starts nothing.
@@ -62,6 +64,10 @@ fn local_target(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&st
         // One port can't be that of several front ends; each has a free one then.
         port: spec.port.filter(|_| part.is_none()),
         metrics: spec.metrics_port.filter(|_| part.is_none()),
+        clients: ClientOptions {
+            window: spec.rollout.interval.unwrap_or(INTERVAL),
+            header: spec.client_header.clone(),
+        },
         clock: Arc::clone(site.clock),
         env: Arc::clone(site.env),
     })

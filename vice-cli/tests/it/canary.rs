@@ -212,6 +212,17 @@ fn operators_are_heard_while_a_canary_is_judged() {
     lab.vice(&["pride", "pause", "--reason", "lunch"]).expect(0);
     ran(&deploy.wait_with_output().expect("it parks")).expect(8);
     assert_eq!(status(&lab)["canary_share"], 1_000, "a pause leaves the share");
+    let history = lab.vice(&["history", "-n", "1"]).expect(0).stdout;
+    assert!(history.contains("under way, 10 % of the traffic; waits: An operator paused"), "{history}");
+    // Whoever looks after it reads on: the release has its traffic all the same.
+    let judged =
+        || lab.vice(&["why", "hello.dev.2", "--format", "json"]).expect(0).stdout.matches("\"judged\"").count();
+    let before = judged();
+    wait_until("a window that has passed is read", || {
+        let ticked = lab.vice(&["tick"]).expect(0);
+        assert!(ticked.stdout.contains("needs an operator: An operator paused"), "{}", ticked.stdout);
+        judged() > before
+    });
     let resumed =
         lab.command(&["pride", "resume"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
     let windows = || lab.vice(&["why", "hello.dev.2"]).stdout.matches("epoch").count();
@@ -231,6 +242,51 @@ fn an_interrupt_parks_a_canary_and_abort_takes_it_back() {
     assert!(status(&lab)["active_rollout"].is_string());
     lab.vice(&["pride", "abort", "--reason", "not today"]).expect(6);
     settled(&lab, "1");
+}
+
+/// Whether the front end sends requests to both versions: each has one of the two units.
+fn mixed(lab: &Lab) -> bool {
+    let url = status(lab)["url"].as_str().expect("a url").to_owned();
+    let answers: Vec<String> = (0..40).map(|_| crate::rollout::get(&url, "/version")).collect();
+    let of = |version: &str| answers.iter().filter(|answer| answer.contains(&format!("\"{version}\""))).count();
+    (10..=30).contains(&of("1")) && (10..=30).contains(&of("3"))
+}
+
+#[test]
+fn abandoning_a_canary_gives_traffic_back_to_the_units() {
+    let lab = Lab::new();
+    let (deploy, traffic) = under_way(&lab);
+    lab.vice(&["pride", "abandon", "--reason", "left as it is"]).expect(0);
+    ran(&deploy.wait_with_output().expect("it ends")).expect(9);
+    drop(traffic);
+    let why = lab.vice(&["why", "hello.dev.2"]).expect(0);
+    assert!(why.stdout.contains("traffic follows the units"), "{}", why.stdout);
+    assert!(mixed(&lab), "a tenth was in force, and half of the units run it");
+    let plan = lab.vice(&["plan", "hello@1"]).expect(0);
+    assert!(!plan.stdout.contains("left split"), "{}", plan.stdout);
+}
+
+#[test]
+fn what_could_not_be_given_back_is_by_the_next_rollout() {
+    let lab = Lab::new();
+    let (deploy, traffic) = under_way(&lab);
+    lab.vice(&["pride", "pause", "--reason", "lunch"]).expect(0);
+    ran(&deploy.wait_with_output().expect("it parks")).expect(8);
+    drop(traffic);
+    // A journal that can't be read can't say what to give back.
+    let history = rusqlite::Connection::open(lab.path(".vice/history.db")).expect("the history");
+    let altered = "DROP TRIGGER events_update; UPDATE events SET data = replace(data, '\"seen\":', '\"seen\":1') \
+                   WHERE data LIKE '%\"measured\"%\"seen\":%'";
+    history.execute_batch(altered).expect("an update");
+    drop(history);
+    lab.vice(&["pride", "abandon", "--reason", "it can't be read"]).expect(9);
+    assert!(!mixed(&lab), "a tenth is still in force");
+    let toml = lab.read("vice.toml").replace("strategy = \"canary\"\nsteps = [\"10%\"]", "strategy = \"rolling\"");
+    lab.write("vice.toml", &toml);
+    let plan = lab.vice(&["plan", "hello@3"]).expect(0);
+    assert!(plan.stdout.contains("left split"), "{}", plan.stdout);
+    lab.vice(&["deploy", "hello@3"]).expect(0);
+    settled(&lab, "3");
 }
 
 /// Deploys version `to` as a canary with a process that dies at `point`, and takes up what is left; gives whether it
@@ -275,6 +331,61 @@ fn a_kill_before_any_append_of_a_canary_leaves_no_share() {
 #[test]
 fn a_kill_after_any_append_of_a_canary_leaves_no_share() {
     dies_everywhere("after");
+}
+
+/// A bad release that nobody drives: paused as soon as it has traffic.
+fn paused(rest: &str) -> (Lab, Traffic) {
+    let lab = Lab::new();
+    let metrics = format!("{FRONT}{rest}");
+    let url = project(&lab, 2, "strategy = \"canary\"\nsteps = [\"40%\"]\n", &metrics);
+    let traffic = load(&url);
+    let deploy =
+        lab.command(&["deploy", "hello@4"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice");
+    wait_until("a share", || status(&lab)["canary_share"] == 4_000);
+    lab.vice(&["pride", "pause", "--reason", "look"]).expect(0);
+    ran(&deploy.wait_with_output().expect("it parks")).expect(8);
+    (lab, traffic)
+}
+
+#[test]
+fn a_bad_release_is_found_in_a_pause_and_goes_back_when_the_operator_says_so() {
+    let (lab, _traffic) = paused("");
+    wait_until("the evidence", || lab.vice(&["tick"]).expect(0).stdout.contains("nothing goes back before resume"));
+    assert_eq!(status(&lab)["canary_share"], 4_000, "an operator wanted to look");
+    lab.vice(&["pride", "resume"]).expect(6);
+    settled(&lab, "1");
+}
+
+#[test]
+fn metrics_that_a_rollout_does_not_use_are_not_looked_at() {
+    let lab = Lab::new();
+    let broken = "[metric.broken]\nprometheus = \"http://127.0.0.1:9\"\nbearer = \"env:NOT_SET\"\n\
+                  bad = 'b{v=\"{{version}}\"}'\ntotal = 't{v=\"{{version}}\"}'\n";
+    let metrics = format!("[metric.errors]\nfront = true\n{broken}");
+    project(&lab, 2, "strategy = \"canary\"\nmetrics = [\"errors\"]\nblind_after = 1\n", &metrics);
+    let parked = lab.vice(&["deploy", "hello@3"]).expect(8);
+    assert!(parked.stdout.contains("`errors`"), "{}", parked.stdout);
+    lab.vice(&["pride", "abort"]).expect(6);
+    lab.write("vice.toml", &lab.read("vice.toml").replace("metrics = [\"errors\"]", "metrics = [\"broken\"]"));
+    let refused = lab.vice(&["deploy", "hello@3"]);
+    assert!(refused.status != 0 && refused.stderr.contains("broken"), "{}", refused.stderr);
+    settled(&lab, "1");
+}
+
+#[test]
+fn the_old_versions_instances_are_compared_with_each_other_and_why_computes_it_again() {
+    let lab = Lab::new();
+    let url = project(&lab, 4, "strategy = \"canary\"\nsteps = [\"20%\"]\nerror_ratio_max = 3.0\n", FRONT);
+    let traffic = load(&url);
+    lab.vice(&["deploy", "hello@3"]).expect(0);
+    drop(traffic);
+    let why = lab.vice(&["why", "hello.dev.2"]).expect(0);
+    assert!(why.stdout.contains("the same decisions follow"), "{}", why.stdout);
+    let history = rusqlite::Connection::open(lab.path(".vice/history.db")).expect("the history");
+    let halves: i64 = history
+        .query_row("SELECT count(*) FROM events WHERE data LIKE '%\"reading\":\"halves\"%'", [], |row| row.get(0))
+        .expect("a count");
+    assert!(halves > 0, "the old version had three instances");
 }
 
 /// The address of a lab server, from the environment; without it the test fails and says how to get one.

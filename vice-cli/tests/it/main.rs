@@ -7,6 +7,7 @@ mod canary;
 mod contract;
 mod crash;
 mod disk;
+mod docs;
 mod everyday;
 mod judge;
 mod lab;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::lab::{Lab, hello_project};
 
 /// The example service on a ramp, judged every 300 ms by a command that prints the same counts for every window.
-fn judged(lab: &Lab) {
+pub(crate) fn judged(lab: &Lab) {
     hello_project(lab, 2);
     let toml = lab.read("vice.toml");
     let (head, _) = toml.split_once("[check.health]").expect("the checks");

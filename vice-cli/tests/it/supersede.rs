@@ -58,6 +58,8 @@ fn the_newest_in_the_queue_begins_when_the_other_is_over() {
     assert_eq!(status(&lab)["version"], "3");
     let why = lab.vice(&["why", "hello.dev.3"]).expect(0);
     assert!(why.stdout.contains("hello.dev.4 was asked for later"), "{}", why.stdout);
+    let report = lab.vice(&["report", "hello.dev.4"]).expect(0).stdout;
+    assert!(report.contains("predicted"), "what waited has a forecast too: {report}");
     lab.vice(&["greed", "verify"]).expect(0);
 }
 
@@ -69,6 +71,8 @@ fn replacing_takes_the_other_back_and_goes_in_its_place() {
     let second = lab.vice(&["deploy", "hello@3", "--format", "json"]).expect(0);
     assert_eq!(second.json()["rollout"], "hello.dev.3");
     ended(first).expect(6);
+    let report = lab.vice(&["report", "hello.dev.3"]).expect(0).stdout;
+    assert!(report.contains("predicted"), "{report}");
     let state = status(&lab);
     assert_eq!(
         (&state["version"], &state["active_rollout"], &state["queued_rollout"]),
@@ -161,6 +165,40 @@ fn a_tick_begins_what_a_dead_driver_has_left_in_the_queue() {
         true
     });
     assert!(found, "no append after which the rollout is over and what waits has not begun");
+}
+
+#[test]
+fn a_rollback_neither_waits_nor_replaces_and_says_what_to_do() {
+    for supersede in ["queue", "replace", "reject"] {
+        let lab = Lab::new();
+        slow(&lab, supersede, 1);
+        let first = begun(&lab, "hello@2");
+        let refused = lab.vice(&["rollback", "hello"]).expect(4);
+        assert!(refused.stderr.contains("vice pride abort hello --env dev"), "{supersede}: {}", refused.stderr);
+        assert!(refused.stderr.contains("neither waits"), "{supersede}: {}", refused.stderr);
+        ended(first).expect(0);
+    }
+}
+
+/// Not damage, and nobody is locked out: the way on is said, and the rollout can be left where it is.
+#[test]
+fn a_rollout_that_another_version_of_vice_began_says_so_and_can_be_left() {
+    let lab = Lab::new();
+    slow(&lab, "reject", 1);
+    let mut first = begun(&lab, "hello@2");
+    first.kill().expect("a kill");
+    first.wait().expect("an end");
+    let history = rusqlite::Connection::open(lab.path(".vice/history.db")).expect("the history");
+    let other = "DROP TRIGGER events_update; UPDATE events SET data = replace(data, '\"planner\":', '\"planner\":1')";
+    history.execute_batch(other).expect("an update");
+    drop(history);
+    let resumed = lab.vice(&["pride", "resume"]);
+    assert!(resumed.status != 0 && resumed.stderr.contains("another version of vice"), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("vice pride abandon hello --env dev"), "{}", resumed.stderr);
+    let ticked = lab.vice(&["tick"]).expect(0);
+    assert!(ticked.stdout.contains("another version of vice"), "{}", ticked.stdout);
+    lab.vice(&["pride", "abandon", "--reason", "the other version is gone"]).expect(9);
+    assert!(status(&lab)["active_rollout"].is_null());
 }
 
 #[test]

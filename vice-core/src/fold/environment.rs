@@ -105,6 +105,9 @@ pub struct EnvironmentState {
     pub past: Vec<Past>,
     /// Whether somebody stopped the instances on purpose.
     pub stopped: bool,
+    /// Whether the latest rollout may have left traffic split between versions.
+    #[serde(default)]
+    pub split: bool,
 }
 
 impl EnvironmentState {
@@ -158,6 +161,7 @@ impl EnvironmentState {
         if self.active.as_ref() == Some(&ended.rollout) {
             self.active = None;
         }
+        self.split = ended.split;
         let mut by = recorded.event.actor.to_string();
         if let Some(past) = self.past.iter_mut().find(|past| past.rollout == ended.rollout) {
             past.outcome = Some(ended.outcome);
@@ -195,7 +199,7 @@ impl EnvironmentState {
 
 impl Fold for EnvironmentState {
     const NAME: &'static str = "environment";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn apply(&mut self, recorded: &Recorded) -> Result<()> {
         let event = &recorded.event;

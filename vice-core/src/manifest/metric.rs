@@ -14,7 +14,7 @@ use crate::template;
 use crate::time::Millis;
 
 /// The names that queries, URLs, pointers and arguments of a metric can use.
-pub const METRIC_VARIABLES: &[&str] = &["version", "window", "env", "project", "stratum", "from", "until"];
+pub const METRIC_VARIABLES: &[&str] = &["version", "window", "env", "project", "stratum", "half", "from", "until"];
 
 /// How many strata a metric may have.
 pub const STRATA_MAX: usize = 64;
@@ -111,6 +111,19 @@ pub struct MetricSpec {
     /// Compare only like with like: one comparison for each of these values of `{{stratum}}`, such as regions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strata: Vec<String>,
+    /// prometheus: two regular expressions for `{{half}}` that divide the old version's exposures, such as by instance.
+    /// The old version is then compared with itself as well: a metric that sees a difference there is trusted less.
+    /// Where the whole is asked for, `{{half}}` is `.*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub halves: Vec<String>,
+    /// front: whether the old version's instances, in two groups, are compared with each other: a metric that sees a
+    /// difference there is trusted less. True when absent; it needs two instances of the old version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<bool>,
+    /// front, errors: whether failures of one client in one window count once, so that a client that retries is no
+    /// flood of failures. True when absent; see `client_header`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_client: Option<bool>,
     /// latency: how far back the baseline's thresholds are taken from; 1 h when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Millis>,
@@ -276,6 +289,12 @@ impl MetricSpec {
         if self.strata.len() > STRATA_MAX {
             return Err(("strata", format!("has {} strata; {STRATA_MAX} is the limit", self.strata.len())));
         }
+        if !matches!(self.halves.as_slice(), [] | [_, _]) {
+            return Err(("halves", format!("has {} `halves`; there are two", self.halves.len())));
+        }
+        if self.halves.len() == 2 && self.halves[0] == self.halves[1] {
+            return Err(("halves", "has the same half twice, which would never differ from itself".into()));
+        }
         let mut seen = self.strata.iter().collect::<Vec<_>>();
         seen.sort();
         if seen.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -297,6 +316,9 @@ impl MetricSpec {
             ("counts", self.counts.is_some(), origin.is_document() && self.kind != Health),
             ("labels", !self.labels.is_empty(), origin == MetricOrigin::Series),
             ("strata", !self.strata.is_empty(), queries || origin == MetricOrigin::Series),
+            ("halves", !self.halves.is_empty(), origin == MetricOrigin::Prometheus),
+            ("sensor", self.sensor.is_some(), origin == MetricOrigin::Front),
+            ("per_client", self.per_client.is_some(), origin == MetricOrigin::Front && self.kind == Errors),
             ("history", self.history.is_some(), self.kind == Latency),
             ("floor", self.floor.is_some(), self.kind != Latency),
             ("headers", !self.headers.is_empty(), origin.is_http()),
@@ -396,6 +418,10 @@ impl MetricSpec {
             return Err(("prometheus", "has {{version}} in its URL; it belongs into the queries".into()));
         }
         self.check_arms(origin, &uses)?;
+        if self.halves.is_empty() != !anywhere("half") {
+            let why = "has `halves` without {{half}} in its queries, or {{half}} without `halves`; it needs both";
+            return Err(("halves", why.into()));
+        }
         match (self.strata.is_empty(), anywhere("stratum")) {
             (true, true) => Err(("strata", "uses {{stratum}} and has no `strata`, such as [\"eu\", \"us\"]".into())),
             (false, false) => {

@@ -243,6 +243,14 @@ impl Project {
             return Err(invalid("port", format!("{env} can't answer on port 0."))
                 .hint("Leave `port` out to have a free one chosen and kept."));
         }
+        let token = |name: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            !name.is_empty() && name.len() <= 100 && name.bytes().all(allowed)
+        };
+        if let Some(name) = spec.client_header.as_deref().filter(|name| !token(name)) {
+            return Err(invalid("client_header", format!("{name:?} can't be the name of a header."))
+                .hint("Write the name alone, such as \"X-User\"."));
+        }
         self.check_model(env, spec)
     }
 

@@ -52,6 +52,9 @@ pub struct ModelSpec {
     /// How long somebody takes to answer when the rollout asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approve: Option<Spread>,
+    /// What comes between the wish to roll out and its begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateSpec>,
     /// From a bug's first sign until the rollout is turned back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub react: Option<Spread>,
@@ -77,6 +80,18 @@ pub struct ModelSpec {
     /// below; of several that match, a later one wins, and a place wins over a class.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub at: IndexMap<String, PlaceSpec>,
+}
+
+/// What a rollout waits for before it begins; one after the other.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GateSpec {
+    /// How long before it begins it has to be announced, such as `"2d"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Spread>,
+    /// How long it takes until somebody has agreed to it, such as `"2h ~ 3h"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Spread>,
 }
 
 /// What differs at a place or for a class.

@@ -130,6 +130,10 @@ pub struct EnvSpec {
     /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<u16>,
+    /// The request header that says which client asks, such as `X-User`; the address does when absent. Failures of one
+    /// client in one window count once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_header: Option<String>,
     /// How many instances run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,

@@ -86,6 +86,9 @@ pub struct RolloutEnded {
     pub reason: Option<String>,
     /// From begin to end.
     pub took: Millis,
+    /// Whether traffic may still be split between versions: the next rollout gives it back to the units first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub split: bool,
 }
 
 impl Payload for RolloutEnded {

@@ -64,6 +64,16 @@ pub enum MetricReading {
         /// The version before.
         baseline: MetricArm,
     },
+    /// Two halves of the version before, beside `Counts` of the same stratum: what a metric sees where there is no
+    /// difference.
+    Halves {
+        /// Which of the metric's strata.
+        stratum: u16,
+        /// One half.
+        left: MetricArm,
+        /// The other half.
+        right: MetricArm,
+    },
     /// The series are there, and the new version had no exposures.
     NoTraffic,
     /// The source knows no such series: nothing was ever counted, or the query is wrong.

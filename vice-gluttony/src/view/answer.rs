@@ -49,11 +49,28 @@ fn unhealthy(story: &Story) -> String {
         let (share, p) = (percent(before.fleet_share), percent(before.probability.value));
         format!("is found before {share} of the fleet has it in {p} of the runs")
     });
-    let never = match found.never.value {
-        0.0 => String::new(),
-        value => format!(", and gets through unfound in {}", percent(value)),
-    };
+    let (through, otherwise) = unfound(story, found.never.value);
+    let mut never = String::new();
+    if through > 0.0 {
+        never.push_str(&format!(", and reaches every unit unfound in {}", percent(through)));
+    }
+    if otherwise > 0.0 {
+        never.push_str(&format!(
+            ", and in {} the rollout ends or stands still before anything is found",
+            percent(otherwise)
+        ));
+    }
     format!("a bad one {early}{never}")
+}
+
+/// Of the runs in which nobody finds the bug: the share that reaches every unit, and the share that ends before, for
+/// another reason or by standing still. A bug that nobody had the time to find has not got through.
+fn unfound(story: &Story, never: f64) -> (f64, f64) {
+    let all: u64 = story.outcomes.iter().map(|end| end.runs).sum();
+    let completed: u64 =
+        story.outcomes.iter().filter(|end| end.end == SimulatedEnd::Completed).map(|end| end.runs).sum();
+    let through = if all == 0 { never } else { never.min(completed as f64 / all as f64) };
+    (through, if never - through < 5e-4 { 0.0 } else { never - through })
 }
 
 fn near(one: f64, two: f64) -> bool {
@@ -93,7 +110,7 @@ pub fn rests_on(report: &SimulationReport) -> Option<String> {
 pub const fn end(end: SimulatedEnd, kind: StoryKind) -> (Mood, &'static str) {
     match (end, kind) {
         (SimulatedEnd::Completed, StoryKind::Healthy) => (Mood::Good, "reached every unit"),
-        (SimulatedEnd::Completed, StoryKind::Unhealthy) => (Mood::Bad, "got through unfound"),
+        (SimulatedEnd::Completed, StoryKind::Unhealthy) => (Mood::Bad, "reached every unit unfound"),
         (SimulatedEnd::RolledBack, StoryKind::Healthy) => (Mood::Bad, "rolled back by mistake"),
         (SimulatedEnd::RolledBack, StoryKind::Unhealthy) => (Mood::Good, "found and rolled back"),
         (SimulatedEnd::NeedsHuman, _) => (Mood::Warn, "stood still for a person"),
@@ -119,7 +136,7 @@ pub fn parts(found: &Found) -> [(&'static str, f64); 4] {
         ("early: before 10 % of the fleet", found.early),
         ("middle: between 10 and 50 %", found.middle),
         ("late: after 50 %", found.late),
-        ("not while it was rolled out", found.never.value),
+        ("not before the rollout was over", found.never.value),
     ]
 }
 
@@ -147,7 +164,7 @@ pub fn figures(story: &Story) -> Vec<(&'static str, String)> {
             format!("{} of the fleet: {}", percent(before.fleet_share), percent(before.probability.value))
         });
         lines.push(("found before", before.collect::<Vec<_>>().join(" · ")));
-        lines.push(("got through", probability(&found.never)));
+        lines.push(("not found", probability(&found.never)));
     }
     if let Some(exposure) = &story.exposure_server_hours {
         let (p50, p95) = (number(exposure.p50), number(exposure.p95));

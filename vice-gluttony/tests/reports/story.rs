@@ -157,7 +157,7 @@ impl<'a> Rollout<'a> {
         };
         self.writer.write(rollout_stream(&self.id), &self.id.scope, self.at, &finished).await;
         let proven = running.is_some();
-        let ended = RolloutEnded { rollout: self.id.clone(), outcome, running, proven, reason, took };
+        let ended = RolloutEnded { rollout: self.id.clone(), outcome, running, proven, reason, took, split: false };
         self.writer.write(environment_stream(&self.id.scope), &self.id.scope, self.at, &ended).await;
     }
 

@@ -74,6 +74,7 @@ fn plan() -> Plan {
         verify: VerifyWhen::EachWave,
         has_checks: true,
         analysis: None,
+        frees_traffic: false,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::window::Window;
 
 /// The version of planner and engine together. It is raised when the same inputs would give another plan or other
 /// effects; a rollout of another version is resumed only if replaying its journal gives the same effects.
-pub const PLANNER_VERSION: u32 = 2;
+pub const PLANNER_VERSION: u32 = 3;
 
 /// What will be done, in which order, and within which limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct Plan {
     /// How live metrics are judged; none where nothing judges them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
+    /// Whether an earlier rollout may have left traffic split: it follows the units again before anything else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frees_traffic: bool,
 }
 
 /// A part of a rollout: units that change, and what the new release is exposed to afterwards.

@@ -74,6 +74,11 @@ pub enum Reason {
     },
     /// Waits: an operator paused it.
     Paused,
+    /// Waits: an operator paused it, and the judge has ruled a rollback since.
+    PausedThoughBad {
+        /// What it said.
+        cause: Cause,
+    },
     /// Waits: the target can't tell what an operation did.
     InDoubt {
         /// The operation.
@@ -273,6 +278,12 @@ impl Reason {
             }
             Self::Baking { wave } => format!("Wave {wave} is being watched before the rollout goes on."),
             Self::Paused => "An operator paused the rollout.".to_owned(),
+            Self::PausedThoughBad { cause } => {
+                format!(
+                    "{} An operator paused the rollout, so that nothing goes back before resume or abort.",
+                    names.cause(cause)
+                )
+            }
             Self::InDoubt { op } => {
                 format!("Nobody can tell whether {op} was carried out. Resume does it again; abort goes back.")
             }

@@ -58,6 +58,8 @@ pub(crate) struct Progress {
     pub(crate) given_up: Vec<UnitNo>,
     /// The new release's share of the traffic in basis points; none while traffic follows the units.
     pub(crate) share: Option<u32>,
+    /// Whether traffic may be split on the target, by this rollout or by an earlier one.
+    pub(crate) split: bool,
     pub(crate) watch: Watch,
     /// Tasks that have completed once for the rollout, as bits.
     pub(crate) once_done: u64,
@@ -84,6 +86,8 @@ pub(crate) enum Phase {
     Idle,
     /// Fenced for the first time; is there a barrier to ask about before anything begins?
     Gate,
+    /// Traffic that an earlier rollout left split follows the units again.
+    Free,
     Before {
         at: u16,
     },
@@ -133,6 +137,8 @@ pub(crate) enum Phase {
     /// Traffic follows the units again.
     BackSettle,
     BackCheck,
+    /// It was abandoned, and traffic follows the units again.
+    Leaving,
     Over {
         outcome: RolloutOutcome,
     },
@@ -266,7 +272,7 @@ pub struct Waiting {
 }
 
 impl Progress {
-    fn new(units: Units, lanes: Lanes, watch: Watch) -> Self {
+    fn new(units: Units, lanes: Lanes, watch: Watch, split: bool) -> Self {
         Self {
             phase: Phase::Idle,
             latest: Timestamp::MIN,
@@ -285,6 +291,7 @@ impl Progress {
             failures: BTreeMap::new(),
             given_up: Vec::new(),
             share: None,
+            split,
             watch,
             once_done: 0,
             ever_done: 0,
@@ -316,7 +323,8 @@ impl State {
         let changing = course.waves.iter().flat_map(|wave| wave.units.iter().copied());
         lanes.count_for_orders(course.classes(), changing, Role::First);
         let watch = Watch::new(course.analysis.as_ref());
-        Self { course, progress: Progress::new(units, lanes, watch) }
+        let progress = Progress::new(units, lanes, watch, course.frees_traffic);
+        Self { course, progress }
     }
 
     /// The plan that it follows.
@@ -370,6 +378,12 @@ impl State {
         let Progress { units, lanes, ops, touched, again, later, .. } = &self.progress;
         let lists = touched.capacity() + again.capacity() + later.capacity();
         units.bytes() + lanes.bytes() + ops.bytes() + lists * size_of::<UnitNo>()
+    }
+
+    /// Whether traffic may be split on the target: a share is in force, one may be, or an earlier rollout left one.
+    #[must_use]
+    pub const fn is_split(&self) -> bool {
+        self.progress.split
     }
 
     /// The new release's share of the traffic in basis points; none while traffic follows the units.

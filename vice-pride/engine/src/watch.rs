@@ -66,7 +66,8 @@ impl Progress {
                 | Phase::Expose { .. }
                 | Phase::Watch { .. }
         );
-        if !exposed || self.watch.measuring.is_some() || self.paused || self.watch.asks {
+        // Also while a person is waited for: the new release has its traffic all the same.
+        if !exposed || self.watch.measuring.is_some() {
             return None;
         }
         let from = self.watch.from?;

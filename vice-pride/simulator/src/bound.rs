@@ -42,7 +42,7 @@ pub fn lower_bound(world: &World, course: &Course) -> LowerBound {
         total += slowest.0 + bake;
     }
     let once = plan.tasks.iter().filter(|task| task.per == TaskPer::Rollout);
-    total += once.map(|task| world.task(&task.name).mean()).sum::<f64>();
+    total += once.map(|task| world.task(&task.name).mean()).sum::<f64>() + world.held_up_mean();
     let binding = most.1.map(|limit| plan.limits[limit].name.clone());
     LowerBound { total_ms: total, gap: 1.0, binding }
 }

@@ -84,7 +84,7 @@ impl<'w> FastCourse<'w> {
     #[must_use]
     pub fn run_with(&self, seed: u64, run: u64, bake: Option<u64>) -> Run {
         let luck = Luck::new(seed, run);
-        let mut now = self.task_time(luck, true);
+        let mut now = self.world.held_up(luck).unwrap_or(0) + self.task_time(luck, true);
         let mut exposed = FastExposed::new(self.world);
         let mut waves = Vec::with_capacity(self.waves.len());
         let (mut failed_tries, mut given_up, mut events) = (0, 0, 0);

@@ -112,6 +112,7 @@ impl Fleet {
             verify: VerifyWhen::Never,
             has_checks: false,
             analysis: None,
+            frees_traffic: false,
         }
     }
 }

@@ -42,7 +42,7 @@ pub use layout::{Layout, UNITS_MAX};
 pub use optimise::optimise;
 pub use price::{AFTERWARDS_HOURS, Priced, STRATA};
 pub use prior::{Counts, posterior};
-pub use report::{Title, report};
+pub use report::{Title, left_out, report};
 pub use run::{CUT_OFF_MS, Run, Setting};
 pub use spread::Sampler;
 pub use study::{PricedSample, SHARES, Sample, Study, parallel};

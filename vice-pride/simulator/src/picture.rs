@@ -253,6 +253,7 @@ fn label(reason: Reason, course: &Course) -> String {
             let name = course.plan().orders.get(order as usize).map_or("", |entry| entry.name.as_str());
             format!("order {name}").trim().to_owned()
         }
+        Reason::Paused => "notice and approval".to_owned(),
         Reason::OutsideWindow { .. } => "the window of time".to_owned(),
         _ => "other".to_owned(),
     }

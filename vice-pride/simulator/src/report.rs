@@ -7,6 +7,8 @@ use vice_core::payload::simulation::{
     SimulationReport, Story, StoryKind, WaveFigures,
 };
 
+use vice_pride_engine::Course;
+
 use crate::bound::lower_bound;
 use crate::interval::{counted, histogram, integrated, mean, quantiles};
 use crate::layout::Layout;
@@ -300,10 +302,41 @@ fn picture(study: &Study<'_>, samples: &[Sample], bug: Option<&Bug>) -> Option<P
     Some(picture.finish(run, total))
 }
 
+/// What a plan has that only the exact mode keeps; none where there is nothing.
+#[must_use]
+pub fn left_out(course: &Course) -> Option<String> {
+    let plan = course.plan();
+    let counted = |many: usize, one: &str| match many {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        many => Some(format!("{many} {one}s")),
+    };
+    let judged = plan.analysis.is_some() && plan.waves.iter().any(|wave| wave.judged);
+    let left: Vec<String> = [
+        counted(plan.exclusions.len(), "exclusion"),
+        counted(plan.orders.len(), "order"),
+        counted(plan.windows.len(), "window"),
+        judged.then(|| "the judge of live metrics".to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!left.is_empty()).then(|| left.join(", "))
+}
+
 fn warnings(study: &Study<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     if study.mode == SimulationMode::Fast {
-        warnings.push("The fast mode approximates wide limits by fair shares and leaves out exclusions, orders, windows and the judge; --fast is good for comparing, not for promising.".to_owned());
+        warnings.push(
+            "The fast mode approximates wide limits by fair shares: it is good for comparing, not for promising."
+                .to_owned(),
+        );
+        let left = left_out(study.setting.course);
+        warnings.extend(
+            left.map(|left| {
+                format!("The fast mode leaves out what this plan has: {left}. Without --fast they are kept.")
+            }),
+        );
     }
     if study.runs < 100 {
         let runs = if study.runs == 1 { "one run".to_owned() } else { format!("{} runs", study.runs) };

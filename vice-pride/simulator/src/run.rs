@@ -93,6 +93,10 @@ impl<W: Watch> Machine<'_, '_, W> {
 
     fn to_its_end(&mut self) -> SimulatedEnd {
         self.inputs.push(Input::Begin { epoch: 1 });
+        // What has to be waited for first is a pause to the engine, as it is where an operator holds up a rollout.
+        if self.desk.holds_up() {
+            self.inputs.push(Input::Operator { command: OperatorCommand::Pause });
+        }
         self.step();
         while self.state.outcome().is_none() {
             let Some(at) = self.next_moment() else { break };
@@ -150,6 +154,7 @@ impl<W: Watch> Machine<'_, '_, W> {
         match self.state.waiting()?.reason {
             Reason::NoProof { .. } => Some(OperatorCommand::Promote),
             Reason::RollbackForbidden { .. } => Some(OperatorCommand::ForceRollback),
+            Reason::Paused => Some(OperatorCommand::Resume),
             _ => None,
         }
     }

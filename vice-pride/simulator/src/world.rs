@@ -42,6 +42,8 @@ pub struct World {
     task: BTreeMap<String, Sampler>,
     pub(crate) task_fails: f64,
     pub(crate) approve: Sampler,
+    /// Notice and approval before it begins, where there are any.
+    gate: Vec<Sampler>,
     pub(crate) react: Sampler,
     /// Requests an hour in the whole environment.
     pub(crate) requests: f64,
@@ -50,6 +52,14 @@ pub struct World {
     pub(crate) bugs: Vec<Bug>,
     pub(crate) cost: Cost,
     assumptions: Vec<Assumption>,
+}
+
+/// The gates before a rollout, as far as somebody said them.
+fn gate(spec: &ModelSpec, ledger: &mut Ledger<'_>) -> Vec<Sampler> {
+    let Some(gate) = &spec.gate else { return Vec::new() };
+    let said = [("model.gate.notice", &gate.notice), ("model.gate.approval", &gate.approval)];
+    let said = said.into_iter().filter_map(|(key, spread)| spread.as_ref().map(|spread| (key, spread)));
+    said.map(|(key, spread)| Sampler::new(&ledger.spread(key, Some(spread), "0s"))).collect()
 }
 
 /// How the units of one profile change.
@@ -115,6 +125,7 @@ impl World {
             task: spec.task.iter().map(|(name, spread)| (name.clone(), Sampler::new(spread))).collect(),
             task_fails: ledger.chance("model.task_fails", spec.task_fails, 0.0),
             approve: Sampler::new(&ledger.spread("model.approve", spec.approve.as_ref(), "30m ~ 1h")),
+            gate: gate(spec, &mut ledger),
             react: Sampler::new(&ledger.spread("model.react", spec.react.as_ref(), "10m ~ 10m")),
             requests,
             errors,
@@ -125,6 +136,16 @@ impl World {
             layout,
         };
         Ok(world)
+    }
+
+    /// How long a rollout waits for notice and approval before it begins, in milliseconds; none where it does not.
+    pub(crate) fn held_up(&self, luck: Luck) -> Option<u64> {
+        let draws = (1_u32..).zip(&self.gate).map(|(at, one)| one.draw(luck.bits(Purpose::Person, u32::MAX - at, 0)));
+        (!self.gate.is_empty()).then(|| draws.fold(0, u64::saturating_add))
+    }
+
+    pub(crate) fn held_up_mean(&self) -> f64 {
+        self.gate.iter().map(Sampler::mean).sum()
     }
 
     /// What the figures rest on.

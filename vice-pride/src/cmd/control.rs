@@ -134,7 +134,7 @@ async fn say_and_drive(app: &App, id: RolloutId, said: OperatorCommand, reason: 
     }
     let lease = lease_for(app, &id).await?;
     let ended = match take_up(app, &id, lease).await {
-        Err(fault) if fault.code() == Code::HistoryDamaged && said == OperatorCommand::Abandon => {
+        Err(fault) if is_unreadable(&fault) && said == OperatorCommand::Abandon => {
             let lease = lease_for(app, &id).await?;
             let why = format!("{} {}", reason.unwrap_or_default(), fault.chain().join(" "));
             end_unreadable(app, &id, lease, why.trim().to_owned()).await?
@@ -144,12 +144,19 @@ async fn say_and_drive(app: &App, id: RolloutId, said: OperatorCommand, reason: 
             let next = format!("vice pride abandon {} --env {} --reason WHY", scope.project, scope.env);
             return Err(fault.hint(format!("It can be ended where it is: {next}.")));
         }
+        // Of another version: it says itself what can be done.
+        Err(fault) if is_unreadable(&fault) => return Err(fault),
         Err(fault) => {
             return Err(fault.hint("The command is recorded; whoever takes the rollout up next hears it."));
         }
         Ok(ended) => ended,
     };
     conclude(app, ended).await
+}
+
+/// Whether the fault is that the journal can't be read: it is damaged, or another version of vice wrote it.
+fn is_unreadable(fault: &Fault) -> bool {
+    fault.code() == Code::HistoryDamaged || fault.details().contains_key("planner")
 }
 
 /// The rollout under way.

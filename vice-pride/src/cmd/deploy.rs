@@ -62,11 +62,12 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Resul
     let stream = environment_stream(&scope);
     let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
     let supersede = app.workspace.project(scope.project.as_str())?.env(&scope.env)?.rollout.supersede;
+    let rejects = supersede == Supersede::Reject && want.direction == Direction::Deploy;
     // Asked before any expensive work; asked again, for good, when the lease is acquired.
-    if held && supersede == Supersede::Reject {
+    if held && rejects {
         lease::acquire(app, &scope, "deploy").await?.release(app).await?;
     }
-    if let (Some(active), false) = (&state.active, consent.dry_run || supersede == Supersede::Reject)
+    if let (Some(active), false) = (&state.active, consent.dry_run || rejects)
         && let Some(outcome) = super::supersede::supersede(app, want, consent, active).await?
     {
         return Ok(outcome);

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 use vice_core::app::App;
+use vice_core::manifest::ModelSpec;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::simulation::{
     AssumptionSource, Forecast, Quantiles, SimulatedEnd, SimulationMode, SimulationReport, StoryKind,
@@ -75,7 +76,9 @@ pub(super) async fn foretell(app: &App, prepared: &Prepared) -> Result<Foretold,
 
 fn simulated(prepared: &Prepared, past: &Past) -> Result<Option<Foretold>> {
     let env = prepared.project.env(&prepared.scope.env)?;
-    let world = World::new(&env.model.clone().unwrap_or_default(), Layout::of_plan(&prepared.plan)?, past)?;
+    // A forecast begins with the deploy itself, before which notice was given and approval found.
+    let model = ModelSpec { gate: None, ..env.model.clone().unwrap_or_default() };
+    let world = World::new(&model, Layout::of_plan(&prepared.plan)?, past)?;
     let course = Course::new(prepared.plan.clone())?;
     let start = jiff::Timestamp::from_second(BEGINS_AT).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let setting = Setting { world: &world, course: &course, start, seed: SEED };
@@ -131,8 +134,11 @@ pub(super) fn render(foretold: &Result<Foretold, String>) -> String {
             paint(
                 Tone::Warn,
                 format!(
-                    "assumed: {} of the figures that this rests on; set them in [env.NAME.model], see `vice pride simulate`.",
-                    forecast.assumed
+                    "{} assumed; `vice pride simulate` lists them, and [env.NAME.model] sets them.",
+                    match forecast.assumed {
+                        1 => "1 input is".to_owned(),
+                        many => format!("{many} inputs are"),
+                    }
                 )
             )
         ));

@@ -1,17 +1,20 @@
 //! `vice history`: the rollouts so far.
 
 use clap::Args;
-use serde_json::json;
-use vice_core::Result;
+use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::environment::{EnvironmentState, Past};
+use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{EnvName, Scope};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
-use vice_core::payload::environment_stream;
-use vice_core::text::{Table, Tone};
+use vice_core::payload::{environment_stream, rollout_stream};
+use vice_core::text::{Table, Tone, sanitize};
 use vice_core::time::ago;
 use vice_core::ui::Outcome;
+use vice_core::{Millis, Result};
+
+use super::status::exposure;
 
 /// Arguments of `vice history`.
 #[derive(Debug, Args)]
@@ -64,21 +67,40 @@ pub async fn run(app: &App, args: HistoryArgs) -> Result<Outcome> {
     past.sort_by(|one, two| two.began.cmp(&one.began).then(two.rollout.cmp(&one.rollout)));
     past.truncate(args.limit);
     let now = app.clock.now();
+    let mut values = Vec::new();
     let mut table = Table::with_heading(&["rollout", "what", "version", "when", "by", "took", "outcome"]);
     for one in &past {
         let (tone, words) = outcome_words(one.outcome);
-        let reason = one.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let mut value = json!(one);
+        let said = match one.outcome {
+            Some(_) => one.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default(),
+            None => under_way(app, one, &mut value).await?,
+        };
+        values.push(value);
+        let so_far = || format!("{} so far", Millis::between(one.began, now));
         table.row([
             (Tone::Strong, one.rollout.to_string()),
             (Tone::Plain, if one.direction == Direction::Deploy { "deploy" } else { "rollback" }.to_owned()),
             (Tone::Plain, one.to.version.clone()),
             (Tone::Plain, ago(one.began, now)),
             (Tone::Plain, one.by.clone()),
-            (Tone::Plain, one.took.map_or_else(|| "-".into(), |took| took.to_string())),
-            (tone, format!("{words}{reason}")),
+            (Tone::Plain, one.took.map_or_else(so_far, |took| took.to_string())),
+            (tone, format!("{words}{said}")),
         ]);
     }
     let text =
         if past.is_empty() { "No rollouts yet. `vice deploy` makes the first.\n".to_owned() } else { table.render() };
-    Ok(Outcome::done(text, json!({ "rollouts": past })))
+    Ok(Outcome::done(text, json!({ "rollouts": values })))
+}
+
+/// Where a rollout under way stands: for what it waits, and how much of the traffic the new release has.
+async fn under_way(app: &App, past: &Past, value: &mut Value) -> Result<String> {
+    let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(&past.rollout)).await?;
+    let (share, _) = exposure(&view);
+    let waits = view.waiting.map(|(reason, _)| reason);
+    value["canary_share"] = json!(share);
+    value["waits"] = json!(waits);
+    let share = share.map(|share| format!(", {} % of the traffic", f64::from(share) / 100.0)).unwrap_or_default();
+    let waits = waits.map(|reason| format!("; waits: {}", sanitize(&reason))).unwrap_or_default();
+    Ok(format!("{share}{waits}"))
 }

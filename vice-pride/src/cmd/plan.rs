@@ -67,6 +67,9 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
             side(&change.after)
         ));
     }
+    if plan.frees_traffic {
+        text.push_str("  traffic, which an earlier rollout left split, follows the units again before anything else\n");
+    }
     let checks = match (plan.has_checks, plan.verify) {
         (false, _) => "no checks, so it will not be proven",
         (true, VerifyWhen::EachWave) => "checks after each wave",

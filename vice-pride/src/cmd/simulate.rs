@@ -19,7 +19,9 @@ use vice_core::port::target::{Inventory, UnitHealth, UnitState};
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Course, FleetRequest, PlanRequest, plan, plan_fleet};
-use vice_pride_simulator::{Counts, Layout, Past, Setting, Study, Title, World, compare, optimise, posterior, report};
+use vice_pride_simulator::{
+    Counts, Layout, Past, Setting, Study, Title, World, compare, left_out, optimise, posterior, report,
+};
 
 use super::ScopeArgs;
 use crate::driver::analysis;
@@ -112,6 +114,10 @@ fn simulate(project: &Project, scope: &Scope, args: &SimulateArgs, past: &Past) 
     }
     if args.optimise {
         report.pareto = Some(optimise(&one)?);
+        let left = left_out(&first.course);
+        report.warnings.extend(left.map(|left| {
+            format!("The search runs in the fast mode and leaves out what this plan has: {left}. Simulate what it finds with --policy, which keeps them.")
+        }));
     }
     Ok(report)
 }

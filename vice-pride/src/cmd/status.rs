@@ -173,6 +173,11 @@ async fn row(app: &App, project: &Project, scope: Scope) -> Result<Row> {
 /// units, and the judge's latest words.
 async fn exposed(app: &App, active: &RolloutId) -> Result<(Option<u32>, Option<String>)> {
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(active)).await?;
+    Ok(exposure(&view))
+}
+
+/// The share in force and the judge's latest words.
+pub(super) fn exposure(view: &RolloutView) -> (Option<u32>, Option<String>) {
     let notes = || view.timeline.iter().rev().map(|moment| &moment.note);
     let share = notes().find_map(|note| match note {
         Note::WeightsSet { weights } => Some(weights.last().map(|(_, share)| *share)),
@@ -185,7 +190,7 @@ async fn exposed(app: &App, active: &RolloutId) -> Result<(Option<u32>, Option<S
         }
         _ => None,
     });
-    Ok((share.flatten(), said))
+    (share.flatten(), said)
 }
 
 fn table(rows: &[Row], now: jiff::Timestamp) -> String {

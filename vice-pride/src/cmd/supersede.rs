@@ -18,7 +18,8 @@ use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Fault, Result};
 
 use super::deploy::{Consent, conclude, confirmed};
-use crate::driver::queue::{self, Turn};
+use super::forecast::foretell;
+use crate::driver::queue::{self, Ready, Turn};
 use crate::driver::{EndState, Ended, Want, command, lease_for, take_up, unfinished, wanted_release};
 use crate::lease;
 
@@ -43,11 +44,10 @@ pub(super) async fn supersede(
 ) -> Result<Option<Outcome>> {
     let scope = &active.scope;
     let project = app.workspace.project(scope.project.as_str())?;
-    let policy = match want.direction {
-        Direction::Deploy => project.env(&scope.env)?.rollout.supersede,
-        // Going back is what `abort` does to the rollout under way.
-        Direction::Rollback => Supersede::Reject,
-    };
+    if want.direction == Direction::Rollback {
+        return Err(instead_of_a_rollback(active));
+    }
+    let policy = project.env(&scope.env)?.rollout.supersede;
     if policy == Supersede::Reject {
         return Err(unfinished(active));
     }
@@ -69,6 +69,17 @@ pub(super) async fn supersede(
         return Ok(None);
     };
     if replaces { replace(app, &id, active).await.map(Some) } else { Ok(Some(waits(&id, &active, &release.version))) }
+}
+
+/// A rollback neither waits nor replaces: it goes back from what runs, and that is not settled while a rollout is under
+/// way. Going back from that one is `abort`.
+fn instead_of_a_rollback(active: &RolloutId) -> Fault {
+    let (scope, project) = (&active.scope, &active.scope.project);
+    let message = format!("{active} is under way, and a rollback neither waits for it nor takes its place.");
+    Fault::new(Code::Locked, message)
+        .hint(format!("To go back from it: vice pride abort {project} --env {}.", scope.env))
+        .hint("When it is over, `vice rollback` goes back from what it has brought.")
+        .detail("rollout", active.to_string())
 }
 
 async fn load(app: &App, scope: &Scope) -> Result<(EnvironmentState, u64)> {
@@ -120,7 +131,7 @@ async fn wait(app: &App, id: &RolloutId) -> Result<Outcome> {
         }
         match &state.active {
             None => match queue::take_turn(app, &id.scope, Some(id)).await? {
-                Some(Turn::Began(ended)) => return conclude(app, ended).await,
+                Some(Turn::Ready(ready)) => return conclude(app, begun(ready).await?).await,
                 Some(Turn::Dropped(_, fault)) => return Err(fault),
                 None => {}
             },
@@ -182,11 +193,17 @@ pub(super) async fn follow(app: &App, scope: &Scope) -> Vec<(RolloutId, String)>
     let mut followed = Vec::new();
     while followed.len() < FOLLOWERS_MAX && app.stop.raised().is_none() {
         match queue::take_turn(app, scope, None).await {
-            Ok(Some(turn)) => followed.push(told(turn)),
+            Ok(Some(Turn::Dropped(id, fault))) => followed.push((id, format!("dropped: {}", fault.chain().join(" ")))),
+            Ok(Some(Turn::Ready(ready))) => match begun(ready).await {
+                Ok(ended) => followed.push(told(ended)),
+                Err(fault) => {
+                    not_begun(app, scope, &fault);
+                    break;
+                }
+            },
             Ok(None) => break,
             Err(fault) => {
-                let said = format!("What waits in {scope} could not be begun: {}", fault.chain().join(" "));
-                app.ui.say(Severity::Warning, &said);
+                not_begun(app, scope, &fault);
                 break;
             }
         }
@@ -194,14 +211,25 @@ pub(super) async fn follow(app: &App, scope: &Scope) -> Vec<(RolloutId, String)>
     followed
 }
 
-fn told(turn: Turn) -> (RolloutId, String) {
-    match turn {
-        Turn::Began(Ended { id, state: EndState::Finished { outcome, reason, .. } }) => {
+/// Begins a deploy that waited, with a forecast as every other one has.
+async fn begun(mut ready: Box<Ready>) -> Result<Ended> {
+    let foretold = foretell(&ready.app, &ready.prepared).await;
+    ready.prepared.forecast = foretold.ok().map(|foretold| foretold.forecast);
+    ready.begin().await
+}
+
+fn not_begun(app: &App, scope: &Scope, fault: &Fault) {
+    let said = format!("What waits in {scope} could not be begun: {}", fault.chain().join(" "));
+    app.ui.say(Severity::Warning, &said);
+}
+
+fn told(ended: Ended) -> (RolloutId, String) {
+    match ended.state {
+        EndState::Finished { outcome, reason, .. } => {
             let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-            (id, format!("{}{reason}", outcome_word(outcome)))
+            (ended.id, format!("{}{reason}", outcome_word(outcome)))
         }
-        Turn::Began(Ended { id, state: EndState::Parked { reason, .. } }) => (id, format!("waits: {reason}")),
-        Turn::Dropped(id, fault) => (id, format!("dropped: {}", fault.chain().join(" "))),
+        EndState::Parked { reason, .. } => (ended.id, format!("waits: {reason}")),
     }
 }
 

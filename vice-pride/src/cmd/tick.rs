@@ -8,7 +8,7 @@ use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::{environment_stream, rollout_stream};
 
-use crate::driver::{EndState, lease_for, load, take_up};
+use crate::driver::{EndState, Journal, lease_for, load, take_up};
 use crate::lease;
 
 /// Looks at every environment; gives each rollout under way, and each that waited for
@@ -39,11 +39,14 @@ async fn go_on(app: &App, id: &RolloutId) -> Result<String> {
         return Ok("is being driven".to_owned());
     }
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(id)).await?;
-    // A word that came while the last driver was leaving has to be heard, whatever the rollout waits for.
-    let unheard = load(app, id).await.is_ok_and(|journal| !journal.unheard.is_empty());
-    match view.waiting.filter(|_| !unheard) {
+    // A word that came while the last driver was leaving has to be heard, whatever the rollout waits for; and what the
+    // new release does with its share of the traffic has to be read, whoever is waited for.
+    let now = app.clock.now();
+    let due = |journal: &Journal| journal.state.wakes_at().is_some_and(|at| at <= now);
+    let wanted = load(app, id).await.is_ok_and(|journal| !journal.unheard.is_empty() || due(&journal));
+    match view.waiting.filter(|_| !wanted) {
         Some((reason, None)) => return Ok(format!("needs an operator: {reason}")),
-        Some((reason, Some(until))) if until > app.clock.now() => return Ok(format!("waits until {until}: {reason}")),
+        Some((reason, Some(until))) if until > now => return Ok(format!("waits until {until}: {reason}")),
         _ => {}
     }
     let ended = match lease_for(app, id).await {
@@ -53,7 +56,8 @@ async fn go_on(app: &App, id: &RolloutId) -> Result<String> {
     Ok(match ended {
         Ok(ended) => match ended.state {
             EndState::Finished { outcome, .. } => format!("ended: {outcome:?}").to_lowercase(),
-            EndState::Parked { reason, .. } => format!("waits: {reason}"),
+            EndState::Parked { reason, until: None, .. } => format!("needs an operator: {reason}"),
+            EndState::Parked { reason, until: Some(until), .. } => format!("waits until {until}: {reason}"),
         },
         Err(fault) => format!("could not be taken up: {}", fault.chain().join(" ")),
     })

@@ -1,5 +1,7 @@
 //! How a rollout is judged: the metrics of `vice.toml` and the knobs of `[env.NAME.rollout]` as the engine's analysis.
 
+use std::collections::BTreeSet;
+
 use vice_core::id::EnvName;
 use vice_core::manifest::{MetricKind as Kind, MetricSpec, Project, RolloutSpec};
 use vice_core::suggest::nearest;
@@ -9,7 +11,7 @@ use vice_pride_engine::judge::{Analysis, MetricKind, MetricPlan, ProbePlan};
 use crate::metric;
 
 /// The length of a window when `interval` does not say: short enough to stop a bad release while it is small.
-const INTERVAL: Millis = Millis(10_000);
+pub(crate) const INTERVAL: Millis = Millis(10_000);
 
 /// How long a window is waited for when `lateness` does not say.
 const LATENESS: Millis = Millis(5_000);
@@ -56,6 +58,11 @@ pub(crate) fn analysis(project: &Project, env: &EnvName) -> Result<Option<Analys
             Err(Fault::new(Code::ManifestInvalid, message).at(project.place(&["env", env.as_str(), "rollout"], "")))
         }
     }
+}
+
+/// The names of the metrics that judge a rollout.
+pub(super) fn metric_names(analysis: &Analysis) -> BTreeSet<&str> {
+    analysis.metrics.iter().map(|metric| metric.name.as_str()).collect()
 }
 
 fn metrics(project: &Project, env: &EnvName, spec: &RolloutSpec) -> Result<Vec<MetricPlan>> {

@@ -22,6 +22,7 @@ use vice_core::store::{Append, Expected};
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Course, Input, PLANNER_VERSION, Plan, State};
 
+use super::analysis::metric_names;
 use super::journal::{self, Texts};
 use super::perform::Performer;
 use super::prepare::Prepared;
@@ -141,7 +142,8 @@ async fn meters(app: &App, prepared: &Prepared, run: &str) -> Result<Option<Mete
         return Ok(None);
     };
     let front = prepared.backend.front.clone();
-    let mut meters = Meters::open(app, &prepared.project, &prepared.scope, front, run).await?;
+    let names = metric_names(analysis);
+    let mut meters = Meters::open(app, &prepared.project, &prepared.scope, front, run, &names).await?;
     let now = app.clock.now();
     let window = MetricWindow {
         from: now.checked_sub(analysis.interval.as_duration()).unwrap_or(now),
@@ -352,6 +354,8 @@ pub async fn end_unreadable(app: &App, id: &RolloutId, lease: Lease, reason: Str
         proven: false,
         reason: Some(reason.clone()),
         took,
+        // Nobody can read what it did.
+        split: true,
     };
     let mut events = vec![app.event(environment_stream(&id.scope), Some(&id.scope), &ended)?];
     if let Some(to) = to {

@@ -5,9 +5,10 @@ use vice_core::payload::ReleaseRef;
 use vice_core::port::metric::{MetricArm, MetricReading, MetricWindow, ProbeArm, ProbeRequest};
 use vice_core::port::target::{Weight, WeightTable};
 use vice_core::{Code, Fault, Millis, Result};
-use vice_pride_engine::judge::{Arm, Reading};
+use vice_pride_engine::judge::{Analysis, Arm, Reading};
 use vice_pride_engine::{Input, OpNo, OpResult, WHOLE};
 
+use super::analysis::metric_names;
 use super::perform::{Answer, Performer, TEXT_CHARS_MAX};
 use super::workload;
 use crate::metric::Meters;
@@ -20,6 +21,9 @@ const fn engine_reading(reading: MetricReading) -> Reading {
     match reading {
         MetricReading::Counts { stratum, canary, baseline } => {
             Reading::Counts { stratum, canary: arm(canary), baseline: arm(baseline) }
+        }
+        MetricReading::Halves { stratum, left, right } => {
+            Reading::Halves { stratum, left: arm(left), right: arm(right) }
         }
         MetricReading::NoTraffic => Reading::NoTraffic,
         MetricReading::NoSeries => Reading::NoSeries,
@@ -73,7 +77,7 @@ impl Performer {
             MetricWindow { from, until, canary: self.plan.to.version.clone(), baseline: before.version.clone() };
         let mut meters = self.meters.lock().await;
         if meters.is_none() {
-            match self.open_meters().await {
+            match self.open_meters(analysis).await {
                 Ok(opened) => *meters = Some(opened),
                 Err(fault) => return self.answer(op, Err(fault)),
             }
@@ -102,9 +106,9 @@ impl Performer {
     }
 
     /// The metrics of this rollout, each where its last window left it.
-    async fn open_meters(&self) -> Result<Meters> {
+    async fn open_meters(&self, analysis: &Analysis) -> Result<Meters> {
         let front = self.backend.front.clone();
-        Meters::open(&self.app, &self.project, &self.scope, front, &self.run).await
+        Meters::open(&self.app, &self.project, &self.scope, front, &self.run, &metric_names(analysis)).await
     }
 
     /// Sends requests of our own to both releases, spread over one window.

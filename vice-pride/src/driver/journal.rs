@@ -17,7 +17,9 @@ use vice_core::payload::verification::{SuiteResult, VerificationFinished};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};
 use vice_core::store::{EventStoreExt, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
-use vice_pride_engine::{Answer, Course, Details, Effect, Input, OpNo, Plan, Recorded, State, check_replay};
+use vice_pride_engine::{
+    Answer, Course, Details, Effect, Input, OpNo, PLANNER_VERSION, Plan, Recorded, State, check_replay,
+};
 
 /// One input as it is stored: the engine's value, and the texts that belong to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,20 +147,17 @@ pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
     let run = events.first().map(|first| run_name(id, &first.event.id)).unwrap_or_default();
     let mut texts = Texts::new(&run);
     for recorded in &events {
-        reader.take(recorded, &mut texts)?;
+        if let Err(fault) = reader.take(recorded, &mut texts) {
+            let planner = reader.started.as_ref().map(|(started, ..)| started.planner);
+            return Err(foreign(id, planner.unwrap_or(PLANNER_VERSION), fault));
+        }
     }
     let Some((started, started_at, by)) = reader.started else {
         return Err(
             Fault::new(Code::UnknownName, format!("There is no rollout {id}.")).hint("`vice history` lists them.")
         );
     };
-    let plan: Plan = serde_json::from_value(started.plan.clone())
-        .context(Code::Decode, || format!("The plan of {id} does not decode."))?;
-    if plan.hash() != started.plan_hash {
-        return Err(damaged(id, "Its plan does not have the hash that was recorded when it began."));
-    }
-    let course = Course::new(plan.clone())?;
-    let state = check_replay(&course, &reader.steps).map_err(|mismatch| damaged(id, &mismatch.to_string()))?;
+    let (plan, state) = replayed(id, &started, &reader.steps).map_err(|fault| foreign(id, started.planner, fault))?;
     let unheard =
         reader.commands.into_iter().filter(|command| command.heard.is_none_or(|at| !reader.heard.contains(&at)));
     Ok(Journal {
@@ -175,6 +174,35 @@ pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
         run,
         texts,
     })
+}
+
+/// The plan, and the state that the steps lead to.
+fn replayed(id: &RolloutId, started: &RolloutStarted, steps: &[Recorded]) -> Result<(Plan, State)> {
+    let plan: Plan = serde_json::from_value(started.plan.clone())
+        .context(Code::HistoryDamaged, || format!("The plan of {id} does not decode."))?;
+    if plan.hash() != started.plan_hash {
+        return Err(damaged(id, "Its plan does not have the hash that was recorded when it began."));
+    }
+    let course = Course::new(plan.clone())?;
+    let state = check_replay(&course, steps).map_err(|mismatch| damaged(id, &mismatch.to_string()))?;
+    Ok((plan, state))
+}
+
+/// A journal that another version of vice wrote is no damage: what it decided need not be what this one would.
+fn foreign(id: &RolloutId, planner: u32, fault: Fault) -> Fault {
+    if planner == PLANNER_VERSION {
+        return fault;
+    }
+    let scope = &id.scope;
+    let message = format!(
+        "{id} was begun by another version of vice (planner {planner}; this one has {PLANNER_VERSION}), which decides \
+         differently, so that this one can't go on with it."
+    );
+    Fault::new(Code::Unsupported, message)
+        .hint("Go on with the version that began it.")
+        .hint(format!("Or end it where it is: vice pride abandon {} --env {} --reason WHY.", scope.project, scope.env))
+        .detail("planner", planner.to_string())
+        .because(fault)
 }
 
 /// The id of a rollout with the end of its first event's id, which no other rollout has.
@@ -241,6 +269,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) proven: bool,
     pub(crate) reason: Option<String>,
     pub(crate) took: Millis,
+    /// Whether traffic may still be split.
+    pub(crate) split: bool,
 }
 
 /// The events that end a rollout: in its own stream, in the environment's, and as standard CDEvents.
@@ -261,6 +291,7 @@ pub(crate) fn ending_events(app: &App, id: &RolloutId, ending: &Ending<'_>) -> R
         proven: ending.proven,
         reason: ending.reason.clone(),
         took: ending.took,
+        split: ending.split,
     };
     let mut events = vec![
         app.event(rollout_stream(id), Some(scope), &finished)?,

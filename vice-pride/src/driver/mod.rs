@@ -20,7 +20,7 @@ mod tasks;
 mod version;
 mod workload;
 
-pub(crate) use analysis::analysis;
+pub(crate) use analysis::{INTERVAL, analysis};
 pub use begin::{Asks, EndState, Ended, begin, command, end_unreadable, take_up};
 pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};

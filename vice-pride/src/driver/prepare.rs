@@ -98,7 +98,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     // Where nothing shall run there is nothing that a check could ask.
     let runs = topology.as_ref().map_or(!units.is_empty(), |tree| !tree.is_empty());
     let has_checks = runs && project.manifest.check.values().any(applies);
-    let plan = plan(&PlanRequest {
+    let mut plan = plan(&PlanRequest {
         direction: want.direction,
         from: state.running.as_ref().map(|placed| placed.release.clone()),
         to: workload.release.clone(),
@@ -115,6 +115,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         let path = ["env", scope.env.as_str(), "rollout", key.as_str()];
         fault.at(project.place(&path, ""))
     })?;
+    plan.frees_traffic = state.split && backend.traffic.is_some() && !plan.is_noop();
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;
     Ok(Prepared {

@@ -18,17 +18,37 @@ use vice_core::{Code, Fault, Result};
 
 use super::begin::{Ended, begin, given_back};
 use super::prepare::{Prepared, Want, prepare};
-use crate::lease;
+use crate::lease::{self, Lease};
 
 /// How often queueing is tried again when something else happens in the environment in between.
 const TRIES_MAX: u32 = 16;
 
 /// What became of a deploy that waited.
 pub(crate) enum Turn {
-    /// It began, and this is how that ended.
-    Began(Ended),
+    /// It may begin.
+    Ready(Box<Ready>),
     /// It will not begin.
     Dropped(RolloutId, Fault),
+}
+
+/// A deploy that waited and may begin, under the lease.
+pub(crate) struct Ready {
+    /// What it is.
+    pub(crate) prepared: Prepared,
+    /// This process on behalf of who asked.
+    pub(crate) app: App,
+    lease: Lease,
+    reason: Option<String>,
+}
+
+impl Ready {
+    /// Begins and drives it.
+    ///
+    /// # Errors
+    /// As [`begin`].
+    pub(crate) async fn begin(self) -> Result<Ended> {
+        begin(&self.app, self.prepared, self.lease, self.reason).await
+    }
 }
 
 /// Puts a deploy into the place that waits. None when nothing is under way any more, so that it need not wait.
@@ -134,8 +154,8 @@ pub(crate) fn waits_no_longer(app: &App, id: &RolloutId, lock: File) {
     lease::forget_lock(app, &format!("{}.{}.{}.wait", id.scope.project, id.scope.env, id.number));
 }
 
-/// Begins what waits in an environment, if its turn has come and no living process waits for it. `own`: the one for
-/// which this process waits.
+/// What waits in an environment, ready to begin, if its turn has come and no living process waits for it. `own`: the one
+/// for which this process waits.
 ///
 /// # Errors
 /// What the store says. A deploy that can't begin is dropped, which is not an error.
@@ -159,7 +179,10 @@ pub(crate) async fn take_turn(app: &App, scope: &Scope, own: Option<&RolloutId>)
     }
     let asker = for_whom(app, queued);
     match ready(&asker, scope, &state, queued).await {
-        Ok(prepared) => begin(&asker, prepared, lease, queued.reason.clone()).await.map(Turn::Began).map(Some),
+        Ok(prepared) => {
+            let ready = Ready { prepared, app: asker, lease, reason: queued.reason.clone() };
+            Ok(Some(Turn::Ready(Box::new(ready))))
+        }
         Err(fault) => {
             leave(app, &queued.rollout, fault.chain().join(" ")).await?;
             Ok(Some(Turn::Dropped(queued.rollout.clone(), given_back(app, lease, fault).await)))

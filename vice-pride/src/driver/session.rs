@@ -170,6 +170,7 @@ impl Session {
                     reason: self.reason(*outcome),
                     took: Millis::between(self.started_at, now),
                     running,
+                    split: state.is_split(),
                 };
                 let mut events = ending_events(&self.app, &self.id, &ending)?;
                 events.extend(self.left_behind(*outcome)?);
@@ -197,8 +198,7 @@ impl Session {
         if outcome == RolloutOutcome::Succeeded {
             return None;
         }
-        // Before anything was begun there is no decision to turn back, only the failure itself.
-        let Some(cause) = self.state.cause() else { return self.texts.failure_of(|_| true).cloned() };
+        let Some(cause) = self.state.cause() else { return self.failure(outcome) };
         let sentence = describe_reason(&cause, &self.performer.plan);
         let caused = |effect: &Effect| match (cause, effect) {
             (Reason::UnitFailed { unit, .. }, Effect::Apply { unit: changed, .. }) => unit == *changed,
@@ -211,6 +211,17 @@ impl Session {
             Some(text) => format!("{sentence} {text}"),
             None => sentence,
         })
+    }
+
+    /// What went wrong where nothing was decided about turning back: before anything was begun, or in being left.
+    fn failure(&self, outcome: RolloutOutcome) -> Option<String> {
+        if outcome != RolloutOutcome::Aborted || !self.state.is_split() || self.performer.backend.traffic.is_none() {
+            return self.texts.failure_of(|_| true).cloned();
+        }
+        let why = self.texts.failure_of(|effect| matches!(effect, Effect::SetWeights { share: None, .. }));
+        let left =
+            "Traffic may still be split between the versions; the next rollout gives it back to the units first.";
+        Some(why.map_or_else(|| left.to_owned(), |why| format!("{left} {why}")))
     }
 
     /// What every unit runs, where they agree.

@@ -34,13 +34,16 @@ impl FrontCounts for LocalTarget {
 /// The front end's counters of one metric.
 pub(super) struct FrontEnd {
     pub(super) kind: MetricKind,
+    /// Whether failures of one client in one window count once.
+    pub(super) per_client: bool,
     pub(super) front: Arc<dyn FrontCounts>,
 }
 
 impl FrontEnd {
     fn numbers(&self, unit: &UnitCounters) -> Result<Numbers, Trouble> {
         if self.kind == MetricKind::Errors {
-            return Numbers::errors(unit.exposures, unit.failures);
+            let by_client = unit.client_failures.filter(|_| self.per_client);
+            return Numbers::errors(unit.exposures, by_client.unwrap_or(unit.failures));
         }
         let mut counts = vec![0_u64; LATENCY_BUCKETS];
         for (bucket, count) in &unit.latency {

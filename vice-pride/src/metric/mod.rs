@@ -20,6 +20,7 @@ mod lab;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vice_core::app::App;
@@ -73,7 +74,8 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// The metrics of a rollout, each where the last window left it. Asks nobody yet.
+    /// The metrics of these names, each where the last window left it. Asks nobody yet, and does not look at others: what
+    /// a rollout does not use can't keep it from beginning.
     ///
     /// # Errors
     /// `ConfigInvalid` for a secret that does not exist, `Unsupported` for `front` where there is none.
@@ -83,8 +85,10 @@ impl Meters {
         scope: &Scope,
         front: Option<Arc<dyn FrontCounts>>,
         rollout: &str,
+        names: &BTreeSet<&str>,
     ) -> Result<Self> {
-        let specs = specs(project, &scope.env, front.is_some());
+        let mut specs = specs(project, &scope.env, front.is_some());
+        specs.retain(|(name, _)| names.contains(name.as_str()));
         let needs = |spec: &MetricSpec| spec.command.is_some() || secrets::are_needed(spec);
         let config = match specs.iter().any(|(_, spec)| needs(spec)) {
             true => Some(app.config.resolve(project, &scope.env).await?),
@@ -189,7 +193,12 @@ impl Parts<'_> {
             }
             MetricOrigin::Front => {
                 let front = self.front.map(Arc::clone).ok_or_else(|| self.no_front(name))?;
-                self.with(name, spec, masker, FrontEnd { kind: spec.kind, front })
+                self.with(
+                    name,
+                    spec,
+                    masker,
+                    FrontEnd { kind: spec.kind, per_client: spec.per_client.unwrap_or(true), front },
+                )
             }
         })
     }

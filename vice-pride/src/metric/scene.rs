@@ -12,7 +12,12 @@ pub(super) struct Asked<'a> {
     pub(super) window: &'a MetricWindow,
     pub(super) version: &'a str,
     pub(super) stratum: Option<&'a str>,
+    /// Only this half; all of it when absent.
+    pub(super) half: Option<&'a str>,
 }
+
+/// What `{{half}}` is where the whole is asked for: everything matches it.
+const WHOLE: &str = ".*";
 
 impl Asked<'_> {
     fn render(&self, text: &str, written: fn(&str) -> String) -> Result<String> {
@@ -22,6 +27,7 @@ impl Asked<'_> {
         let pairs = [
             ("version", self.version.to_owned()),
             ("stratum", self.stratum.unwrap_or_default().to_owned()),
+            ("half", self.half.unwrap_or(WHOLE).to_owned()),
             ("project", self.scope.project.to_string()),
             ("env", self.scope.env.to_string()),
             ("window", length),
@@ -73,7 +79,7 @@ mod tests {
             canary: "2".into(),
             baseline: "1".into(),
         };
-        let asked = Asked { scope: &scope, window: &window, version: "a/b~\"c+ d", stratum: None };
+        let asked = Asked { scope: &scope, window: &window, version: "a/b~\"c+ d", stratum: None, half: None };
         assert_eq!(asked.promql("{v=\"{{version}}\"}[{{window}}]").unwrap(), "{v=\"a/b~\\\"c+ d\"}[1500ms]");
         assert_eq!(
             asked.url("http://x/{{version}}?u={{until}}").unwrap(),

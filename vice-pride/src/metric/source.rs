@@ -67,8 +67,13 @@ pub(super) struct Source<A> {
     pub(super) masker: Masker,
 }
 
-/// What the two versions of one stratum answered.
-type Both = (Answered, Answered);
+/// What was answered about one stratum.
+struct Answers {
+    canary: Answered,
+    baseline: Answered,
+    /// The baseline's two halves, where the source is asked for them.
+    halves: Option<(Answered, Answered)>,
+}
 
 /// What one version of one stratum answered.
 type Answered = Result<Vec<Tally>, Trouble>;
@@ -82,18 +87,24 @@ impl<A: Ask> Source<A> {
     }
 
     /// Asks everything, a few questions at a time; in the order of the strata.
-    async fn ask_all(&self, window: &MetricWindow) -> Vec<Both> {
-        let mut asked: Vec<BoxFuture<'_, Both>> = Vec::new();
+    async fn ask_all(&self, window: &MetricWindow) -> Vec<Answers> {
+        let mut asked: Vec<BoxFuture<'_, Answers>> = Vec::new();
         for stratum in self.strata() {
-            asked.push(Box::pin(self.ask_both(window, stratum)));
+            asked.push(Box::pin(self.ask_about(window, stratum)));
         }
-        futures::stream::iter(asked).buffered(ASKED_AT_ONCE / 2).collect().await
+        futures::stream::iter(asked).buffered(ASKED_AT_ONCE / 4).collect().await
     }
 
-    /// Together, so that a counter that only grows is read at nearly the same moment for both.
-    async fn ask_both(&self, window: &MetricWindow, stratum: Option<&str>) -> Both {
-        let of = |version| Asked { scope: &self.scope, window, version, stratum };
-        futures::join!(self.ask.ask(of(&window.canary)), self.ask.ask(of(&window.baseline)))
+    /// Together, so that a counter that only grows is read at nearly the same moment for all.
+    async fn ask_about(&self, window: &MetricWindow, stratum: Option<&str>) -> Answers {
+        let of = |version, half| self.ask.ask(Asked { scope: &self.scope, window, version, stratum, half });
+        let both = async { futures::join!(of(&window.canary, None), of(&window.baseline, None)) };
+        let halves = async {
+            let [left, right] = self.spec.halves.as_slice() else { return None };
+            Some(futures::join!(of(&window.baseline, Some(left)), of(&window.baseline, Some(right))))
+        };
+        let ((canary, baseline), halves) = futures::join!(both, halves);
+        Answers { canary, baseline, halves }
     }
 
     /// The thresholds of latency from the baseline's past up to the window's end.
@@ -102,13 +113,11 @@ impl<A: Ask> Source<A> {
         let from = window.until.checked_sub(jiff::SignedDuration::from_millis(history.as_i64()));
         let window = MetricWindow { from: from.unwrap_or(window.from), ..window.clone() };
         let mut all: Option<Numbers> = None;
-        for (_, baseline) in self.ask_all(&window).await {
-            for tally in baseline? {
-                all = Some(match all {
-                    Some(sum) => sum.plus(&tally.numbers),
-                    None => tally.numbers,
-                });
-            }
+        for stratum in self.strata() {
+            let baseline = window.baseline.as_str();
+            let asked = Asked { scope: &self.scope, window: &window, version: baseline, stratum, half: None };
+            let tallies = self.ask.ask(asked).await?;
+            all = sum(all.into_iter().chain(tallies.into_iter().map(|tally| tally.numbers)));
         }
         match all {
             Some(Numbers::Times(histogram)) => Ok(histogram.thresholds().unwrap_or_default()),
@@ -120,60 +129,57 @@ impl<A: Ask> Source<A> {
         bounded(&self.masker.mask(text))
     }
 
-    /// What one version did since the mark, and where its counters stand now.
+    /// What each process of a version did since the mark, and where its counters stand now; never empty.
     fn since(
         &self,
         key: &str,
         tallies: Vec<Tally>,
         mark: &MetricMark,
         now: &mut MetricMark,
-    ) -> Result<Numbers, Trouble> {
-        let mut sum: Option<Numbers> = None;
+    ) -> Result<Vec<Numbers>, Trouble> {
+        let mut known = Vec::new();
         let mut unknown = false;
         for tally in tallies {
-            let numbers = match self.ask.growth() {
-                Growth::Window => tally.numbers,
-                Growth::Cumulative { from_zero } => {
-                    let key = format!("{key}/{}", tally.process);
-                    let before = mark.counters.get(&key);
-                    now.counters.insert(key, tally.numbers.flat());
-                    match before {
-                        Some(before) => tally.numbers.since(before),
-                        None if from_zero && mark.at.is_some() => tally.numbers,
-                        None => {
-                            unknown = true;
-                            continue;
-                        }
-                    }
-                }
+            let Growth::Cumulative { from_zero } = self.ask.growth() else {
+                known.push(tally.numbers);
+                continue;
             };
-            sum = Some(match sum {
-                Some(sum) => sum.plus(&numbers),
-                None => numbers,
-            });
-        }
-        match sum {
-            _ if unknown => {
-                Err(Trouble::late("Where its counters stood before was not known, so counting begins now."))
+            let key = format!("{key}/{}", tally.process);
+            let before = mark.counters.get(&key);
+            now.counters.insert(key, tally.numbers.flat());
+            match before {
+                Some(before) => known.push(tally.numbers.since(before)),
+                None if from_zero && mark.at.is_some() => known.push(tally.numbers),
+                None => unknown = true,
             }
-            Some(numbers) => Ok(numbers),
-            None => Err(Trouble::no_traffic("Nothing has been counted.")),
         }
+        if unknown {
+            return Err(Trouble::late("Where its counters stood before was not known, so counting begins now."));
+        }
+        if known.is_empty() {
+            return Err(Trouble::no_traffic("Nothing has been counted."));
+        }
+        Ok(known)
     }
 
     /// The readings of all strata, or the one that says why there are none.
-    fn readings(&self, answers: Vec<Both>, window: &MetricWindow, mark: &MetricMark) -> Metered {
+    fn readings(&self, answers: Vec<Answers>, window: &MetricWindow, mark: &MetricMark) -> Metered {
         let mut now = MetricMark { at: Some(window.until), counters: BTreeMap::new(), ..mark.clone() };
         let (mut readings, mut troubles): (Vec<MetricReading>, Vec<(String, Trouble)>) = (Vec::new(), Vec::new());
-        for (stratum, (canary, baseline)) in answers.into_iter().enumerate() {
-            let mut arm = |version: &String, answer: Answered| -> (Option<MetricArm>, bool) {
-                let key = format!("{stratum}/{version}");
-                let numbers = answer.and_then(|tallies| self.since(&key, tallies, mark, &mut now));
-                match numbers.and_then(|numbers| numbers.arm(&mark.thresholds)) {
+        for (at, Answers { canary, baseline, halves }) in answers.into_iter().enumerate() {
+            let stratum = u16::try_from(at).unwrap_or(u16::MAX);
+            let mut each = |version: &str, answer: Answered| {
+                let key = format!("{at}/{version}");
+                answer.and_then(|tallies| self.since(&key, tallies, mark, &mut now))
+            };
+            let (canary, baseline) = (each(&window.canary, canary), each(&window.baseline, baseline));
+            let halves = self.halves(halves, baseline.as_ref().ok(), &mark.thresholds);
+            let mut arm = |version: &str, each: Result<Vec<Numbers>, Trouble>| -> (Option<MetricArm>, bool) {
+                match each.and_then(|each| arm_of(each, &mark.thresholds)) {
                     Ok(arm) => (Some(arm), false),
                     Err(trouble) => {
                         let silent = trouble.is_silence();
-                        troubles.push((version.clone(), trouble));
+                        troubles.push((version.to_owned(), trouble));
                         (None, silent)
                     }
                 }
@@ -186,11 +192,30 @@ impl<A: Ask> Source<A> {
             if let (Some(canary), Some(baseline)) = (canary, baseline)
                 && canary.seen + baseline.seen > 0
             {
-                let stratum = u16::try_from(stratum).unwrap_or(u16::MAX);
                 readings.push(MetricReading::Counts { stratum, canary, baseline });
+                readings.extend(halves.map(|[left, right]| MetricReading::Halves { stratum, left, right }));
             }
         }
         self.concluded(readings, &troubles, mark, now)
+    }
+
+    /// The baseline in two: as the source was asked for it, or the processes that had exposures in turn. Without both
+    /// halves the metric is judged as if nobody had looked.
+    fn halves(
+        &self,
+        asked: Option<(Answered, Answered)>,
+        each: Option<&Vec<Numbers>>,
+        thresholds: &[f64],
+    ) -> Option<[MetricArm; 2]> {
+        let arm = |numbers: &Numbers| numbers.arm(thresholds).ok().filter(|arm| arm.seen > 0);
+        if let Some((left, right)) = asked {
+            let whole = |half: Answered| arm(&sum(half.ok()?.into_iter().map(|tally| tally.numbers))?);
+            return Some([whole(left)?, whole(right)?]);
+        }
+        let each = each.filter(|_| self.spec.front && self.spec.sensor.unwrap_or(true))?;
+        let arms: Vec<MetricArm> = each.iter().filter_map(arm).collect();
+        let turn = |first: usize| arms.iter().skip(first).step_by(2).copied().reduce(MetricArm::plus);
+        Some([turn(0)?, turn(1)?])
     }
 
     fn concluded(
@@ -230,6 +255,16 @@ impl<A: Ask> Source<A> {
     }
 }
 
+/// The sum of what several processes did; none of none.
+fn sum(all: impl IntoIterator<Item = Numbers>) -> Option<Numbers> {
+    all.into_iter().reduce(|sum, next| sum.plus(&next))
+}
+
+fn arm_of(each: Vec<Numbers>, thresholds: &[f64]) -> Result<MetricArm, Trouble> {
+    let whole = sum(each).ok_or_else(|| Trouble::no_traffic("Nothing has been counted."))?;
+    whole.arm(thresholds)
+}
+
 /// Which trouble counts when there are several: that of which least is known.
 fn rank(reading: MetricReading) -> u8 {
     match reading {
@@ -237,7 +272,7 @@ fn rank(reading: MetricReading) -> u8 {
         MetricReading::Late => 1,
         MetricReading::NoSeries => 2,
         MetricReading::NoTraffic => 3,
-        MetricReading::Counts { .. } => 4,
+        MetricReading::Counts { .. } | MetricReading::Halves { .. } => 4,
     }
 }
 
@@ -250,7 +285,7 @@ impl<A: Ask> MetricSource for Source<A> {
     async fn begin(&self, window: &MetricWindow) -> Result<MetricMark> {
         let mut mark = MetricMark { at: Some(window.until), ..MetricMark::default() };
         let answers = self.ask_all(window).await;
-        for (stratum, (canary, baseline)) in answers.into_iter().enumerate() {
+        for (stratum, Answers { canary, baseline, .. }) in answers.into_iter().enumerate() {
             for (version, answer) in [(&window.canary, canary), (&window.baseline, baseline)] {
                 match answer {
                     Ok(tallies) if self.ask.growth() != Growth::Window => {
@@ -280,7 +315,7 @@ impl<A: Ask> MetricSource for Source<A> {
         let mut mark = metered.mark;
         mark.thresholds = self.freeze(window).await.unwrap_or_default();
         let reading = match metered.readings.first() {
-            Some(MetricReading::Counts { .. }) | None => MetricReading::NoTraffic,
+            Some(MetricReading::Counts { .. } | MetricReading::Halves { .. }) | None => MetricReading::NoTraffic,
             Some(trouble) => *trouble,
         };
         let note = if mark.thresholds.is_empty() {

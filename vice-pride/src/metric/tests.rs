@@ -484,36 +484,106 @@ impl FrontCounts for Counters {
     }
 }
 
-#[tokio::test]
-async fn the_front_end_is_read_by_process_and_a_restart_loses_nothing_else() {
-    let counters = Arc::new(Counters::default());
-    let set = |run: &str, units: &[(&str, &str, u64, u64)]| {
-        let unit = |(id, version, exposures, failures): &(&str, &str, u64, u64)| UnitCounters {
+/// A front end's counters: id, version, exposures, failures, and the failures of which each client had one.
+type Unit<'a> = (&'a str, &'a str, u64, u64, Option<u64>);
+
+impl Counters {
+    fn set(&self, run: &str, units: &[Unit<'_>]) {
+        let unit = |(id, version, exposures, failures, client_failures): &Unit<'_>| UnitCounters {
             id: (*id).to_owned(),
             version: (*version).to_owned(),
             exposures: *exposures,
             failures: *failures,
+            client_failures: *client_failures,
             latency: vec![(20, *exposures)],
         };
         let units = units.iter().map(unit).collect();
-        *counters.0.lock().unwrap() = Some(FrontCounters { run: run.to_owned(), units });
-    };
-    let spec = spec("front = true");
-    let front = Arc::clone(&counters) as Arc<dyn FrontCounts>;
-    let source = source(&spec, FrontEnd { kind: spec.kind, front });
+        *self.0.lock().unwrap() = Some(FrontCounters { run: run.to_owned(), units });
+    }
+
+    fn source(self: &Arc<Self>, text: &str) -> Source<FrontEnd> {
+        let spec = spec(text);
+        let front = Arc::clone(self) as Arc<dyn FrontCounts>;
+        source(&spec, FrontEnd { kind: spec.kind, per_client: spec.per_client.unwrap_or(true), front })
+    }
+}
+
+#[tokio::test]
+async fn the_front_end_is_read_by_process_and_a_restart_loses_nothing_else() {
+    let counters = Arc::new(Counters::default());
+    let source = counters.source("front = true");
     assert_eq!(source.begin(&window(0)).await.unwrap().counters.len(), 0, "not running is no trouble yet");
     assert_eq!(one(&source).await.0, MetricReading::NoSeries);
-    set("a", &[("1#1", "1", 1000, 10)]);
+    counters.set("a", &[("1#1", "1", 1000, 10, None)]);
     let mark = source.begin(&window(0)).await.unwrap();
     let quiet = source.read(&window(1), &mark).await;
     assert_eq!(quiet.readings, [MetricReading::NoTraffic]);
-    set("a", &[("1#1", "1", 1500, 15), ("2#2", "2", 40, 4)]);
+    counters.set("a", &[("1#1", "1", 1500, 15, None), ("2#2", "2", 40, 4, None)]);
     let second = source.read(&window(2), &quiet.mark).await;
     assert_eq!(second.readings, [errors((40, 4), (500, 5))]);
     // The canary's process is replaced, and then the agent: new ids and a new run begin at zero.
-    set("a", &[("1#1", "1", 1600, 15), ("2#2", "2", 45, 5), ("2#3", "2", 10, 0)]);
+    counters.set("a", &[("1#1", "1", 1600, 15, None), ("2#2", "2", 45, 5, None), ("2#3", "2", 10, 0, None)]);
     let third = source.read(&window(3), &second.mark).await;
     assert_eq!(third.readings, [errors((15, 1), (100, 0))]);
-    set("b", &[("1#1", "1", 7, 0), ("2#3", "2", 3, 3)]);
+    counters.set("b", &[("1#1", "1", 7, 0, None), ("2#3", "2", 3, 3, None)]);
     assert_eq!(source.read(&window(4), &third.mark).await.readings, [errors((3, 3), (7, 0))]);
+}
+
+#[tokio::test]
+async fn the_old_versions_instances_are_compared_with_each_other() {
+    let counters = Arc::new(Counters::default());
+    let before = [("1#1", "1", 9, 1, None), ("2#1", "1", 9, 1, None), ("3#1", "1", 9, 1, None)];
+    // The second one has ended; those that serve are in the two groups in turn.
+    let after =
+        [("1#1", "1", 109, 2, None), ("2#1", "1", 9, 1, None), ("3#1", "1", 209, 5, None), ("4#1", "2", 50, 1, None)];
+    let both = |counted, halves: Option<(MetricArm, MetricArm)>| {
+        let halves = halves.map(|(left, right)| MetricReading::Halves { stratum: 0, left, right });
+        std::iter::once(counted).chain(halves).collect::<Vec<_>>()
+    };
+    for (text, seen) in [("front = true", true), ("front = true\nsensor = false", false)] {
+        let source = counters.source(text);
+        counters.set("a", &before);
+        let mark = source.begin(&window(0)).await.unwrap();
+        counters.set("a", &after);
+        let read = source.read(&window(1), &mark).await;
+        let halves = seen.then(|| (MetricArm::errors(100, 1), MetricArm::errors(200, 4)));
+        assert_eq!(read.readings, both(errors((50, 1), (300, 5)), halves), "{text}");
+    }
+    // One instance of the old version has no other half.
+    let source = counters.source("front = true");
+    let mark = source.begin(&window(0)).await.unwrap();
+    counters.set("a", &[("1#1", "1", 209, 2, None), ("4#1", "2", 60, 1, None)]);
+    assert_eq!(source.read(&window(1), &mark).await.readings, [errors((10, 0), (100, 0))]);
+}
+
+#[tokio::test]
+async fn failures_are_counted_by_client_unless_somebody_says_otherwise() {
+    let counters = Arc::new(Counters::default());
+    for (text, bad) in [("front = true", 3), ("front = true\nper_client = false", 40)] {
+        let source = counters.source(text);
+        counters.set("a", &[("1#1", "1", 100, 0, Some(0)), ("2#1", "2", 100, 0, Some(0))]);
+        let mark = source.begin(&window(0)).await.unwrap();
+        counters.set("a", &[("1#1", "1", 400, 2, Some(2)), ("2#1", "2", 200, 40, Some(3))]);
+        assert_eq!(source.read(&window(1), &mark).await.readings, [errors((100, bad), (300, 2))], "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_prometheus_is_asked_for_both_halves() {
+    let fake = Fake::prometheus(|query| match query {
+        "bad{v=\"2\",i=~\".*\"}" | "bad{v=\"1\",i=~\".*\"}" => value("6"),
+        "total{v=\"2\",i=~\".*\"}" | "total{v=\"1\",i=~\".*\"}" => value("300"),
+        "bad{v=\"1\",i=~\"a\\\\d\"}" => value("4"),
+        "bad{v=\"1\",i=~\"b\"}" => value("2"),
+        "total{v=\"1\",i=~\"a\\\\d\"}" => value("100"),
+        "total{v=\"1\",i=~\"b\"}" => value("200"),
+        other => panic!("{other}"),
+    })
+    .await;
+    let query = |name: &str| format!("{name} = '{name}{{v=\"{{{{version}}}}\",i=~\"{{{{half}}}}\"}}'\n");
+    let source = prometheus(&fake.url, &format!("{}{}halves = ['a\\d', 'b']", query("bad"), query("total")));
+    let read = source.read(&window(1), &MetricMark::default()).await;
+    let halves =
+        MetricReading::Halves { stratum: 0, left: MetricArm::errors(100, 4), right: MetricArm::errors(200, 2) };
+    assert_eq!(read.readings, [errors((300, 6), (300, 6)), halves]);
 }

@@ -195,7 +195,7 @@ fn object<'a>(file: &str, value: &'a Value, name: &str) -> Result<Option<&'a Map
 }
 
 /// A variable that can be a label: one value. Lists and mappings are none.
-fn plain(value: &Value) -> Option<String> {
+pub(super) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -3,6 +3,7 @@
 
 mod ini;
 mod inventory;
+mod vars;
 
 #[cfg(test)]
 mod tests;
@@ -77,7 +78,13 @@ pub fn read(root: &Path, spec: &TopologySpec) -> Result<(TopologySpec, Option<Ro
     let roster = match &spec.inventory {
         Some(name) => {
             let path = root.join(name);
-            Some(inventory::parse(&shown(&path), &text_of(&path, "inventory")?)?)
+            let text = text_of(&path, "inventory")?;
+            let mut roster = inventory::parse(&shown(&path), &text)?;
+            // What Ansible has put together is complete.
+            if !text.trim_start().starts_with('{') {
+                vars::add(path.parent().unwrap_or(&root), &mut roster)?;
+            }
+            Some(roster)
         }
         None => None,
     };

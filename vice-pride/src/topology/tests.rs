@@ -176,3 +176,34 @@ fn the_example_is_what_it_says() {
     let int = load(&project, &"int".parse().unwrap()).unwrap().unwrap();
     assert_eq!((int.len(), int.place(UnitNo(0)).as_deref()), (3, Some("dc1/db")));
 }
+
+#[test]
+fn folders_of_variables_beside_an_inventory_are_labels_too() {
+    let folder = folder(&[("hosts", INI)]);
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("group_vars/all.yml", "tier: lab\nlisted: [1, 2]\n");
+    write("group_vars/dc1", "---\nzone: south\npower: 3\n");
+    write("group_vars/db/10-first.yaml", "tier: data\nsecret: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162\n");
+    write("group_vars/db/20-then.json", "{ \"tier\": \"store\", \"path\": \"{{ base }}/x\" }");
+    write("group_vars/nobody.yml", "tier: never\n");
+    write("group_vars/web.yml", "$ANSIBLE_VAULT;1.1;AES256\n6162\n");
+    write("host_vars/web08.example.yml", "rack: r9\n");
+    write("host_vars/.hidden", "[");
+    let made_now = || made(folder.path(), serde_json::json!({ "inventory": "hosts" }));
+    let units = facts(&made_now().unwrap());
+    let labels = |unit: usize| units[unit].2.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+    assert_eq!(labels(0), ["tier=lab"]);
+    assert_eq!(
+        labels(1),
+        ["power=3", "rack=r2", "tier=store", "zone=south"],
+        "the later file and the nearer group win"
+    );
+    assert_eq!(labels(2), ["power=3", "rack=r9", "role=front end", "tier=lab", "zone=south"]);
+    write("host_vars/db1.yml", "- no\n- mapping\n");
+    let fault = made_now().unwrap_err();
+    assert!(fault.to_string().contains("db1.yml"), "{fault}");
+}

@@ -20,6 +20,7 @@ use vice_core::payload::ReleaseRef;
 use vice_core::port::target::{Change, HealthProbe, Inventory, Op, Target, UnitState, Workload};
 use vice_core::time::SystemClock;
 use vice_core::{Digest, Millis};
+use vice_pride::target::local::front::ClientOptions;
 use vice_pride::target::local::{LocalOptions, LocalTarget};
 
 /// Fails a test that would wait for ever; decides nothing else.
@@ -63,6 +64,7 @@ impl Ground {
             exe: example("fixture_agent"),
             port: self.port,
             metrics: self.metrics,
+            clients: ClientOptions::default(),
             clock: Arc::new(SystemClock),
             env: Arc::new(ProcessEnv { vars, ..ProcessEnv::default() }),
         }))

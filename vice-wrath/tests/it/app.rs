@@ -184,6 +184,7 @@ async fn deployed(app: &App, version: &str) {
         proven: false,
         took: Millis(5),
         reason: None,
+        split: false,
     };
     let event = app.event(environment_stream(&scope()), Some(&scope()), &ended).unwrap();
     app.events.append(Append::of(vec![event])).await.unwrap();

@@ -107,7 +107,7 @@ fn brief(label: &str) -> &str {
         "false rollback" => "by mistake",
         "found after" => "found",
         "found before" => "before",
-        "got through" => "unfound",
+        "not found" => "unfound",
         other => other,
     }
 }

@@ -84,11 +84,16 @@ fn joined_windows_keep_every_count_and_span_no_change_of_the_share() {
 }
 
 fn course(analysis: &Analysis) -> Course {
+    let ramp = serde_json::json!([{ "units": [0], "exposure": "ramp", "bake": 0, "judged": true }]);
+    planned(analysis, &ramp)
+}
+
+fn planned(analysis: &Analysis, waves: &serde_json::Value) -> Course {
     let plan = serde_json::json!({
-        "planner": 2, "direction": "deploy",
+        "planner": crate::PLANNER_VERSION, "direction": "deploy",
         "from": { "version": "1", "source": "" }, "to": { "version": "2", "source": "" },
         "units": [{ "name": "1", "before": { "version": "1", "source": "" }, "action": "place" }],
-        "waves": [{ "units": [0], "exposure": "ramp", "bake": 0, "judged": true }],
+        "waves": waves,
         "limits": [{ "name": "environment", "members": [[0, 1]], "max_down": 1 }],
         "tasks": [], "verify": "each-wave", "has_checks": false, "analysis": analysis,
     });
@@ -119,4 +124,20 @@ fn the_recorded_policy_says_what_was_recorded_and_a_smaller_budget_leaves_the_pa
     let (low, high) = scaled.excess_between;
     assert!(low <= high && scaled.end.point().excess <= same.end.point().excess, "{scaled:?}");
     assert!(look_back(&course, &[], &had).is_err(), "nothing was recorded");
+}
+
+#[test]
+fn fixed_steps_that_leave_the_path_are_judged_on_the_recorded_counts_and_not_guessed_at() {
+    let had = policy(1_000.0);
+    let step = |units: &[u32], points: u32| serde_json::json!({ "units": units, "exposure": { "share": { "basis_points": points } }, "judged": true });
+    let steps = planned(&had, &serde_json::json!([step(&[0], 500), step(&[], 2_000), step(&[], 4_000)]));
+    let mut recorded = windows(&had, &[500, 500, 2_000, 2_000, 4_000], 1);
+    recorded.iter_mut().zip([0, 0, 1, 1, 2]).for_each(|(window, wave)| window.wave = wave);
+    // A budget that bears neither of the larger steps would have stayed at the first.
+    let careful = look_back(&steps, &recorded, &policy(2.0)).unwrap();
+    let departure = careful.departure.expect("the second step is too large for it");
+    assert_eq!((departure.window, departure.recorded, departure.wanted), (2, 2_000, None));
+    assert!(careful.scaled.is_none(), "what another step would have counted is not guessed");
+    assert_eq!(careful.windows.len(), recorded.len(), "and the recorded counts are all judged");
+    assert!(careful.windows.iter().zip(&recorded).all(|(view, window)| view.share == window.share));
 }

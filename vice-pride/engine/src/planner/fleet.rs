@@ -31,13 +31,22 @@ pub(super) struct Fleet<'a> {
     pub(super) removed: UnitSet,
     /// Those that run an earlier release now.
     pub(super) baseline: bool,
+    /// Those that exist, shall run the new release, and are down now; none where nothing is up that could be spared.
+    pub(super) down: UnitSet,
 }
 
 impl<'a> Fleet<'a> {
     /// A fleet in which every unit runs the earlier release and changes: what a simulation starts with.
     pub(super) fn all_changing(tree: &'a Topology) -> Self {
         let (count, placed) = (tree.len(), UnitSet::first(tree.len()));
-        Self { tree: Cow::Borrowed(tree), count, placed, removed: UnitSet::default(), baseline: true }
+        Self {
+            tree: Cow::Borrowed(tree),
+            count,
+            placed,
+            removed: UnitSet::default(),
+            baseline: true,
+            down: UnitSet::default(),
+        }
     }
 
     /// Units that change in some way.
@@ -90,8 +99,22 @@ pub(super) fn fleet<'a>(request: &PlanRequest<'a>) -> Result<(Vec<UnitPlan>, Fle
         placed: of(UnitAction::Place),
         removed: of(UnitAction::Remove),
         baseline: units.iter().any(earlier),
+        down: down(&units, &found),
     };
     Ok((units, fleet))
+}
+
+/// The units that exist, shall run the new release, and are known to be down.
+fn down(units: &[UnitPlan], found: &BTreeMap<&str, &UnitState>) -> UnitSet {
+    let is_up = |unit: &UnitPlan| {
+        let known = found.get(unit.name.as_str())?;
+        Some(matches!(known.health, UnitHealth::Healthy | UnitHealth::Unknown))
+    };
+    if !units.iter().any(|unit| is_up(unit) == Some(true)) {
+        return UnitSet::default();
+    }
+    let numbered = (0..).zip(units).filter(|(_, unit)| unit.action == UnitAction::Place && is_up(unit) == Some(false));
+    UnitSet::from_units(numbered.map(|(number, _)| UnitNo(number)))
 }
 
 /// The names that are wanted.

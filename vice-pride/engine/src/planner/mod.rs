@@ -23,8 +23,9 @@ use vice_core::port::target::Inventory;
 use vice_core::{Code, Fault, Result};
 
 use crate::judge::Analysis;
-use crate::plan::{FailurePolicy, PLANNER_VERSION, Plan};
-use crate::topology::Topology;
+use crate::plan::{FailurePolicy, Limit, PLANNER_VERSION, Plan, Wave};
+use crate::topology::{Topology, intersection};
+use crate::unit_set::UnitSet;
 
 use self::fleet::{Fleet, agreed};
 use self::waves::Shape;
@@ -100,6 +101,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
         verify: request.rollout.verify,
         has_checks: request.has_checks,
         analysis: None,
+        frees_traffic: false,
     };
     fill(frame, &fleet, request.rollout, request.analysis.as_ref())
 }
@@ -134,6 +136,7 @@ pub fn plan_fleet(request: &FleetRequest<'_>) -> Result<Plan> {
         verify: request.rollout.verify,
         has_checks: request.has_checks,
         analysis: None,
+        frees_traffic: false,
     };
     fill(frame, &fleet, request.rollout, request.analysis.as_ref())
 }
@@ -149,13 +152,14 @@ fn fill(frame: Plan, fleet: &Fleet<'_>, spec: &RolloutSpec, analysis: Option<&An
     let shape = Shape { spec, fleet, direction: frame.direction, judged: analysis.is_some() };
     let waves = waves::waves(&shape, sequence)?;
     let judged = waves.iter().any(|wave| wave.judged);
+    let limits = beside_those_down(rules.limits, spec, fleet, &waves)?;
     let failures = spec.failures.map_or_else(FailurePolicy::default, |failures| FailurePolicy {
         retries: failures.retries,
         tolerate: failures.tolerate,
     });
     Ok(Plan {
         waves,
-        limits: rules.limits,
+        limits,
         exclusions: rules.exclusions,
         orders: rules.orders,
         windows: rules.windows,
@@ -163,6 +167,35 @@ fn fill(frame: Plan, fleet: &Fleet<'_>, spec: &RolloutSpec, analysis: Option<&An
         analysis: analysis.filter(|_| judged).cloned(),
         ..frame
     })
+}
+
+/// The limits with what is down already. Those of the first wave are mended before anything else changes; the others stay
+/// down for a while, and take places. Where nobody said how many may be down, units still go one at a time.
+fn beside_those_down(
+    mut limits: Vec<Limit>,
+    spec: &RolloutSpec,
+    fleet: &Fleet<'_>,
+    waves: &[Wave],
+) -> Result<Vec<Limit>> {
+    let first = waves.iter().find(|wave| !wave.units.is_empty()).map(|wave| wave.units.as_slice()).unwrap_or_default();
+    let later = UnitSet::from_units(fleet.down.iter().filter(|unit| !first.contains(unit)));
+    for limit in &mut limits {
+        limit.down_before = intersection(&limit.members, &later).len();
+        if spec.max_down.is_none() {
+            limit.max_down += limit.down_before;
+        }
+        if limit.free() == 0 {
+            let (down, most) = (limit.down_before, limit.max_down);
+            let message = format!(
+                "{down} of the units of {} are down already and can't be mended first, and at most {most} may be down at once.",
+                limit.name
+            );
+            return Err(Fault::new(Code::ManifestInvalid, message)
+                .hint("Mend them (`vice status` names them), or allow more with `max_down`.")
+                .detail("key", "max_down"));
+        }
+    }
+    Ok(limits)
 }
 
 /// A strategy that goes on when metrics are fine needs a metric.

@@ -10,6 +10,7 @@ use super::fleet::Fleet;
 use super::graph::Standing;
 use crate::number::UnitNo;
 use crate::topology::Topology;
+use crate::unit_set::UnitSet;
 
 /// The label that says how much is at risk with a unit: a number, 0 when absent.
 const RISK_LABEL: &str = "risk";
@@ -21,7 +22,8 @@ pub(super) struct Sequence {
     pub(super) placed: Vec<Vec<UnitNo>>,
     /// Units that are removed when everything is placed, in parts as well.
     pub(super) removed: Vec<Vec<UnitNo>>,
-    /// So many units at the very beginning are one of each environment class.
+    /// So many units at the very beginning belong into the first wave: those that are down and have nothing to lose, and
+    /// one of each environment class where that is wanted.
     pub(super) coverage: u32,
 }
 
@@ -56,9 +58,10 @@ pub(super) fn sequence(
     for (standing, mut ranges) in blocks {
         ranges.sort_unstable();
         let mut units: Vec<UnitNo> = ranges.into_iter().flat_map(|(low, high)| (low..high).map(UnitNo)).collect();
-        if cover {
-            let covered = coverage_first(&fleet.tree, &mut units);
-            sequence.coverage = if first { covered } else { sequence.coverage };
+        let down = down_first(&fleet.down, &mut units);
+        let covered = if cover { coverage_first(&fleet.tree, &mut units[down..]) } else { 0 };
+        if first {
+            sequence.coverage = covered.saturating_add(u32::try_from(down).unwrap_or(u32::MAX));
         }
         first = false;
         let Sequence { placed, removed, .. } = &mut sequence;
@@ -70,6 +73,16 @@ pub(super) fn sequence(
         *part = Some(standing.later);
     }
     Ok(sequence)
+}
+
+/// The units that are down first: what is mended takes no place any more in what may be down. Returns how many they are.
+fn down_first(down: &UnitSet, units: &mut [UnitNo]) -> usize {
+    if down.is_empty() {
+        return 0;
+    }
+    // Stable, so that each part keeps its order.
+    units.sort_by_key(|unit| !down.contains(*unit));
+    units.partition_point(|unit| down.contains(*unit))
 }
 
 /// One unit of each environment class first, the least risky of each, then all others; by rising risk, then by number.

@@ -111,11 +111,18 @@ impl Shape<'_> {
         let parts = sequence.placed.iter().chain(&sequence.removed);
         self.few_enough(parts.map(|part| part.len().div_ceil(size)).sum(), size)?;
         let judged = self.judged && !self.spec.metrics.is_empty() && self.fleet.baseline;
-        let placed = sequence.placed.iter().flat_map(|part| part.chunks(size));
-        let placed = placed.map(|units| Wave { judged, ..self.plain(units.to_vec()) });
+        let wave = |units: &[UnitNo]| Wave { judged, ..self.plain(units.to_vec()) };
+        let mut first = self.fleet.down.len().min(sequence.coverage) as usize;
+        let mut placed = Vec::new();
+        for part in &sequence.placed {
+            let (begin, rest) = part.split_at(if first > size { first.min(part.len()) } else { 0 });
+            placed.extend((!begin.is_empty()).then(|| wave(begin)));
+            placed.extend(rest.chunks(size).map(wave));
+            first = 0;
+        }
         let removed = sequence.removed.iter().flat_map(|part| part.chunks(size));
         let removed = removed.map(|units| self.plain(units.to_vec()));
-        Ok(placed.chain(removed).collect())
+        Ok(placed.into_iter().chain(removed).collect())
     }
 
     /// Each wave has `wave_growth` times as many units as the one before it; the first one covers the classes.

@@ -42,7 +42,7 @@ impl<S: Sink> Turn<'_, S> {
         self.state.epoch = epoch;
         self.state.waiting = None;
         self.sink.note(EngineNote::Resumed { epoch });
-        self.watch_anew();
+        self.watch_on();
         for number in self.state.ops.numbers() {
             match (self.state.ops.status(number), self.state.ops.work(number)) {
                 (Some(OpStatus::Running), Some(Work::Fence { .. })) => self.state.ops.close(number),
@@ -126,8 +126,20 @@ impl<S: Sink> Turn<'_, S> {
                 self.decide(Verdict::Hold, Reason::RollbackForbidden { task });
                 self.state.phase = Phase::Barrier { task };
             }
-            _ => self.state.phase = Phase::Before { at: 0 },
+            _ => self.through_the_gate(),
         }
         Flow::Go
+    }
+
+    /// What may begin does; first of all traffic that was left split follows the units again.
+    pub(super) fn through_the_gate(&mut self) {
+        self.state.phase = if self.course.frees_traffic { Phase::Free } else { Phase::Before { at: 0 } };
+    }
+
+    pub(super) fn free(&mut self) -> Flow {
+        if self.state.open == 0 {
+            self.issue(Work::Weigh { share: None });
+        }
+        self.in_flight()
     }
 }

@@ -23,7 +23,7 @@ use crate::input::Input;
 use crate::note::{EngineNote, Evidence};
 use crate::reason::Reason;
 use crate::sink::Sink;
-use crate::state::{Fence, Phase, Progress, State, Waiting};
+use crate::state::{Fence, Phase, Progress, State, Waiting, Work};
 
 /// How often a step of the way back is tried before somebody has to look. Three outlast a restart of the target;
 /// more would only hide that the environment is broken.
@@ -130,7 +130,7 @@ impl<S: Sink> Turn<'_, S> {
         let doubt = self.state.doubts.first().copied();
         let parked = match doubt {
             _ if self.state.abandoned => return self.in_flight(),
-            _ if self.state.paused => Some(Reason::Paused),
+            _ if self.state.paused => Some(self.paused()),
             Some(op) => Some(Reason::InDoubt { op }),
             None => None,
         };
@@ -141,10 +141,19 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
+    /// A pause holds the way back as well: an operator wants to look, and is told.
+    fn paused(&self) -> Reason {
+        match (self.state.phase, self.state.cause()) {
+            (Phase::Halting, Some(Reason::Judged { cause })) => Reason::PausedThoughBad { cause },
+            _ => Reason::Paused,
+        }
+    }
+
     fn phase(&mut self) -> Flow {
         match self.state.phase {
             Phase::Idle => Flow::Held(Reason::NotBegun),
             Phase::Gate => self.gate(),
+            Phase::Free => self.free(),
             Phase::Before { at } => self.before(at),
             Phase::Shield { wave } => self.shield(wave),
             Phase::Wave { wave } => self.wave(wave),
@@ -163,6 +172,7 @@ impl<S: Sink> Turn<'_, S> {
             Phase::BackAfter { at } => self.back_after(at),
             Phase::BackSettle => self.back_settle(),
             Phase::BackCheck => self.back_check(),
+            Phase::Leaving => self.abandon(),
             Phase::Over { .. } => Flow::Held(Reason::Finished),
         }
     }
@@ -221,8 +231,15 @@ impl<S: Sink> Turn<'_, S> {
         Flow::Go
     }
 
-    /// Ends where it is, as an operator said.
+    /// Ends where it is, as an operator said. Units stay as they are, and a share does not: nobody would move it any
+    /// more. That is tried once; where it fails, the next rollout does it.
     fn abandon(&mut self) -> Flow {
+        if self.state.split && self.state.fence == Fence::Up && self.state.phase != Phase::Leaving {
+            self.drop_asides();
+            self.state.phase = Phase::Leaving;
+            self.issue(Work::Weigh { share: None });
+            return self.in_flight();
+        }
         self.decide(Verdict::Hold, Reason::Abandoned);
         self.finish(RolloutOutcome::Aborted)
     }

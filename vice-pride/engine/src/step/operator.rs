@@ -41,7 +41,6 @@ impl<S: Sink> Turn<'_, S> {
         }
         if self.state.paused {
             self.state.paused = false;
-            self.state.watch.from = self.state.watch.from.map(|_| self.now);
             return true;
         }
         if !self.state.doubts.is_empty() {
@@ -50,7 +49,6 @@ impl<S: Sink> Turn<'_, S> {
         }
         if std::mem::take(&mut self.state.watch.asks) {
             self.state.watch.since = Some(self.now);
-            self.state.watch.from = self.state.watch.from.map(|_| self.now);
             return true;
         }
         match (self.state.phase, self.state.halt) {
@@ -106,7 +104,7 @@ impl<S: Sink> Turn<'_, S> {
             }
             (Phase::Barrier { .. }, None) => {
                 self.state.paused = false;
-                self.state.phase = Phase::Before { at: 0 };
+                self.through_the_gate();
                 true
             }
             _ => self.abort(Reason::Forced) || first,

@@ -19,15 +19,22 @@ use crate::state::{Phase, Work};
 /// A ramp moves its share only by at least one part in so many.
 const STEP_MIN: u32 = 10;
 
+/// How far back a new driver reads what nobody has: a weekend would be one question over more than many sources keep or
+/// answer in time, and what was bad on Friday is found in the last day as well.
+const CATCH_UP_MAX: Millis = Millis(24 * 60 * 60 * 1000);
+
 impl<S: Sink> Turn<'_, S> {
     /// Brings a share into force; none when it is.
     pub(super) fn weigh(&mut self, share: Option<u32>) -> Option<Flow> {
         if self.state.open > 0 {
             return Some(self.in_flight());
         }
-        if self.state.share == share {
+        // A move that failed may have been made all the same.
+        let unsure = share.is_none() && self.state.split;
+        if self.state.share == share && !unsure {
             return None;
         }
+        self.state.split = true;
         self.issue(Work::Weigh { share });
         Some(self.in_flight())
     }
@@ -35,10 +42,14 @@ impl<S: Sink> Turn<'_, S> {
     /// The share is in force. What was counted before it belongs to another share, so that a new window begins.
     pub(super) fn weighed(&mut self, share: Option<u32>) {
         self.state.share = share;
+        self.state.split = share.is_some();
         if self.state.watch.from.is_some() {
             self.state.watch.from = Some(self.now);
         }
         self.sink.note(EngineNote::Weighed { share });
+        if self.state.phase == Phase::Free {
+            self.state.phase = Phase::Before { at: 0 };
+        }
     }
 
     /// The wave's own share is brought into force, and watching begins.
@@ -150,7 +161,8 @@ impl<S: Sink> Turn<'_, S> {
         let (Some(analysis), Some(from), true) = (self.course.analysis.as_ref(), self.state.watch.from, due) else {
             return;
         };
-        // After a pause many windows are over: they are read as one, because the share was the same all the time.
+        // Where nobody drove the rollout for a while many windows are over: they are read as one, because the share was
+        // the same all the time. What a source does not know any more of them is silence, as in any window.
         let over = Millis::between(analysis.lateness.after(from), self.now).0;
         let windows = (over / analysis.interval.0.max(1)).max(1);
         let until = Millis(analysis.interval.0.saturating_mul(windows)).after(from);
@@ -236,17 +248,24 @@ impl<S: Sink> Turn<'_, S> {
         self.state.watch.from = None;
     }
 
-    /// After another process took over: what was counted until now is not known any more where a source counts from
-    /// the beginning of its own process, so that a new window begins.
-    pub(super) fn watch_anew(&mut self) {
-        let watching = self.state.watch.from.is_some();
+    /// After another process took over: it reads what has passed since the last window that was heard of, as far back
+    /// as a source can be expected to answer.
+    pub(super) fn watch_on(&mut self) {
+        let unheard = self.state.watch.measuring.and_then(|op| match self.state.work(op) {
+            Some(Work::Measure { from, .. }) => Some(from),
+            _ => None,
+        });
+        let from = unheard.or(self.state.watch.from);
         self.drop_asides();
-        self.state.watch.from = watching.then_some(self.now);
+        let earliest = self.now.checked_sub(CATCH_UP_MAX.as_duration()).unwrap_or(self.now);
+        self.state.watch.from = from.map(|from| from.max(earliest));
     }
 
-    /// Traffic could not be moved.
+    /// Traffic could not be moved. A rollout that is being left ends all the same.
     pub(super) fn weighing_failed(&mut self, failure: Failure) {
-        self.halt(Reason::WeighingFailed { failure });
+        if self.state.phase != Phase::Leaving {
+            self.halt(Reason::WeighingFailed { failure });
+        }
     }
 }
 

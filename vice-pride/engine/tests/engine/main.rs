@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests as well")]
 
 mod journal;
+mod parked;
 mod planner;
 mod properties;
 mod rules;

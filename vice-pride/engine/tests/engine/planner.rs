@@ -70,7 +70,11 @@ fn units_are_created_updated_removed_and_repaired() {
     };
     let plan = plan(&request(&["10", "3", "2", "1"], &there, &spec)).unwrap();
     assert_eq!(plan.summary(), Summary { create: 1, update: 2, remove: 1, keep: 1 });
-    assert_eq!(wave_names(&plan), [vec!["1", "3"], vec!["10"], vec!["9"]], "2 before 10, removals last");
+    assert_eq!(
+        wave_names(&plan),
+        [vec!["3", "1"], vec!["10"], vec!["9"]],
+        "what is down first, 2 before 10, removals last"
+    );
     assert_eq!(plan.limits[0].max_down, 2, "40% of 5 units");
     assert_eq!(plan.from, None, "the units disagree");
     Course::new(plan).unwrap();

@@ -74,6 +74,7 @@ fn random_plan(u: &mut Unstructured<'_>) -> Result<Plan> {
         failures: if u.ratio(1, 3)? { failures } else { FailurePolicy::default() },
         tasks,
         analysis,
+        frees_traffic: count == 5,
         verify: *u.choose(&[VerifyWhen::EachWave, VerifyWhen::End, VerifyWhen::Never])?,
         has_checks: u.ratio(4, 5)?,
     })
@@ -564,6 +565,10 @@ fn one_life(u: &mut Unstructured<'_>) -> Result<Run> {
     }
     world.settle()?;
     world.after_the_end()?;
+    let ended = matches!(world.judge.finished, Some(RolloutOutcome::Succeeded | RolloutOutcome::RolledBack));
+    if ended && !world.judge.plan.is_noop() {
+        assert!(!world.run.state.is_split(), "nobody doubts that traffic follows the units");
+    }
     Ok(world.run)
 }
 
@@ -620,7 +625,7 @@ fn the_random_world_reaches_every_outcome_and_every_wait() {
         waits.extend(run.all.iter().filter_map(reason));
     }
     assert_eq!(outcomes.len(), 5, "{outcomes:?}");
-    let all = "at_limit baking excluded fence_failed given_up in_doubt judging no_proof outside_window paused retrying \
+    let all = "at_limit baking excluded fence_failed given_up in_doubt judging no_proof outside_window paused paused_though_bad retrying \
                rollback_forbidden waits_for_order watching";
     assert_eq!(waits.iter().map(String::as_str).collect::<Vec<_>>().join(" "), all);
 }

@@ -6,8 +6,8 @@ use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
 use vice_core::payload::rollout::OperatorCommand as Say;
 use vice_pride_engine::{
-    CheckCounts, Effect, Failure, Input, NoDetails, OpNo, OpResult, Reason, Rollback, Seen, TaskDoes, TaskNo,
-    UnitAction, UnitNo, describe_reason, notes_named,
+    CheckCounts, Effect, Exposure, Failure, Input, NoDetails, OpNo, OpResult, Plan, Reason, Rollback, Seen, TaskDoes,
+    TaskNo, UnitAction, UnitNo, describe_reason, notes_named,
 };
 
 fn has(run: &Run, wanted: impl Fn(&Effect) -> bool) -> bool {
@@ -308,6 +308,64 @@ fn abort_goes_back_without_a_hold_and_abandon_leaves_everything() {
     untouched.command(Say::Abort);
     untouched.fail(Failure::Unhealthy);
     assert_eq!(untouched.state.outcome(), Some(RolloutOutcome::Aborted));
+}
+
+/// Two units; the first one's wave moves a tenth of the traffic, and is watched.
+fn sharing() -> Plan {
+    let mut plan = rolling(2);
+    plan.waves[0].exposure = Exposure::Share { basis_points: 1_000 };
+    plan.waves[0].bake = Millis(60_000);
+    plan
+}
+
+fn weights(run: &Run) -> Vec<Option<u32>> {
+    let share = |effect: &Effect| match effect {
+        Effect::SetWeights { share, .. } => Some(*share),
+        _ => None,
+    };
+    run.all.iter().filter_map(share).collect()
+}
+
+/// Until the share is in force.
+fn shared() -> Run {
+    let mut run = Run::begun(sharing());
+    while run.state.share() != Some(1_000) {
+        run.done();
+    }
+    run
+}
+
+#[test]
+fn abandoning_gives_traffic_back_to_the_units_and_ends_even_if_that_fails() {
+    let mut run = shared();
+    assert!(matches!(run.command(Say::Abandon)[..], [Effect::SetWeights { share: None, .. }]));
+    assert_eq!(run.done(), [Effect::Finish { outcome: RolloutOutcome::Aborted }]);
+    assert_eq!((run.state.share(), run.state.is_split(), run.undone()), (None, false, vec![]));
+    let mut failed = shared();
+    failed.command(Say::Abandon);
+    assert_eq!(failed.fail(Failure::Unreachable), [Effect::Finish { outcome: RolloutOutcome::Aborted }]);
+    assert!(failed.state.is_split(), "whoever comes next has to know");
+    let mut taken_over = shared();
+    taken_over.open.clear();
+    taken_over.tell_all(&[Input::Resumed { epoch: 2 }, Input::Operator { command: Say::Abandon }]);
+    assert!(matches!(taken_over.open[..], [Effect::Fence { .. }]), "never before the fence is up");
+    taken_over.fail(Failure::Unreachable);
+    assert_eq!(taken_over.state.outcome(), Some(RolloutOutcome::Aborted));
+    assert!(taken_over.state.is_split());
+}
+
+#[test]
+fn a_rollout_after_one_that_left_a_share_frees_traffic_before_anything_else() {
+    let plan = Plan { frees_traffic: true, ..rolling(2) };
+    let mut run = Run::begun(plan.clone());
+    assert!(matches!(run.open[..], [Effect::SetWeights { share: None, .. }]), "{:?}", run.open);
+    assert!(run.applied().is_empty());
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
+    assert_eq!((weights(&run), run.state.is_split()), (vec![None], false));
+    let mut failed = Run::begun(plan);
+    failed.fail(Failure::Unreachable);
+    assert_eq!(failed.state.outcome(), Some(RolloutOutcome::Failed), "nothing was changed");
+    assert!(failed.state.is_split());
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub(crate) fn rolling(units: u32) -> Plan {
         failures: FailurePolicy::default(),
         tasks: Vec::new(),
         analysis: None,
+        frees_traffic: false,
         verify: VerifyWhen::EachWave,
         has_checks: true,
     }

@@ -3,7 +3,7 @@
 use vice_core::Millis;
 use vice_core::manifest::VerifyWhen;
 use vice_core::payload::environment::Direction;
-use vice_core::port::target::Inventory;
+use vice_core::port::target::{Inventory, UnitHealth};
 use vice_pride_engine::{Course, FleetRequest, PlanRequest, UnitAction, UnitNo, plan, plan_fleet};
 
 use crate::support::{local, on, planned, release, rollout, running, shown, tree};
@@ -279,4 +279,47 @@ fn found_units_outside_of_a_topology_are_removed_last() {
     assert_eq!(shown(&plan), ["a", "b", "stray"]);
     assert_eq!(plan.units[2].action, UnitAction::Remove);
     assert_eq!(plan.units[2].place, None);
+}
+
+/// Six units of version 1, of which these are down.
+fn with_down(down: &[usize]) -> Inventory {
+    let mut there = running(names(6), "1");
+    down.iter().for_each(|unit| there.units[unit - 1].health = UnitHealth::Crashed);
+    there
+}
+
+#[test]
+fn units_that_are_down_are_mended_first() {
+    let there = with_down(&[3, 5]);
+    let plan = local(6, &there, r#"{ "strategy": "rolling", "max_down": 1 }"#).unwrap();
+    assert_eq!((shown(&plan), plan.limits[0].free()), (["3 5", "1", "2", "4", "6"].map(str::to_owned).into(), 1));
+    let canary = local(6, &there, r#"{ "strategy": "canary", "steps": ["10%"] }"#).unwrap();
+    assert_eq!(shown(&canary), ["3 5 @1000?", "1 2 4 6"]);
+    let waves = local(6, &there, r#"{ "strategy": "waves" }"#).unwrap();
+    assert_eq!(shown(&waves), ["3 5?", "1 2 4 6"]);
+    // Where nothing is up there is nothing to spare, and one that is only removed is nobody's loss.
+    let none = local(6, &with_down(&[1, 2, 3, 4, 5, 6]), r#"{ "strategy": "rolling" }"#).unwrap();
+    assert_eq!(none.waves.len(), 6);
+    let fewer = local(5, &with_down(&[6]), r#"{ "strategy": "rolling", "max_down": 1 }"#).unwrap();
+    assert_eq!((fewer.waves.len(), fewer.limits[0].free()), (6, 1));
+}
+
+#[test]
+fn what_stays_down_for_a_while_takes_places() {
+    let tree = tree(r#"{ "fleet": "service[db,web] > host[3]" }"#);
+    let all: Vec<String> = (0..tree.len()).map(|unit| tree.unit_name(UnitNo(unit))).collect();
+    let mut there = running(&all, "1");
+    there.units[4].health = UnitHealth::Unhealthy;
+    let made = |max_down: &str| {
+        let text = format!(
+            r#"{{ "strategy": "rolling", {max_down} "after": [{{ "first": "service=db", "then": "service=web" }}] }}"#
+        );
+        planned(&[], Some(&tree), &there, &rollout(&text), Direction::Deploy)
+    };
+    let two = made(r#""max_down": 2,"#).unwrap();
+    assert_eq!((two.limits[0].down_before, two.limits[0].free()), (1, 1), "one is down while db changes");
+    assert_eq!(made("").unwrap().limits[0].free(), 1, "one at a time is still one at a time");
+    let fault = made(r#""max_down": 1,"#).unwrap_err();
+    assert!(fault.to_string().contains("down already"), "{fault}");
+    assert_eq!(fault.details()["key"], "max_down");
 }

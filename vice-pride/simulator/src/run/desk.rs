@@ -112,6 +112,15 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
         self.due.peek().unwrap_or(self.now)
     }
 
+    /// Whether notice or approval comes before the rollout; somebody then says when that is over.
+    pub(super) fn holds_up(&mut self) -> bool {
+        let held = self.world.held_up(self.luck);
+        if let Some(takes) = held {
+            self.plan(takes, Due::plain(Kind::Answer));
+        }
+        held.is_some()
+    }
+
     #[inline]
     fn expose(&mut self, cell: usize, by: f64) {
         self.placed[cell] += by;

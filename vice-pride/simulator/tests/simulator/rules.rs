@@ -1,9 +1,9 @@
 //! No constraint is broken in any simulated run, and every run ends or says why. That the oracle can see it is shown by
 //! taking constraints away.
 
-use vice_core::payload::simulation::SimulatedEnd;
+use vice_core::payload::simulation::{SimulatedEnd, SimulationMode};
 use vice_pride_engine::{Course, Plan, UnitNo};
-use vice_pride_simulator::Layout;
+use vice_pride_simulator::{Layout, Study, Title, report};
 
 use crate::oracle::Oracle;
 use crate::support::{random_plan, setting, world};
@@ -83,4 +83,27 @@ fn waves_are_kept_apart() {
     merged.waves[0].units.extend(tail);
     merged.orders.clear();
     assert!(!broken(&merged, &law, units, 1, None).is_empty());
+}
+
+#[test]
+fn notice_and_approval_come_before_everything_and_are_waited_for() {
+    let model = "install = \"30s..90s\"\n";
+    let gate = "gate = { notice = \"2d\", approval = \"1h\" }\n";
+    let (plan, units) = (0..).map(random_plan).find(|(plan, _)| plan.windows.is_empty()).unwrap();
+    let course = Course::unnamed(plan, units).unwrap();
+    let total = |text: &str| {
+        let world = world(text, Layout::flat(units));
+        let run = setting(&world, &course, 3).run(1, None);
+        (run.total_ms, run.waves[0].0)
+    };
+    let (without, with) = (total(model), total(&format!("{model}{gate}")));
+    let held_up = 49 * 3_600_000;
+    assert_eq!(with, (without.0 + held_up, without.1 + held_up), "on the same luck");
+    let world = world(&format!("{model}{gate}"), Layout::flat(units));
+    let study = Study { setting: setting(&world, &course, 3), runs: 4, threads: 1, mode: SimulationMode::Exact };
+    let title = Title { project: "shop".parse().unwrap(), env: "prod".parse().unwrap(), policy: None };
+    let report = report(&study, &title);
+    let worst = &report.stories[0].bottlenecks[0];
+    assert_eq!(worst.constraint, "notice and approval");
+    assert!(report.assumptions.iter().any(|one| one.key == "model.gate.notice"));
 }

@@ -20,7 +20,7 @@ use super::patience::{self, ANSWERS_WITHIN};
 use super::release::StoredWorkload;
 use super::state::{InstanceRecord, State, UnitRecord};
 use super::wire::{Hello, Line, PROTOCOL, Reply, Request, Setup};
-use super::{LocalTarget, output, process};
+use super::{LocalOptions, LocalTarget, output, process};
 
 /// How long a new agent may take until it answers.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
@@ -80,6 +80,9 @@ pub struct UnitCounters {
     pub exposures: u64,
     /// Those of them that went wrong.
     pub failures: u64,
+    /// The failures, of each client at most one in a window; none from an agent that does not tell clients apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_failures: Option<u64>,
     /// Exposures by time; the buckets that have any. See [`vice_core::histogram`].
     pub latency: Vec<(u16, u64)>,
 }
@@ -101,6 +104,7 @@ impl From<&UpstreamCounts> for UnitCounters {
             version: counts.version.clone(),
             exposures: counts.exposures,
             failures: counts.failures,
+            client_failures: Some(counts.client_failures),
             latency: buckets.map(|(bucket, count)| (u16::try_from(bucket).unwrap_or(u16::MAX), *count)).collect(),
         }
     }
@@ -195,7 +199,8 @@ impl LocalTarget {
 
     /// Asks the agent, which is started when none runs.
     pub(super) async fn tell<T: DeserializeOwned>(&self, request: &Request) -> Result<T> {
-        let setup = Setup { scope: self.options.scope.clone(), port: self.options.port, metrics: self.options.metrics };
+        let LocalOptions { scope, port, metrics, clients, .. } = &self.options;
+        let setup = Setup { scope: scope.clone(), port: *port, metrics: *metrics, clients: clients.clone() };
         let deadline = Instant::now() + STARTS_WITHIN;
         let mut child: Option<Child> = None;
         loop {
@@ -324,7 +329,6 @@ mod tests {
     use vice_core::port::target::Change;
     use vice_core::time::SystemClock;
 
-    use super::super::LocalOptions;
     use super::*;
 
     fn target(dir: &std::path::Path) -> LocalTarget {
@@ -334,6 +338,7 @@ mod tests {
             exe: dir.join("never-started"),
             port: None,
             metrics: None,
+            clients: super::super::front::ClientOptions::default(),
             clock: Arc::new(SystemClock),
             env: Arc::new(ProcessEnv::default()),
         })

@@ -57,6 +57,8 @@ pub struct LocalOptions {
     pub port: Option<u16>,
     /// Where the agent exposes its counters for scraping: there, at a free port for 0; nowhere when none.
     pub metrics: Option<u16>,
+    /// What tells clients apart.
+    pub clients: front::ClientOptions,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The environment of the process, of which the agent gets PATH, HOME, LANG, TMPDIR and USER.

@@ -8,6 +8,7 @@ use vice_core::id::Scope;
 use vice_core::port::target::{Op, WeightTable};
 use vice_core::{Code, Context, Fault, Millis, Result};
 
+use super::front::ClientOptions;
 use super::release::StoredWorkload;
 
 /// The version of this protocol. An agent that speaks another one is told to make room.
@@ -34,6 +35,9 @@ pub(super) struct Setup {
     /// Where its counters shall be exposed for scraping: there, at a free port for 0, or nowhere.
     #[serde(default)]
     pub(super) metrics: Option<u16>,
+    /// What tells clients apart.
+    #[serde(default)]
+    pub(super) clients: ClientOptions,
 }
 
 /// The second line of a client.

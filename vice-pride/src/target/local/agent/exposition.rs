@@ -196,6 +196,7 @@ fn exposition(counts: &[UpstreamCounts], scope: Option<&Scope>) -> String {
     };
     plain("vice_front_exposures_total", "counter", "Requests handed to this version first.", |it| it.exposures);
     plain("vice_front_failures_total", "counter", "Exposures that went wrong at this version.", |it| it.failures);
+    plain("vice_front_client_failures_total", "counter", "Failures, one a client and window.", |it| it.client_failures);
     plain("vice_front_connect_failures_total", "counter", "Connections that failed.", |it| it.connect_failures);
     plain("vice_front_broken_total", "counter", "Exchanges that broke off or timed out.", |it| it.upstream_errors);
     plain("vice_front_in_flight", "gauge", "Requests that have not ended.", |it| it.in_flight as u64);
@@ -268,6 +269,6 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
         }
         let types = text.lines().filter(|line| line.starts_with("# TYPE")).count();
-        assert_eq!((types, text.ends_with('\n')), (7, true));
+        assert_eq!((types, text.ends_with('\n')), (8, true));
     }
 }

@@ -75,6 +75,9 @@ impl Agent {
             noted.await?;
         }
         self.listen(setup.port).await?;
+        if let Some(front) = self.front.get() {
+            front.set_clients(&setup.clients);
+        }
         self.expose(setup.metrics).await
     }
 

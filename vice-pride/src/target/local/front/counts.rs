@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vice_core::histogram::{LATENCY_BUCKETS, latency_bucket};
 
+use super::clients::{Audience, ClientId, Failing};
+
 /// A reading of one upstream's counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UpstreamCounts {
@@ -41,6 +43,8 @@ pub struct UpstreamCounts {
     /// Those of them that went wrong here: status 500 to 599, no connection, broken off, no answer in time, or left by
     /// the client before there was an answer.
     pub failures: u64,
+    /// The failures, of each client at most one in a window, where clients can be told apart; else all.
+    pub client_failures: u64,
     /// The exposures that were answered, ran out of time or were left, by time from their arrival to the response's
     /// head (or to that end); see [`vice_core::histogram`].
     pub latency: Vec<u64>,
@@ -62,6 +66,7 @@ impl UpstreamCounts {
         self.upstream_errors += other.upstream_errors;
         self.exposures += other.exposures;
         self.failures += other.failures;
+        self.client_failures += other.client_failures;
         self.latency.resize(LATENCY_BUCKETS, 0);
         self.latency.iter_mut().zip(&other.latency).for_each(|(sum, count)| *sum += count);
         self.latency_sum_us += other.latency_sum_us;
@@ -69,40 +74,48 @@ impl UpstreamCounts {
 }
 
 /// The counters themselves. Relaxed throughout: they are read as statistics and order nothing.
-#[derive(Debug)]
 pub(super) struct Counts {
+    audience: Arc<Audience>,
+    failing: Arc<Failing>,
     statuses: [AtomicU64; 5],
     connect_failures: AtomicU64,
     upstream_errors: AtomicU64,
     exposures: AtomicU64,
     failures: AtomicU64,
+    client_failures: AtomicU64,
     latency: [AtomicU64; LATENCY_BUCKETS],
     latency_sum_us: AtomicU64,
 }
 
-impl Default for Counts {
-    fn default() -> Self {
+impl Counts {
+    /// Counters at zero. `failing`: what the upstreams of one version share.
+    pub(super) fn new(audience: Arc<Audience>, failing: Arc<Failing>) -> Self {
         Self {
+            audience,
+            failing,
             statuses: Default::default(),
             connect_failures: AtomicU64::new(0),
             upstream_errors: AtomicU64::new(0),
             exposures: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            client_failures: AtomicU64::new(0),
             latency: std::array::from_fn(|_| AtomicU64::new(0)),
             latency_sum_us: AtomicU64::new(0),
         }
     }
-}
 
-impl Counts {
     pub(super) fn answered(&self, status: http::StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         add(&self.statuses, class, 1);
     }
 
-    fn exposed(&self, failed: bool, took: Option<Duration>) {
+    fn exposed(&self, client: ClientId, failed: bool, took: Option<Duration>) {
         self.exposures.fetch_add(1, Ordering::Relaxed);
-        self.failures.fetch_add(u64::from(failed), Ordering::Relaxed);
+        if failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            let counts = self.failing.counts(&self.audience, client);
+            self.client_failures.fetch_add(u64::from(counts), Ordering::Relaxed);
+        }
         if let Some(took) = took {
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             add(&self.latency, latency_bucket(micros), 1);
@@ -135,6 +148,7 @@ impl Counts {
             connect_failures: self.connect_failures.load(Ordering::Relaxed),
             upstream_errors: self.upstream_errors.load(Ordering::Relaxed),
             // Read before the exposures, so that a request in between makes no failure without its exposure.
+            client_failures: self.client_failures.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             exposures: self.exposures.load(Ordering::Relaxed),
             latency: read_all(&self.latency).to_vec(),
@@ -147,12 +161,14 @@ impl Counts {
 /// client has left without an answer, which counts as a failure: silence is no success.
 pub(super) struct Exposure {
     counts: Option<Arc<Counts>>,
+    client: ClientId,
     began: Instant,
 }
 
 impl Exposure {
-    pub(super) fn begin(counts: &Arc<Counts>, began: Instant) -> Self {
-        Self { counts: Some(Arc::clone(counts)), began }
+    pub(super) fn begin(counts: &Arc<Counts>, client: ClientId, began: Instant) -> Self {
+        counts.audience.asks(client);
+        Self { counts: Some(Arc::clone(counts)), client, began }
     }
 
     /// The upstream answered.
@@ -172,7 +188,7 @@ impl Exposure {
 
     fn end(&mut self, failed: bool, took: Option<Duration>) {
         if let Some(counts) = self.counts.take() {
-            counts.exposed(failed, took);
+            counts.exposed(self.client, failed, took);
         }
     }
 }
@@ -195,11 +211,17 @@ fn read_all<const N: usize>(counters: &[AtomicU64; N]) -> [u64; N] {
 
 #[cfg(test)]
 mod tests {
+    use vice_core::Millis;
+
     use super::*;
+
+    fn counts() -> Counts {
+        Counts::new(Arc::new(Audience::new(Millis(10_000))), Arc::new(Failing::new()))
+    }
 
     #[test]
     fn classes_add_up_to_requests() {
-        let counts = Counts::default();
+        let counts = counts();
         for status in [101, 200, 204, 301, 404, 500, 503] {
             counts.answered(http::StatusCode::from_u16(status).unwrap());
         }
@@ -213,9 +235,10 @@ mod tests {
 
     #[test]
     fn an_exposure_ends_exactly_once_and_silence_is_a_failure() {
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(counts());
+        let client = ClientId::of(b"somebody");
         // None of them is faster than what has passed already.
-        let begin = || Exposure::begin(&counts, Instant::now() - Duration::from_secs(3600));
+        let begin = || Exposure::begin(&counts, client, Instant::now() - Duration::from_secs(3600));
         let (mut good, mut bad, mut broken, left) = (begin(), begin(), begin(), begin());
         good.answered(http::StatusCode::NOT_FOUND);
         good.broke();
@@ -224,7 +247,7 @@ mod tests {
         broken.broke();
         drop((bad, broken, left));
         let read = counts.read("a", "1");
-        assert_eq!((read.exposures, read.failures), (4, 3));
+        assert_eq!((read.exposures, read.failures, read.client_failures), (4, 3, 3), "one client is no clients");
         assert_eq!(read.latency.last(), Some(&3), "how long it took to break says nothing");
         assert_eq!(read.latency.iter().sum::<u64>(), 3);
         assert!(read.latency_sum_us >= 3 * 3_600_000_000);

@@ -20,6 +20,7 @@
 //! clients are served. `Expect: 100-continue` is answered here. Header names arrive in lower case.
 
 mod body;
+mod clients;
 mod counts;
 mod headers;
 mod link;
@@ -35,15 +36,18 @@ mod upstream;
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use vice_core::{Code, Fault, Millis, Result};
 
+use clients::Audience;
 pub use counts::UpstreamCounts;
 use routing::Routing;
 use upstream::{InFlight, UpstreamState};
@@ -75,6 +79,24 @@ pub struct FrontOptions {
     pub connections_max: usize,
     /// Whether the client is a trusted proxy whose `X-Forwarded-*` headers are kept and continued.
     pub trust_forwarded: bool,
+    /// What tells clients apart.
+    pub clients: ClientOptions,
+}
+
+/// What tells clients apart, and for how long many failures of one are one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientOptions {
+    /// One client's failures count once in this time.
+    pub window: Millis,
+    /// The header that says who asks, where there is one; else the address does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { window: Millis::from_secs(10), header: None }
+    }
 }
 
 impl Default for FrontOptions {
@@ -89,6 +111,7 @@ impl Default for FrontOptions {
             headers_max: 100,
             connections_max: 10_000,
             trust_forwarded: false,
+            clients: ClientOptions::default(),
         }
     }
 }
@@ -117,6 +140,9 @@ pub struct Drained {
 struct Shared {
     options: FrontOptions,
     routing: Mutex<Routing>,
+    audience: Arc<Audience>,
+    /// The header that tells clients apart, for connections from now on.
+    client_header: RwLock<Option<HeaderName>>,
     /// No new connections; those that are open end after their request.
     stop: CancellationToken,
     /// Everything ends now.
@@ -128,6 +154,10 @@ impl Shared {
     /// Held for a choice or a change of the table, never across a wait.
     fn routing(&self) -> MutexGuard<'_, Routing> {
         self.routing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client_header(&self) -> Option<HeaderName> {
+        self.client_header.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn choose(&self, failed: &[Arc<UpstreamState>]) -> Option<InFlight> {
@@ -151,9 +181,12 @@ impl Front {
         let listener = TcpListener::bind(addr).await.map_err(|error| bind_fault(addr, error))?;
         let local_addr = listener.local_addr().map_err(|error| bind_fault(addr, error))?;
         let options = FrontOptions { buffer_max: options.buffer_max.max(8192), ..options };
+        let audience = Arc::new(Audience::new(options.clients.window));
         let shared = Arc::new(Shared {
+            client_header: RwLock::new(options.clients.header.as_deref().and_then(header_name)),
             options,
-            routing: Mutex::default(),
+            routing: Mutex::new(Routing::new(Arc::clone(&audience))),
+            audience,
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -167,6 +200,13 @@ impl Front {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// What tells clients apart from now on; the header, on connections that are opened from now on.
+    pub fn set_clients(&self, options: &ClientOptions) {
+        self.shared.audience.set_window(options.window);
+        let header = options.header.as_deref().and_then(header_name);
+        *self.shared.client_header.write().unwrap_or_else(PoisonError::into_inner) = header;
     }
 
     /// Replaces the whole table at once. An upstream whose id, address and version stay keeps its connections and its
@@ -226,6 +266,11 @@ impl Drop for Front {
         self.shared.stop.cancel();
         self.shared.cut.cancel();
     }
+}
+
+/// The header of that name; none for what can't be one.
+fn header_name(name: &str) -> Option<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).ok()
 }
 
 fn bind_fault(addr: SocketAddr, error: std::io::Error) -> Fault {

@@ -22,6 +22,7 @@ use hyper::{Request, Response};
 use tokio::time::{Instant, timeout};
 
 use super::body::{Download, Upload};
+use super::clients::ClientId;
 use super::counts::Exposure;
 use super::link::{Link, Lost, NoLink};
 use super::serve::Client;
@@ -83,6 +84,7 @@ impl Replay {
 /// A request on its way, with what it needs besides itself.
 struct Outgoing<'a> {
     client: &'a Client,
+    identity: ClientId,
     started: Instant,
     request: Option<Request<Upload>>,
     /// Counts the frames of a body; absent when there is none.
@@ -106,6 +108,7 @@ impl<'a> Outgoing<'a> {
             return Err(NO_CONNECT);
         }
         make_origin_form(&mut request)?;
+        let identity = client.identity(request.headers());
         let protocol = headers::strip_hop_by_hop(request.headers_mut());
         let upgrade = protocol.filter(|_| request.version() == Version::HTTP_11).map(|protocol| {
             headers::set_upgrade(request.headers_mut(), protocol);
@@ -118,14 +121,14 @@ impl<'a> Outgoing<'a> {
         let (parts, body) = request.into_parts();
         let (body, upload) = Upload::new(body);
         let request = Some(Request::from_parts(parts, body));
-        Ok(Self { client, started, request, upload, upgrade, sends: 0, exposure: None })
+        Ok(Self { client, identity, started, request, upload, upgrade, sends: 0, exposure: None })
     }
 
     async fn send(mut self) -> Result<Response<Download>, Refusal> {
         let shared = &self.client.shared;
         let mut failed: Vec<Arc<UpstreamState>> = Vec::new();
         let mut in_flight = shared.choose(&failed).ok_or(NO_UPSTREAM)?;
-        self.exposure = Some(Exposure::begin(&in_flight.upstream().counts, self.started));
+        self.exposure = Some(Exposure::begin(&in_flight.upstream().counts, self.identity, self.started));
         let mut fresh_only = false;
         loop {
             let refusal = match self.connection(in_flight.upstream(), fresh_only).await {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::clients::{Audience, Failing};
 use super::counts::Counts;
 use super::table::{Entry, Table};
 use super::upstream::{InFlight, UpstreamState};
@@ -18,6 +19,9 @@ pub(super) struct Routing {
     counts: Vec<Counted>,
     /// The sums by version of what is not kept by id any more.
     forgotten: BTreeMap<String, UpstreamCounts>,
+    audience: Arc<Audience>,
+    /// Which clients failed, of each version that has counters.
+    failing: BTreeMap<String, Arc<Failing>>,
 }
 
 struct Counted {
@@ -26,13 +30,19 @@ struct Counted {
     counts: Arc<Counts>,
 }
 
-impl Default for Routing {
-    fn default() -> Self {
-        Self { table: Table::new(Vec::new()), removed: Vec::new(), counts: Vec::new(), forgotten: BTreeMap::new() }
-    }
-}
-
 impl Routing {
+    /// Without upstreams.
+    pub(super) fn new(audience: Arc<Audience>) -> Self {
+        Self {
+            table: Table::new(Vec::new()),
+            removed: Vec::new(),
+            counts: Vec::new(),
+            forgotten: BTreeMap::new(),
+            audience,
+            failing: BTreeMap::new(),
+        }
+    }
+
     /// The next upstream that is not among `failed`, with a request begun on it.
     pub(super) fn choose(&mut self, failed: &[Arc<UpstreamState>]) -> Option<InFlight> {
         let usable = |upstream: &Arc<UpstreamState>| !failed.iter().any(|other| Arc::ptr_eq(other, upstream));
@@ -87,7 +97,8 @@ impl Routing {
         if let Some(known) = self.counts.iter().find(|known| known.id == id && known.version == version) {
             return Arc::clone(&known.counts);
         }
-        let counts = Arc::new(Counts::default());
+        let failing = self.failing.entry(version.to_owned()).or_insert_with(|| Arc::new(Failing::new()));
+        let counts = Arc::new(Counts::new(Arc::clone(&self.audience), Arc::clone(failing)));
         self.counts.push(Counted { id: id.to_owned(), version: version.to_owned(), counts: Arc::clone(&counts) });
         counts
     }
@@ -105,6 +116,8 @@ impl Routing {
             }
             !forget
         });
+        // Whose version has no counters any more is shared by nobody.
+        self.failing.retain(|_, failing| Arc::strong_count(failing) > 1);
     }
 
     /// Takes an upstream out of the rotation and closes its idle connections; returns it, or the removed ones of

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use super::clients::ClientId;
 use super::{Shared, proxy};
 
 /// How long to wait after a failed accept: it fails when descriptors run out, and only time brings them back.
@@ -25,6 +26,8 @@ pub(super) struct Client {
     pub(super) shared: Arc<Shared>,
     /// The peer's address as `X-Forwarded-For` has it.
     pub(super) address: HeaderValue,
+    /// What tells clients of this connection apart, where its address does not.
+    header: Option<HeaderName>,
     begun: AtomicU64,
     ended: AtomicU64,
 }
@@ -33,7 +36,14 @@ impl Client {
     fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
         let address = peer.ip().to_canonical().to_string();
         let address = HeaderValue::try_from(address).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { shared, address, begun: AtomicU64::new(0), ended: AtomicU64::new(0) }
+        let header = shared.client_header();
+        Self { shared, address, header, begun: AtomicU64::new(0), ended: AtomicU64::new(0) }
+    }
+
+    /// Who sent a request with these headers.
+    pub(super) fn identity(&self, headers: &HeaderMap) -> ClientId {
+        let named = self.header.as_ref().and_then(|header| headers.get(header));
+        ClientId::of(named.unwrap_or(&self.address).as_bytes())
     }
 
     pub(super) fn busy(self: &Arc<Self>) -> Busy {

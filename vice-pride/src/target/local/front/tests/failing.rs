@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use vice_core::{Code, Millis};
 
-use super::super::{Front, FrontOptions};
+use super::super::{ClientOptions, Front, FrontOptions};
 use super::support::*;
 
 #[tokio::test]
@@ -68,6 +68,35 @@ async fn an_upstream_that_stays_silent_is_a_504() {
     let mut client = Raw::connect(front.local_addr()).await;
     assert_eq!(client.ask(GET).await.status(), 504);
     assert_eq!(front.counts()[0].upstream_errors, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_tries_again_and_again_is_one_failure_where_clients_can_be_told_apart() {
+    let broken = String::from_utf8(ok(b"")).unwrap().replacen("200 OK", "500 Broken", 1).into_bytes();
+    let answer = move |request: Message| if request.head.starts_with("GET /good") { ok(b"") } else { broken.clone() };
+    let backend = Backend::answering(answer).await;
+    let asks = async |client: &mut Raw, path: &str, user: u32| {
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: app.test\r\nX-User: u{user}\r\n\r\n");
+        client.ask(request).await.status()
+    };
+    for (users, counted) in [(26, 26), (3, 9)] {
+        let options = FrontOptions { clients: by_user(), ..FrontOptions::default() };
+        let front = front_with(options, vec![upstream("a", backend.addr, 1)]).await;
+        let mut client = Raw::connect(front.local_addr()).await;
+        for user in 0..users {
+            assert_eq!(asks(&mut client, "good", user).await, 200);
+        }
+        for user in (0..users).cycle().take(3 * users as usize) {
+            assert_eq!(asks(&mut client, "bad", user).await, 500);
+        }
+        let counts = &front.counts()[0];
+        assert_eq!((counts.failures, counts.client_failures), (3 * u64::from(users), counted), "{users} users");
+    }
+}
+
+/// Users are named by a header, and a minute is a window.
+fn by_user() -> ClientOptions {
+    ClientOptions { window: Millis::from_secs(60), header: Some("X-User".to_owned()) }
 }
 
 /// Answers `answered` requests on each connection, reads one more and then closes without a word.
