@@ -58,7 +58,7 @@ fn the_newest_in_the_queue_begins_when_the_other_is_over() {
     assert_eq!(status(&lab)["version"], "3");
     let why = lab.vice(&["why", "hello.dev.3"]).expect(0);
     assert!(why.stdout.contains("hello.dev.4 was asked for later"), "{}", why.stdout);
-    let report = lab.vice(&["report", "hello.dev.4"]).expect(0).stdout;
+    let report = lab.vice(&["report", "hello"]).expect(0).stdout;
     assert!(report.contains("predicted"), "what waited has a forecast too: {report}");
     lab.vice(&["greed", "verify"]).expect(0);
 }
@@ -71,7 +71,7 @@ fn replacing_takes_the_other_back_and_goes_in_its_place() {
     let second = lab.vice(&["deploy", "hello@3", "--format", "json"]).expect(0);
     assert_eq!(second.json()["rollout"], "hello.dev.3");
     ended(first).expect(6);
-    let report = lab.vice(&["report", "hello.dev.3"]).expect(0).stdout;
+    let report = lab.vice(&["report", "hello"]).expect(0).stdout;
     assert!(report.contains("predicted"), "{report}");
     let state = status(&lab);
     assert_eq!(
@@ -197,7 +197,8 @@ fn a_rollout_that_another_version_of_vice_began_says_so_and_can_be_left() {
     assert!(resumed.stderr.contains("vice pride abandon hello --env dev"), "{}", resumed.stderr);
     let ticked = lab.vice(&["tick"]).expect(0);
     assert!(ticked.stdout.contains("another version of vice"), "{}", ticked.stdout);
-    lab.vice(&["pride", "abandon", "--reason", "the other version is gone"]).expect(9);
+    // No unit was touched yet, so that what ran before still runs.
+    lab.vice(&["pride", "abandon", "--reason", "the other version is gone"]).expect(1);
     assert!(status(&lab)["active_rollout"].is_null());
 }
 

@@ -418,7 +418,7 @@ impl MetricSpec {
             return Err(("prometheus", "has {{version}} in its URL; it belongs into the queries".into()));
         }
         self.check_arms(origin, &uses)?;
-        if self.halves.is_empty() != !anywhere("half") {
+        if self.halves.is_empty() == anywhere("half") {
             let why = "has `halves` without {{half}} in its queries, or {{half}} without `halves`; it needs both";
             return Err(("halves", why.into()));
         }

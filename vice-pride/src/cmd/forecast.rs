@@ -12,7 +12,7 @@ use vice_core::payload::simulation::{
 };
 use vice_core::text::{Tone, paint};
 use vice_core::{Fault, Millis, Result};
-use vice_pride_engine::Course;
+use vice_pride_engine::{Course, Plan};
 use vice_pride_simulator::{Layout, Past, Setting, Study, Title, World, report};
 
 use super::simulate;
@@ -27,6 +27,18 @@ const RUNS: u64 = 40;
 
 /// As many where live metrics are judged: each window of each run is.
 const JUDGED_RUNS: u64 = 20;
+
+/// As many at least.
+const JUDGED_RUNS_MIN: u64 = 4;
+
+/// About so many windows of metrics are judged in one story: some tens of milliseconds.
+const JUDGED_MAX: u64 = 4_000;
+
+/// Windows are at least so long.
+const WINDOW_MIN: Millis = Millis(10_000);
+
+/// After so many a person is asked.
+const WINDOWS_MAX: u64 = 500;
 
 /// The seed of every forecast.
 const SEED: u64 = 1;
@@ -79,13 +91,32 @@ fn simulated(prepared: &Prepared, past: &Past) -> Result<Option<Foretold>> {
     // A forecast begins with the deploy itself, before which notice was given and approval found.
     let model = ModelSpec { gate: None, ..env.model.clone().unwrap_or_default() };
     let world = World::new(&model, Layout::of_plan(&prepared.plan)?, past)?;
-    let course = Course::new(prepared.plan.clone())?;
+    let course = Course::new(coarse(&prepared.plan))?;
     let start = jiff::Timestamp::from_second(BEGINS_AT).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let setting = Setting { world: &world, course: &course, start, seed: SEED };
-    let runs = if prepared.plan.analysis.is_some() { JUDGED_RUNS } else { RUNS };
+    let runs = affordable(setting);
     let study = Study { setting, runs, threads: 1, mode: SimulationMode::Exact };
     let title = Title { project: prepared.scope.project.clone(), env: prepared.scope.env.clone(), policy: None };
     Ok(of(&report(&study, &title)))
+}
+
+/// The plan as it is forecast: windows are not shorter than ten seconds, which the judge hardly minds, and after so many a
+/// person is asked, as one would be who still waited. Without this a release that can't be proven would be judged for ever.
+fn coarse(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    if let Some(analysis) = &mut plan.analysis {
+        analysis.interval = analysis.interval.max(WINDOW_MIN);
+        let most = Millis(analysis.interval.0.saturating_mul(WINDOWS_MAX));
+        analysis.patience = Some(analysis.patience.map_or(most, |said| said.min(most)));
+    }
+    plan
+}
+
+/// As many runs as the plan is worth: fewer where each has many windows to judge. The same for the same plan.
+fn affordable(setting: Setting<'_>) -> u64 {
+    let Some(analysis) = &setting.course.plan().analysis else { return RUNS };
+    let one = setting.run(0, None).events.saturating_mul(analysis.metrics.len().max(1) as u64);
+    (JUDGED_MAX / one.max(1)).clamp(JUDGED_RUNS_MIN, JUDGED_RUNS)
 }
 
 fn of(report: &SimulationReport) -> Option<Foretold> {

@@ -83,8 +83,10 @@ pub struct FleetRequest<'a> {
 /// fault; where constraints contradict each other, the detail `conflict` lists the smallest set of them that do.
 pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
     check_metric(request.rollout, request.analysis.is_some())?;
-    let (units, fleet) = fleet::fleet(request)?;
+    let (units, mut fleet) = fleet::fleet(request)?;
     let from = request.from.clone().or_else(|| agreed(&units));
+    // Units that disagree are no release to compare with, nor one to split traffic with.
+    fleet.baseline &= from.is_some();
     let frame = Plan {
         planner: PLANNER_VERSION,
         direction: request.direction,
