@@ -251,7 +251,7 @@ impl<S: Sink> Turn<'_, S> {
     /// After another process took over: it reads what has passed since the last window that was heard of, as far back
     /// as a source can be expected to answer.
     pub(super) fn watch_on(&mut self) {
-        let unheard = self.state.watch.measuring.and_then(|op| match self.state.work(op) {
+        let unheard = self.state.watch.measuring.and_then(|op| match self.state.ops.work(op) {
             Some(Work::Measure { from, .. }) => Some(from),
             _ => None,
         });
