@@ -6,11 +6,15 @@ mod actions;
 mod backend;
 pub mod cmd;
 mod file;
+mod interpolate;
 mod key;
 mod keyed;
 mod layer;
 mod locked;
+mod merge;
+mod remote;
 mod render;
+mod site;
 mod source;
 mod stack;
 

@@ -57,10 +57,10 @@ impl Problem {
     }
 }
 
-pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName) -> Result<Outcome> {
+pub(super) async fn run(desk: &Desk, project: Arc<Project>, ask: Ask) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
-    let shown = format!("The configuration of {} in {env}", project.name());
-    let found = desk.envy.off_thread(move |envy| findings(&project, &env, &Lock::new(&envy.process), envy)).await?;
+    let shown = format!("The configuration of {} in {}", project.name(), ask.env);
+    let found = desk.envy.with_reading(&project, ask, findings).await?;
     for warning in &found.warnings {
         desk.ui.say(Severity::Warning, warning);
     }
