@@ -168,6 +168,12 @@ impl Envy {
         Ok(Repository::new(runner, &project.root))
     }
 
+    /// The effective configuration of a site.
+    pub(crate) async fn resolve_for(&self, project: &Arc<Project>, ask: Ask) -> Result<ResolvedConfig> {
+        let entries = self.with_stack_of(project, ask, Stack::entries).await?;
+        self.off_thread(move |envy| envy.digested(entries)).await
+    }
+
     pub(crate) fn digested(&self, entries: BTreeMap<String, ConfigEntry>) -> Result<ResolvedConfig> {
         let digest = DigestKey::of_state(&self.state)?.digest(&entries)?;
         Ok(ResolvedConfig { entries, digest })
@@ -177,8 +183,7 @@ impl Envy {
 #[async_trait]
 impl ConfigSource for Envy {
     async fn resolve(&self, project: &Arc<Project>, env: &EnvName) -> Result<ResolvedConfig> {
-        let entries = self.with_stack(project, env, Stack::entries).await?;
-        self.off_thread(move |envy| envy.digested(entries)).await
+        self.resolve_for(project, Ask::env(env)).await
     }
 
     fn record(&self, scope: &Scope, config: &ResolvedConfig) -> ConfigRecorded {

@@ -18,9 +18,11 @@ use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
 use vice_core::ui::{Outcome, Ui};
-use vice_core::{App, Millis, Result};
+use vice_core::{App, Code, Fault, Millis, Result};
 
 use crate::Envy;
+use crate::site::Named;
+use crate::source::Ask;
 
 /// Show and change the configuration and the secrets of a project.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +42,33 @@ pub struct EnvyArgs {
     /// Print secrets as they are; keep the output away from logs
     #[arg(long)]
     reveal: bool,
+    #[command(flatten)]
+    site: SiteArgs,
+}
+
+/// What of an environment is meant, where layers differ inside it.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SiteArgs {
+    /// The target, where layers differ by it
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// The machine, where layers differ by it
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// A label, where layers differ by it (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+}
+
+impl SiteArgs {
+    fn named(self) -> Result<Named> {
+        let pair = |text: String| match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err(Fault::new(Code::Usage, format!("{text:?} is no label.")).hint("Write --label NAME=VALUE.")),
+        };
+        let labels = self.label.into_iter().map(pair).collect::<Result<_>>()?;
+        Ok(Named { target: self.target, host: self.host, labels })
+    }
 }
 
 /// The project and the environment that a subcommand works on.
@@ -102,26 +131,45 @@ pub(crate) enum EnvyCommand {
         key: String,
         #[command(flatten)]
         at: Where,
+        #[command(flatten)]
+        site: SiteArgs,
     },
-    /// Compare two environments; secrets are compared and not shown
-    #[command(after_help = "Example:\n  vice envy diff dev prod")]
+    /// Compare two environments or revisions; secrets are compared and not shown
+    #[command(
+        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2"
+    )]
     Diff {
         /// The first environment
         from: EnvName,
         /// The second environment
-        to: EnvName,
+        to: Option<EnvName>,
+        /// A git revision; one is compared with the files as they are now, two with each other
+        #[arg(long, value_name = "REV")]
+        at: Vec<String>,
         /// The project; the one of this folder when absent
         #[arg(short, long, value_name = "NAME")]
         project: Option<String>,
+        #[command(flatten)]
+        site: SiteArgs,
         /// Also list what is equal
         #[arg(long)]
         all: bool,
     },
-    /// Check layers, secrets and the JSON Schema of [config] schema
-    #[command(after_help = "Example:\n  vice envy check --env prod")]
+    /// Check layers, secrets, templates, the rules of [[config.rule]] and the JSON Schema of [config] schema
+    #[command(
+        after_help = "Examples:\n  vice envy check --env prod\n  vice envy check --env prod --unused --scan src --scan scripts"
+    )]
     Check {
         #[command(flatten)]
         at: Where,
+        /// Also list the keys that nothing uses: no template, no value, not vice.toml and nothing under --scan
+        #[arg(long)]
+        unused: bool,
+        /// A file or folder of the project that is searched for uses (repeatable)
+        #[arg(long, value_name = "PATH", requires = "unused")]
+        scan: Vec<String>,
+        #[command(flatten)]
+        site: SiteArgs,
     },
     /// Run a command with the configuration as its environment
     #[command(after_help = "Example:\n  vice envy exec --env dev -- ./shop --port 8080")]
@@ -183,7 +231,8 @@ impl Desk {
 pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
     let Some(command) = args.command else {
         let (project, env) = desk.place(args.project.as_deref(), args.env.as_ref())?;
-        return show::run(desk, &project, &env, args.reveal).await;
+        let ask = Ask { env, named: args.site.named()?, at: None };
+        return show::run(desk, &project, ask, args.reveal).await;
     };
     match command {
         EnvyCommand::Init { project, recipient, recipient_file } => {
@@ -194,17 +243,18 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
             let (project, env) = desk.at(&at)?;
             set::run(desk, project, env, set::Change { key, value, text, secret, from_file, layer }).await
         }
-        EnvyCommand::Explain { key, at } => {
+        EnvyCommand::Explain { key, at, site } => {
             let (project, env) = desk.at(&at)?;
-            explain::run(desk, &project, &env, key).await
+            explain::run(desk, &project, Ask { env, named: site.named()?, at: None }, key).await
         }
-        EnvyCommand::Diff { from, to, project, all } => {
+        EnvyCommand::Diff { from, to, at, project, all, site } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
-            diff::run(desk, &project, [&from, &to], all).await
+            diff::run(desk, &project, diff::Pair { from, to, at }, &site.named()?, all).await
         }
-        EnvyCommand::Check { at } => {
+        EnvyCommand::Check { at, unused, scan, site } => {
             let (project, env) = desk.at(&at)?;
-            check::run(desk, project, env).await
+            let ask = Ask { env, named: site.named()?, at: None };
+            check::run(desk, project, ask, check::Extent { unused, scan }).await
         }
         EnvyCommand::Exec { at, timeout, command } => {
             let (project, env) = desk.at(&at)?;

@@ -74,6 +74,8 @@ pub(crate) struct LayerSpec {
 /// A layer that was read.
 pub(crate) struct Layer {
     pub(crate) name: String,
+    /// Where it came from.
+    pub(crate) place: Option<Place>,
     /// Whether all of it is secret.
     pub(crate) sealed: bool,
     /// Whether `${…}` in it is never a reference: it was encrypted, or somebody else's program wrote it.
@@ -84,7 +86,7 @@ pub(crate) struct Layer {
 impl Layer {
     /// A layer that anyone may read.
     pub(crate) fn plain(name: &str, sheet: Sheet) -> Self {
-        Self { name: name.to_owned(), sealed: false, literal: false, sheet }
+        Self { name: name.to_owned(), place: None, sealed: false, literal: false, sheet }
     }
 }
 
@@ -215,6 +217,11 @@ impl LayerSpec {
 
     /// Reads the layer; an absent optional one is an empty layer.
     pub(crate) fn read(&self, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Layer> {
+        let layer = self.read_here(scene, lock)?;
+        Ok(Layer { place: Some(self.place.clone()), ..layer })
+    }
+
+    fn read_here(&self, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Layer> {
         let name = self.name.as_str();
         let (sheet, literal) = match &self.place {
             Place::Environ { prefix } => (environ::read(prefix, scene.process), true),
@@ -230,7 +237,7 @@ impl LayerSpec {
                     Some(Fetched::Text { kind, sealed, bytes }) => self.open(kind, sealed, bytes, lock),
                     Some(Fetched::Sheet(sheet)) => {
                         let secret = address.is_secret();
-                        Ok(Layer { name: name.to_owned(), sealed: secret, literal: secret, sheet })
+                        Ok(Layer { sealed: secret, literal: secret, ..Layer::plain(name, sheet) })
                     }
                     None if *optional => Ok(Layer::plain(name, Sheet::default())),
                     None => Err(absent(name)),
@@ -238,7 +245,7 @@ impl LayerSpec {
             }
         };
         let sheet = sheet.map_err(|flaw| flaw.in_layer(name))?;
-        Ok(Layer { name: name.to_owned(), sealed: false, literal, sheet })
+        Ok(Layer { literal, ..Layer::plain(name, sheet) })
     }
 
     fn open(&self, kind: Kind, sealed: bool, bytes: Vec<u8>, lock: &Lock<'_>) -> Result<Layer> {
@@ -252,11 +259,11 @@ impl LayerSpec {
     }
 
     fn parse(&self, kind: Kind, bytes: &[u8], sealed: bool) -> Result<Layer> {
-        let name = self.name.clone();
+        let name = &self.name;
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Fault::new(Code::ConfigInvalid, format!("The layer {name} is not UTF-8 text.")))?;
-        let sheet = kind.read(text).map_err(|flaw| flaw.in_layer(&name))?;
-        Ok(Layer { name, sealed, literal: sealed || kind == Kind::Dotenv, sheet })
+        let sheet = kind.read(text).map_err(|flaw| flaw.in_layer(name))?;
+        Ok(Layer { sealed, literal: sealed || kind == Kind::Dotenv, ..Layer::plain(name, sheet) })
     }
 }
 
