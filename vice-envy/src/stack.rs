@@ -15,7 +15,7 @@ use vice_core::{Code, Fault, Result, Secret};
 
 use crate::backend::parse_value;
 use crate::interpolate::Resolver;
-use crate::key::Found;
+use crate::key::{Found, ancestors};
 use crate::layer::{Layer, LayerPlan, Scene, Tree};
 use crate::locked::Lock;
 use crate::merge::{Pick, Rules, joined, merge, names_key};

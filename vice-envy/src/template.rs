@@ -168,7 +168,7 @@ fn dotted(parameter: &Parameter) -> (String, bool) {
         .iter()
         .map(|segment| match segment {
             PathSeg::Named(name) => Some(name.as_str()),
-            PathSeg::Ruled(_) => None,
+            _ => None,
         })
         .collect();
     (names.map_or_else(String::new, |names| names.join(".")), root)
@@ -206,7 +206,7 @@ fn names(values: &Map<String, Value>, prefix: &str, found: &mut Vec<String>) {
 fn written(syntax: &str, value: &Value) -> Option<String> {
     use base64::Engine as _;
     Some(match syntax {
-        "toml" => toml_edit::ser::to_string_pretty(&Wrapped { v: value }).ok()?.strip_prefix("v = ")?.trim_end().to_owned(),
+        "toml" => ::toml::to_string(&Wrapped { v: value }).ok()?.strip_prefix("v = ")?.trim_end().to_owned(),
         "shell" => {
             let text = as_text(value);
             if text.contains('\0') {

@@ -6,6 +6,7 @@ mod exec;
 mod explain;
 mod init;
 mod keys;
+mod render;
 mod set;
 mod show;
 
@@ -17,7 +18,7 @@ use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
-use vice_core::ui::{Outcome, Ui};
+use vice_core::ui::{Format, Outcome, Ui};
 use vice_core::{App, Code, Fault, Millis, Result};
 
 use crate::Envy;
@@ -183,6 +184,21 @@ pub(crate) enum EnvyCommand {
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<String>,
     },
+    /// Write templates and the files of [[config.file]] into a folder, each in one step
+    #[command(
+        after_help = "Examples:\n  vice envy render out --env prod\n  vice envy render /etc/shop --env prod --check"
+    )]
+    Render {
+        /// The folder; what else is in it stays as it is
+        folder: String,
+        #[command(flatten)]
+        at: Where,
+        /// Render everything and write nothing
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        site: SiteArgs,
+    },
     /// List who can read secrets, your own keys, and what each of them opens
     #[command(after_help = "Example:\n  vice envy keys --env prod")]
     Keys {
@@ -190,6 +206,9 @@ pub(crate) enum EnvyCommand {
         at: Where,
     },
 }
+
+/// The formats that some command of envy offers besides text, JSON and NDJSON.
+pub const FORMATS: &[Format] = &crate::export::FORMATS;
 
 /// Runs `vice envy`.
 ///
@@ -259,6 +278,10 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
         EnvyCommand::Exec { at, timeout, command } => {
             let (project, env) = desk.at(&at)?;
             exec::run(desk, &project, &env, command, timeout).await
+        }
+        EnvyCommand::Render { folder, at, check, site } => {
+            let (project, env) = desk.at(&at)?;
+            render::run(desk, &project, Ask { env, named: site.named()?, at: None }, folder, check).await
         }
         EnvyCommand::Keys { at } => {
             let (project, env) = desk.at(&at)?;

@@ -198,12 +198,12 @@ fn too_large(name: &str) -> Fault {
 
 /// Entries of names and texts. A name in capitals is a variable (`DB__HOST` is `db.host`), `/` separates tables.
 fn sheet(name: &str, entries: impl IntoIterator<Item = (String, String)>) -> Result<Fetched> {
-    let mut sheet = Sheet::default();
-    let mut add = || -> Result<Sheet, Flaw> {
+    let add = || -> Result<Sheet, Flaw> {
+        let mut sheet = Sheet::default();
         for (entry, text) in entries {
             sheet.add(key_of(&entry), text.into(), None)?;
         }
-        std::mem::take(&mut sheet).finish()
+        sheet.finish()
     };
     add().map(Fetched::Sheet).map_err(|flaw| flaw.in_layer(name))
 }
