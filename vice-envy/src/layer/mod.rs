@@ -343,7 +343,7 @@ mod tests {
         "'",
         "#",
         "-",
-        "\"canary\"",
+        "\"canary canary\"",
         "'can\u{e9}ary canary'",
         "canary!",
         "\\",

@@ -54,13 +54,7 @@ impl Http {
             .context(Code::ConfigInvalid, || format!("The HTTP client of the layer {name} can't be made."))?;
         let mut all = HeaderMap::new();
         for (header, value) in headers {
-            let mut value = HeaderValue::try_from(*value).map_err(|_| {
-                // The value is a token and is not repeated.
-                Fault::new(Code::Usage, format!("The token of the layer {name} has characters that can't be sent."))
-                    .hint("Does its file or variable have a line end or a space in it?")
-            })?;
-            value.set_sensitive(true);
-            all.insert(HeaderName::from_static(header), value);
+            all.insert(HeaderName::from_static(header), sensitive(name, value)?);
         }
         let limit = env.get("VICE_CONFIG_TIMEOUT").map_or(Ok(TIMEOUT), |text| {
             let parsed = text.parse::<vice_core::Millis>().map(vice_core::Millis::as_duration);
@@ -79,10 +73,7 @@ impl Http {
 
     /// Adds a header that is known only later, such as the token that a login gave.
     pub(super) fn with(mut self, header: &'static str, value: &str) -> Result<Self> {
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| Fault::new(Code::Backend, format!("The store of the layer {} gave no usable token.", self.name)))?;
-        value.set_sensitive(true);
-        self.headers.insert(HeaderName::from_static(header), value);
+        self.headers.insert(HeaderName::from_static(header), sensitive(&self.name, value)?);
         Ok(self)
     }
 
@@ -145,6 +136,16 @@ impl Http {
         // The parser's words may quote the answer.
         serde_json::from_slice(body).map_err(|_| self.fault(Code::Backend, "gave an answer that is not its API's"))
     }
+}
+
+/// A header's value that is a token and is never repeated.
+fn sensitive(name: &str, value: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(value).map_err(|_| {
+        Fault::new(Code::Usage, format!("The token of the layer {name} has characters that can't be sent."))
+            .hint("Does its file or variable have a line end in it?")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn trusting(name: &str, mut builder: ClientBuilder, trust: &Trust) -> Result<ClientBuilder> {

@@ -12,6 +12,8 @@ mod s3;
 mod vault;
 
 #[cfg(test)]
+pub(crate) use tests::git as real;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
