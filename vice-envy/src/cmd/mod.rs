@@ -4,9 +4,11 @@ mod check;
 mod diff;
 mod exec;
 mod explain;
+mod fmt;
 mod init;
 mod keys;
 mod render;
+mod schema;
 mod set;
 mod show;
 
@@ -199,6 +201,26 @@ pub(crate) enum EnvyCommand {
         #[command(flatten)]
         site: SiteArgs,
     },
+    /// Bring TOML layers into one form; comments, order and values stay
+    #[command(after_help = "Examples:\n  vice envy fmt\n  vice envy fmt config/prod.toml --check")]
+    Fmt {
+        /// The files, as in [config] layers; all of them when absent
+        file: Vec<String>,
+        /// Change nothing, and fail where something would change
+        #[arg(long)]
+        check: bool,
+        /// The project; the one of this folder when absent
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
+    },
+    /// Print a JSON Schema of layers for editors
+    #[command(after_help = "Example:\n  vice envy schema --env dev -o config/layer.schema.json")]
+    Schema {
+        #[command(flatten)]
+        at: Where,
+        #[command(flatten)]
+        site: SiteArgs,
+    },
     /// List who can read secrets, your own keys, and what each of them opens
     #[command(after_help = "Example:\n  vice envy keys --env prod")]
     Keys {
@@ -282,6 +304,14 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
         EnvyCommand::Render { folder, at, check, site } => {
             let (project, env) = desk.at(&at)?;
             render::run(desk, &project, Ask { env, named: site.named()?, at: None }, folder, check).await
+        }
+        EnvyCommand::Fmt { file, check, project } => {
+            let project = desk.workspace.project_or_here(project.as_deref())?;
+            fmt::run(desk, project, file, check).await
+        }
+        EnvyCommand::Schema { at, site } => {
+            let (project, env) = desk.at(&at)?;
+            schema::run(desk, &project, Ask { env, named: site.named()?, at: None }).await
         }
         EnvyCommand::Keys { at } => {
             let (project, env) = desk.at(&at)?;

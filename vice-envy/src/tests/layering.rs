@@ -286,3 +286,37 @@ async fn bad_input_is_an_error_that_quotes_nothing() {
     std::fs::File::create(bench.root().join("config/x.toml")).unwrap().set_len(100 * 1024 * 1024).unwrap();
     assert!(bench.resolve().await.unwrap_err().to_string().contains("more than"));
 }
+
+#[tokio::test]
+async fn fmt_brings_all_layers_into_form() {
+    let bench = Bench::new("[config]\nlayers = [\"config/a.toml\", \"config/{{env}}.toml?\", \".env?\"]\n");
+    bench.file("config/a.toml", "a=1 # x\n").file("config/prod.toml", "a = 2\n").file(".env", "A = 1");
+    let fault = bench.fails(&["fmt", "--check"]).await;
+    assert_eq!((fault.code(), &fault.details()["files"]), (Code::ConfigInvalid, &json!(["config/a.toml"])));
+    assert_eq!(bench.text("config/a.toml"), "a=1 # x\n");
+    bench.ok(&["fmt"]).await;
+    assert_eq!(bench.text("config/a.toml"), "a = 1 # x\n");
+    assert_eq!(bench.ok(&["fmt", "--check"]).await.json["unchanged"], 2);
+    for bad in [&["fmt", ".env"][..], &["fmt", "gone.toml"], &["fmt", "../x.toml"]] {
+        assert!(matches!(bench.fails(bad).await.code(), Code::Usage | Code::ConfigInvalid), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn schema_describes_a_layer_and_requires_nothing() {
+    let bench = Bench::new(
+        "[config]\nlayers = [\"config/a.toml\"]\nschema = \"s.json\"\nsecrets = [\"db.password\"]\n",
+    );
+    bench.file("config/a.toml", "debug = true\n[db]\nport = 1\npassword = \"abcdef\"\n").file(
+        "s.json",
+        r#"{"required": ["x"], "properties": {"required": {"type": "string"}, "db": {"required": ["y"], "properties": {
+            "port": {"type": "integer", "minimum": 1}, "password": {"type": "string", "minLength": 6}}}}}"#,
+    );
+    let schema = bench.ok(&["schema", "--env", "dev"]).await.json;
+    assert_eq!(schema["properties"]["debug"], json!({ "description": "Set in config/a.toml:1.", "type": "boolean" }));
+    assert_eq!(schema["properties"]["db"]["properties"]["port"]["minimum"], 1);
+    assert_eq!(schema["properties"]["db"]["properties"]["password"]["anyOf"][1]["minLength"], 6);
+    assert_eq!(schema["properties"]["required"]["type"], "string");
+    assert!(schema.get("required").is_none() && schema["properties"]["db"].get("required").is_none(), "{schema}");
+    assert!(!schema.to_string().contains("abcdef"));
+}
