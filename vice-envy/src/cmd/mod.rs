@@ -182,6 +182,8 @@ pub(crate) enum EnvyCommand {
         /// How long the command may take
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         timeout: Millis,
+        #[command(flatten)]
+        site: SiteArgs,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<String>,
@@ -297,9 +299,9 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
             let ask = Ask { env, named: site.named()?, at: None };
             check::run(desk, project, ask, check::Extent { unused, scan }).await
         }
-        EnvyCommand::Exec { at, timeout, command } => {
+        EnvyCommand::Exec { at, timeout, site, command } => {
             let (project, env) = desk.at(&at)?;
-            exec::run(desk, &project, &env, command, timeout).await
+            exec::run(desk, &project, Ask { env, named: site.named()?, at: None }, command, timeout).await
         }
         EnvyCommand::Render { folder, at, check, site } => {
             let (project, env) = desk.at(&at)?;
