@@ -60,7 +60,9 @@ pub(crate) fn write<'e>(
         Format::Env => render::env(&values(None)),
         Format::Toml => render::toml(&values(None)),
         Format::Yaml => Ok(render::yaml(&values(None))),
-        Format::Properties => Ok(values(None).iter().map(|(key, value)| properties::write(key, &as_text(value))).collect()),
+        Format::Properties => {
+            Ok(values(None).iter().map(|(key, value)| properties::write(key, &as_text(value))).collect())
+        }
         Format::Ini => Ok(ini_text(&values(None))),
         Format::Systemd => systemd(&values(None)),
         Format::ConfigMap => object("ConfigMap", subject.name, &values(Some(false))),

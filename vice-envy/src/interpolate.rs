@@ -147,7 +147,8 @@ impl<'s> Resolver<'s> {
                 Value::Array(items.collect::<Result<_>>()?)
             }
             Value::Object(fields) => {
-                let fields = fields.iter().map(|(name, field)| Ok((name.clone(), self.expand(key, say, field, secret)?)));
+                let fields =
+                    fields.iter().map(|(name, field)| Ok((name.clone(), self.expand(key, say, field, secret)?)));
                 Value::Object(fields.collect::<Result<Map<_, _>>>()?)
             }
             other => other.clone(),
@@ -289,10 +290,7 @@ mod tests {
     #[test]
     fn cycles_are_told_with_their_places() {
         let fault = resolved("x = \"${a}\"\na = \"${b} \"\nb = \"${c}\"\nc = [\"${a}\"]\n", &[]).unwrap_err();
-        assert_eq!(
-            fault.to_string(),
-            "Values refer to each other in a circle: a (l:2) → b (l:3) → c (l:4) → a."
-        );
+        assert_eq!(fault.to_string(), "Values refer to each other in a circle: a (l:2) → b (l:3) → c (l:4) → a.");
         assert!(resolved("a = \"${a}\"\n", &[]).unwrap_err().to_string().contains("a (l:1) → a"));
     }
 

@@ -86,7 +86,9 @@ impl Sheet {
 
     /// Whether another sheet has the same keys with the same values, wherever they stand.
     pub(crate) fn same_values(&self, other: &Self) -> bool {
-        let values = |sheet: &Self| sheet.entries.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>();
+        let values = |sheet: &Self| {
+            sheet.entries.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>()
+        };
         values(self) == values(other)
     }
 

@@ -131,9 +131,9 @@ fn is_as_wanted(dir: &OwnedFd, name: &str, wanted: &Wanted) -> bool {
     let Ok(file) = openat(dir, name, flags, Mode::empty()) else { return false };
     let file = File::from(file);
     let Ok(meta) = file.metadata() else { return false };
-    let owned = wanted.owner.is_none_or(|owner| {
-        meta.uid() == owner.user && owner.group.is_none_or(|group| meta.gid() == group)
-    });
+    let owned = wanted
+        .owner
+        .is_none_or(|owner| meta.uid() == owner.user && owner.group.is_none_or(|group| meta.gid() == group));
     if !meta.is_file() || !owned || meta.mode() & 0o7777 != wanted.mode || meta.len() != wanted.text.len() as u64 {
         return false;
     }
@@ -166,9 +166,10 @@ pub(crate) fn owner(text: &str) -> Result<Owner> {
 /// The number of a name in a file such as `/etc/passwd`.
 fn numbered(name: &str, file: &str) -> Option<u32> {
     let text = std::fs::read_to_string(file).ok()?;
-    let found = text.lines().map(|line| line.split(':')).find_map(|mut fields| {
-        (fields.next()? == name).then(|| fields.nth(1).and_then(|number| number.parse().ok()))
-    });
+    let found = text
+        .lines()
+        .map(|line| line.split(':'))
+        .find_map(|mut fields| (fields.next()? == name).then(|| fields.nth(1).and_then(|number| number.parse().ok())));
     found.flatten()
 }
 

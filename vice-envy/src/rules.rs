@@ -32,9 +32,9 @@ pub(crate) fn broken(project: &Project, env: &EnvName, entries: &BTreeMap<String
     for rule in &project.manifest.config.rule {
         if rule.demands() != 1 {
             let message = format!("The rule for {} makes {} demands.", rule.key, rule.demands());
-            return Err(Fault::new(Code::ConfigInvalid, message)
-                .at(project.place(&["config", "rule"], ""))
-                .hint("Write one of never, equals, one_of, matches, required and secret; several rules may share a key."));
+            return Err(Fault::new(Code::ConfigInvalid, message).at(project.place(&["config", "rule"], "")).hint(
+                "Write one of never, equals, one_of, matches, required and secret; several rules may share a key.",
+            ));
         }
         if rule.holds_in(env) {
             let matcher = matcher(project, rule)?;

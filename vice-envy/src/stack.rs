@@ -16,7 +16,7 @@ use vice_core::{Code, Fault, Result, Secret};
 use crate::backend::parse_value;
 use crate::interpolate::Resolver;
 use crate::key::{Found, ancestors};
-use crate::layer::{Layer, LayerPlan, Scene, Tree};
+use crate::layer::{Layer, LayerPlan, Scene, Tree, read_all};
 use crate::locked::Lock;
 use crate::merge::{Pick, Rules, joined, merge, names_key};
 use crate::site::{Named, Site, Skipped};
@@ -75,8 +75,8 @@ impl Stack {
         let policy = Policy::of(scene.project, scene.tree)?;
         let LayerPlan { specs, skipped, mut faults } = std::mem::take(&mut scene.plan);
         let mut layers = Vec::new();
-        for spec in specs {
-            match spec.read(scene, lock) {
+        for read in read_all(&specs, scene, lock) {
+            match read {
                 Ok(layer) => layers.push(layer),
                 Err(fault) => faults.push(fault),
             }
@@ -110,10 +110,12 @@ impl Stack {
         match joined(self.policy.rules.get(key), parts().map(|(_, found)| found)) {
             Some(items) => Ok(Found { value: Value::Array(items), line }),
             None => {
-                let place = parts().find(|(_, found)| !found.value.is_array()).map_or_else(String::new, |(layer, found)| {
-                    format!(", and {} gives none", place(&Origin { layer: layer.name.clone(), line: found.line }))
-                });
-                let message = format!("The lists of {key} are put together, so that every layer has to give one{place}.");
+                let place =
+                    parts().find(|(_, found)| !found.value.is_array()).map_or_else(String::new, |(layer, found)| {
+                        format!(", and {} gives none", place(&Origin { layer: layer.name.clone(), line: found.line }))
+                    });
+                let message =
+                    format!("The lists of {key} are put together, so that every layer has to give one{place}.");
                 Err(Fault::new(Code::ConfigInvalid, message)
                     .hint("Write a list there, or take the key out of [config.merge] (x-vice-merge in the schema).")
                     .detail("key", key))

@@ -14,8 +14,8 @@ use crate::render::as_text;
 const SYNTAX: [&str; 4] = ["json", "toml", "yaml", "shell"];
 /// All helpers.
 const HELPERS: [&str; 18] = [
-    "if", "unless", "each", "with", "lookup", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or", "not", "len", "default",
-    "base64", "json",
+    "if", "unless", "each", "with", "lookup", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or", "not", "len",
+    "default", "base64", "json",
 ];
 
 /// A template that parses.
@@ -254,7 +254,8 @@ impl HelperDef for Default {
         _: &'rc handlebars::Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> std::result::Result<ScopedJson<'rc>, RenderError> {
-        let value = |index| helper.param(index).filter(|given| !given.is_value_missing()).map(|given| given.value().clone());
+        let value =
+            |index| helper.param(index).filter(|given| !given.is_value_missing()).map(|given| given.value().clone());
         Ok(ScopedJson::Derived(value(0).filter(|value| !value.is_null()).or_else(|| value(1)).unwrap_or(Value::Null)))
     }
 }
@@ -306,7 +307,8 @@ mod tests {
             let fault = rendered(source).unwrap_err();
             assert_eq!(fault.hints(), ["Did you mean db.port?"], "{source}: {fault:?}");
         }
-        for source in ["{{#each list}}{{nope}}{{/each}}", "{{log db.host}}", "{{> part}}", "{{#if on}}", "{{nope db}}"] {
+        for source in ["{{#each list}}{{nope}}{{/each}}", "{{log db.host}}", "{{> part}}", "{{#if on}}", "{{nope db}}"]
+        {
             assert_eq!(rendered(source).unwrap_err().code(), Code::Template, "{source}");
         }
     }

@@ -103,7 +103,9 @@ impl Seen {
             let below = format!("{}.", used.name);
             // A table that is used as a whole uses everything in it; a part of a list uses the list.
             self.used.extend(stack.keys().filter(|key| key.starts_with(&below)).map(str::to_owned));
-            self.used.extend(stack.keys().filter(|key| used.name == **key || names_part(&used.name, key)).map(str::to_owned));
+            self.used.extend(
+                stack.keys().filter(|key| used.name == **key || names_part(&used.name, key)).map(str::to_owned),
+            );
             if !used.optional && find(tables, &used.name).is_none() && !used.name.starts_with("vice.") {
                 self.undefined.push((path.to_owned(), used.name));
             }
@@ -119,7 +121,11 @@ fn names_part(name: &str, key: &str) -> bool {
 /// The words of a text that can be keys or variables.
 fn words(text: &str) -> BTreeSet<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    text.split(|c| !inside(c)).map(|word| word.trim_matches('.')).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    text.split(|c| !inside(c))
+        .map(|word| word.trim_matches('.'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The texts of a file or of all files below a folder whose names end so; nothing when it does not exist. Links are not

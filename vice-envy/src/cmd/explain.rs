@@ -65,7 +65,8 @@ fn explain(stack: &Stack, lock: &Lock<'_>, key: String, manifest: &str) -> Resul
     // Where a value comes from can be told even to those who can't open it.
     let resolved = Resolver::new(stack, lock).entry(&key);
     let says = stack.says(&key);
-    let tainted = resolved.as_ref().is_ok_and(|entry| matches!(entry.value, vice_core::port::config::ConfigValue::Secret(_)));
+    let tainted =
+        resolved.as_ref().is_ok_and(|entry| matches!(entry.value, vice_core::port::config::ConfigValue::Secret(_)));
     // One layer that has it as a secret is enough to hide what the others have.
     let hidden = says.iter().any(|say| stack.is_secret(&key, say));
     let secret = tainted || hidden;
@@ -78,7 +79,8 @@ fn explain(stack: &Stack, lock: &Lock<'_>, key: String, manifest: &str) -> Resul
     let made = (parts > 1 || !refers.is_empty())
         .then(|| resolved.as_ref().ok().map(|entry| render::shown(&key, &entry.value, false)))
         .flatten();
-    let steps = says.iter().enumerate().map(|(index, say)| Step::of(&key, (index, parts), hidden, say, manifest)).collect();
+    let steps =
+        says.iter().enumerate().map(|(index, say)| Step::of(&key, (index, parts), hidden, say, manifest)).collect();
     let others = stack.layers().iter().filter(|layer| layer.sheet.get(&key).is_none());
     Ok(Told {
         secret,

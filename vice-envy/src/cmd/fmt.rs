@@ -23,7 +23,10 @@ fn format_all(project: &Project, named: Vec<String>, check: bool) -> Result<Outc
     let (mut changed, mut fine) = (Vec::new(), 0);
     for path in paths {
         if !matches!(kind_of(&path), Ok((layer::Kind::Toml, false))) {
-            return Err(Fault::new(Code::Usage, format!("{path} is no TOML layer in the clear, and only those are formatted.")));
+            return Err(Fault::new(
+                Code::Usage,
+                format!("{path} is no TOML layer in the clear, and only those are formatted."),
+            ));
         }
         let Some(before) = file::read_text(&project.root, &path)? else {
             return Err(Fault::new(Code::Usage, format!("{path} does not exist.")));
@@ -178,7 +181,15 @@ mod tests {
     }
 
     const PARTS: [&str; 10] = [
-        "kN=1\n", " kN   =  \"x\"   # why\n", "\n\n", "# note N\n", "   #indented N\n", "[tN]\n", "  [t.sN]  # head N\n",
-        "d.kN = [ 1,\n\t# inside N\n 2 ]\n", "kN = '''\n\n # no comment N\n'''\n", "[[aN]]\n",
+        "kN=1\n",
+        " kN   =  \"x\"   # why\n",
+        "\n\n",
+        "# note N\n",
+        "   #indented N\n",
+        "[tN]\n",
+        "  [t.sN]  # head N\n",
+        "d.kN = [ 1,\n\t# inside N\n 2 ]\n",
+        "kN = '''\n\n # no comment N\n'''\n",
+        "[[aN]]\n",
     ];
 }

@@ -87,7 +87,12 @@ fn tables(entries: &Entries, reveal: bool) -> Map<String, Value> {
 }
 
 /// The text, and whether a secret had any part in it: whether it differs from the one with masked secrets.
-fn rendered(path: &str, source: &str, real: &Map<String, Value>, masked: &Map<String, Value>) -> Result<(String, bool)> {
+fn rendered(
+    path: &str,
+    source: &str,
+    real: &Map<String, Value>,
+    masked: &Map<String, Value>,
+) -> Result<(String, bool)> {
     let template = Text::parse(path, source)?;
     let text = template.render(real)?;
     // A template can treat a masked value so that it fails; then it looked at it.

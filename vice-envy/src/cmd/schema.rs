@@ -15,15 +15,7 @@ use crate::stack::Stack;
 /// How deep a schema is looked at.
 const DEPTH_MAX: usize = 64;
 /// The demands that hold for a whole configuration and for no part of it.
-const WHOLE: [&str; 7] = [
-    "required",
-    "minProperties",
-    "dependentRequired",
-    "dependencies",
-    "if",
-    "then",
-    "else",
-];
+const WHOLE: [&str; 7] = ["required", "minProperties", "dependentRequired", "dependencies", "if", "then", "else"];
 
 pub(super) async fn run(desk: &Desk, project: &Arc<Project>, ask: Ask) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
@@ -36,11 +28,15 @@ fn layer_schema(reading: &Reading<'_>) -> Result<Value> {
     let mut schema = match &reading.project.manifest.config.schema {
         None => json!({}),
         Some(path) => {
-            let text = reading.tree.read_text(path)?.ok_or_else(|| {
-                Fault::new(Code::ConfigInvalid, format!("The schema {path} does not exist."))
-            })?;
+            let text = reading
+                .tree
+                .read_text(path)?
+                .ok_or_else(|| Fault::new(Code::ConfigInvalid, format!("The schema {path} does not exist.")))?;
             serde_json::from_str(&text).map_err(|error| {
-                Fault::new(Code::ConfigInvalid, format!("The schema {path} is not valid JSON at line {}.", error.line()))
+                Fault::new(
+                    Code::ConfigInvalid,
+                    format!("The schema {path} is not valid JSON at line {}.", error.line()),
+                )
             })?
         }
     };
@@ -68,7 +64,9 @@ fn loosen(node: &mut Value, depth: usize) {
                 let named = matches!(name.as_str(), "properties" | "patternProperties" | "$defs" | "definitions");
                 match field {
                     Value::Object(inner) if named => inner.values_mut().for_each(|inner| loosen(inner, depth + 1)),
-                    other if !matches!(name.as_str(), "const" | "enum" | "default" | "examples") => loosen(other, depth + 1),
+                    other if !matches!(name.as_str(), "const" | "enum" | "default" | "examples") => {
+                        loosen(other, depth + 1)
+                    }
                     _ => {}
                 }
             }

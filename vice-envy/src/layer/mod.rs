@@ -215,13 +215,8 @@ impl LayerSpec {
         }
     }
 
-    /// Reads the layer; an absent optional one is an empty layer.
-    pub(crate) fn read(&self, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Layer> {
-        let layer = self.read_here(scene, lock)?;
-        Ok(Layer { place: Some(self.place.clone()), ..layer })
-    }
-
-    fn read_here(&self, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Layer> {
+    /// Takes what the layer is made of: reads and decrypts, and does not parse. An absent optional one is empty.
+    fn take(&self, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Raw> {
         let name = self.name.as_str();
         let (sheet, literal) = match &self.place {
             Place::Environ { prefix } => (environ::read(prefix, scene.process), true),
@@ -232,38 +227,83 @@ impl LayerSpec {
                 None => return Err(absent(path)),
             },
             Place::Remote { address, optional } => {
-                let fetched = scene.fetched.remove(name).unwrap_or_else(|| Err(not_fetched(name)))?;
-                return match fetched {
-                    Some(Fetched::Text { kind, sealed, bytes }) => self.open(kind, sealed, bytes, lock),
+                let secret = address.is_secret();
+                match scene.fetched.remove(name).unwrap_or_else(|| Err(not_fetched(name)))? {
+                    Some(Fetched::Text { kind, sealed, bytes }) => return self.open(kind, sealed, bytes, lock),
                     Some(Fetched::Sheet(sheet)) => {
-                        let secret = address.is_secret();
-                        Ok(Layer { sealed: secret, literal: secret, ..Layer::plain(name, sheet) })
+                        return Ok(Raw::Read(Layer { sealed: secret, literal: secret, ..Layer::plain(name, sheet) }));
                     }
-                    None if *optional => Ok(Layer::plain(name, Sheet::default())),
-                    None => Err(absent(name)),
-                };
+                    None if *optional => (Ok(Sheet::default()), false),
+                    None => return Err(absent(name)),
+                }
             }
         };
         let sheet = sheet.map_err(|flaw| flaw.in_layer(name))?;
-        Ok(Layer { literal, ..Layer::plain(name, sheet) })
+        Ok(Raw::Read(Layer { literal, ..Layer::plain(name, sheet) }))
     }
 
-    fn open(&self, kind: Kind, sealed: bool, bytes: Vec<u8>, lock: &Lock<'_>) -> Result<Layer> {
+    fn open(&self, kind: Kind, sealed: bool, bytes: Vec<u8>, lock: &Lock<'_>) -> Result<Raw> {
         let bytes = Zeroizing::new(bytes);
-        if !sealed {
-            let secret = matches!(&self.place, Place::Remote { address, .. } if address.is_secret());
-            return self.parse(kind, &bytes, secret);
-        }
-        let plain = lock.open_layer(&self.name, &bytes)?;
-        self.parse(kind, &plain, true)
+        let secret = sealed || matches!(&self.place, Place::Remote { address, .. } if address.is_secret());
+        let bytes = if sealed { lock.open_layer(&self.name, &bytes)? } else { bytes };
+        Ok(Raw::Text { kind, secret, bytes })
     }
 
-    fn parse(&self, kind: Kind, bytes: &[u8], sealed: bool) -> Result<Layer> {
+    fn parse(&self, raw: Raw) -> Result<Layer> {
         let name = &self.name;
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| Fault::new(Code::ConfigInvalid, format!("The layer {name} is not UTF-8 text.")))?;
-        let sheet = kind.read(text).map_err(|flaw| flaw.in_layer(name))?;
-        Ok(Layer { sealed, literal: sealed || kind == Kind::Dotenv, ..Layer::plain(name, sheet) })
+        let layer = match raw {
+            Raw::Read(layer) => layer,
+            Raw::Text { kind, secret, bytes } => {
+                let text = std::str::from_utf8(&bytes)
+                    .map_err(|_| Fault::new(Code::ConfigInvalid, format!("The layer {name} is not UTF-8 text.")))?;
+                let sheet = kind.read(text).map_err(|flaw| flaw.in_layer(name))?;
+                Layer { sealed: secret, literal: secret || kind == Kind::Dotenv, ..Layer::plain(name, sheet) }
+            }
+        };
+        Ok(Layer { place: Some(self.place.clone()), ..layer })
+    }
+}
+
+/// A layer before it is parsed.
+enum Raw {
+    Text { kind: Kind, secret: bool, bytes: Zeroizing<Vec<u8>> },
+    Read(Layer),
+}
+
+impl Raw {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text { bytes, .. } => bytes.len(),
+            Self::Read(_) => 0,
+        }
+    }
+}
+
+/// Below this much text, starting threads costs more than it saves.
+const PARALLEL_BYTES_MIN: usize = 64 * 1024;
+
+/// Reads layers in order. Files are read and decrypted one after another; large ones are parsed at the same time, which
+/// is where the time goes.
+pub(crate) fn read_all(specs: &[LayerSpec], scene: &mut Scene<'_>, lock: &Lock<'_>) -> Vec<Result<Layer>> {
+    let raws: Vec<Result<Raw>> = specs.iter().map(|spec| spec.take(scene, lock)).collect();
+    let large = raws.iter().flatten().map(Raw::bytes).sum::<usize>() >= PARALLEL_BYTES_MIN;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut pairs = specs.iter().zip(raws);
+    if !large || threads < 2 {
+        return pairs.map(|(spec, raw)| spec.parse(raw?)).collect();
+    }
+    let mut all = Vec::with_capacity(specs.len());
+    loop {
+        let batch: Vec<_> = pairs.by_ref().take(threads).collect();
+        if batch.is_empty() {
+            return all;
+        }
+        std::thread::scope(|scope| {
+            let parsed: Vec<_> = batch.into_iter().map(|(spec, raw)| scope.spawn(move || spec.parse(raw?))).collect();
+            all.extend(parsed.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|_| Err(Fault::internal("Reading a layer ended unexpectedly.")))
+            }));
+        });
     }
 }
 

@@ -73,7 +73,7 @@ fn escape(chars: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
     })
 }
 
-/// The character of `\uXXXX`, or of two of them for one outside the first plane.
+/// The character of a `\u` and four digits, or of two of them for one outside of the first plane.
 fn unicode(chars: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
     const BROKEN: &str = "a \\u escape is no character; it has four hexadecimal digits";
     let mut unit = || {

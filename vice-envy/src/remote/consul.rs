@@ -17,7 +17,9 @@ pub(super) fn parse(rest: &str) -> Result<Address, String> {
     let (base, path) = if rest.starts_with("http://") || rest.starts_with("https://") {
         let url = Url::parse(rest).map_err(|_| "has an address that is none")?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err("has more in its address than a host and a prefix; a token comes from CONSUL_HTTP_TOKEN".to_owned());
+            return Err(
+                "has more in its address than a host and a prefix; a token comes from CONSUL_HTTP_TOKEN".to_owned()
+            );
         }
         (Some(url.origin().ascii_serialization()), url.path().to_owned())
     } else {

@@ -80,7 +80,8 @@ fn failed(revision: &str, said: &str, output: &CommandOutput) -> Fault {
     if said.contains("not a git repository") {
         return Fault::new(Code::ConfigInvalid, "The project does not lie in a git repository.");
     }
-    if ["invalid object name", "unknown revision", "bad revision", "bad object"].iter().any(|sign| said.contains(sign)) {
+    if ["invalid object name", "unknown revision", "bad revision", "bad object"].iter().any(|sign| said.contains(sign))
+    {
         return Fault::new(Code::ConfigInvalid, format!("The repository has no revision {revision:?}."))
             .hint("Fetch it first; vice does not fetch by itself.");
     }

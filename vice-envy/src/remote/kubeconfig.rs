@@ -109,7 +109,11 @@ pub(super) fn cluster(name: &str, env: &ProcessEnv) -> Result<Cluster> {
 
 fn file(env: &ProcessEnv) -> Option<PathBuf> {
     if let Some(list) = env.get("KUBECONFIG") {
-        return list.split(':').filter(|path| !path.is_empty()).map(|path| env.dir.join(path)).find(|path| path.exists());
+        return list
+            .split(':')
+            .filter(|path| !path.is_empty())
+            .map(|path| env.dir.join(path))
+            .find(|path| path.exists());
     }
     env.get("HOME").map(|home| Path::new(home).join(".kube/config")).filter(|path| path.exists())
 }
@@ -128,7 +132,8 @@ fn from_file(name: &str, path: &Path) -> Result<Cluster> {
         return Err(wrong("wants certificates unchecked, which vice does not do")
             .hint("Give certificate-authority in place of insecure-skip-tls-verify."));
     }
-    let user = config.users.into_iter().find(|user| user.name == context.user).map(|user| user.user).unwrap_or_default();
+    let user =
+        config.users.into_iter().find(|user| user.name == context.user).map(|user| user.user).unwrap_or_default();
     if user.exec.is_some() && user.token.is_none() && user.token_file.is_none() {
         return Err(wrong("logs in by a program, which vice does not start")
             .hint("Give the user a token, such as one of `kubectl create token`."));

@@ -163,7 +163,8 @@ pub(crate) async fn fetch_all(specs: &[LayerSpec], tools: &Tools) -> Result<BTre
     });
     let remotes: BTreeMap<String, Address> = remotes.collect();
     if remotes.len() > REMOTES_MAX {
-        let message = format!("The configuration has {} layers in other stores; {REMOTES_MAX} is the limit.", remotes.len());
+        let message =
+            format!("The configuration has {} layers in other stores; {REMOTES_MAX} is the limit.", remotes.len());
         return Err(Fault::new(Code::ConfigInvalid, message));
     }
     let mut asked = tokio::task::JoinSet::new();
@@ -195,7 +196,8 @@ fn document(name: &str, path: &str, bytes: Vec<u8>) -> Result<Fetched> {
 }
 
 fn too_large(name: &str) -> Fault {
-    Fault::new(Code::ConfigInvalid, format!("The layer {name} has more than {FILE_BYTES_MAX} bytes.")).detail("layer", name)
+    Fault::new(Code::ConfigInvalid, format!("The layer {name} has more than {FILE_BYTES_MAX} bytes."))
+        .detail("layer", name)
 }
 
 /// Entries of names and texts. A name in capitals is a variable (`DB__HOST` is `db.host`), `/` separates tables.

@@ -68,8 +68,12 @@ impl S3 {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => said(Code::Backend, "does not let us in")
                 .hint("Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may read."),
             _ if text.contains("NoSuchBucket") => said(Code::ConfigInvalid, "has no such bucket"),
-            _ if ["onnect", "dns error", "timed out", "error sending request"].iter().any(|sign| text.contains(sign)) => {
-                said(Code::Unreachable, "can't be reached").hint("Check AWS_ENDPOINT_URL (or AWS_REGION) and the network.")
+            _ if ["onnect", "dns error", "timed out", "error sending request"]
+                .iter()
+                .any(|sign| text.contains(sign)) =>
+            {
+                said(Code::Unreachable, "can't be reached")
+                    .hint("Check AWS_ENDPOINT_URL (or AWS_REGION) and the network.")
             }
             _ => said(Code::Backend, "failed").hint("Try again; look at its log."),
         };

@@ -52,7 +52,9 @@ impl Vault {
     pub(super) fn new(name: &str, mount: &str, path: &str, env: &ProcessEnv) -> Result<Self> {
         let Some(base) = either(env, "ADDR")? else {
             let message = format!("The layer {name} needs the address of Vault, and VAULT_ADDR is not set.");
-            return Err(Fault::new(Code::Usage, message).hint("Set VAULT_ADDR (or BAO_ADDR), such as https://vault:8200."));
+            return Err(
+                Fault::new(Code::Usage, message).hint("Set VAULT_ADDR (or BAO_ADDR), such as https://vault:8200.")
+            );
         };
         let base = base.trim_end_matches('/').to_owned();
         let ca = either(env, "CACERT")?.map(|path| small_file(&env.dir.join(path))).transpose()?;
@@ -129,7 +131,9 @@ impl Remote for Vault {
             Some(Value::Object(fields)) => object(&self.name, fields).map(Some),
             // The last version was deleted.
             Some(Value::Null) => Ok(None),
-            _ => Err(http.fault(Code::Backend, "gave no secret of a KV version 2").hint("Is the mount a KV version 1?")),
+            _ => {
+                Err(http.fault(Code::Backend, "gave no secret of a KV version 2").hint("Is the mount a KV version 1?"))
+            }
         }
     }
 }

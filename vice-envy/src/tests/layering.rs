@@ -55,7 +55,8 @@ async fn lists_are_merged_as_manifest_and_schema_say() {
     assert!(fault.to_string().contains("config/b.toml:1 gives none"), "{fault:?}");
 }
 
-const REFERENCES: &str = "[config]\nlayers = [\"config/a.toml\", \"config/b.toml?\", \".env?\"]\ninterpolate = true\nsecrets = [\"pw\"]\n";
+const REFERENCES: &str =
+    "[config]\nlayers = [\"config/a.toml\", \"config/b.toml?\", \".env?\"]\ninterpolate = true\nsecrets = [\"pw\"]\n";
 
 #[tokio::test]
 async fn references_are_followed_only_where_the_manifest_says_so() {
@@ -134,7 +135,9 @@ async fn revisions_are_compared() {
         let (outcome, said) = bench.run(line).await;
         assert!(!all_output(&outcome, &said).contains(CANARY), "{line:?}");
         let keys = outcome.unwrap().json["keys"].as_array().unwrap().clone();
-        keys.iter().map(|row| format!("{} {}", row["key"].as_str().unwrap(), row["state"].as_str().unwrap())).collect::<Vec<_>>()
+        keys.iter()
+            .map(|row| format!("{} {}", row["key"].as_str().unwrap(), row["state"].as_str().unwrap()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(states(&["diff", "dev", "--at", "v1"]).await, ["a changed", "b added", "pw changed"]);
     assert_eq!(states(&["diff", "dev", "--at", "v1", "--at", "v2"]).await, ["a changed", "b added", "pw changed"]);
@@ -158,7 +161,10 @@ async fn explain_tells_who_changed_a_line_last() {
     commit(&bench, "v1");
     let told = bench.ok(&["explain", "a", "--env", "dev"]).await;
     let change = &told.json["effective"]["changed"];
-    assert_eq!((&change["author"], &change["date"], &change["summary"]), (&json!("Ada"), &json!("2026-01-02"), &json!("Make v1")));
+    assert_eq!(
+        (&change["author"], &change["date"], &change["summary"]),
+        (&json!("Ada"), &json!("2026-01-02"), &json!("Make v1"))
+    );
     assert!(told.text.contains("2026-01-02 Ada"), "{}", told.text);
     assert_eq!(bench.ok(&["explain", "b", "--env", "dev"]).await.json["effective"]["changed"]["author"], "Ada");
     bench.file("config/a.toml", "x = 0\na = 2\n");
@@ -202,7 +208,17 @@ async fn render_writes_once_privately_and_nothing_on_an_error() {
     assert!(!all_output(&outcome, &said).contains(CANARY));
     let states = |json: &serde_json::Value| {
         let files = json["files"].as_array().unwrap().clone();
-        files.iter().map(|f| format!("{} {} {}", f["path"].as_str().unwrap(), f["mode"].as_str().unwrap(), f["state"].as_str().unwrap())).collect::<Vec<_>>()
+        files
+            .iter()
+            .map(|f| {
+                format!(
+                    "{} {} {}",
+                    f["path"].as_str().unwrap(),
+                    f["mode"].as_str().unwrap(),
+                    f["state"].as_str().unwrap()
+                )
+            })
+            .collect::<Vec<_>>()
     };
     let first = ["pass 0600 written", "sub/app.conf 0644 written", "etc/db.properties 0444 written"];
     assert_eq!(states(&outcome.unwrap().json), first);
@@ -211,7 +227,9 @@ async fn render_writes_once_privately_and_nothing_on_an_error() {
     assert_eq!(std::fs::metadata(out.join("pass")).unwrap().permissions().mode() & 0o777, 0o600);
     let again = bench.ok(&["render", "out", "--env", "dev"]).await.json;
     assert!(states(&again).iter().all(|state| state.ends_with("unchanged")), "{again}");
-    bench.file("config/a.toml", format!("pw = \"{CANARY}\"\n[db]\nhost = \"y\"\n")).file("config/templates/z.hbs", "{{nope}}");
+    bench
+        .file("config/a.toml", format!("pw = \"{CANARY}\"\n[db]\nhost = \"y\"\n"))
+        .file("config/templates/z.hbs", "{{nope}}");
     assert_eq!(bench.fails(&["render", "out", "--env", "dev"]).await.code(), Code::Template);
     assert_eq!(std::fs::read_to_string(out.join("sub/app.conf")).unwrap(), "host=x\n", "an error changes nothing");
     bench.file("config/templates/z.hbs", "");
@@ -304,9 +322,8 @@ async fn fmt_brings_all_layers_into_form() {
 
 #[tokio::test]
 async fn schema_describes_a_layer_and_requires_nothing() {
-    let bench = Bench::new(
-        "[config]\nlayers = [\"config/a.toml\"]\nschema = \"s.json\"\nsecrets = [\"db.password\"]\n",
-    );
+    let bench =
+        Bench::new("[config]\nlayers = [\"config/a.toml\"]\nschema = \"s.json\"\nsecrets = [\"db.password\"]\n");
     bench.file("config/a.toml", "debug = true\n[db]\nport = 1\npassword = \"abcdef\"\n").file(
         "s.json",
         r#"{"required": ["x"], "properties": {"required": {"type": "string"}, "db": {"required": ["y"], "properties": {

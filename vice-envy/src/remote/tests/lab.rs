@@ -6,7 +6,8 @@ use super::*;
 
 fn given(name: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "the address of a lab server comes from the test's environment")]
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this with scripts/test or scripts/lab/run COMMAND"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run this with scripts/test or scripts/lab/run COMMAND"))
 }
 
 #[tokio::test]
