@@ -1,11 +1,12 @@
 //! One suite that every store passes. The stores are fakes that speak the part of each API that is used, written from
 //! its documentation: they check the token, answer what the real one answers for what exists and what does not, and
-//! misbehave on request. What they don't show: TLS, real permissions, and versions of the real servers that differ from
+//! misbehave on request. What they don't show: real permissions, and versions of the real servers that differ from
 //! the documentation. Consul and S3 are tested against real servers too (`lab_…`), git against git itself.
 
 mod fake;
 pub(crate) mod git;
 mod lab;
+mod tls;
 
 use std::sync::Arc;
 
