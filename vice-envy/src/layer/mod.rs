@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::file;
 use crate::key::{Flaw, Sheet};
 use crate::locked::Lock;
-use crate::remote::{Address, Fetched};
+use crate::remote::{Address, Answers, Fetched};
 use crate::site::{Named, Site, Skipped, Verdict};
 
 /// The format of a file.
@@ -123,8 +123,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) process: &'a ProcessEnv,
     pub(crate) tree: &'a Tree<'a>,
     pub(crate) plan: LayerPlan,
-    /// What remote layers gave, by name.
-    pub(crate) fetched: BTreeMap<String, Result<Option<Fetched>>>,
+    /// What other stores gave.
+    pub(crate) fetched: Answers,
 }
 
 /// Which layers apply.
@@ -216,7 +216,7 @@ impl LayerSpec {
     }
 
     /// Takes what the layer is made of: reads and decrypts, and does not parse. An absent optional one is empty.
-    fn take(&self, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Raw> {
+    fn take(&self, index: usize, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Raw> {
         let name = self.name.as_str();
         let (sheet, literal) = match &self.place {
             Place::Environ { prefix } => (environ::read(prefix, scene.process), true),
@@ -228,7 +228,7 @@ impl LayerSpec {
             },
             Place::Remote { address, optional } => {
                 let secret = address.is_secret();
-                match scene.fetched.remove(name).unwrap_or_else(|| Err(not_fetched(name)))? {
+                match scene.fetched.remove(&index).unwrap_or_else(|| Err(not_fetched(name)))? {
                     Some(Fetched::Text { kind, sealed, bytes }) => return self.open(kind, sealed, bytes, lock),
                     Some(Fetched::Sheet(sheet)) => {
                         return Ok(Raw::Read(Layer { sealed: secret, literal: secret, ..Layer::plain(name, sheet) }));
@@ -285,7 +285,7 @@ const PARALLEL_BYTES_MIN: usize = 64 * 1024;
 /// Reads layers in order. Files are read and decrypted one after another; large ones are parsed at the same time, which
 /// is where the time goes.
 pub(crate) fn read_all(specs: &[LayerSpec], scene: &mut Scene<'_>, lock: &Lock<'_>) -> Vec<Result<Layer>> {
-    let raws: Vec<Result<Raw>> = specs.iter().map(|spec| spec.take(scene, lock)).collect();
+    let raws: Vec<Result<Raw>> = specs.iter().enumerate().map(|(index, spec)| spec.take(index, scene, lock)).collect();
     let large = raws.iter().flatten().map(Raw::bytes).sum::<usize>() >= PARALLEL_BYTES_MIN;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut pairs = specs.iter().zip(raws);

@@ -56,11 +56,7 @@ impl Http {
         for (header, value) in headers {
             all.insert(HeaderName::from_static(header), sensitive(name, value)?);
         }
-        let limit = env.get("VICE_CONFIG_TIMEOUT").map_or(Ok(TIMEOUT), |text| {
-            let parsed = text.parse::<vice_core::Millis>().map(vice_core::Millis::as_duration);
-            parsed.map_err(|_| Fault::new(Code::Usage, "VICE_CONFIG_TIMEOUT is no duration such as 5s."))
-        })?;
-        Ok(Self { client, headers: all, name: name.to_owned(), limit })
+        Ok(Self { client, headers: all, name: name.to_owned(), limit: limit(env)? })
     }
 
     pub(super) async fn get(&self, url: &str) -> Result<Answer> {
@@ -79,12 +75,7 @@ impl Http {
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer> {
         let answered = timeout(self.limit, self.exchange(request.headers(self.headers.clone()))).await;
-        answered.unwrap_or_else(|_| {
-            let seconds = self.limit.as_secs_f64();
-            Err(self
-                .fault(Code::Unreachable, &format!("gave no whole answer within {seconds} s"))
-                .hint("Try again; VICE_CONFIG_TIMEOUT gives it more time."))
-        })
+        answered.unwrap_or_else(|_| Err(too_slow(&self.name, self.limit)))
     }
 
     async fn exchange(&self, request: RequestBuilder) -> Result<Answer> {
@@ -136,6 +127,21 @@ impl Http {
         // The parser's words may quote the answer.
         serde_json::from_slice(body).map_err(|_| self.fault(Code::Backend, "gave an answer that is not its API's"))
     }
+}
+
+/// How long one answer may take.
+pub(super) fn limit(env: &ProcessEnv) -> Result<Duration> {
+    let Some(text) = env.get("VICE_CONFIG_TIMEOUT") else { return Ok(TIMEOUT) };
+    let parsed = text.parse::<vice_core::Millis>().map(vice_core::Millis::as_duration);
+    parsed.map_err(|_| Fault::new(Code::Usage, "VICE_CONFIG_TIMEOUT is no duration such as 5s."))
+}
+
+/// The fault of a store that takes too long.
+pub(super) fn too_slow(name: &str, limit: Duration) -> Fault {
+    let seconds = limit.as_secs_f64();
+    Fault::new(Code::Unreachable, format!("The store of the layer {name} gave no whole answer within {seconds} s."))
+        .hint("Try again; VICE_CONFIG_TIMEOUT gives it more time.")
+        .detail("layer", name)
 }
 
 /// A header's value that is a token and is never repeated.

@@ -155,33 +155,31 @@ pub(crate) fn connect(name: &str, address: &Address, tools: &Tools) -> Result<Bo
     })
 }
 
+/// What the stores of a list of layers gave, by position in that list.
+pub(crate) type Answers = BTreeMap<usize, Result<Option<Fetched>>>;
+
 /// Asks all stores of a list of layers at once.
-pub(crate) async fn fetch_all(specs: &[LayerSpec], tools: &Tools) -> Result<BTreeMap<String, Result<Option<Fetched>>>> {
-    let remotes = specs.iter().filter_map(|spec| match &spec.place {
-        Place::Remote { address, .. } => Some((spec.name.clone(), address.clone())),
-        Place::File { .. } | Place::Environ { .. } | Place::Inline => None,
-    });
-    let remotes: BTreeMap<String, Address> = remotes.collect();
-    if remotes.len() > REMOTES_MAX {
-        let message =
-            format!("The configuration has {} layers in other stores; {REMOTES_MAX} is the limit.", remotes.len());
-        return Err(Fault::new(Code::ConfigInvalid, message));
-    }
+pub(crate) async fn fetch_all(specs: &[LayerSpec], tools: &Tools) -> Result<Answers> {
     let mut asked = tokio::task::JoinSet::new();
-    for (name, address) in remotes {
-        let tools = tools.clone();
+    for (index, spec) in specs.iter().enumerate() {
+        let Place::Remote { address, .. } = &spec.place else { continue };
+        if asked.len() >= REMOTES_MAX {
+            let message = format!("The configuration has more than {REMOTES_MAX} layers in other stores.");
+            return Err(Fault::new(Code::ConfigInvalid, message));
+        }
+        let (name, address, tools) = (spec.name.clone(), address.clone(), tools.clone());
         asked.spawn(async move {
             let found = match connect(&name, &address, &tools) {
                 Ok(remote) => remote.fetch().await,
                 Err(fault) => Err(fault),
             };
-            (name, found)
+            (index, found)
         });
     }
-    let mut all = BTreeMap::new();
+    let mut all = Answers::new();
     while let Some(ended) = asked.join_next().await {
-        let (name, found) = ended.map_err(|_| Fault::internal("Asking a store ended unexpectedly."))?;
-        all.insert(name, found);
+        let (index, found) = ended.map_err(|_| Fault::internal("Asking a store ended unexpectedly."))?;
+        all.insert(index, found);
     }
     Ok(all)
 }

@@ -11,17 +11,16 @@ use object_store::{ClientOptions, Error, ObjectStoreExt as _, RetryConfig};
 use vice_core::app::ProcessEnv;
 use vice_core::{Code, Fault, Result};
 
+use super::http::{limit, too_slow};
 use super::{Ability, Fetched, Remote, document, too_large};
 use crate::file::FILE_BYTES_MAX;
-
-/// How long the object may take.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A layer in S3.
 pub(super) struct S3 {
     store: AmazonS3,
     name: String,
     key: String,
+    limit: Duration,
 }
 
 impl S3 {
@@ -33,9 +32,11 @@ impl S3 {
         let id = env.get("AWS_ACCESS_KEY_ID").ok_or_else(|| missing("AWS_ACCESS_KEY_ID"))?;
         let secret = env.get("AWS_SECRET_ACCESS_KEY").ok_or_else(|| missing("AWS_SECRET_ACCESS_KEY"))?;
         let endpoint = env.get("AWS_ENDPOINT_URL_S3").or_else(|| env.get("AWS_ENDPOINT_URL"));
+        let limit = limit(env)?;
         let client = ClientOptions::new()
             .with_connect_timeout(Duration::from_secs(5))
-            .with_timeout(TIMEOUT)
+            // The limit of the whole question, in `fetch`, is what counts and what is told.
+            .with_timeout(limit.saturating_mul(2))
             .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
         let region = env.get("AWS_REGION").or_else(|| env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1");
         let mut builder = AmazonS3Builder::new()
@@ -44,7 +45,7 @@ impl S3 {
             .with_access_key_id(id)
             .with_secret_access_key(secret)
             .with_client_options(client)
-            .with_retry(RetryConfig { max_retries: 1, retry_timeout: TIMEOUT, ..RetryConfig::default() })
+            .with_retry(RetryConfig { max_retries: 1, retry_timeout: limit, ..RetryConfig::default() })
             .with_virtual_hosted_style_request(false);
         if let Some(token) = env.get("AWS_SESSION_TOKEN") {
             builder = builder.with_token(token);
@@ -57,7 +58,7 @@ impl S3 {
                 .because(error)
                 .hint("Check AWS_ENDPOINT_URL and AWS_REGION.")
         })?;
-        Ok(Self { store, name: name.to_owned(), key: key.to_owned() })
+        Ok(Self { store, name: name.to_owned(), key: key.to_owned(), limit })
     }
 
     fn fault(&self, error: &Error) -> Fault {
@@ -98,6 +99,12 @@ impl Remote for S3 {
     }
 
     async fn fetch(&self) -> Result<Option<Fetched>> {
+        tokio::time::timeout(self.limit, self.get()).await.unwrap_or_else(|_| Err(too_slow(&self.name, self.limit)))
+    }
+}
+
+impl S3 {
+    async fn get(&self) -> Result<Option<Fetched>> {
         let found = match self.store.get(&Key::from(self.key.as_str())).await {
             Ok(found) => found,
             Err(Error::NotFound { source, .. }) if !chain(&*source).contains("NoSuchBucket") => return Ok(None),

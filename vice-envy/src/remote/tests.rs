@@ -269,12 +269,18 @@ async fn every_store_is_bounded_and_not_followed_elsewhere() {
     }
 }
 
+/// Answers of something that is not the store.
+const BODIES: [&str; 7] =
+    ["", "<html>login</html>", "[1]", "{}", "\"x\"", "{\"data\":{\"data\":5}}", "[{\"Key\":1}]"];
+
 #[tokio::test]
 async fn answers_that_are_no_api_and_answers_that_never_come() {
-    for (name, make) in STORES.into_iter().filter(|(name, _)| !name.contains("document") && *name != "s3") {
+    for (name, make) in STORES {
         let fake = Fake::start().await;
         let fixture = make(&fake.base);
-        for body in ["", "<html>login</html>", "[1]", "{}", "\"x\"", "{\"data\":{\"data\":5}}", "[{\"Key\":1}]"] {
+        // What gives documents has no form of its own that an answer could break.
+        let bodies: &[&str] = if name.contains("document") || name == "s3" { &[] } else { &BODIES };
+        for body in bodies {
             fake.answer_always(Answer::new(200, body));
             let fault = ask(&fixture.good, fixture.env()).await.err().unwrap_or_else(|| panic!("{name} took {body:?}"));
             assert_eq!(fault.code(), Code::Backend, "{name} {body:?}: {fault:?}");

@@ -337,3 +337,12 @@ async fn schema_describes_a_layer_and_requires_nothing() {
     assert!(schema.get("required").is_none() && schema["properties"]["db"].get("required").is_none(), "{schema}");
     assert!(!schema.to_string().contains("abcdef"));
 }
+
+#[tokio::test]
+async fn a_layer_of_another_store_may_stand_twice() {
+    let bench = repository("[config]\nlayers = [\"git:v1:config/a.toml\", \"config/a.toml\", \"git:v1:config/a.toml\"]\n");
+    bench.file("config/a.toml", "a = 1\n");
+    commit(&bench, "v1");
+    bench.file("config/a.toml", "a = 2\nb = 2\n");
+    assert_eq!(bench.ok(&["--env", "dev"]).await.json, json!({ "a": 1, "b": 2 }));
+}
