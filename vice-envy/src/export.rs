@@ -2,6 +2,8 @@
 //! hold is an error that names the key. Formats that know only text (variables, properties, INI, Kubernetes) hold the
 //! text that a process would get.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -46,14 +48,10 @@ pub(crate) struct Subject<'a> {
 }
 
 /// The text of a configuration in a format.
-pub(crate) fn write<'e>(
-    format: Format,
-    entries: impl Iterator<Item = (&'e String, &'e ConfigEntry)> + Clone,
-    subject: &Subject<'_>,
-) -> Result<String> {
+pub(crate) fn write(format: Format, entries: &BTreeMap<String, ConfigEntry>, subject: &Subject<'_>) -> Result<String> {
     let secret = |entry: &ConfigEntry| matches!(entry.value, ConfigValue::Secret(_));
     let values = |wanted: Option<bool>| {
-        let chosen = entries.clone().filter(|(_, entry)| wanted.is_none_or(|wanted| wanted == secret(entry)));
+        let chosen = entries.iter().filter(|(_, entry)| wanted.is_none_or(|wanted| wanted == secret(entry)));
         render::shown_all(chosen, subject.reveal)
     };
     match format {
@@ -145,8 +143,6 @@ fn object(kind: &str, name: &str, values: &[(String, Value)]) -> Result<String> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
     use serde_json::json;
     use vice_core::Secret;
@@ -176,7 +172,7 @@ mod tests {
     }
 
     fn written(format: Format, entries: &Entries) -> Result<String> {
-        write(format, entries.iter(), &Subject { name: "shop", reveal: true })
+        write(format, entries, &Subject { name: "shop", reveal: true })
     }
 
     fn read(kind: Kind, text: &str) -> BTreeMap<String, String> {
@@ -228,7 +224,7 @@ mod tests {
         );
         let secret = written(Format::Secret, &entries).unwrap();
         assert!(secret.contains("type: Opaque\ndata:\n  TOKEN: \"aHVudGVyMjI=\"\n") && !secret.contains("DB_HOST"));
-        let hidden = write(Format::Secret, entries.iter(), &Subject { name: "shop", reveal: false });
+        let hidden = write(Format::Secret, &entries, &Subject { name: "shop", reveal: false });
         assert!(hidden.unwrap_err().hints()[0].contains("--reveal"));
     }
 

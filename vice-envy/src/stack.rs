@@ -106,7 +106,7 @@ impl Stack {
 
     fn list(&self, key: &str, pick: &Pick) -> Result<Found> {
         let parts = || pick.under.iter().chain([&pick.top]).filter_map(|index| self.part(key, *index));
-        let line = parts().last().and_then(|(_, found)| found.line);
+        let line = parts().next_back().and_then(|(_, found)| found.line);
         match joined(self.policy.rules.get(key), parts().map(|(_, found)| found)) {
             Some(items) => Ok(Found { value: Value::Array(items), line }),
             None => {

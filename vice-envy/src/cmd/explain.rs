@@ -129,13 +129,13 @@ impl Told {
         let heading: &[&str] = &["", "value", "origin", "last change"];
         let mut table = Table::with_heading(if changes { heading } else { &heading[..3] });
         if let Some(made) = &self.made {
-            table.row(row(changes, Tone::Strong, "together", made, String::new(), String::new()));
+            table.row(row(changes, Tone::Strong, "together", made, String::new(), ""));
         }
         for step in &self.steps {
             let tone = if step.what == "overrides" { Tone::Faint } else { Tone::Strong };
             let origin = place(&vice_core::payload::config::Origin { layer: step.layer.clone(), line: step.line });
             let change = step.change.as_ref().map_or_else(String::new, Change::text);
-            table.row(row(changes, tone, step.what, &step.value, origin, change));
+            table.row(row(changes, tone, step.what, &step.value, origin, &change));
         }
         let mut text = format!("{}\n{}", sanitize(&self.key), table.render());
         if !self.refers.is_empty() {
@@ -175,10 +175,10 @@ impl Told {
     }
 }
 
-fn row(changes: bool, tone: Tone, what: &str, value: &Value, origin: String, change: String) -> Vec<(Tone, String)> {
+fn row(changes: bool, tone: Tone, what: &str, value: &Value, origin: String, change: &str) -> Vec<(Tone, String)> {
     let mut cells = vec![(tone, what.to_owned()), (tone, render::as_text(value)), (Tone::Faint, origin)];
     if changes {
-        cells.push((Tone::Faint, sanitize(&change)));
+        cells.push((Tone::Faint, sanitize(change)));
     }
     cells
 }

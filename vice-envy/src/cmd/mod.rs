@@ -266,6 +266,12 @@ impl Desk {
         Ok((project, env))
     }
 
+    /// The project and the configuration that is meant.
+    fn ask(&self, at: &Where, site: SiteArgs) -> Result<(Arc<Project>, Ask)> {
+        let (project, env) = self.at(at)?;
+        Ok((project, Ask { env, named: site.named()?, at: None }))
+    }
+
     fn at(&self, at: &Where) -> Result<(Arc<Project>, EnvName)> {
         self.place(at.project.as_deref(), at.env.as_ref())
     }
@@ -287,33 +293,32 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
             set::run(desk, project, env, set::Change { key, value, text, secret, from_file, layer }).await
         }
         EnvyCommand::Explain { key, at, site } => {
-            let (project, env) = desk.at(&at)?;
-            explain::run(desk, &project, Ask { env, named: site.named()?, at: None }, key).await
+            let (project, ask) = desk.ask(&at, site)?;
+            explain::run(desk, &project, ask, key).await
         }
         EnvyCommand::Diff { from, to, at, project, all, site } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
             diff::run(desk, &project, diff::Pair { from, to, at }, &site.named()?, all).await
         }
         EnvyCommand::Check { at, unused, scan, site } => {
-            let (project, env) = desk.at(&at)?;
-            let ask = Ask { env, named: site.named()?, at: None };
+            let (project, ask) = desk.ask(&at, site)?;
             check::run(desk, project, ask, check::Extent { unused, scan }).await
         }
         EnvyCommand::Exec { at, timeout, site, command } => {
-            let (project, env) = desk.at(&at)?;
-            exec::run(desk, &project, Ask { env, named: site.named()?, at: None }, command, timeout).await
+            let (project, ask) = desk.ask(&at, site)?;
+            exec::run(desk, &project, ask, command, timeout).await
         }
         EnvyCommand::Render { folder, at, check, site } => {
-            let (project, env) = desk.at(&at)?;
-            render::run(desk, &project, Ask { env, named: site.named()?, at: None }, folder, check).await
+            let (project, ask) = desk.ask(&at, site)?;
+            render::run(desk, &project, ask, folder, check).await
         }
         EnvyCommand::Fmt { file, check, project } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
             fmt::run(desk, project, file, check).await
         }
         EnvyCommand::Schema { at, site } => {
-            let (project, env) = desk.at(&at)?;
-            schema::run(desk, &project, Ask { env, named: site.named()?, at: None }).await
+            let (project, ask) = desk.ask(&at, site)?;
+            schema::run(desk, &project, ask).await
         }
         EnvyCommand::Keys { at } => {
             let (project, env) = desk.at(&at)?;

@@ -1,7 +1,7 @@
 //! `vice envy render`: templates and documents as files in a folder.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -34,7 +34,7 @@ pub(super) async fn run(desk: &Desk, project: &Arc<Project>, ask: Ask, folder: S
     desk.envy.off_thread(move |_| write(&project, &entries, &root, &folder, check)).await
 }
 
-fn write(project: &Project, entries: &Entries, root: &PathBuf, shown: &str, check: bool) -> Result<Outcome> {
+fn write(project: &Project, entries: &Entries, root: &Path, shown: &str, check: bool) -> Result<Outcome> {
     // Everything is rendered before anything is written, so that an error changes nothing.
     let all = wanted(project, entries)?;
     if all.is_empty() {
@@ -107,7 +107,7 @@ fn document(project: &Project, file: &ConfigFile, entries: &Entries) -> Result<W
         (Some(name), None) => {
             let format = export::format(name).map_err(point)?;
             let name = project.name().as_str();
-            let real = export::write(format, chosen.iter(), &Subject { name, reveal: true })?;
+            let real = export::write(format, &chosen, &Subject { name, reveal: true })?;
             // The manifest of a ConfigMap has no secret in it even where the configuration has one.
             let parts = format != vice_core::ui::Format::ConfigMap;
             (real, parts && chosen.values().any(|entry| matches!(entry.value, ConfigValue::Secret(_))))

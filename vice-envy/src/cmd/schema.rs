@@ -65,7 +65,7 @@ fn loosen(node: &mut Value, depth: usize) {
                 match field {
                     Value::Object(inner) if named => inner.values_mut().for_each(|inner| loosen(inner, depth + 1)),
                     other if !matches!(name.as_str(), "const" | "enum" | "default" | "examples") => {
-                        loosen(other, depth + 1)
+                        loosen(other, depth + 1);
                     }
                     _ => {}
                 }

@@ -24,7 +24,7 @@ pub(super) async fn run(desk: &Desk, project: &Arc<Project>, ask: Ask, reveal: b
     let values = render::shown_all(&config.entries, reveal);
     let text = match format {
         Format::Text | Format::Json | Format::Ndjson => table(&config, &values),
-        format => export::write(format, config.entries.iter(), &Subject { name: project.name().as_str(), reveal })?,
+        format => export::write(format, &config.entries, &Subject { name: project.name().as_str(), reveal })?,
     };
     Ok(Outcome::done(text, Value::Object(render::nested(&values))))
 }

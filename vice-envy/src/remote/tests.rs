@@ -270,8 +270,7 @@ async fn every_store_is_bounded_and_not_followed_elsewhere() {
 }
 
 /// Answers of something that is not the store.
-const BODIES: [&str; 7] =
-    ["", "<html>login</html>", "[1]", "{}", "\"x\"", "{\"data\":{\"data\":5}}", "[{\"Key\":1}]"];
+const BODIES: [&str; 7] = ["", "<html>login</html>", "[1]", "{}", "\"x\"", "{\"data\":{\"data\":5}}", "[{\"Key\":1}]"];
 
 #[tokio::test]
 async fn answers_that_are_no_api_and_answers_that_never_come() {

@@ -340,7 +340,8 @@ async fn schema_describes_a_layer_and_requires_nothing() {
 
 #[tokio::test]
 async fn a_layer_of_another_store_may_stand_twice() {
-    let bench = repository("[config]\nlayers = [\"git:v1:config/a.toml\", \"config/a.toml\", \"git:v1:config/a.toml\"]\n");
+    let bench =
+        repository("[config]\nlayers = [\"git:v1:config/a.toml\", \"config/a.toml\", \"git:v1:config/a.toml\"]\n");
     bench.file("config/a.toml", "a = 1\n");
     commit(&bench, "v1");
     bench.file("config/a.toml", "a = 2\nb = 2\n");

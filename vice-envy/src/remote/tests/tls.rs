@@ -73,11 +73,7 @@ async fn asked(port: u16, ca: &str, client: Option<&(Vec<u8>, Vec<u8>)>) -> Resu
     let dir = tempfile::tempdir().unwrap();
     let user = client.map_or_else(String::new, |(certificate, key)| {
         let (certificate, key) = (pem("CERTIFICATE", certificate), pem("PRIVATE KEY", key));
-        format!(
-            "client-certificate-data: {}, client-key-data: {}",
-            STANDARD.encode(certificate),
-            STANDARD.encode(key)
-        )
+        format!("client-certificate-data: {}, client-key-data: {}", STANDARD.encode(certificate), STANDARD.encode(key))
     });
     let text = format!(
         "current-context: c\ncontexts: [{{ name: c, context: {{ cluster: k, user: u }} }}]\n\
@@ -97,11 +93,7 @@ async fn the_authority_and_the_client_certificate_of_a_kubeconfig_count() {
     let client = ours.issue("vice");
     let found = asked(port, &ours.pem(), Some(&client)).await.unwrap().unwrap();
     assert_eq!(flat(found), [("a".to_owned(), json!("1"))]);
-    for (ca, client) in [
-        (other.pem(), Some(client)),
-        (ours.pem(), None),
-        (ours.pem(), Some(other.issue("vice"))),
-    ] {
+    for (ca, client) in [(other.pem(), Some(client)), (ours.pem(), None), (ours.pem(), Some(other.issue("vice")))] {
         let fault = asked(port, &ca, client.as_ref()).await.err().unwrap();
         assert_eq!(fault.code(), Code::Unreachable, "{fault:?}");
     }
