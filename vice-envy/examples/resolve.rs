@@ -25,17 +25,21 @@ async fn main() -> Result<(), Failure> {
     let process = ProcessEnv { vars: std::env::vars().collect(), dir: folder.into(), ..ProcessEnv::default() };
     let envy = Envy::new(format!("{folder}/.vice").into(), Arc::new(process), Arc::new(SystemClock));
     let env = EnvName::new(env.as_str())?;
+    let (keys, runs): (usize, usize) = (keys.parse()?, runs.parse()?);
     let mut times = Vec::new();
-    for _ in 0..runs.parse()? {
+    for _ in 0..runs {
         let start = Instant::now();
         let config = envy.resolve(&project, &env).await?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
         let secrets = config.entries.values().filter(|entry| matches!(entry.value, ConfigValue::Secret(_))).count();
-        if config.entries.len() != keys.parse()? {
+        if config.entries.len() != keys {
             return Err(format!("{} keys, {secrets} of them secret", config.entries.len()).into());
         }
     }
     times.sort_by(f64::total_cmp);
+    if times.is_empty() {
+        return Err("at least one run is needed".into());
+    }
     let (low, middle, high) = (times[0], times[times.len() / 2], times[times.len() - 1]);
     println!("{low:.1} ms minimum, {middle:.1} ms median, {high:.1} ms maximum of {}", times.len());
     Ok(())
