@@ -135,16 +135,19 @@ pub(crate) struct Pick {
 pub(crate) fn merge(layers: &[Layer], rules: &Rules) -> BTreeMap<String, Pick> {
     let mut effective: BTreeMap<String, Pick> = BTreeMap::new();
     for (index, layer) in layers.iter().enumerate() {
-        for (key, _) in layer.sheet.iter() {
+        for (key, found) in layer.sheet.iter() {
             let Some(pick) = effective.get_mut(key) else {
                 effective.insert(key.to_owned(), Pick { top: index, under: Vec::new() });
                 make_room(&mut effective, key);
                 continue;
             };
             let before = std::mem::replace(&mut pick.top, index);
-            match rules.get(key) {
-                MergeRule::Replace => pick.under.clear(),
-                MergeRule::Append | MergeRule::Unique => pick.under.push(before),
+            // A pattern may name values too, and those replace each other. A list beside a value is an error later on.
+            let lists = || found.value.is_array() || layers[before].sheet.get(key).is_some_and(|f| f.value.is_array());
+            if rules.get(key) != MergeRule::Replace && lists() {
+                pick.under.push(before);
+            } else {
+                pick.under.clear();
             }
         }
     }

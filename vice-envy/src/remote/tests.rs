@@ -58,7 +58,7 @@ struct Fixture {
 
 type Make = fn(&str) -> Fixture;
 
-const STORES: [(&str, Make); 6] = [
+const STORES: &[(&str, Make)] = &[
     ("consul", consul),
     ("consul document", consul_document),
     ("k8s configmap", configmap),
@@ -205,7 +205,7 @@ fn told(fault: &Fault) -> String {
 
 #[tokio::test]
 async fn every_store_gives_what_it_has_and_says_what_it_has_not() {
-    for (name, make) in STORES {
+    for &(name, make) in STORES {
         let fake = Fake::start().await;
         let fixture = make(&fake.base);
         fake.answer_with(fixture.answers);
@@ -224,7 +224,7 @@ async fn every_store_gives_what_it_has_and_says_what_it_has_not() {
 
 #[tokio::test]
 async fn every_store_tells_what_goes_wrong_and_no_token() {
-    for (name, make) in STORES {
+    for &(name, make) in STORES {
         let fake = Fake::start().await;
         let fixture = make(&fake.base);
         let limited = || {
@@ -250,7 +250,7 @@ async fn every_store_tells_what_goes_wrong_and_no_token() {
 
 #[tokio::test]
 async fn every_store_is_bounded_and_not_followed_elsewhere() {
-    for (name, make) in STORES {
+    for &(name, make) in STORES {
         let fake = Fake::start().await;
         let fixture = make(&fake.base);
         fake.answer_always(Answer::new(200, &"x".repeat(11 * 1024 * 1024)));
@@ -274,7 +274,7 @@ const BODIES: [&str; 7] = ["", "<html>login</html>", "[1]", "{}", "\"x\"", "{\"d
 
 #[tokio::test]
 async fn answers_that_are_no_api_and_answers_that_never_come() {
-    for (name, make) in STORES {
+    for &(name, make) in STORES {
         let fake = Fake::start().await;
         let fixture = make(&fake.base);
         // What gives documents has no form of its own that an answer could break.

@@ -43,11 +43,11 @@ async fn lists_are_merged_as_manifest_and_schema_say() {
         "[config]\nlayers = [\"config/a.toml\", \"config/b.toml\"]\nschema = \"s.json\"\nmerge = { \"t.*\" = \"unique\", r = \"replace\" }\n",
     );
     bench
-        .file("config/a.toml", "l = [1]\nr = [1]\nt.u = [\"x\"]\n")
-        .file("config/b.toml", "l = [2]\nr = [2]\nt.u = [\"x\", \"y\"]\n")
+        .file("config/a.toml", "l = [1]\nr = [1]\nt.u = [\"x\"]\nt.v = 1\n")
+        .file("config/b.toml", "l = [2]\nr = [2]\nt.u = [\"x\", \"y\"]\nt.v = 2\n")
         .file("s.json", r#"{"properties": {"l": {"x-vice-merge": "append"}, "r": {"x-vice-merge": "append"}}}"#);
     let shown = bench.ok(&["--env", "dev"]).await.json;
-    assert_eq!(shown, json!({ "l": [1, 2], "r": [2], "t": { "u": ["x", "y"] } }));
+    assert_eq!(shown, json!({ "l": [1, 2], "r": [2], "t": { "u": ["x", "y"], "v": 2 } }));
     let told = bench.ok(&["explain", "l", "--env", "dev"]).await.json;
     assert_eq!((&told["value"], &told["parts"][0]["line"]), (&json!([1, 2]), &json!(1)));
     bench.file("config/b.toml", "l = \"text\"\n");
