@@ -31,11 +31,21 @@ pub enum Format {
     Mermaid,
     /// An SVG picture.
     Svg,
+    /// Java properties.
+    Properties,
+    /// INI.
+    Ini,
+    /// An `EnvironmentFile` of systemd.
+    Systemd,
+    /// The manifest of a Kubernetes ConfigMap.
+    ConfigMap,
+    /// The manifest of a Kubernetes Secret.
+    Secret,
 }
 
 impl Format {
     /// All formats with their names.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::Text, "text"),
         (Self::Json, "json"),
         (Self::Ndjson, "ndjson"),
@@ -47,6 +57,11 @@ impl Format {
         (Self::Env, "env"),
         (Self::Mermaid, "mermaid"),
         (Self::Svg, "svg"),
+        (Self::Properties, "properties"),
+        (Self::Ini, "ini"),
+        (Self::Systemd, "systemd"),
+        (Self::ConfigMap, "k8s-configmap"),
+        (Self::Secret, "k8s-secret"),
     ];
 
     /// The name on the command line.

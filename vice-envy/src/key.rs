@@ -84,6 +84,14 @@ impl Sheet {
         self.entries.iter().map(|(key, found)| (key.as_str(), found))
     }
 
+    /// Whether another sheet has the same keys with the same values, wherever they stand.
+    pub(crate) fn same_values(&self, other: &Self) -> bool {
+        let values = |sheet: &Self| {
+            sheet.entries.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>()
+        };
+        values(self) == values(other)
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

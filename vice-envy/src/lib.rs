@@ -4,15 +4,25 @@
 
 mod actions;
 mod backend;
+mod blame;
 pub mod cmd;
+mod export;
 mod file;
+mod interpolate;
 mod key;
 mod keyed;
 mod layer;
 mod locked;
+mod merge;
+mod output;
+mod remote;
 mod render;
+mod rules;
+mod site;
 mod source;
 mod stack;
+mod template;
+mod usage;
 
 pub use actions::actions;
 pub use source::Envy;

@@ -102,8 +102,13 @@ pub(crate) fn yaml(values: &[(String, Value)]) -> String {
     if values.is_empty() {
         return "{}\n".to_owned();
     }
+    yaml_of(&nested(values))
+}
+
+/// Tables as YAML.
+pub(crate) fn yaml_of(table: &Map<String, Value>) -> String {
     let mut out = String::new();
-    yaml_table(&mut out, &nested(values), 0);
+    yaml_table(&mut out, table, 0);
     out
 }
 
@@ -124,6 +129,11 @@ fn yaml_table(out: &mut String, table: &Map<String, Value>, depth: usize) {
             }
         }
     }
+}
+
+/// One value as YAML in one line.
+pub(crate) fn yaml_value(value: &Value) -> String {
+    escape(&value.to_string())
 }
 
 fn yaml_key(key: &str) -> String {

@@ -10,11 +10,17 @@ use vice_core::app::ProcessEnv;
 use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::Project;
 use vice_core::payload::config::{ConfigRecorded, StoredEntry, StoredValue};
+use vice_core::port::command::CommandRunner;
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
 use vice_core::{Clock, Code, Context, Fault, Result, Secret};
 
+use crate::file;
+use crate::interpolate::Resolver;
 use crate::keyed::DigestKey;
+use crate::layer::{LayerPlan, Place, Scene, Tree};
 use crate::locked::Lock;
+use crate::remote::{Repository, Tools, check_revision, fetch_all, past};
+use crate::site::{Named, Site};
 use crate::stack::Stack;
 
 /// Resolves configurations. Cheap to clone.
@@ -23,6 +29,35 @@ pub struct Envy {
     pub(crate) state: PathBuf,
     pub(crate) process: Arc<ProcessEnv>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Runs git; none in places that start no commands.
+    pub(crate) runner: Option<Arc<dyn CommandRunner>>,
+}
+
+/// Which configuration of a project is meant.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) env: EnvName,
+    /// What the user names of the site.
+    pub(crate) named: Named,
+    /// The revision of the repository; the files as they are now when absent.
+    pub(crate) at: Option<String>,
+}
+
+impl Ask {
+    /// The configuration of an environment as its files are now.
+    pub(crate) fn env(env: &EnvName) -> Self {
+        Self { env: env.clone(), named: Named::default(), at: None }
+    }
+}
+
+/// What was read of a configuration.
+pub(crate) struct Reading<'a> {
+    pub(crate) project: &'a Project,
+    pub(crate) stack: &'a Stack,
+    pub(crate) lock: &'a Lock<'a>,
+    /// Why some layers can't be read.
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) tree: &'a Tree<'a>,
 }
 
 impl Envy {
@@ -30,7 +65,14 @@ impl Envy {
     /// given environment.
     #[must_use]
     pub fn new(state: PathBuf, process: Arc<ProcessEnv>, clock: Arc<dyn Clock>) -> Self {
-        Self { state, process, clock }
+        Self { state, process, clock, runner: None }
+    }
+
+    /// The same, able to read layers and revisions from git.
+    #[must_use]
+    pub fn with_runner(mut self, runner: Arc<dyn CommandRunner>) -> Self {
+        self.runner = Some(runner);
+        self
     }
 
     /// Does file work where it does not block other tasks.
@@ -50,13 +92,86 @@ impl Envy {
         env: &EnvName,
         work: impl FnOnce(&Stack, &Lock<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (project, env) = (Arc::clone(project), env.clone());
+        self.with_stack_of(project, Ask::env(env), work).await
+    }
+
+    /// As `with_stack`, for one site or revision.
+    pub(crate) async fn with_stack_of<T: Send + 'static>(
+        &self,
+        project: &Arc<Project>,
+        ask: Ask,
+        work: impl FnOnce(&Stack, &Lock<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let work = |reading: Reading<'_>| match reading.faults.into_iter().next() {
+            Some(fault) => Err(fault),
+            None => work(reading.stack, reading.lock),
+        };
+        self.with_reading(project, ask, work).await
+    }
+
+    /// Asks other stores, reads the layers that can be read, and works on them.
+    pub(crate) async fn with_reading<T: Send + 'static>(
+        &self,
+        project: &Arc<Project>,
+        ask: Ask,
+        work: impl FnOnce(Reading<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (project, past) = match &ask.at {
+            Some(revision) => self.past(project, &ask, revision).await?,
+            None => (Arc::clone(project), None),
+        };
+        let plan = LayerPlan::new(&project, &Site::new(&project, &ask.env, &self.process, ask.named)?)?;
+        let tools =
+            Tools { process: Arc::clone(&self.process), root: project.root.clone(), runner: self.runner.clone() };
+        let fetched = fetch_all(&plan.specs, &tools).await?;
+        let env = ask.env;
         self.off_thread(move |envy| {
             let lock = Lock::new(&envy.process);
-            let stack = Stack::load(&project, &env, &envy.process, &lock)?;
-            work(&stack, &lock)
+            let tree = past.map_or_else(|| Tree::Disk(project.root.as_path()), Tree::Past);
+            let mut scene = Scene { project: &project, env: &env, process: &envy.process, tree: &tree, plan, fetched };
+            let (stack, faults) = Stack::load_scene(&mut scene, &lock)?;
+            work(Reading { project: &project, stack: &stack, lock: &lock, faults, tree: &tree })
         })
         .await
+    }
+
+    /// The project and the files of its layers as a revision has them.
+    async fn past(
+        &self,
+        project: &Arc<Project>,
+        ask: &Ask,
+        revision: &str,
+    ) -> Result<(Arc<Project>, Option<BTreeMap<String, Option<Vec<u8>>>>)> {
+        let repository = self.repository(project)?;
+        check_revision(revision).map_err(|why| Fault::new(Code::Usage, format!("--at {why}.")))?;
+        let file = project.file.rsplit('/').next().unwrap_or(&project.file).to_owned();
+        let Some(manifest) = repository.show(revision, &file).await? else {
+            return Err(Fault::new(Code::UnknownName, format!("The revision {revision} has no {file} here.")));
+        };
+        let text = file::text_of(manifest, &file)?;
+        let shown = format!("{revision}:{file}");
+        let before = Arc::new(Project::parse(project.root.clone(), shown, text)?);
+        let site = Site::new(&before, &ask.env, &self.process, ask.named.clone())?;
+        let mut paths: Vec<String> = before.manifest.config.schema.iter().cloned().collect();
+        for spec in LayerPlan::new(&before, &site)?.specs {
+            if let Place::File { path, .. } = spec.place {
+                paths.push(path);
+            }
+        }
+        let files = past(&repository, revision, &paths).await?;
+        Ok((before, Some(files)))
+    }
+
+    /// The repository that a project lies in.
+    pub(crate) fn repository(&self, project: &Project) -> Result<Repository> {
+        let runner = self.runner.clone().ok_or_else(|| Fault::unsupported("git", "reading revisions here"))?;
+        Ok(Repository::new(runner, &project.root))
+    }
+
+    /// The effective configuration of a site.
+    pub(crate) async fn resolve_for(&self, project: &Arc<Project>, ask: Ask) -> Result<ResolvedConfig> {
+        let entries = self.with_stack_of(project, ask, Stack::entries).await?;
+        self.off_thread(move |envy| envy.digested(entries)).await
     }
 
     pub(crate) fn digested(&self, entries: BTreeMap<String, ConfigEntry>) -> Result<ResolvedConfig> {
@@ -68,8 +183,7 @@ impl Envy {
 #[async_trait]
 impl ConfigSource for Envy {
     async fn resolve(&self, project: &Arc<Project>, env: &EnvName) -> Result<ResolvedConfig> {
-        let entries = self.with_stack(project, env, Stack::entries).await?;
-        self.off_thread(move |envy| envy.digested(entries)).await
+        self.resolve_for(project, Ask::env(env)).await
     }
 
     fn record(&self, scope: &Scope, config: &ResolvedConfig) -> ConfigRecorded {
@@ -107,16 +221,17 @@ fn secret_name(entry: &StoredEntry) -> Option<&str> {
 
 /// The secrets of these names as the files have them now.
 fn current(stack: &Stack, lock: &Lock<'_>, names: Vec<String>) -> Result<BTreeMap<String, Secret>> {
+    let mut resolver = Resolver::new(stack, lock);
     let find = |name: String| {
-        let Some(say) = stack.say(&name) else {
+        if stack.say(&name).is_none() {
             return Err(Fault::new(
                 Code::ConfigInvalid,
                 format!("The secret {name} of the earlier configuration does not exist any more."),
             )
             .hint(format!("Set it again: vice envy set {name} --secret --from-file -"))
             .detail("key", name));
-        };
-        let secret = match stack.entry(&name, &say, lock)?.value {
+        }
+        let secret = match resolver.entry(&name)?.value {
             ConfigValue::Secret(secret) => secret,
             ConfigValue::Plain(Value::String(text)) => Secret::new(text),
             ConfigValue::Plain(other) => Secret::new(other.to_string()),

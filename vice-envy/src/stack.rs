@@ -1,5 +1,6 @@
-//! The layers of one project in one environment on top of each other: tables are merged key by key, everything else
-//! is replaced. Knows where each effective value comes from and what it overrides.
+//! The layers of one project in one environment on top of each other. Knows where each effective value comes from and
+//! what it overrides, and opens what is encrypted. How layers are merged is the business of `merge`, what references in
+//! values mean that of `interpolate`.
 
 use std::collections::BTreeMap;
 
@@ -13,57 +14,118 @@ use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result, Secret};
 
 use crate::backend::parse_value;
+use crate::interpolate::Resolver;
 use crate::key::{Found, ancestors};
-use crate::layer::{Layer, specs};
+use crate::layer::{Layer, LayerPlan, Scene, Tree, read_all};
 use crate::locked::Lock;
+use crate::merge::{Pick, Rules, joined, merge, names_key};
+use crate::site::{Named, Site, Skipped};
+
+/// What the manifest says about all layers together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Policy {
+    /// The patterns of keys that are secret.
+    pub(crate) secrets: Vec<String>,
+    /// How lists are merged.
+    pub(crate) rules: Rules,
+    /// Whether `${key}` in a value is a reference.
+    pub(crate) interpolate: bool,
+}
+
+impl Policy {
+    pub(crate) fn of(project: &Project, tree: &Tree<'_>) -> Result<Self> {
+        let config = &project.manifest.config;
+        Ok(Self { secrets: config.secrets.clone(), rules: Rules::of(project, tree)?, interpolate: config.interpolate })
+    }
+}
 
 /// The layers and which of them decides each key.
 pub(crate) struct Stack {
     layers: Vec<Layer>,
-    patterns: Vec<String>,
-    effective: BTreeMap<String, usize>,
+    skipped: Vec<Skipped>,
+    policy: Policy,
+    effective: BTreeMap<String, Pick>,
+    /// The lists that several layers make together.
+    lists: BTreeMap<String, Found>,
 }
 
 /// One layer's say about a key.
 pub(crate) struct Say<'s> {
     pub(crate) layer: &'s Layer,
     pub(crate) found: &'s Found,
+    /// Whether it comes from a layer that is secret as a whole, or is a list with a part from one.
+    pub(crate) sealed: bool,
 }
 
 impl Stack {
-    /// Reads all layers.
-    pub(crate) fn load(project: &Project, env: &EnvName, process: &ProcessEnv, lock: &Lock<'_>) -> Result<Self> {
-        let (stack, faults) = Self::load_what_can_be(project, env, process, lock)?;
-        faults.into_iter().next().map_or(Ok(stack), Err)
-    }
-
-    /// Reads the layers that can be read, and says why the others can't.
+    /// Reads the layers that can be read where nothing has to be fetched, and says why the others can't.
     pub(crate) fn load_what_can_be(
         project: &Project,
         env: &EnvName,
         process: &ProcessEnv,
         lock: &Lock<'_>,
     ) -> Result<(Self, Vec<Fault>)> {
-        let (mut layers, mut faults) = (Vec::new(), Vec::new());
-        for spec in specs(project, env)? {
-            match spec.read(project, env, process, lock) {
+        let plan = LayerPlan::new(project, &Site::new(project, env, process, Named::default())?)?;
+        let tree = Tree::Disk(&project.root);
+        Self::load_scene(&mut Scene { project, env, process, tree: &tree, plan, fetched: BTreeMap::new() }, lock)
+    }
+
+    /// Reads the layers of a scene that can be read, and says why the others can't.
+    pub(crate) fn load_scene(scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<(Self, Vec<Fault>)> {
+        let policy = Policy::of(scene.project, scene.tree)?;
+        let LayerPlan { specs, skipped, mut faults } = std::mem::take(&mut scene.plan);
+        let mut layers = Vec::new();
+        for read in read_all(&specs, scene, lock) {
+            match read {
                 Ok(layer) => layers.push(layer),
                 Err(fault) => faults.push(fault),
             }
         }
-        Ok((Self::new(layers, project.manifest.config.secrets.clone()), faults))
+        let (mut stack, more) = Self::new(layers, policy);
+        faults.extend(more);
+        stack.skipped = skipped;
+        Ok((stack, faults))
     }
 
-    pub(crate) fn new(layers: Vec<Layer>, patterns: Vec<String>) -> Self {
-        let mut effective: BTreeMap<String, usize> = BTreeMap::new();
-        for (index, layer) in layers.iter().enumerate() {
-            for (key, _) in layer.sheet.iter() {
-                if effective.insert(key.to_owned(), index).is_none() {
-                    make_room(&mut effective, key);
+    /// Puts layers on top of each other; also says which lists can't be put together.
+    pub(crate) fn new(layers: Vec<Layer>, policy: Policy) -> (Self, Vec<Fault>) {
+        let effective = merge(&layers, &policy.rules);
+        let mut stack = Self { layers, skipped: Vec::new(), policy, effective, lists: BTreeMap::new() };
+        let (mut lists, mut faults) = (BTreeMap::new(), Vec::new());
+        for (key, pick) in stack.effective.iter().filter(|(_, pick)| !pick.under.is_empty()) {
+            match stack.list(key, pick) {
+                Ok(found) => {
+                    lists.insert(key.clone(), found);
                 }
+                Err(fault) => faults.push(fault),
             }
         }
-        Self { layers, patterns, effective }
+        stack.lists = lists;
+        (stack, faults)
+    }
+
+    fn list(&self, key: &str, pick: &Pick) -> Result<Found> {
+        let parts = || pick.under.iter().chain([&pick.top]).filter_map(|index| self.part(key, *index));
+        let line = parts().next_back().and_then(|(_, found)| found.line);
+        match joined(self.policy.rules.get(key), parts().map(|(_, found)| found)) {
+            Some(items) => Ok(Found { value: Value::Array(items), line }),
+            None => {
+                let place =
+                    parts().find(|(_, found)| !found.value.is_array()).map_or_else(String::new, |(layer, found)| {
+                        format!(", and {} gives none", place(&Origin { layer: layer.name.clone(), line: found.line }))
+                    });
+                let message =
+                    format!("The lists of {key} are put together, so that every layer has to give one{place}.");
+                Err(Fault::new(Code::ConfigInvalid, message)
+                    .hint("Write a list there, or take the key out of [config.merge] (x-vice-merge in the schema).")
+                    .detail("key", key))
+            }
+        }
+    }
+
+    fn part(&self, key: &str, index: usize) -> Option<(&Layer, &Found)> {
+        let layer = self.layers.get(index)?;
+        Some((layer, layer.sheet.get(key)?))
     }
 
     /// The effective keys, sorted.
@@ -75,31 +137,51 @@ impl Stack {
         &self.layers
     }
 
-    /// What the effective layer says about a key.
+    /// The layers that do not apply here.
+    pub(crate) fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Whether references in values are followed.
+    pub(crate) fn interpolates(&self) -> bool {
+        self.policy.interpolate
+    }
+
+    /// What the effective layer says about a key; for a list that several layers make, the whole of it.
     pub(crate) fn say(&self, key: &str) -> Option<Say<'_>> {
-        let layer = &self.layers[*self.effective.get(key)?];
-        layer.sheet.get(key).map(|found| Say { layer, found })
+        let pick = self.effective.get(key)?;
+        let (layer, found) = self.part(key, pick.top)?;
+        let found = self.lists.get(key).unwrap_or(found);
+        let sealed = pick.under.iter().chain([&pick.top]).any(|index| self.layers[*index].sealed);
+        Some(Say { layer, found, sealed })
     }
 
     /// What every layer says about a key, the strongest first.
     pub(crate) fn says(&self, key: &str) -> Vec<Say<'_>> {
         let layers = self.layers.iter().rev();
-        layers.filter_map(|layer| layer.sheet.get(key).map(|found| Say { layer, found })).collect()
+        layers
+            .filter_map(|layer| layer.sheet.get(key).map(|found| Say { layer, found, sealed: layer.sealed }))
+            .collect()
+    }
+
+    /// How many of the strongest says make up the effective value: more than one for a list that is put together.
+    pub(crate) fn parts(&self, key: &str) -> usize {
+        self.effective.get(key).map_or(0, |pick| pick.under.len() + 1)
     }
 
     /// Whether the manifest declares a key secret.
     pub(crate) fn declared_secret(&self, key: &str) -> bool {
-        declared_secret(&self.patterns, key)
+        declared_secret(&self.policy.secrets, key)
     }
 
     /// Whether what a layer says about a key must not be shown.
     pub(crate) fn is_secret(&self, key: &str, say: &Say<'_>) -> bool {
-        say.layer.sealed
+        say.sealed
             || self.declared_secret(key)
             || say.found.value.as_str().is_some_and(|text| parse_value(text).is_some())
     }
 
-    /// The value that a layer gives to a key, decrypted.
+    /// The value that a layer gives to a key, decrypted; references in it stay as they are written.
     pub(crate) fn entry(&self, key: &str, say: &Say<'_>, lock: &Lock<'_>) -> Result<ConfigEntry> {
         let origin = say.origin();
         let value = match &say.found.value {
@@ -120,13 +202,16 @@ impl Stack {
         Ok(ConfigEntry { value, origin })
     }
 
-    /// All effective entries.
+    /// All effective entries, references followed.
     pub(crate) fn entries(&self, lock: &Lock<'_>) -> Result<BTreeMap<String, ConfigEntry>> {
         if let Some(fault) = self.collisions().into_iter().next() {
             return Err(fault);
         }
-        let says = self.keys().filter_map(|key| self.say(key).map(|say| (key, say)));
-        says.map(|(key, say)| Ok((key.to_owned(), self.entry(key, &say, lock)?))).collect()
+        let mut resolver = Resolver::new(self, lock);
+        for key in self.keys() {
+            resolver.resolve(key)?;
+        }
+        Ok(resolver.into_entries())
     }
 
     /// Keys that would be the same environment variable.
@@ -195,27 +280,7 @@ pub(crate) fn place(origin: &Origin) -> String {
 
 /// Whether one of the patterns of `[config] secrets` names a key.
 pub(crate) fn declared_secret(patterns: &[String], key: &str) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => key.starts_with(start),
-        None => key == pattern || key.strip_prefix(pattern.as_str()).is_some_and(|rest| rest.starts_with('.')),
-    })
-}
-
-/// A value replaces the table of the same key below it, and a table the value.
-fn make_room(effective: &mut BTreeMap<String, usize>, key: &str) {
-    for parent in ancestors(key) {
-        effective.remove(parent);
-    }
-    let prefix = format!("{key}.");
-    let below: Vec<String> = effective
-        .range(prefix.clone()..)
-        .map(|(known, _)| known)
-        .take_while(|known| known.starts_with(&prefix))
-        .cloned()
-        .collect();
-    for known in below {
-        effective.remove(&known);
-    }
+    patterns.iter().any(|pattern| names_key(pattern, key))
 }
 
 fn holds_encrypted(value: &Value) -> bool {
@@ -235,12 +300,26 @@ mod tests {
     use crate::layer::toml;
 
     fn stack(texts: &[&str], patterns: &[&str]) -> Stack {
-        let layer = |(index, text): (usize, &&str)| Layer {
-            name: format!("l{index}"),
-            sealed: false,
-            sheet: toml::read(text).unwrap(),
-        };
-        Stack::new(texts.iter().enumerate().map(layer).collect(), patterns.iter().map(|p| (*p).to_owned()).collect())
+        let layer = |(index, text): (usize, &&str)| Layer::plain(&format!("l{index}"), toml::read(text).unwrap());
+        let policy = Policy { secrets: patterns.iter().map(|p| (*p).to_owned()).collect(), ..Policy::default() };
+        Stack::new(texts.iter().enumerate().map(layer).collect(), policy).0
+    }
+
+    #[test]
+    fn lists_are_put_together_as_their_rule_says() {
+        let texts = ["a = [1, 2]\nu = [1, 2]\n", "a = [2]\nu = [2, 3]\n", "a = [5]\n"];
+        let layers = texts.iter().enumerate().map(|(i, t)| Layer::plain(&format!("l{i}"), toml::read(t).unwrap()));
+        let mut policy = Policy::default();
+        policy.rules.add("a", vice_core::manifest::MergeRule::Append);
+        policy.rules.add("u", vice_core::manifest::MergeRule::Unique);
+        let (stack, faults) = Stack::new(layers.collect(), policy.clone());
+        assert!(faults.is_empty());
+        assert_eq!(stack.say("a").unwrap().found.value, json!([1, 2, 2, 5]));
+        assert_eq!(stack.say("u").unwrap().found.value, json!([1, 2, 3]));
+        assert_eq!((stack.parts("a"), stack.parts("u"), stack.say("a").unwrap().place()), (3, 2, "l2:1".to_owned()));
+        let bad = ["a = [1]\n", "a = \"x\"\n"].map(|t| Layer::plain("l", toml::read(t).unwrap()));
+        let (_, faults) = Stack::new(bad.into(), policy);
+        assert!(faults[0].to_string().contains("l:1 gives none"), "{:?}", faults[0]);
     }
 
     fn plain(stack: &Stack) -> BTreeMap<String, Value> {

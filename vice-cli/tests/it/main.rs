@@ -11,6 +11,7 @@ mod docs;
 mod everyday;
 mod judge;
 mod lab;
+mod layers;
 mod replay;
 mod rollout;
 mod supersede;

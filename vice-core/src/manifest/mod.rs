@@ -2,6 +2,7 @@
 //!
 //! Parsing is pure: text in, values out. Finding and reading files is the business of the binary.
 
+mod config;
 mod metric;
 mod model;
 mod parse;
@@ -12,6 +13,7 @@ mod topology;
 mod types;
 mod values;
 
+pub use config::{ConditionalLayer, ConfigFile, ConfigRule, LabelChoice, LayerCondition, LayerRef, MergeRule, fits};
 pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
 pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
 pub use parse::{parse, place_of};
@@ -56,6 +58,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "envy",
     "exec",
     "explain",
+    "fmt",
     "gluttony",
     "graph",
     "greed",
@@ -81,6 +84,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "project",
     "prune",
     "release",
+    "render",
     "report",
     "restart",
     "restore",

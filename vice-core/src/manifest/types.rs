@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::config::{ConfigFile, ConfigRule, LayerRef, MergeRule};
 use super::metric::MetricSpec;
 
 use super::model::ModelSpec;
@@ -182,10 +183,27 @@ pub struct HealthSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigSpec {
-    /// Files from weak to strong, such as `config/{{env}}.toml`; a last `?` means that it may be absent. The word
-    /// `env:PREFIX_` takes variables of the calling process that start so.
+    /// Layers from weak to strong, such as `config/{{env}}.toml`; a last `?` means that it may be absent. The word
+    /// `env:PREFIX_` takes variables of the calling process that start so; `git:`, `s3:`, `consul:`, `k8s:` and `vault:`
+    /// name other stores.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub layers: Vec<String>,
+    pub layers: Vec<LayerRef>,
+    /// How lists meet those of weaker layers, by dotted key (a last `*` matches the rest); they are replaced when
+    /// nothing is said. The same can stand in the schema as `x-vice-merge`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub merge: BTreeMap<String, MergeRule>,
+    /// Whether `${other.key}` in a value stands for the value of that key; false when absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interpolate: bool,
+    /// Rules that `vice envy check` holds the configuration to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<ConfigRule>,
+    /// The folder of the templates of `vice envy render`; `config/templates` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<String>,
+    /// Files that `vice envy render` writes beside the templates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub file: Vec<ConfigFile>,
     /// A JSON Schema for the effective configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,

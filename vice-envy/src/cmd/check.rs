@@ -1,5 +1,6 @@
 //! `vice envy check`: everything that is wrong with a configuration, at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jsonschema::Retrieve;
@@ -14,10 +15,13 @@ use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Result};
 
 use super::Desk;
-use crate::file;
-use crate::locked::Lock;
+use crate::interpolate::Resolver;
+use crate::layer::Tree;
 use crate::render;
+use crate::rules;
+use crate::source::{Ask, Reading};
 use crate::stack::Stack;
+use crate::usage;
 
 /// The most problems that are told.
 const PROBLEMS_MAX: usize = 100;
@@ -28,6 +32,8 @@ struct Findings {
     warnings: Vec<String>,
     values: usize,
     schema: bool,
+    /// Keys that nothing refers to.
+    unused: Vec<String>,
 }
 
 struct Problem {
@@ -57,10 +63,11 @@ impl Problem {
     }
 }
 
-pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName) -> Result<Outcome> {
+pub(super) async fn run(desk: &Desk, project: Arc<Project>, ask: Ask, extent: Extent) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
-    let shown = format!("The configuration of {} in {env}", project.name());
-    let found = desk.envy.off_thread(move |envy| findings(&project, &env, &Lock::new(&envy.process), envy)).await?;
+    let shown = format!("The configuration of {} in {}", project.name(), ask.env);
+    let env = ask.env.clone();
+    let found = desk.envy.with_reading(&project, ask, move |reading| findings(reading, &env, &extent)).await?;
     for warning in &found.warnings {
         desk.ui.say(Severity::Warning, warning);
     }
@@ -74,18 +81,36 @@ pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName) -> Res
         return Err(Fault::new(Code::ConfigInvalid, format!("{shown} has {count} {things}.")).detail("problems", list));
     }
     let schema = if found.schema { "and fits its schema" } else { "and has no schema ([config] schema)" };
-    let text = format!("{shown} is fine: {} values, {schema}.\n", found.values);
-    Ok(Outcome::done(text, json!({ "values": found.values, "schema": found.schema, "warnings": found.warnings })))
+    let mut text = format!("{shown} is fine: {} values, {schema}.\n", found.values);
+    if !found.unused.is_empty() {
+        text.push_str(&format!("Nothing that was searched uses: {}.\n", found.unused.join(", ")));
+    }
+    Ok(Outcome::done(
+        text,
+        json!({
+            "values": found.values, "schema": found.schema, "warnings": found.warnings, "unused": found.unused,
+        }),
+    ))
 }
 
-fn findings(project: &Project, env: &EnvName, lock: &Lock<'_>, envy: &crate::Envy) -> Result<Findings> {
-    let (stack, faults) = Stack::load_what_can_be(project, env, &envy.process, lock)?;
+/// What a check looks at beside the layers.
+pub(super) struct Extent {
+    /// Whether keys that nothing refers to are told.
+    pub(super) unused: bool,
+    /// Files and folders that are searched for uses.
+    pub(super) scan: Vec<String>,
+}
+
+fn findings(reading: Reading<'_>, env: &EnvName, extent: &Extent) -> Result<Findings> {
+    let Reading { project, stack, lock, faults, tree } = reading;
     let mut found = Findings { problems: faults.iter().map(Problem::of).collect(), ..Findings::default() };
     found.problems.extend(stack.collisions().iter().map(Problem::of));
+    let mut resolver = Resolver::new(stack, lock);
     let mut values = Vec::new();
+    let mut entries = BTreeMap::new();
     for key in stack.keys() {
         let Some(say) = stack.say(key) else { continue };
-        match stack.entry(key, &say, lock) {
+        match resolver.entry(key) {
             Err(fault) => {
                 let place = Some((say.layer.name.clone(), say.found.line));
                 found.problems.push(Problem { key: Some(key.to_owned()), place, what: fault.to_string() });
@@ -99,17 +124,38 @@ fn findings(project: &Project, env: &EnvName, lock: &Lock<'_>, envy: &crate::Env
                         .push(format!("The secret {key} is too short to be masked in the output of programs."));
                 }
                 values.push((key.to_owned(), typed(&entry.value, &say.found.value)));
+                entries.insert(key.to_owned(), entry.value);
             }
         }
     }
     found.values = values.len();
+    for broken in rules::broken(project, env, &entries)? {
+        let place = stack.say(&broken.key).map(|say| (say.layer.name.clone(), say.found.line));
+        found.problems.push(Problem { key: Some(broken.key), place, what: broken.what });
+    }
+    found.usage(project, stack, extent)?;
     if let Some(path) = &project.manifest.config.schema {
         found.schema = true;
-        let problems = against_schema(&schema(project, path)?, path, &stack, render::nested(&values))?;
+        let problems = against_schema(&schema(tree, path)?, path, stack, render::nested(&values))?;
         found.problems.extend(problems);
     }
     found.problems.truncate(PROBLEMS_MAX);
     Ok(found)
+}
+
+impl Findings {
+    /// Names in templates that do not exist, and keys that nothing uses.
+    fn usage(&mut self, project: &Project, stack: &Stack, extent: &Extent) -> Result<()> {
+        let usage = usage::scan(project, stack, &extent.scan)?;
+        for (place, name) in usage.undefined {
+            let what = format!("{place}: the template uses {name}, which does not exist.");
+            self.problems.push(Problem { key: Some(name), place: None, what });
+        }
+        if extent.unused {
+            self.unused = usage.unused;
+        }
+        Ok(())
+    }
 }
 
 /// What the schema sees: secrets that were written as numbers or flags keep their type, decrypted ones are text.
@@ -121,8 +167,8 @@ fn typed(value: &ConfigValue, written: &Value) -> Value {
     }
 }
 
-fn schema(project: &Project, path: &str) -> Result<Value> {
-    let text = file::read_text(&project.root, path)?.ok_or_else(|| {
+fn schema(tree: &Tree<'_>, path: &str) -> Result<Value> {
+    let text = tree.read_text(path)?.ok_or_else(|| {
         Fault::new(Code::ConfigInvalid, format!("The schema {path} does not exist."))
             .hint("Make the file, or take `schema` out of [config] in vice.toml.")
     })?;

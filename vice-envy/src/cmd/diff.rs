@@ -1,32 +1,74 @@
-//! `vice envy diff`: what differs between two environments.
+//! `vice envy diff`: what differs between two environments, or between revisions of one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vice_core::Result;
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::config::{ConfigEntry, ConfigValue};
 use vice_core::secret::masked;
 use vice_core::text::{Table, Tone};
 use vice_core::ui::Outcome;
+use vice_core::{Code, Fault, Result};
 
 use super::Desk;
 use crate::render;
+use crate::site::Named;
+use crate::source::Ask;
 use crate::stack::Stack;
 
-pub(super) async fn run(desk: &Desk, project: &Arc<Project>, envs: [&EnvName; 2], all: bool) -> Result<Outcome> {
+/// One of the two configurations.
+pub(super) struct Side {
+    /// What people call it.
+    pub(super) title: String,
+    pub(super) entries: BTreeMap<String, ConfigEntry>,
+}
+
+/// What is compared: two environments, one environment at a revision with itself now, or at two revisions.
+pub(super) struct Pair {
+    pub(super) from: EnvName,
+    pub(super) to: Option<EnvName>,
+    pub(super) at: Vec<String>,
+}
+
+impl Pair {
+    /// The two configurations with their titles.
+    fn asks(self, named: &Named) -> Result<[(String, Ask); 2]> {
+        let ask = |env: &EnvName, at: Option<&String>| {
+            let title = at.map_or_else(|| env.to_string(), |at| format!("{env} at {at}"));
+            (title, Ask { env: env.clone(), named: named.clone(), at: at.cloned() })
+        };
+        let Self { from, to, at } = self;
+        match (to, at.as_slice()) {
+            (Some(to), []) => Ok([ask(&from, None), ask(&to, None)]),
+            (Some(to), [at]) => Ok([ask(&from, Some(at)), ask(&to, Some(at))]),
+            (Some(to), [first, second]) => Ok([ask(&from, Some(first)), ask(&to, Some(second))]),
+            (None, [at]) => Ok([ask(&from, Some(at)), ask(&from, None)]),
+            (None, [first, second]) => Ok([ask(&from, Some(first)), ask(&from, Some(second))]),
+            (None, _) => Err(Fault::new(Code::Usage, format!("What is {from} to be compared with?"))
+                .hint("Name a second environment, or a revision with --at.")),
+            (Some(_), _) => Err(Fault::new(Code::Usage, "Two revisions at most can be compared.")),
+        }
+    }
+}
+
+pub(super) async fn run(desk: &Desk, project: &Arc<Project>, pair: Pair, named: &Named, all: bool) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
     let mut sides = Vec::new();
-    for env in envs {
-        sides.push(desk.envy.with_stack(project, env, Stack::entries).await?);
+    for (title, ask) in pair.asks(named)? {
+        sides.push(Side { title, entries: desk.envy.with_stack_of(project, ask, Stack::entries).await? });
     }
-    let (from, to) = (&sides[0], &sides[1]);
+    Ok(compare(&sides[0], &sides[1], all))
+}
+
+/// What differs between two configurations, whatever they come from.
+pub(super) fn compare(one: &Side, two: &Side, all: bool) -> Outcome {
+    let (from, to) = (&one.entries, &two.entries);
     let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
     let rows: Vec<Row> =
         keys.into_iter().map(|key| Row::of(key, from, to)).filter(|row| all || row.state != "equal").collect();
-    let mut table = Table::with_heading(&["key", "", envs[0].as_str(), envs[1].as_str()]);
+    let mut table = Table::with_heading(&["key", "", one.title.as_str(), two.title.as_str()]);
     for row in &rows {
         table.row([
             (Tone::Strong, row.key.clone()),
@@ -36,12 +78,12 @@ pub(super) async fn run(desk: &Desk, project: &Arc<Project>, envs: [&EnvName; 2]
         ]);
     }
     let text = if rows.is_empty() {
-        format!("{} and {} have the same configuration.\n", envs[0], envs[1])
+        format!("{} and {} have the same configuration.\n", one.title, two.title)
     } else {
         table.render()
     };
     let list: Vec<Value> = rows.iter().map(Row::json).collect();
-    Ok(Outcome::done(text, json!({ "from": envs[0], "to": envs[1], "keys": list })))
+    Outcome::done(text, json!({ "from": one.title, "to": two.title, "keys": list }))
 }
 
 fn cell(value: &Option<Value>) -> (Tone, String) {

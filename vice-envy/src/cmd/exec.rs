@@ -3,25 +3,24 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::{CommandSpec, Ended, Stream};
-use vice_core::port::config::ConfigSource;
 use vice_core::text::sanitize;
 use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Millis, Result};
 
 use super::Desk;
+use crate::source::Ask;
 
 pub(super) async fn run(
     desk: &Desk,
     project: &Arc<Project>,
-    env: &EnvName,
+    ask: Ask,
     command: Vec<String>,
     timeout: Millis,
 ) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
-    let config = desk.envy.resolve(project, env).await?;
+    let config = desk.envy.resolve_for(project, ask).await?;
     let ui = Arc::clone(&desk.ui);
     let relay = move |stream: Stream, line: &str| {
         let stream = match stream {

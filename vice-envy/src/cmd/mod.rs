@@ -4,8 +4,11 @@ mod check;
 mod diff;
 mod exec;
 mod explain;
+mod fmt;
 mod init;
 mod keys;
+mod render;
+mod schema;
 mod set;
 mod show;
 
@@ -17,10 +20,12 @@ use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
-use vice_core::ui::{Outcome, Ui};
-use vice_core::{App, Millis, Result};
+use vice_core::ui::{Format, Outcome, Ui};
+use vice_core::{App, Code, Fault, Millis, Result};
 
 use crate::Envy;
+use crate::site::Named;
+use crate::source::Ask;
 
 /// Show and change the configuration and the secrets of a project.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +45,33 @@ pub struct EnvyArgs {
     /// Print secrets as they are; keep the output away from logs
     #[arg(long)]
     reveal: bool,
+    #[command(flatten)]
+    site: SiteArgs,
+}
+
+/// What of an environment is meant, where layers differ inside it.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SiteArgs {
+    /// The target, where layers differ by it
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// The machine, where layers differ by it
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// A label, where layers differ by it (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+}
+
+impl SiteArgs {
+    fn named(self) -> Result<Named> {
+        let pair = |text: String| match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err(Fault::new(Code::Usage, format!("{text:?} is no label.")).hint("Write --label NAME=VALUE.")),
+        };
+        let labels = self.label.into_iter().map(pair).collect::<Result<_>>()?;
+        Ok(Named { target: self.target, host: self.host, labels })
+    }
 }
 
 /// The project and the environment that a subcommand works on.
@@ -102,26 +134,45 @@ pub(crate) enum EnvyCommand {
         key: String,
         #[command(flatten)]
         at: Where,
+        #[command(flatten)]
+        site: SiteArgs,
     },
-    /// Compare two environments; secrets are compared and not shown
-    #[command(after_help = "Example:\n  vice envy diff dev prod")]
+    /// Compare two environments or revisions; secrets are compared and not shown
+    #[command(
+        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2"
+    )]
     Diff {
         /// The first environment
         from: EnvName,
         /// The second environment
-        to: EnvName,
+        to: Option<EnvName>,
+        /// A git revision; one is compared with the files as they are now, two with each other
+        #[arg(long, value_name = "REV")]
+        at: Vec<String>,
         /// The project; the one of this folder when absent
         #[arg(short, long, value_name = "NAME")]
         project: Option<String>,
+        #[command(flatten)]
+        site: SiteArgs,
         /// Also list what is equal
         #[arg(long)]
         all: bool,
     },
-    /// Check layers, secrets and the JSON Schema of [config] schema
-    #[command(after_help = "Example:\n  vice envy check --env prod")]
+    /// Check layers, secrets, templates, the rules of [[config.rule]] and the JSON Schema of [config] schema
+    #[command(
+        after_help = "Examples:\n  vice envy check --env prod\n  vice envy check --env prod --unused --scan src --scan scripts"
+    )]
     Check {
         #[command(flatten)]
         at: Where,
+        /// Also list the keys that nothing uses: no template, no value, not vice.toml and nothing under --scan
+        #[arg(long)]
+        unused: bool,
+        /// A file or folder of the project that is searched for uses (repeatable)
+        #[arg(long, value_name = "PATH", requires = "unused")]
+        scan: Vec<String>,
+        #[command(flatten)]
+        site: SiteArgs,
     },
     /// Run a command with the configuration as its environment
     #[command(after_help = "Example:\n  vice envy exec --env dev -- ./shop --port 8080")]
@@ -131,9 +182,46 @@ pub(crate) enum EnvyCommand {
         /// How long the command may take
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         timeout: Millis,
+        #[command(flatten)]
+        site: SiteArgs,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<String>,
+    },
+    /// Write templates and the files of [[config.file]] into a folder, each in one step
+    #[command(
+        after_help = "Examples:\n  vice envy render out --env prod\n  vice envy render /etc/shop --env prod --check"
+    )]
+    Render {
+        /// The folder; what else is in it stays as it is
+        folder: String,
+        #[command(flatten)]
+        at: Where,
+        /// Render everything and write nothing
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        site: SiteArgs,
+    },
+    /// Bring TOML layers into one form; comments, order and values stay
+    #[command(after_help = "Examples:\n  vice envy fmt\n  vice envy fmt config/prod.toml --check")]
+    Fmt {
+        /// The files, as in [config] layers; all of them when absent
+        file: Vec<String>,
+        /// Change nothing, and fail where something would change
+        #[arg(long)]
+        check: bool,
+        /// The project; the one of this folder when absent
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
+    },
+    /// Print a JSON Schema of layers for editors
+    #[command(after_help = "Example:\n  vice envy schema --env dev -o config/layer.schema.json")]
+    Schema {
+        #[command(flatten)]
+        at: Where,
+        #[command(flatten)]
+        site: SiteArgs,
     },
     /// List who can read secrets, your own keys, and what each of them opens
     #[command(after_help = "Example:\n  vice envy keys --env prod")]
@@ -142,6 +230,9 @@ pub(crate) enum EnvyCommand {
         at: Where,
     },
 }
+
+/// The formats that some command of envy offers besides text, JSON and NDJSON.
+pub const FORMATS: &[Format] = &crate::export::FORMATS;
 
 /// Runs `vice envy`.
 ///
@@ -175,6 +266,12 @@ impl Desk {
         Ok((project, env))
     }
 
+    /// The project and the configuration that is meant.
+    fn ask(&self, at: &Where, site: SiteArgs) -> Result<(Arc<Project>, Ask)> {
+        let (project, env) = self.at(at)?;
+        Ok((project, Ask { env, named: site.named()?, at: None }))
+    }
+
     fn at(&self, at: &Where) -> Result<(Arc<Project>, EnvName)> {
         self.place(at.project.as_deref(), at.env.as_ref())
     }
@@ -183,7 +280,8 @@ impl Desk {
 pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
     let Some(command) = args.command else {
         let (project, env) = desk.place(args.project.as_deref(), args.env.as_ref())?;
-        return show::run(desk, &project, &env, args.reveal).await;
+        let ask = Ask { env, named: args.site.named()?, at: None };
+        return show::run(desk, &project, ask, args.reveal).await;
     };
     match command {
         EnvyCommand::Init { project, recipient, recipient_file } => {
@@ -194,21 +292,33 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
             let (project, env) = desk.at(&at)?;
             set::run(desk, project, env, set::Change { key, value, text, secret, from_file, layer }).await
         }
-        EnvyCommand::Explain { key, at } => {
-            let (project, env) = desk.at(&at)?;
-            explain::run(desk, &project, &env, key).await
+        EnvyCommand::Explain { key, at, site } => {
+            let (project, ask) = desk.ask(&at, site)?;
+            explain::run(desk, &project, ask, key).await
         }
-        EnvyCommand::Diff { from, to, project, all } => {
+        EnvyCommand::Diff { from, to, at, project, all, site } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
-            diff::run(desk, &project, [&from, &to], all).await
+            diff::run(desk, &project, diff::Pair { from, to, at }, &site.named()?, all).await
         }
-        EnvyCommand::Check { at } => {
-            let (project, env) = desk.at(&at)?;
-            check::run(desk, project, env).await
+        EnvyCommand::Check { at, unused, scan, site } => {
+            let (project, ask) = desk.ask(&at, site)?;
+            check::run(desk, project, ask, check::Extent { unused, scan }).await
         }
-        EnvyCommand::Exec { at, timeout, command } => {
-            let (project, env) = desk.at(&at)?;
-            exec::run(desk, &project, &env, command, timeout).await
+        EnvyCommand::Exec { at, timeout, site, command } => {
+            let (project, ask) = desk.ask(&at, site)?;
+            exec::run(desk, &project, ask, command, timeout).await
+        }
+        EnvyCommand::Render { folder, at, check, site } => {
+            let (project, ask) = desk.ask(&at, site)?;
+            render::run(desk, &project, ask, folder, check).await
+        }
+        EnvyCommand::Fmt { file, check, project } => {
+            let project = desk.workspace.project_or_here(project.as_deref())?;
+            fmt::run(desk, project, file, check).await
+        }
+        EnvyCommand::Schema { at, site } => {
+            let (project, ask) = desk.ask(&at, site)?;
+            schema::run(desk, &project, ask).await
         }
         EnvyCommand::Keys { at } => {
             let (project, env) = desk.at(&at)?;

@@ -4,28 +4,27 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use vice_core::Result;
-use vice_core::id::EnvName;
 use vice_core::manifest::Project;
-use vice_core::port::config::{ConfigSource, ConfigValue, ResolvedConfig};
+use vice_core::port::config::{ConfigValue, ResolvedConfig};
 use vice_core::port::notifier::Severity;
 use vice_core::secret::MASK_BYTES_MIN;
 use vice_core::text::{Table, Tone, paint};
 use vice_core::ui::{Format, Outcome};
 
 use super::Desk;
+use crate::export::{self, FORMATS, Subject};
 use crate::render;
+use crate::source::Ask;
 use crate::stack::place;
 
-pub(super) async fn run(desk: &Desk, project: &Arc<Project>, env: &EnvName, reveal: bool) -> Result<Outcome> {
-    let format = desk.ui.format().among(&[Format::Env, Format::Toml, Format::Yaml])?;
-    let config = desk.envy.resolve(project, env).await?;
+pub(super) async fn run(desk: &Desk, project: &Arc<Project>, ask: Ask, reveal: bool) -> Result<Outcome> {
+    let format = desk.ui.format().among(&FORMATS)?;
+    let config = desk.envy.resolve_for(project, ask).await?;
     warn(desk, &config, reveal);
     let values = render::shown_all(&config.entries, reveal);
     let text = match format {
-        Format::Env => render::env(&values)?,
-        Format::Toml => render::toml(&values)?,
-        Format::Yaml => render::yaml(&values),
-        _ => table(&config, &values),
+        Format::Text | Format::Json | Format::Ndjson => table(&config, &values),
+        format => export::write(format, &config.entries, &Subject { name: project.name().as_str(), reveal })?,
     };
     Ok(Outcome::done(text, Value::Object(render::nested(&values))))
 }

@@ -1,6 +1,7 @@
 //! Tests of the crate as a whole: a project on disk, an own home, and a terminal and a runner that remember.
 
 mod commands;
+mod layering;
 mod resolving;
 mod speed;
 
@@ -23,6 +24,7 @@ use vice_core::{Fault, Millis, Result};
 
 use crate::Envy;
 use crate::cmd::{Desk, EnvyArgs, dispatch};
+use crate::remote::real::Real;
 
 /// A value that must never be seen.
 pub(crate) const CANARY: &str = "hunter22-canary-value";
@@ -133,7 +135,7 @@ impl Bench {
 
     pub(crate) fn envy(&self) -> Envy {
         let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap(), Millis::ZERO));
-        Envy::new(self.dir.path().join("state"), self.process(), clock)
+        Envy::new(self.dir.path().join("state"), self.process(), clock).with_runner(Arc::new(Real))
     }
 
     pub(crate) fn workspace(&self) -> Arc<Workspace> {
