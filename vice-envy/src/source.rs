@@ -11,6 +11,7 @@ use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::Project;
 use vice_core::payload::config::{ConfigRecorded, StoredEntry, StoredValue};
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
+use vice_core::secret::Known;
 use vice_core::{Clock, Code, Context, Fault, Result, Secret};
 
 use crate::keyed::DigestKey;
@@ -23,6 +24,7 @@ pub struct Envy {
     pub(crate) state: PathBuf,
     pub(crate) process: Arc<ProcessEnv>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) known: Known,
 }
 
 impl Envy {
@@ -30,7 +32,14 @@ impl Envy {
     /// given environment.
     #[must_use]
     pub fn new(state: PathBuf, process: Arc<ProcessEnv>, clock: Arc<dyn Clock>) -> Self {
-        Self { state, process, clock }
+        Self { state, process, clock, known: Known::default() }
+    }
+
+    /// Tells this list of every secret that is opened, so that it is masked in whatever is printed.
+    #[must_use]
+    pub fn telling(mut self, known: Known) -> Self {
+        self.known = known;
+        self
     }
 
     /// Does file work where it does not block other tasks.
@@ -61,7 +70,9 @@ impl Envy {
 
     pub(crate) fn digested(&self, entries: BTreeMap<String, ConfigEntry>) -> Result<ResolvedConfig> {
         let digest = DigestKey::of_state(&self.state)?.digest(&entries)?;
-        Ok(ResolvedConfig { entries, digest })
+        let config = ResolvedConfig { entries, digest };
+        self.known.learn(&config.masker());
+        Ok(config)
     }
 }
 

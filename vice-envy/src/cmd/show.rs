@@ -20,6 +20,9 @@ pub(super) async fn run(desk: &Desk, project: &Arc<Project>, env: &EnvName, reve
     let format = desk.ui.format().among(&[Format::Env, Format::Toml, Format::Yaml])?;
     let config = desk.envy.resolve(project, env).await?;
     warn(desk, &config, reveal);
+    if reveal {
+        desk.envy.known.lift();
+    }
     let values = render::shown_all(&config.entries, reveal);
     let text = match format {
         Format::Env => render::env(&values)?,
