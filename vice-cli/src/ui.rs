@@ -16,9 +16,10 @@ use vice_core::port::notifier::Severity;
 use vice_core::secret::Known;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
-use vice_core::{Class, Code, Context, Fault, Result};
+use vice_core::{Class, Code, Context, Fault, Result, Secret};
+use zeroize::Zeroizing;
 
-use crate::echo::NoEcho;
+use crate::echo::{Hidden, NoEcho};
 use crate::output_file;
 use crate::pulse::Pulse;
 
@@ -284,6 +285,18 @@ impl Ui for Terminal {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).context(Code::Io, || "The answer can't be read.".to_owned())?;
         Ok(answer.trim().to_owned())
+    }
+
+    fn ask_secret(&self, question: &str, flag: &str) -> Result<Secret> {
+        if !self.options.input || self.options.ci || !io::stdin().is_terminal() {
+            return Err(Fault::new(Code::NoInput, format!("{question} Nobody can be asked here."))
+                .hint(format!("Pass {flag}.")));
+        }
+        self.err(&format!("{} ", paint(Tone::Strong, question)));
+        let _hidden = Hidden::begin().context(Code::Io, || "The terminal can't hide what is typed.".to_owned())?;
+        let mut answer = Zeroizing::new(String::new());
+        io::stdin().read_line(&mut answer).context(Code::Io, || "The answer can't be read.".to_owned())?;
+        Ok(Secret::new(answer.trim_end_matches(['\r', '\n'])))
     }
 
     fn width(&self) -> usize {

@@ -107,8 +107,9 @@ pub(crate) fn wire(
     let events = history(env, SqliteStore::open(&workspace.state, Arc::clone(&clock))?)?;
     let series = Arc::new(SqliteSeries::open(&workspace.state)?);
     install_tls();
-    let envy = Arc::new(Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock))
-            .telling(terminal.known().clone()));
+    let envy = Arc::new(
+        Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock)).telling(terminal.known().clone()),
+    );
     let config: Arc<dyn ConfigSource> = envy.clone();
     let lust = Arc::new(Lust::new(LustParts {
         clock: Arc::clone(&clock),

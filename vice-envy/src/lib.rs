@@ -5,12 +5,19 @@
 mod actions;
 mod backend;
 pub mod cmd;
+mod envelope;
 mod file;
+mod hex;
 mod key;
 mod keyed;
 mod layer;
 mod locked;
+mod recipients;
 mod render;
+mod rotate;
+mod scratch;
+mod seal;
+mod sealed;
 mod source;
 mod stack;
 

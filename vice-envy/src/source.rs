@@ -11,7 +11,7 @@ use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::Project;
 use vice_core::payload::config::{ConfigRecorded, StoredEntry, StoredValue};
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
-use vice_core::secret::Known;
+use vice_core::secret::{Known, Masker};
 use vice_core::{Clock, Code, Context, Fault, Result, Secret};
 
 use crate::keyed::DigestKey;
@@ -42,6 +42,15 @@ impl Envy {
         self
     }
 
+    /// Has a value masked in whatever is printed from now on.
+    pub(crate) fn learn(&self, name: &str, secret: &Secret) {
+        let mut masker = Masker::default();
+        // One that is too short can't be told from innocent text.
+        if masker.add(name, secret) {
+            self.known.learn(&masker);
+        }
+    }
+
     /// Does file work where it does not block other tasks.
     pub(crate) async fn off_thread<T: Send + 'static>(
         &self,
@@ -69,8 +78,9 @@ impl Envy {
     }
 
     pub(crate) fn digested(&self, entries: BTreeMap<String, ConfigEntry>) -> Result<ResolvedConfig> {
-        let digest = DigestKey::of_state(&self.state)?.digest(&entries)?;
-        let config = ResolvedConfig { entries, digest };
+        let key = DigestKey::of_state(&self.state)?;
+        let (digest, digests) = (key.digest(&entries)?, key.each(&entries)?);
+        let config = ResolvedConfig { entries, digest, digests };
         self.known.learn(&config.masker());
         Ok(config)
     }
@@ -92,7 +102,7 @@ impl ConfigSource for Envy {
             (key.clone(), StoredEntry { value, origin: entry.origin.clone() })
         };
         let entries = config.entries.iter().map(stored).collect();
-        ConfigRecorded { scope: scope.clone(), digest: config.digest.clone(), entries }
+        ConfigRecorded { scope: scope.clone(), digest: config.digest.clone(), entries, digests: config.digests.clone() }
     }
 
     async fn restore(&self, project: &Arc<Project>, recorded: &ConfigRecorded) -> Result<ResolvedConfig> {

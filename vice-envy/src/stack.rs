@@ -16,6 +16,7 @@ use crate::backend::parse_value;
 use crate::key::{Found, ancestors};
 use crate::layer::{Layer, specs};
 use crate::locked::Lock;
+use crate::seal;
 
 /// The layers and which of them decides each key.
 pub(crate) struct Stack {
@@ -45,9 +46,16 @@ impl Stack {
         lock: &Lock<'_>,
     ) -> Result<(Self, Vec<Fault>)> {
         let (mut layers, mut faults) = (Vec::new(), Vec::new());
+        lock.about(project.name().as_str());
         for spec in specs(project, env)? {
             match spec.read(project, env, process, lock) {
-                Ok(layer) => layers.push(layer),
+                Ok(layer) => {
+                    match spec.editable().map(|_| seal::verify(project, &layer, lock)).transpose() {
+                        Ok(broken) => faults.extend(broken.into_iter().flatten()),
+                        Err(fault) => faults.push(fault),
+                    }
+                    layers.push(layer);
+                }
                 Err(fault) => faults.push(fault),
             }
         }
@@ -103,7 +111,7 @@ impl Stack {
     pub(crate) fn entry(&self, key: &str, say: &Say<'_>, lock: &Lock<'_>) -> Result<ConfigEntry> {
         let origin = say.origin();
         let value = match &say.found.value {
-            Value::String(text) => match lock.open_value(key, &say.place(), text) {
+            Value::String(text) => match lock.open_value(key, &say.layer.name, &say.place(), text) {
                 Some(opened) => ConfigValue::Secret(opened?),
                 None if self.is_secret(key, say) => ConfigValue::Secret(Secret::new(text.as_str())),
                 None => ConfigValue::Plain(say.found.value.clone()),

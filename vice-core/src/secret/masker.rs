@@ -260,9 +260,11 @@ impl MaskStream {
         if let Some((scan, needles)) = &mut self.search {
             let opens: Vec<Open> = scan.opens(needles).collect();
             scan.finish(needles, &mut self.hits);
+            let covered = |open: &Open| self.hits.iter().any(|hit| hit.start <= open.start && hit.end == end);
+            let counts = |open: &&Open| cut && open.depth >= HOLD_DEPTH_MIN && !covered(open);
+            let from = opens.iter().filter(counts).map(|open| open.start).min();
+            self.release(from.unwrap_or(end), out);
             // Which secret it would be is not known.
-            let longest = opens.iter().filter(|open| cut && open.depth >= HOLD_DEPTH_MIN).map(|open| open.start).min();
-            self.release(longest.unwrap_or(end), out);
             if self.cursor < end {
                 out.extend_from_slice("«secret»".as_bytes());
             }

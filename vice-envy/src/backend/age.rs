@@ -26,7 +26,7 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
-    /// Collects keys from VICE_AGE_IDENTITY, VICE_AGE_IDENTITY_FILE, the user's settings and `~/.ssh/id_ed25519`.
+    /// Collects keys from VICE_AGE_IDENTITY, VICE_AGE_IDENTITY_FILE, the user's settings and the usual keys of ssh.
     pub(crate) fn load(env: &ProcessEnv) -> Self {
         let mut ring = Self::default();
         if let Some(text) = env.get("VICE_AGE_IDENTITY") {
@@ -42,7 +42,9 @@ impl Keyring {
             ring.add_file(&settings.join("identity.txt"), false);
         }
         if let Some(home) = env.get("HOME") {
-            ring.add_file(&Path::new(home).join(".ssh").join("id_ed25519"), false);
+            let ssh = Path::new(home).join(".ssh");
+            ring.add_file(&ssh.join("id_ed25519"), false);
+            ring.add_file(&ssh.join("id_rsa"), false);
         }
         ring
     }
@@ -156,11 +158,9 @@ impl Recipients {
                 continue;
             }
             if let Ok(key) = line.parse::<age::x25519::Recipient>() {
-                found.names.push(key.to_string());
-                found.keys.push(Box::new(key));
+                found.add(key.to_string(), Box::new(key));
             } else if let Ok(key) = line.parse::<age::ssh::Recipient>() {
-                found.names.push(key.to_string());
-                found.keys.push(Box::new(key));
+                found.add(key.to_string(), Box::new(key));
             } else {
                 // The line is not repeated: it may be a private key in the wrong place.
                 return Err(Fault::new(Code::ConfigInvalid, format!("Line {} is not a public key.", number + 1))
@@ -168,6 +168,13 @@ impl Recipients {
             }
         }
         Ok(found)
+    }
+
+    fn add(&mut self, name: String, key: Box<dyn age::Recipient + Send>) {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+            self.keys.push(key);
+        }
     }
 
     /// The public keys as text.

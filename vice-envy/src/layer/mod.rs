@@ -114,6 +114,19 @@ impl LayerSpec {
         }
     }
 
+    /// Whether it is a file that is encrypted as a whole.
+    pub(crate) const fn is_sealed(&self) -> bool {
+        matches!(&self.place, Place::File { sealed: true, .. })
+    }
+
+    /// The path, for any file of the project.
+    pub(crate) fn file(&self) -> Option<&str> {
+        match &self.place {
+            Place::File { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Reads the layer; an absent optional file is an empty layer.
     pub(crate) fn read(
         &self,

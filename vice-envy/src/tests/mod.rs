@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
+use vice_core::memory::MemoryEventStore;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, Stream};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::notifier::Severity;
@@ -161,6 +162,7 @@ impl Bench {
             runner: Arc::<Runner>::clone(&runner),
             process: self.process(),
             envy: self.envy(),
+            events: Arc::new(MemoryEventStore::default()),
         };
         let args = CommandLine::try_parse_from([&["envy"], line].concat()).unwrap().args;
         let outcome = dispatch(&desk, args).await;
