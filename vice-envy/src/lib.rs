@@ -5,6 +5,7 @@
 mod actions;
 mod backend;
 pub mod cmd;
+mod credential;
 mod envelope;
 mod file;
 mod hex;
@@ -18,6 +19,7 @@ mod rotate;
 mod scratch;
 mod seal;
 mod sealed;
+mod sops;
 mod source;
 mod stack;
 

@@ -41,6 +41,20 @@ impl<'e> Lock<'e> {
         self.ring().open(sealed).map_err(|why| self.fault(why, &format!("The layer {layer}")).detail("layer", layer))
     }
 
+    /// Opens the first of several wrappings of the same key that one of the keys fits.
+    pub(crate) fn open_any(&self, layer: &str, wrapped: &[&str]) -> Result<Zeroizing<Vec<u8>>> {
+        let mut why = Closed::Damaged;
+        for one in wrapped {
+            match self.ring().open(one.as_bytes()) {
+                Ok(plain) => return Ok(plain),
+                Err(Closed::NoKey) => why = Closed::NoKey,
+                Err(Closed::Damaged) => {}
+                Err(other) => why = other,
+            }
+        }
+        Err(self.fault(why, &format!("The SOPS file {layer}")).detail("layer", layer))
+    }
+
     /// From now on it is this project whose values are opened.
     pub(crate) fn about(&self, project: &str) {
         self.project.get_or_init(|| project.to_owned());

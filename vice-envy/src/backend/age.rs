@@ -26,7 +26,8 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
-    /// Collects keys from VICE_AGE_IDENTITY, VICE_AGE_IDENTITY_FILE, the user's settings and the usual keys of ssh.
+    /// Collects keys from VICE_AGE_IDENTITY, VICE_AGE_IDENTITY_FILE, the
+    /// variables and the file of SOPS, the user's settings and the usual keys of ssh.
     pub(crate) fn load(env: &ProcessEnv) -> Self {
         let mut ring = Self::default();
         if let Some(text) = env.get("VICE_AGE_IDENTITY") {
@@ -35,7 +36,16 @@ impl Keyring {
         if let Some(path) = env.get("VICE_AGE_IDENTITY_FILE") {
             ring.add_file(&env.dir.join(path), true);
         }
+        if let Some(text) = env.get("SOPS_AGE_KEY") {
+            ring.add("SOPS_AGE_KEY", text);
+        }
+        if let Some(path) = env.get("SOPS_AGE_KEY_FILE") {
+            ring.add_file(&env.dir.join(path), true);
+        }
         if let Some(settings) = settings_dir(env) {
+            if let Some(base) = settings.parent() {
+                ring.add_file(&base.join("sops").join("age").join("keys.txt"), false);
+            }
             for path in key_files(&settings.join("keys")) {
                 ring.add_file(&path, true);
             }

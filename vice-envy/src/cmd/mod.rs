@@ -6,6 +6,7 @@ mod edit;
 mod exec;
 mod explain;
 mod history;
+mod import;
 mod init;
 mod keys;
 mod rotate;
@@ -215,6 +216,20 @@ pub(crate) enum EnvyCommand {
         #[arg(long)]
         fresh: bool,
     },
+    /// Take over values from a .env file, Kamal's secrets or a SOPS file, encrypted
+    #[command(after_help = "Examples:\n  vice envy import .env --env dev\n  vice envy import .kamal/secrets --env prod\n  vice envy import secrets.sops.yaml --env prod --plain db.host")]
+    Import {
+        /// The file, in the project
+        file: String,
+        /// A key that is no secret and stays readable; a last * matches the rest (repeatable)
+        #[arg(long, value_name = "KEY")]
+        plain: Vec<String>,
+        /// The layer's file to write to; the strongest TOML layer when absent
+        #[arg(long, value_name = "FILE")]
+        layer: Option<String>,
+        #[command(flatten)]
+        at: Where,
+    },
     /// List the configurations that rollouts used, and what differed
     #[command(after_help = "Example:\n  vice envy history --env prod")]
     History {
@@ -320,6 +335,10 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
         EnvyCommand::Seal { layer, project, fresh } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
             rotate::run(desk, project, Some(layer), Wish { seal: true, fresh, ..Wish::default() }).await
+        }
+        EnvyCommand::Import { file, plain, layer, at } => {
+            let (project, env) = desk.at(&at)?;
+            import::run(desk, project, env, import::Wish { file, plain, layer }).await
         }
         EnvyCommand::History { at, limit } => {
             let (project, env) = desk.at(&at)?;

@@ -99,7 +99,7 @@ fn set(envy: &Envy, project: &Project, env: &EnvName, change: Change) -> Result<
     Ok(Done { layer: spec.name.clone(), stronger: stronger(envy, project, env, &key, &spec.name)? })
 }
 
-fn choose<'s>(specs: &'s [LayerSpec], named: Option<&str>) -> Result<(&'s LayerSpec, &'s str)> {
+pub(super) fn choose<'s>(specs: &'s [LayerSpec], named: Option<&str>) -> Result<(&'s LayerSpec, &'s str)> {
     let mut editable = specs.iter().rev().filter_map(|spec| Some((spec, spec.editable()?)));
     let found = match named {
         Some(named) => editable.find(|(_, path)| *path == named),
@@ -148,7 +148,7 @@ fn literal(given: &str) -> Item {
     }
 }
 
-fn edited(before: &str, layer: &str, key: &str, item: Item) -> Result<String> {
+pub(super) fn edited(before: &str, layer: &str, key: &str, item: Item) -> Result<String> {
     let mut document = document(before, layer)?;
     let parts: Vec<&str> = key.split('.').collect();
     put(document.as_table_mut(), &parts, item).map_err(|taken| {

@@ -14,9 +14,11 @@ use vice_core::template::{Vars, render};
 use vice_core::{Code, Fault, Result};
 use zeroize::Zeroizing;
 
+use crate::credential::Reference;
 use crate::file;
-use crate::key::Sheet;
+use crate::key::{Flaw, Sheet};
 use crate::locked::Lock;
+use crate::sops;
 
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(crate) enum Kind {
     Yaml,
     Json,
     Dotenv,
+    /// Only as SOPS writes it.
+    Ini,
 }
 
 /// Where a layer comes from.
@@ -34,6 +38,8 @@ pub(crate) enum Place {
     File { path: String, kind: Kind, sealed: bool, optional: bool },
     /// Variables of the calling process that start with a prefix.
     Environ { prefix: String },
+    /// What a program on PATH gives.
+    Credential(Reference),
     /// The table `[env.NAME.config]` of `vice.toml`.
     Inline,
 }
@@ -80,6 +86,9 @@ fn spec(text: &str) -> Result<LayerSpec> {
         }
         return Ok(LayerSpec { name: text.to_owned(), place: Place::Environ { prefix: prefix.to_owned() } });
     }
+    if let Some(reference) = text.strip_prefix("credential:") {
+        return Ok(LayerSpec { name: text.to_owned(), place: Place::Credential(Reference::parse(reference)?) });
+    }
     let (path, optional) = text.strip_suffix('?').map_or((text, false), |path| (path, true));
     file::check_relative(path)?;
     let (kind, sealed) = kind_of(path)?;
@@ -88,7 +97,7 @@ fn spec(text: &str) -> Result<LayerSpec> {
 }
 
 /// The format by the suffix; `.age` anywhere in the file's name means that all of it is encrypted.
-fn kind_of(path: &str) -> Result<(Kind, bool)> {
+pub(crate) fn kind_of(path: &str) -> Result<(Kind, bool)> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let (sealed, parts): (Vec<&str>, Vec<&str>) = name.split('.').skip(1).partition(|part| *part == "age");
     let kind = match parts.last().copied() {
@@ -96,6 +105,7 @@ fn kind_of(path: &str) -> Result<(Kind, bool)> {
         Some("yaml" | "yml") => Some(Kind::Yaml),
         Some("json") => Some(Kind::Json),
         Some("env") => Some(Kind::Dotenv),
+        Some("ini") => Some(Kind::Ini),
         _ if parts.first() == Some(&"env") && name.starts_with(".env") => Some(Kind::Dotenv),
         _ => None,
     };
@@ -138,13 +148,24 @@ impl LayerSpec {
         let name = self.name.clone();
         let sheet = match &self.place {
             Place::Environ { prefix } => environ::read(prefix, process),
+            Place::Credential(reference) => {
+                let sheet = reference.read(project, env, process)?;
+                return Ok(Layer { name, sealed: true, sheet });
+            }
             Place::Inline => toml::read_below(&project.text, &["env", env.as_str(), "config"]),
             Place::File { path, kind, sealed, optional } => match file::read(&project.root, path)? {
                 Some(bytes) if *sealed => {
                     let plain = lock.open_layer(&name, &bytes)?;
                     return self.parse(*kind, &plain, true);
                 }
-                Some(bytes) => return self.parse(*kind, &Zeroizing::new(bytes), false),
+                Some(bytes) => {
+                    if let Ok(text) = std::str::from_utf8(&bytes)
+                        && let Some(sheet) = sops::read(*kind, text, &name, lock)?
+                    {
+                        return Ok(Layer { name, sealed: true, sheet });
+                    }
+                    return self.parse(*kind, &Zeroizing::new(bytes), false);
+                }
                 None if *optional => Ok(Sheet::default()),
                 None => return Err(absent(path)),
             },
@@ -162,6 +183,7 @@ impl LayerSpec {
             Kind::Yaml => yaml::read(text),
             Kind::Json => json::read(text),
             Kind::Dotenv => dotenv::read(text),
+            Kind::Ini => Err(Flaw::new(None, "INI files are read only when SOPS encrypted them")),
         };
         Ok(Layer { sheet: sheet.map_err(|flaw| flaw.in_layer(&name))?, name, sealed })
     }
@@ -192,14 +214,14 @@ mod tests {
         ] {
             assert_eq!(kind_of(path).unwrap(), (kind, sealed), "{path}");
         }
-        for bad in ["x", "x.ini", "age", "x.age", "toml", "x.env.d"] {
+        for bad in ["x", "x.cfg", "age", "x.age", "toml", "x.env.d"] {
             assert!(kind_of(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn layers_outside_the_project_are_refused_by_name() {
-        for bad in ["../x.toml", "/etc/x.toml", "env:"] {
+        for bad in ["../x.toml", "/etc/x.toml", "env:", "credential:", "credential:../sh/x", "credential:a b/x"] {
             assert_eq!(spec(bad).unwrap_err().code(), Code::ConfigInvalid, "{bad}");
         }
         let optional = spec("config/x.toml?").unwrap();
