@@ -56,7 +56,10 @@ impl Reference {
                 .hint("Write credential:NAME/PATH, NAME in a-z, 0-9 and -, for the program vice-credential-NAME."));
         }
         if path.chars().any(char::is_control) {
-            return Err(Fault::new(Code::ConfigInvalid, format!("The path of credential:{name} has control characters.")));
+            return Err(Fault::new(
+                Code::ConfigInvalid,
+                format!("The path of credential:{name} has control characters."),
+            ));
         }
         Ok(Self { name: name.to_owned(), path: path.to_owned() })
     }
@@ -135,7 +138,10 @@ struct Said {
     status: ExitStatus,
 }
 
-#[expect(clippy::disallowed_methods, reason = "layers are read without a runtime; argv only, bounded, ended at a deadline")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "layers are read without a runtime; argv only, bounded, ended at a deadline"
+)]
 fn run(program: &PathBuf, process: &ProcessEnv, asked: &str) -> Result<Said> {
     // Its own login is in variables; our keys are nothing to it.
     let vars = process.vars.iter().filter(|(name, _)| !name.starts_with("VICE_") && !name.starts_with("SOPS_"));

@@ -157,6 +157,11 @@ fn plain(value: &Value) -> Result<toml_edit::Item> {
             (None, None) => toml_edit::value(number.to_string()),
         },
         Value::String(text) => toml_edit::value(text.as_str()),
-        _ => return Err(Fault::new(Code::Usage, "A list can't be imported as a plain value; leave out --plain for it.")),
+        _ => {
+            return Err(Fault::new(
+                Code::Usage,
+                "A list can't be imported as a plain value; leave out --plain for it.",
+            ));
+        }
     })
 }

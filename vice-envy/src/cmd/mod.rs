@@ -217,7 +217,9 @@ pub(crate) enum EnvyCommand {
         fresh: bool,
     },
     /// Take over values from a .env file, Kamal's secrets or a SOPS file, encrypted
-    #[command(after_help = "Examples:\n  vice envy import .env --env dev\n  vice envy import .kamal/secrets --env prod\n  vice envy import secrets.sops.yaml --env prod --plain db.host")]
+    #[command(
+        after_help = "Examples:\n  vice envy import .env --env dev\n  vice envy import .kamal/secrets --env prod\n  vice envy import secrets.sops.yaml --env prod --plain db.host"
+    )]
     Import {
         /// The file, in the project
         file: String,

@@ -47,10 +47,7 @@ pub(super) fn ini(text: &str) -> Option<Sealed> {
 }
 
 fn unquoted(value: &str) -> &str {
-    ["\"\"\"", "`", "\""]
-        .iter()
-        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
-        .unwrap_or(value)
+    ["\"\"\"", "`", "\""].iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(value)
 }
 
 /// Puts `age__list_0__map_enc` into the list `age` as the field `enc` of its first item.
@@ -62,7 +59,8 @@ fn put(meta: &mut Map<String, Value>, name: &str, value: &str) {
         [] => drop(meta.insert((*first).to_owned(), Value::String(value))),
         [index, field] => {
             let index = index.strip_prefix("list_").and_then(|index| index.parse::<usize>().ok());
-            let (Some(index), Some(field)) = (index.filter(|index| *index < PARTS_MAX), field.strip_prefix("map_")) else {
+            let (Some(index), Some(field)) = (index.filter(|index| *index < PARTS_MAX), field.strip_prefix("map_"))
+            else {
                 return;
             };
             let list = meta.entry((*first).to_owned()).or_insert_with(|| Value::Array(Vec::new()));

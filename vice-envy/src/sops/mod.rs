@@ -8,6 +8,8 @@ mod crypt;
 #[path = "missing.rs"]
 mod crypt;
 mod flat;
+#[cfg(all(test, feature = "secrets"))]
+mod tests;
 
 use serde_json::{Map, Value};
 use vice_core::{Code, Fault, Result};

@@ -1,7 +1,10 @@
 //! Tests of the crate as a whole: a project on disk, an own home, and a terminal and a runner that remember.
 
 mod commands;
+mod credentials;
 mod resolving;
+#[cfg(feature = "secrets")]
+mod sealed;
 mod speed;
 
 use std::path::PathBuf;
@@ -20,7 +23,7 @@ use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::notifier::Severity;
 use vice_core::time::ManualClock;
 use vice_core::ui::{Format, Outcome, Progress, Ui};
-use vice_core::{Fault, Millis, Result};
+use vice_core::{Code, Fault, Millis, Result};
 
 use crate::Envy;
 use crate::cmd::{Desk, EnvyArgs, dispatch};
@@ -48,8 +51,8 @@ impl Ui for Terminal {
         self.say(Severity::Info, &value.to_string());
         true
     }
-    fn ask(&self, _: &str, _: &str) -> Result<String> {
-        unreachable!("nothing asks")
+    fn ask(&self, question: &str, _: &str) -> Result<String> {
+        Err(Fault::new(Code::NoInput, format!("{question} Nobody can be asked here.")))
     }
     fn width(&self) -> usize {
         100
@@ -101,6 +104,11 @@ impl Bench {
         );
         let home = dir.path().join("home").display().to_string();
         Self { dir, manifest, vars: vec![("HOME".into(), home)], format: Format::Text }
+    }
+
+    /// Gives the project another name.
+    pub(crate) fn rename(&mut self, name: &str) {
+        self.manifest = self.manifest.replacen("\"shop\"", &format!("{name:?}"), 1);
     }
 
     pub(crate) fn file(&self, path: &str, text: impl AsRef<[u8]>) -> &Self {
