@@ -123,7 +123,7 @@ impl Command {
     /// those check it themselves.
     pub(crate) const fn formats(&self) -> &'static [Format] {
         match self {
-            Self::Envy(_) => &[Format::Env, Format::Toml, Format::Yaml],
+            Self::Envy(_) => &[Format::Env, Format::Toml, Format::Yaml, Format::Markdown],
             Self::Pride(args) => args.formats(),
             Self::Wrath(_) => &[Format::Junit],
             Self::Gluttony(_) | Self::Report(_) => &[Format::Html, Format::Markdown],

@@ -10,6 +10,7 @@ mod disk;
 mod everyday;
 mod judge;
 mod lab;
+mod masking;
 mod replay;
 mod rollout;
 mod supersede;

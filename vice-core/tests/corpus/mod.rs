@@ -4,33 +4,33 @@
 use std::fmt::Write as _;
 
 /// A text with a secret in it.
-pub struct Planted {
+pub(crate) struct Planted {
     /// The secret's name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// How it was encoded and split.
-    pub how: String,
+    pub(crate) how: String,
     /// The secret as it stands in the text.
-    pub form: String,
+    pub(crate) form: String,
     /// All of the text.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// Chance by a seed (Knuth's constants for a linear congruence of 64 bits).
-pub struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % limit
     }
 }
 
 /// The secrets that are planted.
-pub fn secrets() -> Vec<(&'static str, String)> {
+pub(crate) fn secrets() -> Vec<(&'static str, String)> {
     let pem: String = (0..12).map(|line| format!("MIIE{line:02}qZx8{}Kd0+Lw/9vTy\n", "aB3dE5fG7h".repeat(4))).collect();
     let long: String = (0..700).map(|n| char::from(b'!' + (n * 37 % 90) as u8)).collect();
     vec![
@@ -47,7 +47,7 @@ pub fn secrets() -> Vec<(&'static str, String)> {
     ]
 }
 
-pub fn base64(bytes: &[u8], url: bool, pad: bool) -> String {
+pub(crate) fn base64(bytes: &[u8], url: bool, pad: bool) -> String {
     let tail = if url { ['-', '_'] } else { ['+', '/'] };
     let alphabet: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(tail).collect();
     let mut out = String::new();
@@ -192,7 +192,7 @@ fn forms(value: &str, chance: &mut Chance) -> Vec<(String, String)> {
 }
 
 /// The corpus of a seed: more than a thousand texts.
-pub fn corpus(seed: u64) -> Vec<Planted> {
+pub(crate) fn corpus(seed: u64) -> Vec<Planted> {
     let mut chance = Chance::new(seed);
     let mut out = Vec::new();
     for (name, value) in secrets() {
@@ -208,7 +208,7 @@ pub fn corpus(seed: u64) -> Vec<Planted> {
 
 /// The longest run of characters of a planted form that a text still has. White space does not count, and what the form
 /// has in common with its neighbours is its first and last characters.
-pub fn longest_left(form: &str, text: &str) -> usize {
+pub(crate) fn longest_left(form: &str, text: &str) -> usize {
     let bare = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<Vec<char>>();
     let (form, text) = (bare(form), bare(text));
     let mut longest = 0;

@@ -10,14 +10,14 @@ use vice_core::manifest::Project;
 use vice_core::port::config::{ConfigEntry, ConfigValue};
 use vice_core::secret::masked;
 use vice_core::text::{Table, Tone};
-use vice_core::ui::Outcome;
+use vice_core::ui::{Format, Outcome};
 
-use super::Desk;
+use super::{Desk, markdown};
 use crate::render;
 use crate::stack::Stack;
 
 pub(super) async fn run(desk: &Desk, project: &Arc<Project>, envs: [&EnvName; 2], all: bool) -> Result<Outcome> {
-    desk.ui.format().among(&[])?;
+    let format = desk.ui.format().among(&[Format::Markdown])?;
     let mut sides = Vec::new();
     for env in envs {
         sides.push(desk.envy.with_stack(project, env, Stack::entries).await?);
@@ -35,7 +35,9 @@ pub(super) async fn run(desk: &Desk, project: &Arc<Project>, envs: [&EnvName; 2]
             cell(&row.to),
         ]);
     }
-    let text = if rows.is_empty() {
+    let text = if format == Format::Markdown {
+        markdown::render(envs, rows.iter().map(|row| (row.key.as_str(), row.state, row.from.as_ref(), row.to.as_ref())))
+    } else if rows.is_empty() {
         format!("{} and {} have the same configuration.\n", envs[0], envs[1])
     } else {
         table.render()

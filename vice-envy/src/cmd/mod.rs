@@ -9,6 +9,7 @@ mod history;
 mod import;
 mod init;
 mod keys;
+mod markdown;
 mod rotate;
 mod set;
 mod show;
@@ -149,7 +150,7 @@ pub(crate) enum EnvyCommand {
         at: Where,
     },
     /// Compare two environments; secrets are compared and not shown
-    #[command(after_help = "Example:\n  vice envy diff dev prod")]
+    #[command(after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff dev prod --format markdown")]
     Diff {
         /// The first environment
         from: EnvName,
