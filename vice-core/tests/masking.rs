@@ -33,7 +33,8 @@ fn left(planted: &Planted, masked: &str) -> usize {
             text = text.replace(&encoded[..encoded.len() - 1], "\u{1}");
         }
     }
-    longest_left(&planted.form, &text)
+    // The padding of base64 says nothing.
+    longest_left(&planted.form, &text.replace("%3D", "\u{1}"))
 }
 
 #[test]

@@ -65,8 +65,8 @@ fn planted() -> Lab {
     let notices = lab.path("notices.txt").display().to_string();
     let names: Vec<String> = secrets().iter().map(|(name, _)| format!("{name:?}")).collect();
     let toml = lab.read("vice.toml").replace(
-        "command = [\"./hello\"",
-        &format!("command = [\"sh\", \"-c\", \"cat {corpus}; exec ./hello \\\"$@\\\"\", \"x\""),
+        "command  = [\"./hello\"",
+        &format!("command  = [\"sh\", \"-c\", \"cat {corpus}; exec ./hello \\\"$@\\\"\", \"x\""),
     );
     assert!(toml.contains("cat "), "{toml}");
     lab.write(

@@ -13,14 +13,15 @@ use super::unescape::{Escape, Token, Unescape};
 
 /// Ways of looking at a text: the escapes that are undone, one after the other, and whether hexadecimal digits and
 /// base64 are looked for behind them. The first has none.
-const WAYS: [(&[Escape], bool); 9] = [
+const WAYS: [(&[Escape], bool); 10] = [
     (&[], true),
     (&[Escape::Backslash], true),
     (&[Escape::Backslash, Escape::Backslash], false),
     (&[Escape::Percent], true),
     (&[Escape::Percent, Escape::Percent], false),
     (&[Escape::Percent, Escape::Backslash], false),
-    (&[Escape::Quotes], false),
+    (&[Escape::SingleQuotes], false),
+    (&[Escape::DoubleQuotes], false),
     (&[Escape::Entity], true),
     (&[Escape::Entity, Escape::Backslash], false),
 ];

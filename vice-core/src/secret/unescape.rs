@@ -18,8 +18,10 @@ pub(super) enum Escape {
     Backslash,
     /// `%41` in URLs.
     Percent,
-    /// Doubled quotes (SQL, YAML, CSV) and the splices of shell quoting (`'\''`, `'"'"'`).
-    Quotes,
+    /// Doubled single quotes (SQL, YAML) and the splices of shell quoting (`'\''`, `'"'"'`).
+    SingleQuotes,
+    /// Doubled double quotes (CSV).
+    DoubleQuotes,
     /// `&quot;`, `&#39;`, `&#x27;` in HTML and XML.
     Entity,
 }
@@ -108,7 +110,8 @@ impl Escape {
         match self {
             Self::Backslash => byte == b'\\',
             Self::Percent => byte == b'%',
-            Self::Quotes => byte == b'\'' || byte == b'"',
+            Self::SingleQuotes => byte == b'\'' || byte == b'"',
+            Self::DoubleQuotes => byte == b'"',
             Self::Entity => byte == b'&',
         }
     }
@@ -123,7 +126,8 @@ impl Escape {
                 Ok(code) => Read::byte(3, code as u8),
                 Err(read) => read,
             },
-            Self::Quotes => quotes(bytes),
+            Self::SingleQuotes => quotes(bytes, &[br"'\''", br#"'"'"'"#, br#""'"'""#, b"''"], b'\''),
+            Self::DoubleQuotes => quotes(bytes, &[br#""""#], b'"'),
             Self::Entity => entity(bytes),
         }
     }
@@ -203,15 +207,13 @@ fn utf16(bytes: &[u8]) -> Read {
     }
 }
 
-fn quotes(bytes: &[u8]) -> Read {
-    let splices: [&[u8]; 5] = [br"'\''", br#"'"'"'"#, br#""'"'""#, b"''", br#""""#];
-    for splice in splices {
-        if bytes.starts_with(splice) {
-            let quote = if splice.len() > 2 { b'\'' } else { bytes[0] };
-            return Read::byte(splice.len(), quote);
-        }
+/// A quote that is written as one of these.
+fn quotes(bytes: &[u8], written: &[&[u8]], quote: u8) -> Read {
+    match written.iter().find(|written| bytes.starts_with(written)) {
+        Some(written) => Read::byte(written.len(), quote),
+        None if written.iter().any(|written| written.starts_with(bytes)) => Read::More,
+        None => Read::Literal,
     }
-    if splices.iter().any(|splice| splice.starts_with(bytes)) { Read::More } else { Read::Literal }
 }
 
 fn entity(bytes: &[u8]) -> Read {
@@ -268,7 +270,8 @@ mod tests {
             (Escape::Backslash, r"\u00e9\uD83D\ude00\u{e9}\x41\101\U0001F600", "é😀éAA😀"),
             (Escape::Backslash, r"\ufoo \xzz \q\", r"\ufoo \xzz q\"),
             (Escape::Percent, "%41%c3%A9%%zz%4", "Aé%%zz%4"),
-            (Escape::Quotes, r#"it'\''s 'x'"'"'y' ''z'' ""q"""#, "it's 'x'y' 'z' \"q\""),
+            (Escape::SingleQuotes, r#"it'\''s 'x'"'"'y' ''z'' ""q"""#, "it's 'x'y' 'z' \"\"q\"\""),
+            (Escape::DoubleQuotes, r#"''z'' ""q"""#, "''z'' \"q\""),
             (Escape::Entity, "a&amp;b&quot;&#39;&#x27;&foo;&", "a&b\"''&foo;&"),
         ] {
             assert_eq!(decoded(escape, text), plain, "{escape:?}");
