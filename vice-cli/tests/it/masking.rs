@@ -75,7 +75,8 @@ fn planted() -> Lab {
             "{toml}\n[config]\nlayers = [\"config/secret.json\"]\nsecrets = [{}]\n\
              [task.loud]\ncommand = [\"cat\", \"{corpus}\"]\nrun = \"before\"\nrollback = \"safe\"\n\
              [graph.loud]\nsay = {{ run = [\"cat\", \"{corpus}\"], out = {{ said = \"stdout\" }} }}\n\
-             [channel.shell]\ncommand = [\"sh\", \"-c\", \"env >> {notices}; cat >> {notices}\"]\n",
+             [channel.shell]\nkind = \"command\"\ncommand = [\"sh\", \"-c\", \"env >> {notices}; cat >> {notices}\"]\n\
+             [[notify]]\non = [\"deployed\", \"rolled-back\"]\nto = \"shell\"\n",
             names.join(", ")
         ),
     );
@@ -93,6 +94,7 @@ fn every_file(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
 fn no_planted_secret_comes_out_of_any_command() {
     let (lab, windows) = (planted(), Windows::new());
     let corpus = lab.path("corpus.txt").display().to_string();
+    lab.vice(&["envy", "check"]).expect(0);
     let mut masks = 0;
     let mut say = |args: &[&str]| {
         for format in ["text", "json", "ndjson"] {
@@ -151,7 +153,8 @@ fn no_planted_secret_comes_out_of_any_command() {
 #[test]
 fn processes_that_are_not_given_the_configuration_do_not_have_it() {
     let lab = planted();
-    lab.vice_with(&[("VICE_AGE_IDENTITY", "AGE-SECRET-KEY-1CANARYCANARYCANARY")], &["deploy", "hello"]);
+    lab.vice_with(&[("VICE_AGE_IDENTITY", "AGE-SECRET-KEY-1CANARYCANARYCANARY")], &["deploy", "hello"]).expect(0);
+    assert!(lab.read("notices.txt").contains("PATH="), "the channel was told");
     let mut agents = 0;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();

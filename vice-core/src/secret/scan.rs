@@ -183,10 +183,35 @@ const fn of_nibbles(before: u8, now: u8, _place: usize) -> u8 {
     before << 4 | now
 }
 
+/// Leaves out the sequences that colour a text for terminals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ansi {
+    Text,
+    Escape,
+    Sequence,
+}
+
+impl Ansi {
+    /// Whether the byte belongs to a sequence.
+    fn skips(&mut self, byte: u8) -> bool {
+        let (next, skip) = match (*self, byte) {
+            (_, 0x1b) => (Self::Escape, true),
+            (Self::Escape, b'[') => (Self::Sequence, true),
+            (Self::Sequence, 0x20..=0x3f) => (Self::Sequence, true),
+            (Self::Sequence, 0x40..=0x7e) => (Self::Text, true),
+            _ => (Self::Text, false),
+        };
+        *self = next;
+        skip
+    }
+}
+
 /// One way of looking at the text.
 #[derive(Clone)]
 struct View {
     escapes: Vec<Unescape>,
+    /// After escapes, because a log may show the sequences escaped.
+    ansi: Ansi,
     plain: Lane,
     deep: Option<Box<(Digits<2>, Digits<4>)>>,
 }
@@ -194,26 +219,35 @@ struct View {
 impl View {
     fn new(needles: &Needles) -> Self {
         let deep = Some(Box::new((Digits::new(needles), Digits::new(needles))));
-        Self { escapes: Vec::new(), plain: Lane::new(needles), deep }
+        Self { escapes: Vec::new(), ansi: Ansi::Text, plain: Lane::new(needles), deep }
     }
 
     /// The same text up to here, and from now on with escapes undone.
     fn branch(&self, escapes: &[Escape], deep: bool) -> Self {
         let deep = if deep { self.deep.clone() } else { None };
-        Self { escapes: escapes.iter().copied().map(Unescape::new).collect(), plain: self.plain.clone(), deep }
+        let escapes = escapes.iter().copied().map(Unescape::new).collect();
+        Self { escapes, ansi: self.ansi, plain: self.plain.clone(), deep }
     }
 
     fn push(&mut self, token: Token, needles: &Needles, hits: &mut Vec<Hit>) {
-        let Self { escapes, plain, deep } = self;
-        through(escapes, token, &mut |token| take(plain, deep.as_deref_mut(), token, needles, hits));
+        let Self { escapes, ansi, plain, deep } = self;
+        through(escapes, token, &mut |token| {
+            if !ansi.skips(token.byte) {
+                take(plain, deep.as_deref_mut(), token, needles, hits);
+            }
+        });
     }
 
     fn finish(&mut self, needles: &Needles, hits: &mut Vec<Hit>) {
-        let Self { escapes, plain, deep } = self;
+        let Self { escapes, ansi, plain, deep } = self;
         for index in 0..escapes.len() {
             let (first, rest) = escapes.split_at_mut(index + 1);
             first[index].finish(|token| {
-                through(rest, token, &mut |token| take(plain, deep.as_deref_mut(), token, needles, hits));
+                through(rest, token, &mut |token| {
+                    if !ansi.skips(token.byte) {
+                        take(plain, deep.as_deref_mut(), token, needles, hits);
+                    }
+                });
             });
         }
     }
@@ -259,41 +293,17 @@ fn take(
     }
 }
 
-/// Leaves out the sequences that colour a text for terminals.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ansi {
-    Text,
-    Escape,
-    Sequence,
-}
-
-impl Ansi {
-    /// Whether the byte belongs to a sequence.
-    fn skips(&mut self, byte: u8) -> bool {
-        let (next, skip) = match (*self, byte) {
-            (_, 0x1b) => (Self::Escape, true),
-            (Self::Escape, b'[') => (Self::Sequence, true),
-            (Self::Sequence, 0x20..=0x3f) => (Self::Sequence, true),
-            (Self::Sequence, 0x40..=0x7e) => (Self::Text, true),
-            _ => (Self::Text, false),
-        };
-        *self = next;
-        skip
-    }
-}
-
 /// Looks at a stream in all ways.
 #[derive(Clone)]
 pub(super) struct Scan {
     views: [Option<View>; WAYS.len()],
-    ansi: Ansi,
     at: usize,
 }
 
 impl Scan {
     pub(super) fn new(needles: &Needles) -> Self {
         let views = std::array::from_fn(|index| (index == 0).then(|| View::new(needles)));
-        Self { views, ansi: Ansi::Text, at: 0 }
+        Self { views, at: 0 }
     }
 
     /// Looks at more of the stream.
@@ -301,9 +311,6 @@ impl Scan {
         for byte in bytes {
             let token = Token { byte: *byte, start: self.at, end: self.at + 1 };
             self.at += 1;
-            if self.ansi.skips(*byte) {
-                continue;
-            }
             self.branch(*byte);
             self.views.iter_mut().flatten().for_each(|view| view.push(token, needles, hits));
         }

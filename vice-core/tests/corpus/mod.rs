@@ -183,7 +183,9 @@ fn forms(value: &str, chance: &mut Chance) -> Vec<(String, String)> {
     add("SQL", value.replace('\'', "''"));
     add("CSV", value.replace('"', "\"\""));
     add("Rust", format!("{value:?}"));
-    add("coloured", coloured(value, chance));
+    let in_colour = coloured(value, chance);
+    add("coloured and made visible", in_colour.replace('\u{1b}', "\\u{1b}"));
+    add("coloured", in_colour);
     for with in ["\n", "\r\n", "\n    ", " \n"] {
         add(&format!("broken by {with:?}"), broken(value, with, chance));
         add(&format!("base64 broken by {with:?}"), broken(&base64(value.as_bytes(), false, true), with, chance));
