@@ -162,6 +162,9 @@ pub(crate) fn verify(project: &Project, layer: &Layer, lock: &Lock<'_>) -> Resul
 
 fn broken(layer: &Layer, key: &str, what: &str) -> Fault {
     Fault::new(Code::ConfigInvalid, format!("In {}, {key} {what} after the layer was sealed.", layer.name))
-        .hint(format!("Look at the change (git log -p {}); when it is right, confirm it: vice envy seal", layer.name))
+        .hint(format!(
+            "Look at the change (git log -p {0}); when it is right, confirm it: vice envy seal {0}",
+            layer.name
+        ))
         .detail("key", key)
 }

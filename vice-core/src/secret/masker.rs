@@ -35,9 +35,17 @@ const UNSEARCHED: &str = "«withheld: too many secrets to mask»";
 /// Replaces known secret values in text that leaves vice. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Masker {
-    pieces: Vec<(Secret, usize)>,
-    masks: Vec<String>,
-    tables: Arc<OnceLock<Option<Arc<Needles>>>>,
+    pieces: Arc<Vec<(Secret, usize)>>,
+    masks: Arc<Vec<String>>,
+    tables: Arc<OnceLock<Option<Arc<Tables>>>>,
+}
+
+/// What is made of all secrets once, and shared.
+struct Tables {
+    needles: Needles,
+    masks: Arc<Vec<String>>,
+    /// The mask of each needle.
+    mask_of: Vec<usize>,
 }
 
 impl fmt::Debug for Masker {
@@ -76,14 +84,15 @@ impl Masker {
             return false;
         }
         let (whole, mask) = (secret.reveal(), self.masks.len());
-        self.masks.push(masked(name));
+        Arc::make_mut(&mut self.masks).push(masked(name));
         let mut forms = vec![Secret::new(essence(whole)), Secret::new(essence(&in_json(whole)))];
         forms.dedup();
         if whole.trim().contains('\n') {
             forms.extend(whole.lines().map(|line| Secret::new(essence(line))));
         }
         for form in forms.iter().filter(|form| form.reveal().len() >= MASK_BYTES_MIN) {
-            self.pieces.extend(pieces(form.reveal()).map(|piece| (Secret::new(piece), mask)));
+            let found = pieces(form.reveal()).map(|piece| (Secret::new(piece), mask));
+            Arc::make_mut(&mut self.pieces).extend(found);
         }
         self.tables = Arc::default();
         true
@@ -92,8 +101,9 @@ impl Masker {
     /// Adds everything that another one hides.
     pub fn merge(&mut self, other: &Self) {
         let offset = self.masks.len();
-        self.masks.extend(other.masks.iter().cloned());
-        self.pieces.extend(other.pieces.iter().map(|(piece, mask)| (piece.clone(), mask + offset)));
+        Arc::make_mut(&mut self.masks).extend(other.masks.iter().cloned());
+        let theirs = other.pieces.iter().map(|(piece, mask)| (piece.clone(), mask + offset));
+        Arc::make_mut(&mut self.pieces).extend(theirs);
         self.tables = Arc::default();
     }
 
@@ -101,17 +111,17 @@ impl Masker {
     pub(super) fn merge_new(&mut self, other: &Self, mut is_new: impl FnMut([u8; 32]) -> bool) {
         let mut kept: Vec<Option<usize>> = vec![None; other.masks.len()];
         let mut changed = false;
-        for (piece, mask) in &other.pieces {
+        for (piece, mask) in other.pieces.iter() {
             let mut hasher = Sha256::new();
             hasher.update(other.masks[*mask].as_bytes());
             hasher.update([0]);
             hasher.update(piece.reveal().as_bytes());
             if is_new(hasher.finalize().into()) {
                 let mask = *kept[*mask].get_or_insert_with(|| {
-                    self.masks.push(other.masks[*mask].clone());
+                    Arc::make_mut(&mut self.masks).push(other.masks[*mask].clone());
                     self.masks.len() - 1
                 });
-                self.pieces.push((piece.clone(), mask));
+                Arc::make_mut(&mut self.pieces).push((piece.clone(), mask));
                 changed = true;
             }
         }
@@ -126,10 +136,12 @@ impl Masker {
         self.masks.is_empty()
     }
 
-    fn tables(&self) -> Option<Arc<Needles>> {
+    fn tables(&self) -> Option<Arc<Tables>> {
         let build = || {
             let needles: Vec<&[u8]> = self.pieces.iter().map(|(piece, _)| piece.reveal().as_bytes()).collect();
-            Needles::new(&needles).map(Arc::new)
+            let mask_of = self.pieces.iter().map(|(_, mask)| *mask).collect();
+            let needles = Needles::new(&needles)?;
+            Some(Arc::new(Tables { needles, masks: Arc::clone(&self.masks), mask_of }))
         };
         self.tables.get_or_init(build).clone()
     }
@@ -182,12 +194,10 @@ impl Masker {
     /// Masks a stream that comes in chunks.
     #[must_use]
     pub fn stream(&self) -> MaskStream {
-        let needles = if self.is_empty() { None } else { self.tables() };
+        let tables = if self.is_empty() { None } else { self.tables() };
         MaskStream {
-            unsearchable: !self.is_empty() && needles.is_none(),
-            search: needles.map(|needles| (Scan::new(&needles), needles)),
-            masks: self.masks.clone(),
-            mask_of: self.pieces.iter().map(|(_, mask)| *mask).collect(),
+            unsearchable: !self.is_empty() && tables.is_none(),
+            search: tables.map(|tables| (Scan::new(&tables.needles), tables)),
             hits: Vec::new(),
             kept: Vec::new(),
             kept_from: 0,
@@ -215,10 +225,8 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 /// A stream on its way through a [`Masker`]. What may still become a secret is held back: at most one piece of a secret,
 /// however it is written.
 pub struct MaskStream {
-    search: Option<(Scan, Arc<Needles>)>,
+    search: Option<(Scan, Arc<Tables>)>,
     unsearchable: bool,
-    masks: Vec<String>,
-    mask_of: Vec<usize>,
     hits: Vec<Hit>,
     /// Bytes that were not handed on.
     kept: Vec<u8>,
@@ -241,7 +249,8 @@ impl MaskStream {
         if self.unsearchable {
             return;
         }
-        let Some((scan, needles)) = &mut self.search else { return out.extend_from_slice(chunk) };
+        let Some((scan, tables)) = &mut self.search else { return out.extend_from_slice(chunk) };
+        let needles = &tables.needles;
         scan.feed(chunk, needles, &mut self.hits);
         self.kept.extend_from_slice(chunk);
         let end = self.kept_from + self.kept.len();
@@ -257,7 +266,8 @@ impl MaskStream {
             return out.extend_from_slice(UNSEARCHED.as_bytes());
         }
         let end = self.kept_from + self.kept.len();
-        if let Some((scan, needles)) = &mut self.search {
+        if let Some((scan, tables)) = &mut self.search {
+            let needles = &tables.needles;
             let opens: Vec<Open> = scan.opens(needles).collect();
             scan.finish(needles, &mut self.hits);
             let covered = |open: &Open| self.hits.iter().any(|hit| hit.start <= open.start && hit.end == end);
@@ -299,10 +309,11 @@ impl MaskStream {
 
     /// One mask for pieces and lines of the same secret that follow each other.
     fn write_mask(&mut self, hit: Hit, out: &mut Vec<u8>) {
-        let mask = self.mask_of[hit.needle];
+        let Some((_, tables)) = &self.search else { return };
+        let mask = tables.mask_of[hit.needle];
         let gap_from = self.last.filter(|(last, _)| *last == mask).map(|(_, end)| end);
         if gap_from != Some(self.cursor) {
-            out.extend_from_slice(self.masks[mask].as_bytes());
+            out.extend_from_slice(tables.masks[mask].as_bytes());
         }
         self.last = Some((mask, hit.end));
     }
