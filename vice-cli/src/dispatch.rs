@@ -234,9 +234,10 @@ fn with_app(global: &Global, command: Command, env: &Arc<ProcessEnv>, terminal: 
 }
 
 /// Commands that change something end at a safe point of their own after the first signal; the others end at once.
-const fn graceful(command: &Command) -> bool {
+fn graceful(command: &Command) -> bool {
     match command {
         Command::Pride(args) => args.is_graceful(),
+        Command::Envy(args) => args.rollback().is_some(),
         Command::Deploy(_) | Command::Rollback(_) | Command::Sloth(_) | Command::Tick(_) | Command::Greed(_) => true,
         _ => false,
     }
@@ -269,6 +270,11 @@ async fn until_signal(
     }
 }
 
+fn reconfigure(wish: vice_envy::cmd::ConfigRollback) -> vice_pride::cmd::Reconfigure {
+    let vice_envy::cmd::ConfigRollback { version: digest, project, env, confirm, dry_run, reason } = wish;
+    vice_pride::cmd::Reconfigure { project, env, digest, confirm, dry_run, reason }
+}
+
 fn dispatch(wired: &wire::Wired, command: Command) -> Pin<Box<dyn Future<Output = Result<Outcome>> + '_>> {
     let app: &App = &wired.app;
     match command {
@@ -280,7 +286,11 @@ fn dispatch(wired: &wire::Wired, command: Command) -> Pin<Box<dyn Future<Output 
         Command::History(args) => Box::pin(vice_pride::cmd::history(app, args)),
         Command::Logs(args) => Box::pin(vice_pride::cmd::logs(app, args)),
         Command::Why(args) => Box::pin(vice_pride::cmd::why(app, args)),
-        Command::Envy(args) => Box::pin(vice_envy::cmd::run(app, &wired.envy, args)),
+        Command::Envy(args) => match args.rollback() {
+            // A change of the configuration is a change: it goes through the same engine.
+            Some(wish) => Box::pin(vice_pride::cmd::reconfigure(app, reconfigure(wish))),
+            None => Box::pin(vice_envy::cmd::run(app, &wired.envy, args)),
+        },
         Command::Wrath(args) => Box::pin(vice_wrath::cmd::run(app, args)),
         Command::Greed(args) => Box::pin(vice_greed::cmd::run(app, args)),
         Command::Lust(args) => Box::pin(vice_lust::cmd::run(app, args)),

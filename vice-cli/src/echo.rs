@@ -37,3 +37,29 @@ fn switch(on: bool) -> bool {
     state.local_modes.set(LocalModes::ECHOCTL, on);
     tcsetattr(&terminal, OptionalActions::Now, &state).is_ok()
 }
+
+/// While this lives, nothing that is typed is shown.
+#[derive(Debug)]
+pub(crate) struct Hidden(rustix::termios::Termios);
+
+impl Hidden {
+    /// # Errors
+    /// When standard input is no terminal that can do so.
+    pub(crate) fn begin() -> io::Result<Self> {
+        let terminal = io::stdin();
+        let before = tcgetattr(&terminal)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(&terminal, OptionalActions::Flush, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.0) {
+            tracing::debug!(%error, "the terminal is gone");
+        }
+    }
+}

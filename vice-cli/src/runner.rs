@@ -12,6 +12,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, timeout};
 use vice_core::app::ProcessEnv;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, OUTPUT_BYTES_MAX, Stream};
+use vice_core::secret::LineMasker;
 use vice_core::{Code, Context, Fault, Millis, Result};
 
 /// What every child gets from the caller's environment, where it is set.
@@ -20,9 +21,6 @@ const INHERITED: &[&str] =
 
 /// How long a killed process group may take to let go of its output.
 const LINGER: Millis = Millis(2_000);
-
-/// The longest line that is handed on whole; longer ones are cut, because somebody will print a gigabyte without a newline.
-const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Runs commands as child processes.
 pub(crate) struct ProcessRunner {
@@ -106,7 +104,7 @@ impl CommandRunner for ProcessRunner {
         };
         let took = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         let truncated = out.dropped || err.dropped;
-        Ok(CommandOutput { ended, stdout: out.text(&spec), stderr: err.text(&spec), truncated, took })
+        Ok(CommandOutput { ended, stdout: out.text(), stderr: err.text(), truncated, took })
     }
 }
 
@@ -136,56 +134,38 @@ impl Kept {
         }
     }
 
-    fn text(self, spec: &CommandSpec) -> String {
+    fn text(self) -> String {
         let bytes: Vec<u8> = self.bytes.into();
-        spec.masker.mask(&String::from_utf8_lossy(&bytes))
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
+/// Reads a stream to its end. It is masked before it is cut or shortened, because a part of a secret is not found.
 async fn capture(pipe: Option<impl AsyncRead + Unpin>, stream: Stream, spec: &CommandSpec) -> Kept {
     let mut kept = Kept::default();
     let Some(mut pipe) = pipe else { return kept };
-    let mut lines = Lines { partial: Vec::new() };
-    let mut buffer = vec![0_u8; 16 * 1024];
+    let mut lines = spec.on_line.as_ref().map(|on_line| (LineMasker::new(&spec.masker), on_line));
+    let mut masked = spec.masker.stream();
+    let (mut buffer, mut safe) = (vec![0_u8; 16 * 1024], Vec::new());
     loop {
         match pipe.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
             Ok(read) => {
-                kept.push(&buffer[..read]);
-                lines.feed(&buffer[..read], stream, spec);
+                masked.feed(&buffer[..read], &mut safe);
+                kept.push(&safe);
+                safe.clear();
+                if let Some((lines, on_line)) = &mut lines {
+                    lines.feed(&buffer[..read], |line| on_line(stream, line));
+                }
             }
         }
     }
-    lines.end(stream, spec);
+    masked.finish(false, &mut safe);
+    kept.push(&safe);
+    if let Some((lines, on_line)) = lines {
+        lines.finish(|line| on_line(stream, line));
+    }
     kept
-}
-
-/// Cuts a stream into lines for whoever watches.
-struct Lines {
-    partial: Vec<u8>,
-}
-
-impl Lines {
-    fn feed(&mut self, chunk: &[u8], stream: Stream, spec: &CommandSpec) {
-        if spec.on_line.is_none() {
-            return;
-        }
-        for byte in chunk {
-            if *byte == b'\n' {
-                self.end(stream, spec);
-            } else if self.partial.len() < LINE_BYTES_MAX {
-                self.partial.push(*byte);
-            }
-        }
-    }
-
-    fn end(&mut self, stream: Stream, spec: &CommandSpec) {
-        if let (Some(on_line), false) = (&spec.on_line, self.partial.is_empty()) {
-            let text = String::from_utf8_lossy(&self.partial);
-            on_line(stream, &spec.masker.mask(text.trim_end_matches('\r')));
-        }
-        self.partial.clear();
-    }
 }
 
 #[cfg(test)]
@@ -213,6 +193,18 @@ mod tests {
         assert!(output.ok());
         assert!(output.stdout.contains("TOKEN=«secret:token»"), "{}", output.stdout);
         assert!(!output.stdout.contains("LEAK"), "{}", output.stdout);
+    }
+
+    #[tokio::test]
+    async fn a_secret_in_several_writes_is_masked_in_lines_and_at_the_end() {
+        let mut spec = spec(&["sh", "-c", "printf 's3cr'; sleep 0.05; printf '3t-va\\nlue then'; printf ' more\\n'"]);
+        spec.masker.add("token", &Secret::new("s3cr3t-value"));
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let lines = Arc::clone(&seen);
+        spec.on_line = Some(Arc::new(move |_, line| lines.lock().unwrap().push(line.to_owned())));
+        let output = runner().run(spec).await.unwrap();
+        assert_eq!(output.stdout, "«secret:token» then more\n");
+        assert_eq!(*seen.lock().unwrap(), ["«secret:token» then more"]);
     }
 
     #[tokio::test]

@@ -13,11 +13,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vice_core::port::notifier::Severity;
+use vice_core::secret::Known;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
-use vice_core::{Class, Code, Context, Fault, Result};
+use vice_core::{Class, Code, Context, Fault, Result, Secret};
+use zeroize::Zeroizing;
 
-use crate::echo::NoEcho;
+use crate::echo::{Hidden, NoEcho};
 use crate::output_file;
 use crate::pulse::Pulse;
 
@@ -55,6 +57,7 @@ pub(crate) struct Terminal {
     bars: Mutex<BTreeMap<String, ProgressBar>>,
     no_echo: Mutex<Option<NoEcho>>,
     pulse: Mutex<Pulse>,
+    known: Known,
 }
 
 impl Terminal {
@@ -74,6 +77,7 @@ impl Terminal {
             bars: Mutex::default(),
             no_echo: Mutex::default(),
             pulse: Mutex::new(Pulse::new(Instant::now())),
+            known: Known::default(),
             options,
         }
     }
@@ -83,16 +87,31 @@ impl Terminal {
         self.color_err
     }
 
+    /// The secrets that are masked in everything that is printed. Whoever opens some adds them.
+    pub(crate) const fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// A result without the secrets that are known, unless a person asked for them.
+    fn masked_json(&self, value: Value) -> Value {
+        if self.known.lifted() { value } else { self.known.masker().mask_json(value) }
+    }
+
+    fn masked_text(&self, text: &str) -> String {
+        if self.known.lifted() { text.to_owned() } else { self.known.masker().mask(text) }
+    }
+
     /// Prints the result of a command, to standard output or to the file that was asked for.
     pub(crate) fn finish(&self, outcome: &Outcome) -> Result<()> {
         self.clear();
         let document = match self.options.format {
-            Format::Json => format!("{:#}\n", marked(outcome)),
+            Format::Json => format!("{:#}\n", self.masked_json(marked(outcome))),
             Format::Ndjson => {
                 let ok = outcome.class == Class::Done;
-                format!("{}\n", json!({ "type": "result", "ok": ok, "result": outcome.json }))
+                let result = self.masked_json(outcome.json.clone());
+                format!("{}\n", json!({ "type": "result", "ok": ok, "result": result }))
             }
-            _ => with_newline(&outcome.text),
+            _ => self.masked_text(&with_newline(&outcome.text)),
         };
         self.deliver(&document)
     }
@@ -100,11 +119,10 @@ impl Terminal {
     /// Prints a fault as the one document of a machine-readable format.
     pub(crate) fn finish_fault(&self, fault: &Fault) -> Result<()> {
         self.clear();
+        let error = || self.known.masker().mask_json(fault_json(fault));
         let document = match self.options.format {
-            Format::Json => format!("{:#}\n", json!({ "ok": false, "error": fault_json(fault) })),
-            Format::Ndjson => {
-                format!("{}\n", json!({ "type": "result", "ok": false, "error": fault_json(fault) }))
-            }
+            Format::Json => format!("{:#}\n", json!({ "ok": false, "error": error() })),
+            Format::Ndjson => format!("{}\n", json!({ "type": "result", "ok": false, "error": error() })),
             _ => return Ok(()),
         };
         self.deliver(&document)
@@ -148,7 +166,7 @@ impl Terminal {
         if let Ok(mut pulse) = self.pulse.lock() {
             pulse.said(Instant::now());
         }
-        let text = with_newline(text);
+        let text = self.known.masker().mask(&with_newline(text));
         let text = if self.color_err { text } else { strip_str(&text).to_string() };
         let write = || {
             // When standard error is closed there is nobody left to tell.
@@ -183,7 +201,7 @@ impl Terminal {
                     bar.enable_steady_tick(Duration::from_millis(120));
                     bar
                 });
-                bar.set_message(progress.text.clone());
+                bar.set_message(self.known.masker().mask(&progress.text));
             }
             ProgressState::Done | ProgressState::Failed => {
                 if let Some(bar) = bars.remove(&progress.key) {
@@ -250,8 +268,10 @@ impl Ui for Terminal {
 
     fn emit(&self, text: &str, value: &Value) -> bool {
         match self.options.format {
-            Format::Text if self.options.output.is_none() => self.out(&with_newline(text)),
-            Format::Ndjson if self.options.output.is_none() => self.out(&format!("{value}\n")),
+            Format::Text if self.options.output.is_none() => self.out(&self.masked_text(&with_newline(text))),
+            Format::Ndjson if self.options.output.is_none() => {
+                self.out(&format!("{}\n", self.masked_json(value.clone())))
+            }
             _ => true,
         }
     }
@@ -265,6 +285,18 @@ impl Ui for Terminal {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).context(Code::Io, || "The answer can't be read.".to_owned())?;
         Ok(answer.trim().to_owned())
+    }
+
+    fn ask_secret(&self, question: &str, flag: &str) -> Result<Secret> {
+        if !self.options.input || self.options.ci || !io::stdin().is_terminal() {
+            return Err(Fault::new(Code::NoInput, format!("{question} Nobody can be asked here."))
+                .hint(format!("Pass {flag}.")));
+        }
+        self.err(&format!("{} ", paint(Tone::Strong, question)));
+        let _hidden = Hidden::begin().context(Code::Io, || "The terminal can't hide what is typed.".to_owned())?;
+        let mut answer = Zeroizing::new(String::new());
+        io::stdin().read_line(&mut answer).context(Code::Io, || "The answer can't be read.".to_owned())?;
+        Ok(Secret::new(answer.trim_end_matches(['\r', '\n'])))
     }
 
     fn width(&self) -> usize {

@@ -107,8 +107,8 @@ pub(crate) fn wire(
     let events = history(env, SqliteStore::open(&workspace.state, Arc::clone(&clock))?)?;
     let series = Arc::new(SqliteSeries::open(&workspace.state)?);
     install_tls();
-    let envy = Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock)).with_runner(Arc::clone(&runner));
-    let envy = Arc::new(envy);
+    let envy = Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock));
+    let envy = Arc::new(envy.with_runner(Arc::clone(&runner)).telling(terminal.known().clone()));
     let config: Arc<dyn ConfigSource> = envy.clone();
     let lust = Arc::new(Lust::new(LustParts {
         clock: Arc::clone(&clock),

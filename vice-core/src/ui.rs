@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::fault::{Class, Fault, Result};
 use crate::port::notifier::Severity;
+use crate::secret::Secret;
 
 /// The shape of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +159,15 @@ pub trait Ui: Send + Sync + 'static {
     /// # Errors
     /// `NoInput`, naming `flag`, when nobody can be asked.
     fn ask(&self, question: &str, flag: &str) -> Result<String>;
+
+    /// Asks a person to type a secret, which is not shown. Nobody can be asked where there is no terminal of our own.
+    ///
+    /// # Errors
+    /// `NoInput`, naming `flag`, when nobody can be asked.
+    fn ask_secret(&self, question: &str, flag: &str) -> Result<Secret> {
+        Err(Fault::new(crate::Code::NoInput, format!("{question} Nobody can be asked here."))
+            .hint(format!("Pass {flag}.")))
+    }
 
     /// The width of the terminal in columns; 100 when there is none.
     fn width(&self) -> usize;

@@ -159,7 +159,12 @@ fn custom_events_follow_the_rules_of_custom_events() {
     valid("custom", &LeaseReleased { scope: scope(), epoch: 1 });
     valid(
         "custom",
-        &ConfigRecorded { scope: scope(), digest: "d".into(), entries: std::collections::BTreeMap::default() },
+        &ConfigRecorded {
+            scope: scope(),
+            digest: "d".into(),
+            entries: std::collections::BTreeMap::default(),
+            digests: std::collections::BTreeMap::default(),
+        },
     );
     valid("custom", &PowerChanged { scope: scope(), state: PowerState::Stopped, reason: None });
     valid("custom", &HoldPlaced { scope: scope(), version: "2".into(), reason: "bad".into(), rollout: None });

@@ -2,8 +2,6 @@
 //! tells nothing about a secret, however short it is.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::Read;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,8 +12,7 @@ use vice_core::{Code, Context, Fault, Result};
 use zeroize::Zeroizing;
 
 use crate::file::create_private;
-
-const KEY_BYTES: usize = 32;
+use crate::hex::{KEY_BYTES, fresh, hex};
 
 /// The key of a state folder.
 pub(crate) struct DigestKey(Zeroizing<[u8; KEY_BYTES]>);
@@ -43,38 +40,30 @@ impl DigestKey {
         Self(Zeroizing::new([byte; KEY_BYTES]))
     }
 
+    /// A digest of every value with its key, so that versions can be compared key by key. Twelve bytes tell changes apart
+    /// and fit into a line.
+    pub(crate) fn each(&self, entries: &BTreeMap<String, ConfigEntry>) -> Result<BTreeMap<String, String>> {
+        let one = |(key, entry): (&String, &ConfigEntry)| {
+            let mut mac = self.begin(b"vice configuration value 1\0")?;
+            value(&mut mac, key, entry);
+            Ok((key.clone(), hex(&mac.finalize().into_bytes()[..12])))
+        };
+        entries.iter().map(one).collect()
+    }
+
+    fn begin(&self, purpose: &[u8]) -> Result<Hmac<Sha256>> {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(self.0.as_slice())
+            .context(Code::Internal, || "The digest key has a wrong length.".into())?;
+        mac.update(purpose);
+        Ok(mac)
+    }
+
     /// The digest over names, types and values.
     pub(crate) fn digest(&self, entries: &BTreeMap<String, ConfigEntry>) -> Result<String> {
-        let key = self.0.as_slice();
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key)
-            .context(Code::Internal, || "The digest key has a wrong length.".into())?;
-        mac.update(b"vice configuration 1\0");
-        for (key, entry) in entries {
-            part(&mut mac, b'k', key.as_bytes());
-            match &entry.value {
-                ConfigValue::Plain(value) => plain(&mut mac, value),
-                ConfigValue::Secret(secret) => part(&mut mac, b'x', secret.reveal().as_bytes()),
-            }
-        }
+        let mut mac = self.begin(b"vice configuration 1\0")?;
+        entries.iter().for_each(|(key, entry)| value(&mut mac, key, entry));
         Ok(format!("hmac-sha256:{}", hex(&mac.finalize().into_bytes())))
     }
-}
-
-/// Bytes from the operating system, which is the right source for keys, in tests too.
-fn fresh() -> Result<Zeroizing<[u8; KEY_BYTES]>> {
-    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-    let source = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes.as_mut_slice()));
-    source.context(Code::Io, || "The system gives no random bytes.".to_owned())?;
-    Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string can't fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-    }
-    text
 }
 
 /// Tag and length before the bytes, so that no two different configurations are the same input.
@@ -82,6 +71,14 @@ fn part(mac: &mut Hmac<Sha256>, tag: u8, bytes: &[u8]) {
     mac.update(&[tag]);
     mac.update(&(bytes.len() as u64).to_be_bytes());
     mac.update(bytes);
+}
+
+fn value(mac: &mut Hmac<Sha256>, key: &str, entry: &ConfigEntry) {
+    part(mac, b'k', key.as_bytes());
+    match &entry.value {
+        ConfigValue::Plain(value) => plain(mac, value),
+        ConfigValue::Secret(secret) => part(mac, b'x', secret.reveal().as_bytes()),
+    }
 }
 
 fn plain(mac: &mut Hmac<Sha256>, value: &Value) {

@@ -1,7 +1,8 @@
 //! Opening what is encrypted, with errors that say what is locked, which keys were tried and what to do. Keys are
 //! collected only when something encrypted is met.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 
 use vice_core::app::ProcessEnv;
 use vice_core::text::sanitize;
@@ -9,16 +10,26 @@ use vice_core::{Code, Fault, Result, Secret};
 use zeroize::Zeroizing;
 
 use crate::backend::{Closed, Keyring, parse_value};
+use crate::envelope::{Binding, unwrap};
 
 /// The keys of whoever runs this, collected at first use.
 pub(crate) struct Lock<'e> {
     process: &'e ProcessEnv,
     ring: OnceCell<Keyring>,
+    project: OnceCell<String>,
+    seals: RefCell<BTreeMap<String, String>>,
+}
+
+/// A value that was decrypted.
+pub(crate) struct Opened {
+    pub(crate) secret: Secret,
+    /// Where it says that it belongs; none in the older form.
+    pub(crate) binding: Option<Binding>,
 }
 
 impl<'e> Lock<'e> {
     pub(crate) fn new(process: &'e ProcessEnv) -> Self {
-        Self { process, ring: OnceCell::new() }
+        Self { process, ring: OnceCell::new(), project: OnceCell::new(), seals: RefCell::default() }
     }
 
     pub(crate) fn ring(&self) -> &Keyring {
@@ -30,24 +41,99 @@ impl<'e> Lock<'e> {
         self.ring().open(sealed).map_err(|why| self.fault(why, &format!("The layer {layer}")).detail("layer", layer))
     }
 
-    /// Decrypts one value; none when the text is not an encrypted one. `at` says where it stands.
-    pub(crate) fn open_value(&self, key: &str, at: &str, text: &str) -> Option<Result<Secret>> {
+    /// Opens the first of several wrappings of the same key that one of the keys fits.
+    pub(crate) fn open_any(&self, layer: &str, wrapped: &[&str]) -> Result<Zeroizing<Vec<u8>>> {
+        let mut why = Closed::Damaged;
+        for one in wrapped {
+            match self.ring().open(one.as_bytes()) {
+                Ok(plain) => return Ok(plain),
+                Err(Closed::NoKey) => why = Closed::NoKey,
+                Err(Closed::Damaged) => {}
+                Err(other) => why = other,
+            }
+        }
+        Err(self.fault(why, &format!("The SOPS file {layer}")).detail("layer", layer))
+    }
+
+    /// From now on it is this project whose values are opened.
+    pub(crate) fn about(&self, project: &str) {
+        self.project.get_or_init(|| project.to_owned());
+    }
+
+    /// A layer has the seal with this name.
+    pub(crate) fn sealed_by(&self, layer: &str, seal: String) {
+        self.seals.borrow_mut().insert(layer.to_owned(), seal);
+    }
+
+    /// Decrypts one value and checks that it belongs where it stands; none when the text is not an encrypted one. `at` says
+    /// where it stands.
+    pub(crate) fn open_value(&self, key: &str, layer: &str, at: &str, text: &str) -> Option<Result<Secret>> {
+        let opened = self.open_unchecked(key, at, text)?;
+        Some(opened.and_then(|opened| {
+            match opened
+                .binding
+                .and_then(|binding| self.misplaced(&binding, key, layer).or_else(|| self.unsealed(&binding, layer)))
+            {
+                Some(why) => Err(elsewhere(key, layer, at, &why)),
+                None => Ok(opened.secret),
+            }
+        }))
+    }
+
+    /// Why a value does not belong where it stands.
+    fn misplaced(&self, binding: &Binding, key: &str, layer: &str) -> Option<String> {
+        if binding.key != key {
+            return Some(format!("was encrypted for the key {}", sanitize(&binding.key)));
+        }
+        if binding.layer != layer {
+            return Some(format!("was encrypted for the file {}", sanitize(&binding.layer)));
+        }
+        if self.project.get().is_some_and(|project| *project != binding.project) {
+            return Some(format!("was encrypted for the project {}", sanitize(&binding.project)));
+        }
+        None
+    }
+
+    /// Refuses a value that does not belong where it stands; with `any_seal`, whatever seal it belongs to.
+    pub(crate) fn check_place(&self, binding: &Binding, key: &str, layer: &str, any_seal: bool) -> Result<()> {
+        let seal = || if any_seal { None } else { self.unsealed(binding, layer) };
+        match self.misplaced(binding, key, layer).or_else(seal) {
+            Some(why) => Err(elsewhere(key, layer, layer, &why)),
+            None => Ok(()),
+        }
+    }
+
+    fn unsealed(&self, binding: &Binding, layer: &str) -> Option<String> {
+        match (&binding.seal, self.seals.borrow().get(layer)) {
+            (Some(_), None) => Some("belongs to a seal that is gone".to_owned()),
+            (Some(own), Some(seal)) if own != seal => Some("belongs to another seal than the layer has".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Decrypts one value wherever it stands.
+    pub(crate) fn open_unchecked(&self, key: &str, at: &str, text: &str) -> Option<Result<Opened>> {
+        let what = format!("The value of {key} ({at})");
         let sealed = match parse_value(text)? {
             Ok(sealed) => sealed,
             Err(why) => {
-                return Some(Err(Fault::new(Code::ConfigInvalid, format!("The value of {key} ({at}) {why}."))
-                    .hint(format!("Set it again: vice envy set {key} --secret --from-file -"))
+                return Some(Err(Fault::new(Code::ConfigInvalid, format!("{what} {why}."))
+                    .hint(format!("Set it again: vice envy set {key} --secret"))
                     .detail("key", key)));
             }
         };
-        let plain = self.ring().open(&sealed);
-        let what = format!("The value of {key} ({at})");
-        Some(match plain {
-            Err(why) => Err(self.fault(why, &what).detail("key", key)),
-            Ok(plain) => std::str::from_utf8(&plain).map(Secret::new).map_err(|_| {
-                Fault::new(Code::ConfigInvalid, format!("{what} is not text once it is decrypted.")).detail("key", key)
-            }),
-        })
+        let plain = match self.ring().open(&sealed.bytes) {
+            Ok(plain) => plain,
+            Err(why) => return Some(Err(self.fault(why, &what).detail("key", key))),
+        };
+        let opened = if sealed.bound {
+            unwrap(&plain).map(|(binding, secret)| Opened { secret, binding: Some(binding) })
+        } else {
+            std::str::from_utf8(&plain).ok().map(|text| Opened { secret: Secret::new(text), binding: None })
+        };
+        Some(opened.ok_or_else(|| {
+            Fault::new(Code::ConfigInvalid, format!("{what} is not text once it is decrypted.")).detail("key", key)
+        }))
     }
 
     fn fault(&self, why: Closed, what: &str) -> Fault {
@@ -89,4 +175,11 @@ impl<'e> Lock<'e> {
             .hint("In CI, give the key as VICE_AGE_IDENTITY, or its file as VICE_AGE_IDENTITY_FILE.")
             .hint("Or ask somebody who can read it to add your public key with `vice envy init --recipient` and to set the value again.")
     }
+}
+
+fn elsewhere(key: &str, layer: &str, at: &str, why: &str) -> Fault {
+    Fault::new(Code::ConfigInvalid, format!("The value of {key} ({at}) {why}."))
+        .hint(format!("If nobody moved it on purpose, take {layer} from an earlier commit."))
+        .hint("If it was moved or renamed on purpose, confirm it: vice envy rotate --moved")
+        .detail("key", key)
 }

@@ -12,6 +12,7 @@ use vice_core::manifest::Project;
 use vice_core::payload::config::{ConfigRecorded, StoredEntry, StoredValue};
 use vice_core::port::command::CommandRunner;
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
+use vice_core::secret::{Known, Masker};
 use vice_core::{Clock, Code, Context, Fault, Result, Secret};
 
 use crate::file;
@@ -31,6 +32,7 @@ pub struct Envy {
     pub(crate) clock: Arc<dyn Clock>,
     /// Runs git; none in places that start no commands.
     pub(crate) runner: Option<Arc<dyn CommandRunner>>,
+    pub(crate) known: Known,
 }
 
 /// Which configuration of a project is meant.
@@ -65,7 +67,7 @@ impl Envy {
     /// given environment.
     #[must_use]
     pub fn new(state: PathBuf, process: Arc<ProcessEnv>, clock: Arc<dyn Clock>) -> Self {
-        Self { state, process, clock, runner: None }
+        Self { state, process, clock, runner: None, known: Known::default() }
     }
 
     /// The same, able to read layers and revisions from git.
@@ -73,6 +75,22 @@ impl Envy {
     pub fn with_runner(mut self, runner: Arc<dyn CommandRunner>) -> Self {
         self.runner = Some(runner);
         self
+    }
+
+    /// Tells this list of every secret that is opened, so that it is masked in whatever is printed.
+    #[must_use]
+    pub fn telling(mut self, known: Known) -> Self {
+        self.known = known;
+        self
+    }
+
+    /// Has a value masked in whatever is printed from now on.
+    pub(crate) fn learn(&self, name: &str, secret: &Secret) {
+        let mut masker = Masker::default();
+        // One that is too short can't be told from innocent text.
+        if masker.add(name, secret) {
+            self.known.learn(&masker);
+        }
     }
 
     /// Does file work where it does not block other tasks.
@@ -175,8 +193,11 @@ impl Envy {
     }
 
     pub(crate) fn digested(&self, entries: BTreeMap<String, ConfigEntry>) -> Result<ResolvedConfig> {
-        let digest = DigestKey::of_state(&self.state)?.digest(&entries)?;
-        Ok(ResolvedConfig { entries, digest })
+        let key = DigestKey::of_state(&self.state)?;
+        let (digest, digests) = (key.digest(&entries)?, key.each(&entries)?);
+        let config = ResolvedConfig { entries, digest, digests };
+        self.known.learn(&config.masker());
+        Ok(config)
     }
 }
 
@@ -195,7 +216,7 @@ impl ConfigSource for Envy {
             (key.clone(), StoredEntry { value, origin: entry.origin.clone() })
         };
         let entries = config.entries.iter().map(stored).collect();
-        ConfigRecorded { scope: scope.clone(), digest: config.digest.clone(), entries }
+        ConfigRecorded { scope: scope.clone(), digest: config.digest.clone(), entries, digests: config.digests.clone() }
     }
 
     async fn restore(&self, project: &Arc<Project>, recorded: &ConfigRecorded) -> Result<ResolvedConfig> {

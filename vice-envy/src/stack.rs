@@ -38,6 +38,7 @@ impl Policy {
         Ok(Self { secrets: config.secrets.clone(), rules: Rules::of(project, tree)?, interpolate: config.interpolate })
     }
 }
+use crate::seal;
 
 /// The layers and which of them decides each key.
 pub(crate) struct Stack {
@@ -75,9 +76,18 @@ impl Stack {
         let policy = Policy::of(scene.project, scene.tree)?;
         let LayerPlan { specs, skipped, mut faults } = std::mem::take(&mut scene.plan);
         let mut layers = Vec::new();
+        lock.about(scene.project.name().as_str());
         for read in read_all(&specs, scene, lock) {
             match read {
-                Ok(layer) => layers.push(layer),
+                Ok(layer) => {
+                    if scene.tree.is_present() && layer.editable() {
+                        match seal::verify(scene.project, &layer, lock) {
+                            Ok(broken) => faults.extend(broken),
+                            Err(fault) => faults.push(fault),
+                        }
+                    }
+                    layers.push(layer);
+                }
                 Err(fault) => faults.push(fault),
             }
         }
@@ -185,7 +195,7 @@ impl Stack {
     pub(crate) fn entry(&self, key: &str, say: &Say<'_>, lock: &Lock<'_>) -> Result<ConfigEntry> {
         let origin = say.origin();
         let value = match &say.found.value {
-            Value::String(text) => match lock.open_value(key, &say.place(), text) {
+            Value::String(text) => match lock.open_value(key, &say.layer.name, &say.place(), text) {
                 Some(opened) => ConfigValue::Secret(opened?),
                 None if self.is_secret(key, say) => ConfigValue::Secret(Secret::new(text.as_str())),
                 None => ConfigValue::Plain(say.found.value.clone()),

@@ -36,7 +36,9 @@ pub(crate) fn excerpt(masker: &Masker, text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    bounded(&sanitize(&masker.mask(&text[..end])), EXCERPT_CHARS_MAX)
+    let window = &text[..end];
+    let masked = if end < text.len() { masker.mask_cut(window) } else { masker.mask(window) };
+    bounded(&sanitize(&masked), EXCERPT_CHARS_MAX)
 }
 
 #[cfg(test)]

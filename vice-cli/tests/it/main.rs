@@ -12,6 +12,7 @@ mod everyday;
 mod judge;
 mod lab;
 mod layers;
+mod masking;
 mod replay;
 mod rollout;
 mod supersede;

@@ -47,6 +47,9 @@ pub struct ConfigRecorded {
     pub digest: String,
     /// The entries by dotted key.
     pub entries: BTreeMap<String, StoredEntry>,
+    /// A keyed digest of each value with its key, so that it can be told which secrets changed and not to what.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
 }
 
 impl Payload for ConfigRecorded {

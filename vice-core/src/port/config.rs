@@ -38,6 +38,8 @@ pub struct ResolvedConfig {
     pub entries: BTreeMap<String, ConfigEntry>,
     /// The keyed digest over names and values, such as `hmac-sha256:…`.
     pub digest: String,
+    /// A keyed digest of each value with its key.
+    pub digests: BTreeMap<String, String>,
 }
 
 impl ResolvedConfig {

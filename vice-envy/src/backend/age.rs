@@ -26,7 +26,8 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
-    /// Collects keys from VICE_AGE_IDENTITY, VICE_AGE_IDENTITY_FILE, the user's settings and `~/.ssh/id_ed25519`.
+    /// Collects keys from VICE_AGE_IDENTITY, VICE_AGE_IDENTITY_FILE, the
+    /// variables and the file of SOPS, the user's settings and the usual keys of ssh.
     pub(crate) fn load(env: &ProcessEnv) -> Self {
         let mut ring = Self::default();
         if let Some(text) = env.get("VICE_AGE_IDENTITY") {
@@ -35,14 +36,25 @@ impl Keyring {
         if let Some(path) = env.get("VICE_AGE_IDENTITY_FILE") {
             ring.add_file(&env.dir.join(path), true);
         }
+        if let Some(text) = env.get("SOPS_AGE_KEY") {
+            ring.add("SOPS_AGE_KEY", text);
+        }
+        if let Some(path) = env.get("SOPS_AGE_KEY_FILE") {
+            ring.add_file(&env.dir.join(path), true);
+        }
         if let Some(settings) = settings_dir(env) {
+            if let Some(base) = settings.parent() {
+                ring.add_file(&base.join("sops").join("age").join("keys.txt"), false);
+            }
             for path in key_files(&settings.join("keys")) {
                 ring.add_file(&path, true);
             }
             ring.add_file(&settings.join("identity.txt"), false);
         }
         if let Some(home) = env.get("HOME") {
-            ring.add_file(&Path::new(home).join(".ssh").join("id_ed25519"), false);
+            let ssh = Path::new(home).join(".ssh");
+            ring.add_file(&ssh.join("id_ed25519"), false);
+            ring.add_file(&ssh.join("id_rsa"), false);
         }
         ring
     }
@@ -156,11 +168,9 @@ impl Recipients {
                 continue;
             }
             if let Ok(key) = line.parse::<age::x25519::Recipient>() {
-                found.names.push(key.to_string());
-                found.keys.push(Box::new(key));
+                found.add(key.to_string(), Box::new(key));
             } else if let Ok(key) = line.parse::<age::ssh::Recipient>() {
-                found.names.push(key.to_string());
-                found.keys.push(Box::new(key));
+                found.add(key.to_string(), Box::new(key));
             } else {
                 // The line is not repeated: it may be a private key in the wrong place.
                 return Err(Fault::new(Code::ConfigInvalid, format!("Line {} is not a public key.", number + 1))
@@ -168,6 +178,13 @@ impl Recipients {
             }
         }
         Ok(found)
+    }
+
+    fn add(&mut self, name: String, key: Box<dyn age::Recipient + Send>) {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+            self.keys.push(key);
+        }
     }
 
     /// The public keys as text.

@@ -41,7 +41,7 @@ fn base64_of(text: &str) -> String {
 async fn init_and_set_make_a_value_that_comes_back() {
     let bench = with_secret("").await;
     let file = bench.text("config/dev.toml");
-    assert!(file.starts_with("[db]\npassword = \"age:v1:"), "{file}");
+    assert!(file.starts_with("[db]\npassword = \"age:v2:"), "{file}");
     assert!(!file.contains(CANARY));
     let config = bench.resolve().await.unwrap();
     assert_eq!(secret(&config, "db.password"), CANARY);
@@ -152,10 +152,10 @@ async fn broken_encrypted_values_are_told_apart() {
     let bench = with_secret("").await;
     let whole = bench.text("config/dev.toml");
     let cases = [
-        whole.replace("age:v1:", "age:v2:"),
-        whole.replace("age:v1:", "age:v1:*"),
+        whole.replace("age:v2:", "age:v3:"),
+        whole.replace("age:v2:", "age:v2:*"),
         whole.trim_end().trim_end_matches('"').to_owned() + "AAAA\"\n",
-        "[db]\npassword = \"age:v1:\"\n".to_owned(),
+        "[db]\npassword = \"age:v2:\"\n".to_owned(),
         whole.replace("= \"", "= [\"").replace("\"\n", "\"]\n"),
     ];
     for text in cases {

@@ -9,10 +9,10 @@ use vice_core::manifest::Project;
 use vice_core::port::config::{ConfigEntry, ConfigValue};
 use vice_core::secret::masked;
 use vice_core::text::{Table, Tone};
-use vice_core::ui::Outcome;
+use vice_core::ui::{Format, Outcome};
 use vice_core::{Code, Fault, Result};
 
-use super::Desk;
+use super::{Desk, markdown};
 use crate::render;
 use crate::site::Named;
 use crate::source::Ask;
@@ -54,16 +54,16 @@ impl Pair {
 }
 
 pub(super) async fn run(desk: &Desk, project: &Arc<Project>, pair: Pair, named: &Named, all: bool) -> Result<Outcome> {
-    desk.ui.format().among(&[])?;
+    let format = desk.ui.format().among(&[Format::Markdown])?;
     let mut sides = Vec::new();
     for (title, ask) in pair.asks(named)? {
         sides.push(Side { title, entries: desk.envy.with_stack_of(project, ask, Stack::entries).await? });
     }
-    Ok(compare(&sides[0], &sides[1], all))
+    Ok(compare(&sides[0], &sides[1], all, format))
 }
 
 /// What differs between two configurations, whatever they come from.
-pub(super) fn compare(one: &Side, two: &Side, all: bool) -> Outcome {
+pub(super) fn compare(one: &Side, two: &Side, all: bool, format: Format) -> Outcome {
     let (from, to) = (&one.entries, &two.entries);
     let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
     let rows: Vec<Row> =
@@ -77,7 +77,10 @@ pub(super) fn compare(one: &Side, two: &Side, all: bool) -> Outcome {
             cell(&row.to),
         ]);
     }
-    let text = if rows.is_empty() {
+    let text = if format == Format::Markdown {
+        let shown = rows.iter().map(|row| (row.key.as_str(), row.state, row.from.as_ref(), row.to.as_ref()));
+        markdown::render([&one.title, &two.title], shown)
+    } else if rows.is_empty() {
         format!("{} and {} have the same configuration.\n", one.title, two.title)
     } else {
         table.render()

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
+use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::Outcome;
@@ -14,32 +15,37 @@ use super::Desk;
 use crate::Envy;
 use crate::backend::{Recipients, generate, public_of, settings_dir};
 use crate::file;
+use crate::recipients::{common_path, own_path};
 
 const DEFAULT_LAYER: &str = "config/default.toml";
 const DEFAULT_TEXT: &str = "# Values for every environment; stronger layers replace them key by key.\n";
 const RECIPIENTS_HEAD: &str = "# Public keys that secrets are encrypted for, one in a line. Safe to commit.\n";
 
-/// The file with the public keys, relative to the project.
-pub(super) fn recipients_path(project: &Project) -> &str {
-    project.manifest.config.recipients.as_deref().unwrap_or("config/recipients.txt")
-}
-
-/// The text of that file.
-pub(super) fn recipients_text(project: &Project) -> Result<Option<String>> {
-    file::read_text(&project.root, recipients_path(project))
-}
-
 pub(super) async fn run(
     desk: &Desk,
     project: Arc<Project>,
+    env: Option<EnvName>,
     recipient: Vec<String>,
     recipient_file: Vec<PathBuf>,
 ) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
-    desk.envy.off_thread(move |envy| init(envy, &project, &recipient, &recipient_file)).await
+    let path = match &env {
+        Some(env) => {
+            project.env(env)?;
+            own_path(&project, env)
+        }
+        None => common_path(&project).to_owned(),
+    };
+    desk.envy.off_thread(move |envy| init(envy, &project, &path, &recipient, &recipient_file)).await
 }
 
-fn init(envy: &Envy, project: &Project, recipient: &[String], recipient_file: &[PathBuf]) -> Result<Outcome> {
+fn init(
+    envy: &Envy,
+    project: &Project,
+    path: &str,
+    recipient: &[String],
+    recipient_file: &[PathBuf],
+) -> Result<Outcome> {
     // Everything that can be wrong with the arguments is found before anything is written.
     let mut wanted = Vec::new();
     for key in recipient {
@@ -50,12 +56,12 @@ fn init(envy: &Envy, project: &Project, recipient: &[String], recipient_file: &[
     }
     let identity = identity(envy, project)?;
     wanted.insert(0, Line { key: identity.public.clone(), line: identity.public.clone() });
-    let added = add_recipients(project, &wanted)?;
+    let added = add_recipients(project, path, &wanted)?;
     let default_made = file::read(&project.root, DEFAULT_LAYER)?.is_none();
     if default_made {
         file::write(&project.root, DEFAULT_LAYER, DEFAULT_TEXT.as_bytes())?;
     }
-    Ok(told(project, &identity, &added, default_made))
+    Ok(told(project, path, &identity, &added, default_made))
 }
 
 /// A public key and the line for it, which may end in a comment that tells whose it is.
@@ -117,9 +123,8 @@ fn identity(envy: &Envy, project: &Project) -> Result<Identity> {
 }
 
 /// Adds those keys that the file does not have yet.
-fn add_recipients(project: &Project, wanted: &[Line]) -> Result<Vec<String>> {
-    let path = recipients_path(project);
-    let mut text = recipients_text(project)?.unwrap_or_else(|| RECIPIENTS_HEAD.to_owned());
+fn add_recipients(project: &Project, path: &str, wanted: &[Line]) -> Result<Vec<String>> {
+    let mut text = file::read_text(&project.root, path)?.unwrap_or_else(|| RECIPIENTS_HEAD.to_owned());
     let mut known = Recipients::parse(&text)
         .map_err(|fault| Fault::new(Code::ConfigInvalid, format!("{path} can't be used.")).because(fault))?
         .public_keys()
@@ -141,16 +146,15 @@ fn add_recipients(project: &Project, wanted: &[Line]) -> Result<Vec<String>> {
     Ok(added)
 }
 
-fn told(project: &Project, identity: &Identity, added: &[String], default_made: bool) -> Outcome {
+fn told(project: &Project, recipients: &str, identity: &Identity, added: &[String], default_made: bool) -> Outcome {
     let key_path = sanitize(&identity.path.display().to_string());
-    let recipients = recipients_path(project);
     let verb = if identity.made { "Made" } else { "Kept" };
     let mut text = format!("{verb} your key {key_path}; its public part is {}.\n", identity.public);
     for key in added {
         text.push_str(&format!("Added {key} to {recipients}.\n"));
     }
     if !added.is_empty() {
-        text.push_str("What was encrypted before stays closed to new recipients until it is set again.\n");
+        text.push_str("What was encrypted before stays closed to them until `vice envy rotate`.\n");
     }
     if default_made {
         text.push_str(&format!("Made {DEFAULT_LAYER}.\n"));

@@ -10,11 +10,11 @@ use vice_core::text::{Table, Tone, paint, sanitize};
 use vice_core::ui::Outcome;
 
 use super::Desk;
-use super::init::{recipients_path, recipients_text};
 use crate::backend::{Keyring, Recipients, parse_value};
 use crate::file;
 use crate::layer::{Place, specs};
 use crate::locked::Lock;
+use crate::recipients::of_env;
 use crate::stack::Stack;
 
 /// A layer with what is encrypted in it.
@@ -28,13 +28,14 @@ pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName) -> Res
     desk.envy
         .off_thread(move |envy| {
             let lock = Lock::new(&envy.process);
-            let recipients = match recipients_text(&project)? {
+            let (path, text) = of_env(&project, &env)?;
+            let recipients = match text {
                 Some(text) => Recipients::parse(&text)?.public_keys().to_vec(),
                 None => Vec::new(),
             };
             let (stack, _) = Stack::load_what_can_be(&project, &env, &envy.process, &lock)?;
             let sealed = all_sealed(&project, &env, &stack)?;
-            Ok(report(&project, &recipients, &sealed, lock.ring()))
+            Ok(report(&path, &recipients, &sealed, lock.ring()))
         })
         .await
 }
@@ -50,7 +51,7 @@ fn all_sealed(project: &Project, env: &EnvName, stack: &Stack) -> Result<Vec<Sea
     }
     for layer in stack.layers().iter().filter(|layer| !layer.sealed) {
         let texts = layer.sheet.iter().filter_map(|(_, entry)| entry.value.as_str());
-        let parts: Vec<_> = texts.filter_map(|text| parse_value(text)?.ok()).collect();
+        let parts: Vec<_> = texts.filter_map(|text| parse_value(text)?.ok().map(|value| value.bytes)).collect();
         if !parts.is_empty() {
             found.push(Sealed { layer: layer.name.clone(), parts });
         }
@@ -58,10 +59,10 @@ fn all_sealed(project: &Project, env: &EnvName, stack: &Stack) -> Result<Vec<Sea
     Ok(found)
 }
 
-fn report(project: &Project, recipients: &[String], sealed: &[Sealed], ring: &Keyring) -> Outcome {
+fn report(path: &str, recipients: &[String], sealed: &[Sealed], ring: &Keyring) -> Outcome {
     let own = ring.public_keys();
     let is_own = |public: &str| own.iter().any(|key| key.public == public);
-    let mut text = format!("{}\n", paint(Tone::Strong, format!("Recipients ({})", recipients_path(project))));
+    let mut text = format!("{}\n", paint(Tone::Strong, format!("Recipients ({})", sanitize(path))));
     let mut table = Table::default();
     for public in recipients {
         table.row([

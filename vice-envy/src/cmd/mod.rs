@@ -2,12 +2,17 @@
 
 mod check;
 mod diff;
+mod edit;
 mod exec;
 mod explain;
 mod fmt;
+mod history;
+mod import;
 mod init;
 mod keys;
+mod markdown;
 mod render;
+mod rotate;
 mod schema;
 mod set;
 mod show;
@@ -20,10 +25,12 @@ use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
+use vice_core::store::EventStore;
 use vice_core::ui::{Format, Outcome, Ui};
 use vice_core::{App, Code, Fault, Millis, Result};
 
 use crate::Envy;
+use crate::rotate::Wish;
 use crate::site::Named;
 use crate::source::Ask;
 
@@ -47,6 +54,9 @@ pub struct EnvyArgs {
     reveal: bool,
     #[command(flatten)]
     site: SiteArgs,
+    /// The configuration that a rollout used, by the beginning of its version (see `vice envy history`)
+    #[arg(long, value_name = "VERSION", conflicts_with = "reveal")]
+    at: Option<String>,
 }
 
 /// What of an environment is meant, where layers differ inside it.
@@ -74,6 +84,39 @@ impl SiteArgs {
     }
 }
 
+/// What `vice envy rollback` asks for. It is a rollout, so that another part of the binary does it.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigRollback {
+    /// The beginning of the version (see `vice envy history`); the one before the one in use when absent
+    pub version: Option<String>,
+    /// The project; the one of this folder when absent
+    #[arg(short, long, value_name = "NAME")]
+    pub project: Option<String>,
+    /// The environment
+    #[arg(short, long)]
+    pub env: Option<EnvName>,
+    /// For environments of production class: the environment's name in full
+    #[arg(long, value_name = "ENV")]
+    pub confirm: Option<EnvName>,
+    /// Show the plan and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+impl EnvyArgs {
+    /// The rollback that is asked for, if it is one.
+    #[must_use]
+    pub fn rollback(&self) -> Option<ConfigRollback> {
+        match &self.command {
+            Some(EnvyCommand::Rollback(wish)) => Some(wish.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// The project and the environment that a subcommand works on.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Where {
@@ -89,12 +132,15 @@ pub(crate) struct Where {
 pub(crate) enum EnvyCommand {
     /// Make your key and the list of those who can read secrets
     #[command(
-        after_help = "Examples:\n  vice envy init\n  vice envy init --recipient-file ~/.ssh/id_ed25519.pub\n  vice envy init --recipient age1…"
+        after_help = "Examples:\n  vice envy init\n  vice envy init --recipient-file ~/.ssh/id_ed25519.pub\n  vice envy init --recipient age1…\n  vice envy init --env prod --recipient age1…"
     )]
     Init {
         /// The project; the one of this folder when absent
         #[arg(short, long, value_name = "NAME")]
         project: Option<String>,
+        /// Keep a list of its own for this environment; it counts there in place of the common one
+        #[arg(short, long)]
+        env: Option<EnvName>,
         /// A public key that may read secrets: age1…, ssh-ed25519 … or ssh-rsa … (repeatable)
         #[arg(long, value_name = "KEY")]
         recipient: Vec<String>,
@@ -104,19 +150,19 @@ pub(crate) enum EnvyCommand {
     },
     /// Set a value in a TOML layer, keeping its comments
     #[command(
-        after_help = "Examples:\n  vice envy set greeting Hello --env dev\n  vice envy set db.password --secret --from-file - < password.txt"
+        after_help = "Examples:\n  vice envy set greeting Hello --env dev\n  vice envy set db.password --secret\n  vice envy set db.password --secret --from-file - < password.txt"
     )]
     Set {
         /// The dotted key
         key: String,
         /// The value: a number, true, false or a list as in TOML; anything else is text
-        #[arg(allow_hyphen_values = true, required_unless_present = "from_file", conflicts_with = "from_file")]
+        #[arg(allow_hyphen_values = true, required_unless_present_any = ["from_file", "secret"], conflicts_with = "from_file")]
         value: Option<String>,
         /// Take the value as text, whatever it looks like
         #[arg(long)]
         text: bool,
-        /// Encrypt the value for the recipients; it has to come from --from-file
-        #[arg(long, requires = "from_file", conflicts_with = "value")]
+        /// Encrypt the value for the recipients; it is asked for, or comes from --from-file
+        #[arg(long, conflicts_with = "value")]
         secret: bool,
         /// Read the value from a file, or from standard input with -
         #[arg(long, value_name = "PATH")]
@@ -139,7 +185,7 @@ pub(crate) enum EnvyCommand {
     },
     /// Compare two environments or revisions; secrets are compared and not shown
     #[command(
-        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2"
+        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2\n  vice envy diff dev prod --format markdown"
     )]
     Diff {
         /// The first environment
@@ -215,6 +261,17 @@ pub(crate) enum EnvyCommand {
         #[arg(short, long, value_name = "NAME")]
         project: Option<String>,
     },
+    /// Edit a layer with its secrets opened; what did not change stays as it is
+    #[command(
+        after_help = "Examples:\n  vice envy edit prod\n  vice envy edit config/default.toml\n\nA text that starts with `secret:` is encrypted when the editor ends."
+    )]
+    Edit {
+        /// The environment whose strongest layer is meant, or a layer's file
+        what: Option<String>,
+        /// The project; the one of this folder when absent
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
+    },
     /// Print a JSON Schema of layers for editors
     #[command(after_help = "Example:\n  vice envy schema --env dev -o config/layer.schema.json")]
     Schema {
@@ -223,6 +280,61 @@ pub(crate) enum EnvyCommand {
         #[command(flatten)]
         site: SiteArgs,
     },
+    /// Encrypt everything again for those who may read it now; can be repeated
+    #[command(after_help = "Examples:\n  vice envy rotate\n  vice envy rotate --layer config/prod.toml")]
+    Rotate {
+        /// The project; the one of this folder when absent
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
+        /// Only this layer's file
+        #[arg(long, value_name = "FILE")]
+        layer: Option<String>,
+        /// Values were moved or files renamed on purpose: bind them to where they are now
+        #[arg(long)]
+        moved: bool,
+    },
+    /// Confirm the keys and values of a layer, so that a change by others is found
+    #[command(after_help = "Example:\n  vice envy seal config/prod.toml")]
+    Seal {
+        /// The layer's file
+        layer: String,
+        /// The project; the one of this folder when absent
+        #[arg(short, long, value_name = "NAME")]
+        project: Option<String>,
+        /// With a new key, when somebody who can't read any more knows the old one
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Take over values from a .env file, Kamal's secrets or a SOPS file, encrypted
+    #[command(
+        after_help = "Examples:\n  vice envy import .env --env dev\n  vice envy import .kamal/secrets --env prod\n  vice envy import secrets.sops.yaml --env prod --plain db.host"
+    )]
+    Import {
+        /// The file, in the project
+        file: String,
+        /// A key that is no secret and stays readable; a last * matches the rest (repeatable)
+        #[arg(long, value_name = "KEY")]
+        plain: Vec<String>,
+        /// The layer's file to write to; the strongest TOML layer when absent
+        #[arg(long, value_name = "FILE")]
+        layer: Option<String>,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// List the configurations that rollouts used, and what differed
+    #[command(after_help = "Example:\n  vice envy history --env prod")]
+    History {
+        #[command(flatten)]
+        at: Where,
+        /// At most so many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Give what runs an earlier configuration, by a rollout like any other
+    #[command(
+        after_help = "Examples:\n  vice envy rollback --env dev\n  vice envy rollback 3fa9c1 --env prod --confirm prod"
+    )]
+    Rollback(ConfigRollback),
     /// List who can read secrets, your own keys, and what each of them opens
     #[command(after_help = "Example:\n  vice envy keys --env prod")]
     Keys {
@@ -232,7 +344,16 @@ pub(crate) enum EnvyCommand {
 }
 
 /// The formats that some command of envy offers besides text, JSON and NDJSON.
-pub const FORMATS: &[Format] = &crate::export::FORMATS;
+pub const FORMATS: &[Format] = &{
+    let documents = crate::export::FORMATS;
+    let mut all = [Format::Markdown; crate::export::FORMATS.len() + 1];
+    let mut index = 0;
+    while index < documents.len() {
+        all[index] = documents[index];
+        index += 1;
+    }
+    all
+};
 
 /// Runs `vice envy`.
 ///
@@ -245,6 +366,7 @@ pub async fn run(app: &App, envy: &Envy, args: EnvyArgs) -> Result<Outcome> {
         runner: Arc::clone(&app.runner),
         process: Arc::clone(&app.env),
         envy: envy.clone(),
+        events: Arc::clone(&app.events),
     };
     dispatch(&desk, args).await
 }
@@ -256,6 +378,7 @@ pub(crate) struct Desk {
     pub(crate) runner: Arc<dyn CommandRunner>,
     pub(crate) process: Arc<ProcessEnv>,
     pub(crate) envy: Envy,
+    pub(crate) events: Arc<dyn EventStore>,
 }
 
 impl Desk {
@@ -280,17 +403,19 @@ impl Desk {
 pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
     let Some(command) = args.command else {
         let (project, env) = desk.place(args.project.as_deref(), args.env.as_ref())?;
-        let ask = Ask { env, named: args.site.named()?, at: None };
-        return show::run(desk, &project, ask, args.reveal).await;
+        return match args.at {
+            Some(version) => history::show_at(desk, &project, env, &version).await,
+            None => show::run(desk, &project, Ask { env, named: args.site.named()?, at: None }, args.reveal).await,
+        };
     };
     match command {
-        EnvyCommand::Init { project, recipient, recipient_file } => {
+        EnvyCommand::Init { project, env, recipient, recipient_file } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
-            init::run(desk, project, recipient, recipient_file).await
+            init::run(desk, project, env, recipient, recipient_file).await
         }
         EnvyCommand::Set { key, value, text, secret, from_file, layer, at } => {
             let (project, env) = desk.at(&at)?;
-            set::run(desk, project, env, set::Change { key, value, text, secret, from_file, layer }).await
+            set::run(desk, project, env, set::Change { key, value, text, secret, from_file, layer, typed: None }).await
         }
         EnvyCommand::Explain { key, at, site } => {
             let (project, ask) = desk.ask(&at, site)?;
@@ -320,6 +445,27 @@ pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
             let (project, ask) = desk.ask(&at, site)?;
             schema::run(desk, &project, ask).await
         }
+        EnvyCommand::Edit { what, project } => {
+            let project = desk.workspace.project_or_here(project.as_deref())?;
+            edit::run(desk, project, what).await
+        }
+        EnvyCommand::Rotate { project, layer, moved } => {
+            let project = desk.workspace.project_or_here(project.as_deref())?;
+            rotate::run(desk, project, layer, Wish { moved, ..Wish::default() }).await
+        }
+        EnvyCommand::Seal { layer, project, fresh } => {
+            let project = desk.workspace.project_or_here(project.as_deref())?;
+            rotate::run(desk, project, Some(layer), Wish { seal: true, fresh, ..Wish::default() }).await
+        }
+        EnvyCommand::Import { file, plain, layer, at } => {
+            let (project, env) = desk.at(&at)?;
+            import::run(desk, project, env, import::Wish { file, plain, layer }).await
+        }
+        EnvyCommand::History { at, limit } => {
+            let (project, env) = desk.at(&at)?;
+            history::run(desk, &project, env, limit).await
+        }
+        EnvyCommand::Rollback(_) => Err(Fault::internal("A rollback is a rollout, which the binary begins.")),
         EnvyCommand::Keys { at } => {
             let (project, env) = desk.at(&at)?;
             keys::run(desk, project, env).await

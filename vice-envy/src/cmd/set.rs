@@ -5,23 +5,25 @@ use std::io::Read;
 use std::sync::Arc;
 
 use serde_json::json;
-use toml_edit::{DocumentMut, Item, TableLike};
+use toml_edit::{Item, TableLike};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::notifier::Severity;
 use vice_core::text::sanitize;
 use vice_core::ui::Outcome;
-use vice_core::{Code, Context, Fault, Result};
+use vice_core::{Code, Context, Fault, Result, Secret};
 use zeroize::Zeroizing;
 
 use super::Desk;
-use super::init::{recipients_path, recipients_text};
 use crate::Envy;
-use crate::backend::{Recipients, write_value};
 use crate::file;
 use crate::key::check_key;
 use crate::layer::{self, LayerSpec, specs};
 use crate::locked::Lock;
+use crate::recipients;
+use crate::rotate::{reseal, write_seal};
+use crate::seal::SealKey;
+use crate::sealed::{document, encrypt};
 use crate::stack::{Stack, declared_secret};
 
 /// The largest value that is read from a file, in bytes.
@@ -35,6 +37,8 @@ pub(super) struct Change {
     pub(super) secret: bool,
     pub(super) from_file: Option<String>,
     pub(super) layer: Option<String>,
+    /// What was typed at a prompt.
+    pub(super) typed: Option<Secret>,
 }
 
 struct Done {
@@ -45,6 +49,10 @@ struct Done {
 pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName, change: Change) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
     let (key, secret) = (change.key.clone(), change.secret);
+    let mut change = change;
+    if secret && change.from_file.is_none() {
+        change.typed = Some(desk.ui.ask_secret(&format!("The value of {}:", sanitize(&key)), "--from-file FILE")?);
+    }
     let done = desk.envy.off_thread(move |envy| set(envy, &project, &env, change)).await?;
     if let Some(stronger) = done.stronger {
         desk.ui.say(Severity::Warning, &format!("{key} is set, but {} overrides it.", sanitize(&stronger)));
@@ -55,34 +63,43 @@ pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName, change
 }
 
 fn set(envy: &Envy, project: &Project, env: &EnvName, change: Change) -> Result<Done> {
-    let Change { key, value, text, secret, from_file, layer } = change;
+    let Change { key, value, text, secret, from_file, layer, typed } = change;
     check_key(&key).map_err(|why| Fault::new(Code::Usage, format!("The key can't be set: {why}.")))?;
     let specs = specs(project, env)?;
     let (spec, path) = choose(&specs, layer.as_deref())?;
     if !secret && declared_secret(&project.manifest.config.secrets, &key) {
         return Err(Fault::new(Code::Usage, format!("{key} is declared secret and has to be encrypted."))
-            .hint(format!("vice envy set {key} --secret --from-file -")));
+            .hint(format!("vice envy set {key} --secret")));
     }
-    let given = match (value, from_file) {
-        (Some(value), None) if !secret => Zeroizing::new(value),
-        (None, Some(from)) => read_value(envy, &from)?,
+    let given = match (value, from_file, typed) {
+        (Some(value), None, None) if !secret => Zeroizing::new(value),
+        (None, Some(from), None) => read_value(envy, &from)?,
+        (None, None, Some(typed)) => Zeroizing::new(typed.reveal().to_owned()),
         _ => return Err(Fault::new(Code::Usage, "Give the value, or --from-file.")),
     };
+    let before = file::read_text(&project.root, path)?.unwrap_or_default();
+    let lock = Lock::new(&envy.process);
+    lock.about(project.name().as_str());
+    let seal = reseal(project, path, &before, &lock)?;
     let item = if secret {
-        toml_edit::value(encrypted(project, &given)?)
+        envy.learn(&key, &Secret::new(given.as_str()));
+        let readers = recipients::of_layer(project, path)?;
+        toml_edit::value(encrypt(project, path, &key, &given, &readers, seal.as_ref().map(SealKey::name))?)
     } else if text {
         toml_edit::value(given.as_str())
     } else {
         literal(&given)
     };
-    let before = file::read_text(&project.root, path)?.unwrap_or_default();
     let after = edited(&before, &spec.name, &key, item)?;
     layer::toml::read(&after).map_err(|flaw| flaw.in_layer(&spec.name))?;
     file::write(&project.root, path, after.as_bytes())?;
+    if let Some(seal) = &seal {
+        write_seal(project, path, &after, seal, &lock)?;
+    }
     Ok(Done { layer: spec.name.clone(), stronger: stronger(envy, project, env, &key, &spec.name)? })
 }
 
-fn choose<'s>(specs: &'s [LayerSpec], named: Option<&str>) -> Result<(&'s LayerSpec, &'s str)> {
+pub(super) fn choose<'s>(specs: &'s [LayerSpec], named: Option<&str>) -> Result<(&'s LayerSpec, &'s str)> {
     let mut editable = specs.iter().rev().filter_map(|spec| Some((spec, spec.editable()?)));
     let found = match named {
         Some(named) => editable.find(|(_, path)| *path == named),
@@ -121,20 +138,6 @@ fn read_value(envy: &Envy, from: &str) -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-fn encrypted(project: &Project, plain: &str) -> Result<String> {
-    let path = recipients_path(project);
-    let broken = |fault: Fault| Fault::new(Code::ConfigInvalid, format!("{path} can't be used.")).because(fault);
-    let recipients = match recipients_text(project)? {
-        Some(text) => Some(Recipients::parse(&text).map_err(broken)?),
-        None => None,
-    };
-    match recipients.filter(|recipients| !recipients.public_keys().is_empty()) {
-        Some(recipients) => Ok(write_value(&recipients.seal(plain.as_bytes())?)),
-        None => Err(Fault::new(Code::ConfigInvalid, format!("{path} names nobody to encrypt for."))
-            .hint("`vice envy init` makes your key and adds it there.")),
-    }
-}
-
 /// A number, a flag or a list as in TOML; anything else is text.
 fn literal(given: &str) -> Item {
     match given.trim().parse::<toml_edit::Value>() {
@@ -145,10 +148,8 @@ fn literal(given: &str) -> Item {
     }
 }
 
-fn edited(before: &str, layer: &str, key: &str, item: Item) -> Result<String> {
-    let mut document: DocumentMut = before.parse().map_err(|_| {
-        Fault::new(Code::ConfigInvalid, format!("The layer {layer} is not valid TOML and was left alone."))
-    })?;
+pub(super) fn edited(before: &str, layer: &str, key: &str, item: Item) -> Result<String> {
+    let mut document = document(before, layer)?;
     let parts: Vec<&str> = key.split('.').collect();
     put(document.as_table_mut(), &parts, item).map_err(|taken| {
         Fault::new(Code::Usage, format!("{taken} is a value in {layer}, so that {key} can't be below it."))

@@ -21,6 +21,9 @@ pub(super) async fn run(desk: &Desk, project: &Arc<Project>, ask: Ask, reveal: b
     let format = desk.ui.format().among(&FORMATS)?;
     let config = desk.envy.resolve_for(project, ask).await?;
     warn(desk, &config, reveal);
+    if reveal {
+        desk.envy.known.lift();
+    }
     let values = render::shown_all(&config.entries, reveal);
     let text = match format {
         Format::Text | Format::Json | Format::Ndjson => table(&config, &values),

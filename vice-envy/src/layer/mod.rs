@@ -19,11 +19,13 @@ use vice_core::manifest::Project;
 use vice_core::{Code, Fault, Result};
 use zeroize::Zeroizing;
 
+use crate::credential::Reference;
 use crate::file;
 use crate::key::{Flaw, Sheet};
 use crate::locked::Lock;
 use crate::remote::{Address, Answers, Fetched};
 use crate::site::{Named, Site, Skipped, Verdict};
+use crate::sops;
 
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(crate) enum Place {
     File { path: String, kind: Kind, sealed: bool, optional: bool },
     /// Variables of the calling process that start with a prefix.
     Environ { prefix: String },
+    /// What a program on PATH gives.
+    Credential(Reference),
     /// The table `[env.NAME.config]` of `vice.toml`.
     Inline,
     /// A store that is asked before layers are read.
@@ -88,6 +92,11 @@ impl Layer {
     pub(crate) fn plain(name: &str, sheet: Sheet) -> Self {
         Self { name: name.to_owned(), place: None, sealed: false, literal: false, sheet }
     }
+
+    /// Whether single values in it can be set and encrypted: a TOML file that is not encrypted as a whole.
+    pub(crate) const fn editable(&self) -> bool {
+        matches!(self.place, Some(Place::File { kind: Kind::Toml, sealed: false, .. }))
+    }
 }
 
 /// Where files are read from.
@@ -108,6 +117,11 @@ impl Tree<'_> {
                 Ok(files.get(path).cloned().flatten())
             }
         }
+    }
+
+    /// Whether it is what the project's folder has now.
+    pub(crate) const fn is_present(&self) -> bool {
+        matches!(self, Self::Disk(_))
     }
 
     /// The content of a file as text.
@@ -175,6 +189,9 @@ fn spec(text: &str) -> Result<LayerSpec> {
         }
         return Ok(LayerSpec { name: text.to_owned(), place: Place::Environ { prefix: prefix.to_owned() } });
     }
+    if let Some(reference) = text.strip_prefix("credential:") {
+        return Ok(LayerSpec { name: text.to_owned(), place: Place::Credential(Reference::parse(reference)?) });
+    }
     let (path, optional) = text.strip_suffix('?').map_or((text, false), |path| (path, true));
     if let Some(address) = Address::parse(path)? {
         return Ok(LayerSpec { name: path.to_owned(), place: Place::Remote { address, optional } });
@@ -202,7 +219,7 @@ pub(crate) fn kind_of(path: &str) -> Result<(Kind, bool)> {
     kind.map(|kind| (kind, !sealed.is_empty())).ok_or_else(|| {
         Fault::new(Code::ConfigInvalid, format!("The format of the layer {path} is not known."))
             .hint("Layers end in .toml, .yaml, .json, .env, .ini or .properties, with .age before or after it when encrypted.")
-            .hint("Others begin with env:, git:, s3:, consul:, k8s: or vault:.")
+            .hint("Others begin with env:, credential:, git:, s3:, consul:, k8s: or vault:.")
     })
 }
 
@@ -215,11 +232,28 @@ impl LayerSpec {
         }
     }
 
+    /// Whether it is a file that is encrypted as a whole.
+    pub(crate) const fn is_sealed(&self) -> bool {
+        matches!(&self.place, Place::File { sealed: true, .. })
+    }
+
+    /// The path, for any file of the project.
+    pub(crate) fn file(&self) -> Option<&str> {
+        match &self.place {
+            Place::File { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Takes what the layer is made of: reads and decrypts, and does not parse. An absent optional one is empty.
     fn take(&self, index: usize, scene: &mut Scene<'_>, lock: &Lock<'_>) -> Result<Raw> {
         let name = self.name.as_str();
         let (sheet, literal) = match &self.place {
             Place::Environ { prefix } => (environ::read(prefix, scene.process), true),
+            Place::Credential(reference) => {
+                let sheet = reference.read(scene.project, scene.env, scene.process)?;
+                return Ok(Raw::Read(Layer { sealed: true, literal: true, ..Layer::plain(name, sheet) }));
+            }
             Place::Inline => (toml::read_below(&scene.project.text, &["env", scene.env.as_str(), "config"]), false),
             Place::File { path, kind, sealed, optional } => match scene.tree.read(path)? {
                 Some(bytes) => return self.open(*kind, *sealed, bytes, lock),
@@ -246,6 +280,11 @@ impl LayerSpec {
         let bytes = Zeroizing::new(bytes);
         let secret = sealed || matches!(&self.place, Place::Remote { address, .. } if address.is_secret());
         let bytes = if sealed { lock.open_layer(&self.name, &bytes)? } else { bytes };
+        if let Ok(text) = std::str::from_utf8(&bytes)
+            && let Some(sheet) = sops::read(kind, text, &self.name, lock)?
+        {
+            return Ok(Raw::Read(Layer { sealed: true, literal: true, ..Layer::plain(&self.name, sheet) }));
+        }
         Ok(Raw::Text { kind, secret, bytes })
     }
 
@@ -345,7 +384,7 @@ mod tests {
 
     #[test]
     fn layers_outside_the_project_are_refused_by_name() {
-        for bad in ["../x.toml", "/etc/x.toml", "env:"] {
+        for bad in ["../x.toml", "/etc/x.toml", "env:", "credential:", "credential:../sh/x", "credential:a b/x"] {
             assert_eq!(spec(bad).unwrap_err().code(), Code::ConfigInvalid, "{bad}");
         }
         let optional = spec("config/x.toml?").unwrap();

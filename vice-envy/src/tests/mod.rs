@@ -1,8 +1,11 @@
 //! Tests of the crate as a whole: a project on disk, an own home, and a terminal and a runner that remember.
 
 mod commands;
+mod credentials;
 mod layering;
 mod resolving;
+#[cfg(feature = "secrets")]
+mod sealed;
 mod speed;
 
 use std::path::PathBuf;
@@ -15,12 +18,13 @@ use tempfile::TempDir;
 use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
+use vice_core::memory::MemoryEventStore;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, Stream};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::notifier::Severity;
 use vice_core::time::ManualClock;
 use vice_core::ui::{Format, Outcome, Progress, Ui};
-use vice_core::{Fault, Millis, Result};
+use vice_core::{Code, Fault, Millis, Result};
 
 use crate::Envy;
 use crate::cmd::{Desk, EnvyArgs, dispatch};
@@ -49,8 +53,8 @@ impl Ui for Terminal {
         self.say(Severity::Info, &value.to_string());
         true
     }
-    fn ask(&self, _: &str, _: &str) -> Result<String> {
-        unreachable!("nothing asks")
+    fn ask(&self, question: &str, _: &str) -> Result<String> {
+        Err(Fault::new(Code::NoInput, format!("{question} Nobody can be asked here.")))
     }
     fn width(&self) -> usize {
         100
@@ -102,6 +106,11 @@ impl Bench {
         );
         let home = dir.path().join("home").display().to_string();
         Self { dir, manifest, vars: vec![("HOME".into(), home)], format: Format::Text }
+    }
+
+    /// Gives the project another name.
+    pub(crate) fn rename(&mut self, name: &str) {
+        self.manifest = self.manifest.replacen("\"shop\"", &format!("{name:?}"), 1);
     }
 
     pub(crate) fn file(&self, path: &str, text: impl AsRef<[u8]>) -> &Self {
@@ -163,6 +172,7 @@ impl Bench {
             runner: Arc::<Runner>::clone(&runner),
             process: self.process(),
             envy: self.envy(),
+            events: Arc::new(MemoryEventStore::default()),
         };
         let args = CommandLine::try_parse_from([&["envy"], line].concat()).unwrap().args;
         let outcome = dispatch(&desk, args).await;

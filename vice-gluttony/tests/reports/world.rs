@@ -40,7 +40,12 @@ impl ConfigSource for Nothing {
         never()
     }
     fn record(&self, scope: &Scope, _: &ResolvedConfig) -> ConfigRecorded {
-        ConfigRecorded { scope: scope.clone(), digest: String::new(), entries: std::collections::BTreeMap::new() }
+        ConfigRecorded {
+            scope: scope.clone(),
+            digest: String::new(),
+            entries: std::collections::BTreeMap::new(),
+            digests: std::collections::BTreeMap::new(),
+        }
     }
     async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {
         never()

@@ -96,7 +96,12 @@ impl ConfigSource for FakeConfig {
         Ok(ResolvedConfig { entries, digest: String::new() })
     }
     fn record(&self, scope: &Scope, _: &ResolvedConfig) -> ConfigRecorded {
-        ConfigRecorded { scope: scope.clone(), digest: String::new(), entries: BTreeMap::new() }
+        ConfigRecorded {
+            scope: scope.clone(),
+            digest: String::new(),
+            entries: BTreeMap::new(),
+            digests: BTreeMap::new(),
+        }
     }
     async fn restore(&self, project: &Arc<Project>, recorded: &ConfigRecorded) -> Result<ResolvedConfig> {
         self.resolve(project, &recorded.scope.env).await

@@ -65,6 +65,7 @@ impl Action for RollOut {
             version: text("version"),
             direction: self.direction,
             artifact: text("artifact"),
+            config: None,
         };
         let consent = Consent { confirm: env("confirm")?, reason: text("reason"), ..Consent::default() };
         output(roll_out(&self.app, &want, &consent).await?)

@@ -40,7 +40,7 @@ pub use plan::{PlanArgs, run as plan};
 pub use power::PowerArgs;
 pub use prune::PruneArgs;
 pub use replay::ReplayArgs;
-pub use rollback::{RollbackArgs, run as rollback};
+pub use rollback::{Reconfigure, RollbackArgs, reconfigure, run as rollback};
 pub use simulate::{SimulateArgs, run as simulate};
 pub use status::{StatusArgs, run as status};
 pub use tick::tick;
@@ -198,7 +198,7 @@ pub struct WantedArgs {
 impl WantedArgs {
     fn want(self, direction: Direction, artifact: Option<String>) -> Want {
         let wanted = self.wanted.unwrap_or(Wanted { project: None, version: None });
-        Want { project: wanted.project, env: self.env, version: wanted.version, direction, artifact }
+        Want { project: wanted.project, env: self.env, version: wanted.version, direction, artifact, config: None }
     }
 }
 

@@ -25,5 +25,5 @@ pub use begin::{Asks, EndState, Ended, begin, command, end_unreadable, take_up};
 pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};
 pub(crate) use prepare::wanted_release;
-pub use prepare::{Prepared, Want, prepare};
+pub use prepare::{Earlier, Prepared, Want, prepare};
 pub(crate) use version::check_version;

@@ -120,9 +120,9 @@ impl Performer {
     /// What is stored of a fault: it may quote what an instance printed, so that secrets are masked here too.
     fn text(&self, fault: &Fault) -> String {
         let whole = fault.chain().join(" ");
-        let configs = self.earlier.iter().map(|(_, config)| config).chain([&self.to.1]);
-        let masked = configs.fold(whole, |text, config| config.masker().mask(&text));
-        masked.chars().take(TEXT_CHARS_MAX).collect()
+        let mut masker = self.to.1.masker();
+        self.earlier.iter().for_each(|(_, config)| masker.merge(&config.masker()));
+        masker.mask(&whole).chars().take(TEXT_CHARS_MAX).collect()
     }
 
     fn op(&self, op: OpNo, unit: UnitNo) -> Result<Op> {

@@ -42,6 +42,17 @@ pub struct Want {
     pub direction: Direction,
     /// Another artifact than the one of `vice.toml`.
     pub artifact: Option<String>,
+    /// What runs stays, with this configuration.
+    pub config: Option<Earlier>,
+}
+
+/// An earlier configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Earlier {
+    /// The one before the one that is in use.
+    Previous,
+    /// The one whose digest begins so.
+    Digest(String),
 }
 
 /// Everything that is known before a rollout begins. Nothing was changed yet.
@@ -84,6 +95,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let stream = environment_stream(&scope);
     let (state, state_version) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
     let (workload, config) = match want.direction {
+        _ if want.config.is_some() => reconfigured(app, &project, &scope, &state, want).await?,
         Direction::Deploy => forward(app, &project, &scope, &state, want).await?,
         Direction::Rollback => backward(app, &project, &scope, &state, want).await?,
     };
@@ -292,6 +304,24 @@ async fn backward(
     Ok((workload, config))
 }
 
+/// What runs now, with an earlier configuration. It goes through the same plan, gates and judge as new code would.
+async fn reconfigured(
+    app: &App,
+    project: &Arc<Project>,
+    scope: &Scope,
+    state: &EnvironmentState,
+    want: &Want,
+) -> Result<(Workload, ResolvedConfig)> {
+    let running = &state.running.as_ref().map(|placed| &placed.release);
+    let running = running.ok_or_else(|| Fault::new(Code::UnknownName, format!("Nothing runs in {scope}.")))?;
+    let earlier = workload::earlier_config(app, scope, running.config.as_deref(), want.config.as_ref()).await?;
+    let release = ReleaseRef { config: Some(earlier), ..running.clone() };
+    let (mut workload, config) = workload::restore(app, project, scope, &release).await?;
+    // Secrets resolve to their current values.
+    workload.release.config = (!config.entries.is_empty()).then(|| config.digest.clone());
+    Ok((workload, config))
+}
+
 /// The keys whose values differ from the configuration of what runs; secrets are masked and only said to have changed
 /// when nothing else tells the two apart.
 async fn config_changes(
@@ -305,7 +335,7 @@ async fn config_changes(
         Some(digest) => workload::find_config(app, scope, digest).await?,
         None => None,
     };
-    let old = before.map(|config| config.entries).unwrap_or_default();
+    let (old, digests) = before.map(|config| (config.entries, config.digests)).unwrap_or_default();
     let shown = |key: &str, value: &StoredValue| match value {
         StoredValue::Plain(Value::String(text)) => text.clone(),
         StoredValue::Plain(other) => other.to_string(),
@@ -315,7 +345,10 @@ async fn config_changes(
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(record.entries.keys()).collect();
     for key in keys {
         let (before, after) = (old.get(key), record.entries.get(key));
-        if before.map(|entry| &entry.value) != after.map(|entry| &entry.value) {
+        // Secrets are stored by name; that one changed is told by the digests, where both have them.
+        let digest_differs =
+            matches!((digests.get(key), record.digests.get(key)), (Some(one), Some(two)) if one != two);
+        if digest_differs || before.map(|entry| &entry.value) != after.map(|entry| &entry.value) {
             changes.push(ConfigChange {
                 key: key.clone(),
                 before: before.map(|entry| shown(key, &entry.value)),

@@ -206,6 +206,7 @@ async fn ready(app: &App, scope: &Scope, state: &EnvironmentState, queued: &Queu
         version: queued.version.clone(),
         direction: Direction::Deploy,
         artifact: queued.artifact.clone(),
+        config: None,
     };
     let mut prepared = prepare(app, &want).await?;
     prepared.number = queued.rollout.number;

@@ -18,6 +18,7 @@ use vice_core::store::{Order, Query};
 use vice_core::template::{Vars, render};
 use vice_core::{Code, Digest, Fault, Millis, Result};
 
+use super::prepare::Earlier;
 use crate::artifact::{ArtifactStore, Reference, Resolver, resolve};
 
 /// How long a new instance may take to become healthy when `vice.toml` does not say.
@@ -198,6 +199,41 @@ pub(crate) async fn recorded_config(app: &App, scope: &Scope, digest: &str) -> R
 /// The recorded configuration with a digest, if there is one.
 pub(crate) async fn find_config(app: &App, scope: &Scope, digest: &str) -> Result<Option<ConfigRecorded>> {
     find::<ConfigRecorded>(app, config_stream(scope), |recorded| recorded.digest == digest).await
+}
+
+/// The digest of an earlier configuration than the one in use.
+///
+/// # Errors
+/// `UnknownName` when there is none, or when it is not clear which is meant.
+pub(crate) async fn earlier_config(
+    app: &App,
+    scope: &Scope,
+    running: Option<&str>,
+    wanted: Option<&Earlier>,
+) -> Result<String> {
+    let query = Query { order: Order::Backward, limit: LOOKED_THROUGH_MAX, ..Query::stream(config_stream(scope), 0) };
+    let mut digests: Vec<String> = Vec::new();
+    for recorded in app.events.read(&query).await? {
+        digests.extend(recorded.event.decode::<ConfigRecorded>()?.map(|config| config.digest));
+    }
+    let hint = format!("See `vice envy history --env {}`.", scope.env);
+    let unknown = |text: String| Fault::new(Code::UnknownName, text).hint(hint.clone());
+    let Some(Earlier::Digest(wanted)) = wanted else {
+        let after = digests.iter().position(|digest| Some(digest.as_str()) == running).map_or(0, |at| at + 1);
+        return digests
+            .get(after)
+            .cloned()
+            .ok_or_else(|| unknown(format!("{scope} had no other configuration before.")));
+    };
+    let bare = |digest: &str| digest.strip_prefix("hmac-sha256:").unwrap_or(digest).to_owned();
+    let start = bare(wanted);
+    digests.retain(|digest| bare(digest).starts_with(&start));
+    digests.dedup();
+    match digests.as_slice() {
+        [one] if start.len() >= 4 => Ok(one.clone()),
+        [] => Err(unknown(format!("{scope} had no configuration {start}."))),
+        _ => Err(unknown(format!("{start} is too short to tell which configuration is meant."))),
+    }
 }
 
 /// The latest payload of a stream that fits.

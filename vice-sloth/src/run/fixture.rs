@@ -345,7 +345,12 @@ impl ConfigSource for Nothing {
         Ok(ResolvedConfig { entries: BTreeMap::from([("token".into(), secret)]), digest: String::new() })
     }
     fn record(&self, scope: &Scope, config: &ResolvedConfig) -> ConfigRecorded {
-        ConfigRecorded { scope: scope.clone(), digest: config.digest.clone(), entries: BTreeMap::new() }
+        ConfigRecorded {
+            scope: scope.clone(),
+            digest: config.digest.clone(),
+            entries: BTreeMap::new(),
+            digests: BTreeMap::new(),
+        }
     }
     async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {
         unused()

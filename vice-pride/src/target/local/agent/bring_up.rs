@@ -160,8 +160,9 @@ fn last_lines(agent: &Agent, unit: &str, instance: &Instance, lines: usize) -> V
 fn with_tail(agent: &Agent, unit: &str, instance: &Instance, workload: &Workload, fault: Fault) -> Fault {
     let masker = masker(workload);
     let lines = last_lines(agent, unit, instance, TAIL_LINES);
-    let lines: Vec<String> =
-        lines.iter().map(|line| masker.mask(line).chars().take(TAIL_LINE_CHARS).collect()).collect();
+    // Together, because a secret may go over several lines.
+    let text = masker.mask(&lines.join("\n"));
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(TAIL_LINE_CHARS).collect()).collect();
     let log = format!("Its whole output is in {}.", agent.layout.log(unit).display());
     if lines.is_empty() {
         return fault.hint("It printed nothing.");
