@@ -61,7 +61,7 @@ fn recognise(kind: Kind, text: &str) -> Option<Sealed> {
         Kind::Yaml => serde_saphyr::from_str(text).ok()?,
         Kind::Dotenv => return flat::dotenv(text),
         Kind::Ini => return flat::ini(text),
-        Kind::Toml => return None,
+        Kind::Toml | Kind::Properties => return None,
     };
     let Value::Object(mut tree) = tree else { return None };
     match tree.shift_remove("sops") {
