@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use vice_core::app::{App, ProcessEnv, StopSignal};
+use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
 use vice_core::id::Ids;
 use vice_core::port::action::Action;
 use vice_core::port::command::CommandRunner;
 use vice_core::port::config::ConfigSource;
+use vice_core::port::notifier::Severity;
 use vice_core::registry::Registry;
 use vice_core::rng::Streams;
 use vice_core::store::EventStore;
@@ -18,7 +19,7 @@ use vice_core::ui::Ui;
 use vice_core::{Code, Context, Millis, Result};
 use vice_envy::Envy;
 use vice_gluttony::Gluttony;
-use vice_greed::{SqliteSeries, SqliteStore};
+use vice_greed::{Opening, SqliteSeries, StorePlace};
 use vice_lust::{Lust, LustParts};
 use vice_pride::locator::PrideLocator;
 use vice_wrath::Wrath;
@@ -80,9 +81,20 @@ fn random_seed() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// The history, behind a crash point when a test asks for one.
-fn history(env: &ProcessEnv, store: SqliteStore) -> Result<Arc<dyn EventStore>> {
-    let store: Arc<dyn EventStore> = Arc::new(store);
+/// The history that the workspace names, behind a crash point when a test asks for one.
+fn history(env: &Arc<ProcessEnv>, workspace: &Workspace, clock: &Arc<dyn Clock>, ui: &Arc<dyn Ui>) -> Result<Arc<dyn EventStore>> {
+    let place = match &workspace.history {
+        Some(store) => StorePlace::parse(store, &workspace.root)?,
+        None => StorePlace::Sqlite(workspace.state.clone()),
+    };
+    let said = Arc::clone(ui);
+    let opening = Opening {
+        clock: Arc::clone(clock),
+        env: Arc::clone(env),
+        notices: Arc::new(move |text: &str| said.say(Severity::Warning, text)),
+        state: workspace.state.clone(),
+    };
+    let store = vice_greed::configured(&place, &opening)?;
     Ok(match env.get("VICE_TEST_CRASH") {
         Some(point) => {
             Arc::new(CrashingStore { inner: store, point: CrashPoint::parse(point)?, seen: AtomicU64::new(0) })
@@ -104,7 +116,7 @@ pub(crate) fn wire(
     let ids = Arc::new(Ids::new(&streams));
     let ui: Arc<dyn Ui> = terminal.clone();
     let runner: Arc<dyn CommandRunner> = Arc::new(ProcessRunner::new(Arc::clone(env)));
-    let events = history(env, SqliteStore::open(&workspace.state, Arc::clone(&clock))?)?;
+    let events = history(env, &workspace, &clock, &ui)?;
     let series = Arc::new(SqliteSeries::open(&workspace.state)?);
     install_tls();
     let envy = Arc::new(Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock)));

@@ -3,8 +3,24 @@
 
 mod backup;
 pub mod cmd;
+mod decide;
+mod desk;
+mod disk;
+#[cfg(feature = "jsonl")]
+mod jsonl;
+mod place;
+mod prepared;
+mod refused;
 mod series;
 mod sqlite;
+mod witness;
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "jsonl")]
+pub use jsonl::JsonlStore;
+pub use place::{Notices, Opening, StorePlace};
+pub use refused::configured;
 pub use series::SqliteSeries;
 pub use sqlite::{FORMAT, SqliteStore};

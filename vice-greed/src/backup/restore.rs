@@ -11,7 +11,9 @@ use super::Vault;
 use super::epochs::{self, Passing};
 use super::manifest::Manifest;
 use super::take::{measured, require_head, verified};
-use crate::sqlite::{DATABASE, Place, Structure, Witness, fences, make_private_dir, require_sound, verify_file};
+use crate::disk::make_private_dir;
+use crate::sqlite::{DATABASE, Place, Structure, fences, require_sound, verify_file};
+use crate::witness::Witness;
 
 /// What was brought back.
 #[derive(Debug)]
