@@ -11,6 +11,8 @@ source "$LAB_ROOT/scripts/lab/s3.sh"
 source "$LAB_ROOT/scripts/lab/smtp.sh"
 # shellcheck source=scripts/lab/prometheus.sh
 source "$LAB_ROOT/scripts/lab/prometheus.sh"
+# shellcheck source=scripts/lab/postgres.sh
+source "$LAB_ROOT/scripts/lab/postgres.sh"
 
 LAB_TMP=
 
@@ -19,11 +21,13 @@ lab_up() {
     lab_s3_start "$LAB_TMP/s3"
     lab_smtp_start "$LAB_TMP/smtp"
     lab_prometheus_start "$LAB_TMP/prometheus"
+    lab_postgres_start "$LAB_TMP/postgres"
 }
 
 lab_ready() {
     lab_smtp_ready
     lab_prometheus_ready
+    lab_postgres_ready
     lab_s3_ready
     export VICE_LAB_CHROMIUM VICE_LAB_NGINX
     VICE_LAB_CHROMIUM=$(command -v chromium)
@@ -35,6 +39,7 @@ lab_down() {
     lab_s3_stop
     lab_smtp_stop
     lab_prometheus_stop
+    lab_postgres_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }

@@ -1,4 +1,4 @@
-//! Measures the history on SQLite; `bench/greed/run` calls it.
+//! Measures the history; DIR is a folder for SQLite, or any other place that `[history] store` can name; `bench/greed/run` calls it.
 //!
 //!     greed_bench append DIR [SECONDS] [ROUNDS]   64 writers, against a bare group-commit loop, in turn
 //!     greed_bench fill DIR N                      N events; resident memory on the way
@@ -20,11 +20,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
+use vice_core::app::ProcessEnv;
 use vice_core::event::{Actor, Event};
 use vice_core::id::{EnvName, ProjectName, Scope};
 use vice_core::store::{Append, EventStore, PAGE_MAX, Query};
 use vice_core::time::SystemClock;
-use vice_greed::SqliteStore;
+use vice_greed::{Opening, StorePlace};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -68,12 +69,21 @@ fn event(writer: u64, n: u64) -> Result<Event, Failure> {
     })
 }
 
-fn open(dir: &Path) -> Result<Arc<SqliteStore>, Failure> {
-    Ok(Arc::new(SqliteStore::open(dir, Arc::new(SystemClock))?))
+/// A folder is SQLite in it; `jsonl:FOLDER` and `postgres://…` are what they say.
+fn open(dir: &Path) -> Result<Arc<dyn EventStore>, Failure> {
+    let vars = std::env::vars().collect();
+    let opening = Opening {
+        clock: Arc::new(SystemClock),
+        env: Arc::new(ProcessEnv { vars, ..ProcessEnv::default() }),
+        notices: Arc::new(|_| {}),
+        state: std::env::temp_dir(),
+    };
+    let text = dir.to_str().ok_or("not text")?;
+    Ok(StorePlace::parse(text, &std::env::current_dir()?)?.open(&opening)?)
 }
 
 /// Writers that append one event at a time and wait for the acknowledgement, until `stop`; gives how many were made.
-async fn write_all(store: Arc<SqliteStore>, run: u64, span: Duration) -> Result<(u64, f64), Failure> {
+async fn write_all(store: Arc<dyn EventStore>, run: u64, span: Duration) -> Result<(u64, f64), Failure> {
     let (began, stop, count) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut tasks = Vec::new();
     for writer in 0..WRITERS {

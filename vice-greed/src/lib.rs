@@ -9,6 +9,8 @@ mod disk;
 #[cfg(feature = "jsonl")]
 mod jsonl;
 mod place;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod prepared;
 mod refused;
 mod series;
@@ -21,6 +23,8 @@ mod tests;
 #[cfg(feature = "jsonl")]
 pub use jsonl::JsonlStore;
 pub use place::{Notices, Opening, StorePlace};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use refused::configured;
 pub use series::SqliteSeries;
 pub use sqlite::{FORMAT, SqliteStore};

@@ -105,6 +105,9 @@ impl StorePlace {
             Self::Jsonl(dir) => Ok(Arc::new(crate::jsonl::JsonlStore::open(dir, Arc::clone(&opening.notices)))),
             #[cfg(not(feature = "jsonl"))]
             Self::Jsonl(_) => Err(Fault::internal("There is no store of JSON lines in this build.")),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => Ok(Arc::new(crate::postgres::PostgresStore::open(url, opening)?)),
+            #[cfg(not(feature = "postgres"))]
             Self::Postgres(_) => Err(Fault::internal("There is no PostgreSQL in this build.")),
         }
     }

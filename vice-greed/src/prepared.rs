@@ -74,3 +74,10 @@ pub(crate) fn snapshot_sum(fold: &str, stream: &str, snapshot: &Snapshot) -> Dig
     }
     Digest::of(&bytes)
 }
+
+/// The checksum of a stored epoch.
+pub(crate) fn fence_sum(scope: &str, epoch: u64) -> Digest {
+    let mut bytes = epoch.to_be_bytes().to_vec();
+    bytes.extend_from_slice(scope.as_bytes());
+    Digest::of(&bytes)
+}

@@ -8,11 +8,11 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use vice_core::chain::{Chainer, Header};
 use vice_core::event::Event;
 use vice_core::store::{Append, Appended, Fence, LogHead, Snapshot};
-use vice_core::{Code, Digest, Fault, Result};
+use vice_core::{Code, Fault, Result};
 
 use super::reader::EMPTY;
 use super::schema::Class;
-use crate::prepared::{Extra, Prepared, is_twin, refuse_twins, snapshot_sum};
+use crate::prepared::{Extra, Prepared, fence_sum, is_twin, refuse_twins, snapshot_sum};
 
 /// Numbers that the writer remembers of streams and of words; it asks the database for the others.
 const CACHED_MAX: usize = 50_000;
@@ -354,11 +354,4 @@ impl<'a> Ingest<'a> {
         self.wrote = true;
         Ok(())
     }
-}
-
-/// The checksum of a fence's row.
-pub(crate) fn fence_sum(scope: &str, epoch: u64) -> Digest {
-    let mut bytes = epoch.to_be_bytes().to_vec();
-    bytes.extend_from_slice(scope.as_bytes());
-    Digest::of(&bytes)
 }
