@@ -3,6 +3,7 @@
 
 mod backup;
 pub mod cmd;
+mod copy;
 mod decide;
 mod desk;
 mod disk;

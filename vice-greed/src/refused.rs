@@ -1,6 +1,7 @@
 //! A history that must not be used as it is configured, and says why to everybody who asks. It is no error when it is opened,
 //! so that commands that need no history, and the one that puts it right, still work.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -58,6 +59,10 @@ impl EventStore for Refused {
     }
 
     async fn streams(&self, _: &str, _: &str, _: usize) -> Result<Vec<StreamHead>> {
+        self.no()
+    }
+
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
         self.no()
     }
 

@@ -88,7 +88,7 @@ pub(super) async fn restore(app: &App, args: RestoreArgs) -> Result<Outcome> {
 }
 
 /// The names of the locks that rollouts of the known environments take.
-fn lock_names(app: &App) -> Vec<String> {
+pub(super) fn lock_names(app: &App) -> Vec<String> {
     let projects = app.workspace.projects.iter();
     projects.flat_map(|(name, project)| project.manifest.env.keys().map(move |env| format!("{name}.{env}"))).collect()
 }

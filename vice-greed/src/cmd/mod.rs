@@ -3,6 +3,7 @@
 mod action;
 mod append;
 mod backup;
+mod copy;
 mod log;
 mod show;
 mod strict;
@@ -10,6 +11,8 @@ mod verify;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::Told;
 
 use std::sync::Arc;
 
@@ -54,6 +57,11 @@ enum GreedCommand {
     /// AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL. Observations (metrics) are not part of a backup.
     #[command(after_help = "Example:\n  vice greed backup s3://backups/shop")]
     Backup(backup::BackupArgs),
+    /// Move the history to another store: event by event, compared afterwards; a copy that was cut off goes on
+    #[command(
+        after_help = "Examples:\n  vice greed copy sqlite:.vice jsonl:archive\n  vice greed copy .vice postgres://vice@db.example/history"
+    )]
+    Copy(copy::CopyArgs),
     /// Bring a backup back, verified before and after; the history that was there is kept beside it
     #[command(after_help = "Example:\n  vice greed restore s3://backups/shop --yes")]
     Restore(backup::RestoreArgs),
@@ -71,6 +79,7 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Append(args) => append::append(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
+        GreedCommand::Copy(args) => copy::copy(app, args).await,
         GreedCommand::Restore(args) => backup::restore(app, args).await,
     }
 }

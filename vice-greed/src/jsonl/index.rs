@@ -217,6 +217,10 @@ impl Index {
     }
 
 
+    pub(crate) const fn fences(&self) -> &BTreeMap<String, u64> {
+        &self.fences
+    }
+
     fn seqs_of(&self, stream: &str) -> Option<&Vec<u32>> {
         self.seqs.get(usize::try_from(self.streams.id(stream)?).ok()?)
     }

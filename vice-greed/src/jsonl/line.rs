@@ -9,7 +9,7 @@
 //! `crc` is the CRC-32 (IEEE) of everything between the comma after it and the end of the line, as eight lower-case
 //! hexadecimal digits. `more` says that the append goes on in the next line; an append counts when its last line is there.
 //! `time` is in nanoseconds since 1970. `data` is the event's document as it was given; one that has line breaks or spaces
-//! around it can't stand in a line as it is, and is the string `text` instead.
+//! around it can't stand in a line as it is, and is the string `text` instead, and so is `null`.
 
 use std::borrow::Cow;
 
@@ -141,7 +141,8 @@ impl<'a> EventLine<'a> {
 
 /// The document, where it can stand in a line as it is.
 fn inline(data: &str) -> Option<&RawValue> {
-    if data.contains(['\n', '\r']) {
+    // A null would be read as an absent document.
+    if data.contains(['\n', '\r']) || data == "null" {
         return None;
     }
     serde_json::from_str::<&RawValue>(data).ok().filter(|raw| raw.get().len() == data.len())
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn documents_of_any_form_come_back_as_they_were() {
         let documents =
-            ["{}", " {\"a\" : 1}", "{\n \"a\": 1}", "[1.50,\"\\u0000\"] ", "not json", "", "\"\u{2028}\"", "1e400"];
+            ["{}", "null", " {\"a\" : 1}", "{\n \"a\": 1}", "[1.50,\"\\u0000\"] ", "not json", "", "\"\u{2028}\"", "1e400"];
         for data in documents {
             let event = Event { data: data.into(), ..event("a", "s/1") };
             let line = written(&event);

@@ -18,6 +18,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -153,6 +154,10 @@ impl EventStore for JsonlStore {
     async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
         self.with_current(move |log| Ok(log.index.list_streams(&prefix, &after, limit))).await
+    }
+
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        self.with_current(|log| Ok(log.index.fences().clone())).await
     }
 
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {

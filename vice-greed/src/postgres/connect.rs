@@ -53,7 +53,9 @@ impl Target {
         }
         url.set_query(None);
         if !kept.is_empty() {
-            url.query_pairs_mut().extend_pairs(&kept);
+            let query = url.query_pairs_mut().clear().extend_pairs(&kept).finish().query().unwrap_or_default().to_owned();
+            // The other reader of this query knows no plus for a space.
+            url.set_query(Some(&query.replace('+', "%20")));
         }
         let mut config: Config = url.as_str().parse().map_err(|error: tokio_postgres::Error| {
             Fault::new(Code::Usage, "The URL of the PostgreSQL history has a part that means nothing.")

@@ -14,6 +14,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,15 +24,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, timeout};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, Row};
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::event::Recorded;
 use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
-use vice_core::{Digest, Fault, Millis, Result};
+use vice_core::{Code, Digest, Fault, Millis, Result};
 
 use crate::desk::{Desk, Inbox};
 use crate::place::{Notices, Opening};
-use crate::prepared::{Prepared, snapshot_sum};
+use crate::prepared::{Prepared, fence_sum, snapshot_sum};
 
 use connect::Target;
 use scribe::PostgresScribe;
@@ -110,7 +111,7 @@ impl PostgresStore {
         let was_kept = kept.is_some();
         let first = self.read_once(kept, &work).await;
         let done = match first {
-            Err(fault) if was_kept && fault.code() == vice_core::Code::Unreachable => self.read_once(None, &work).await,
+            Err(fault) if was_kept && fault.code() == Code::Unreachable => self.read_once(None, &work).await,
             other => other,
         };
         done.map(|found| found.unwrap_or(empty))
@@ -185,6 +186,15 @@ impl Drop for PostgresStore {
     }
 }
 
+/// A stored epoch, if it fits its checksum: a lowered one would let an old writer in.
+fn fence(row: &Row) -> Result<(String, u64)> {
+    let (scope, epoch) = (row.get::<_, String>(0), query::count_at(row, 1)?);
+    if query::hash(row, 2)? == fence_sum(&scope, epoch) {
+        return Ok((scope, epoch));
+    }
+    Err(Fault::new(Code::HistoryDamaged, format!("The stored epoch of {scope} is damaged.")))
+}
+
 #[async_trait]
 impl EventStore for PostgresStore {
     fn describe(&self) -> BackendInfo {
@@ -233,6 +243,16 @@ impl EventStore for PostgresStore {
             let rows = client.query(sql, &[&after, &prefix, beyond, &limit]).await;
             let rows = rows.map_err(|error| target.fault(error))?;
             rows.iter().map(|row| Ok(StreamHead { name: row.get(0), version: query::count_at(row, 1)? })).collect()
+        })
+        .await
+    }
+
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        let target = &self.target;
+        self.with_reader(BTreeMap::new(), |client| async move {
+            let rows = client.query("SELECT scope, epoch, sum FROM fences", &[]).await;
+            let rows = rows.map_err(|error| target.fault(error))?;
+            rows.iter().map(fence).collect()
         })
         .await
     }

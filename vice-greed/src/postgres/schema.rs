@@ -13,7 +13,7 @@ pub(crate) const FORMAT: i32 = 1;
 
 const TABLES: &str = r#"
 CREATE TABLE meta(format int NOT NULL);
-CREATE TABLE head(only boolean PRIMARY KEY DEFAULT true CHECK (only), seq bigint NOT NULL, chain bytea NOT NULL)
+CREATE TABLE head(one boolean PRIMARY KEY DEFAULT true CHECK (one), seq bigint NOT NULL, chain bytea NOT NULL)
     WITH (fillfactor = 10);
 CREATE TABLE streams(name text COLLATE "C" PRIMARY KEY);
 CREATE TABLE events(
@@ -63,8 +63,10 @@ const LOCK: i32 = 0x7669_6365;
 /// The format of the tables that are there; `None` where there are none.
 pub(crate) async fn found(client: &Client, target: &Target) -> Result<Option<i32>> {
     let fault = |error| target.fault(error);
-    let name = format!("\"{}\".meta", target.schema);
-    let there = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await.map_err(fault)?;
+    // By reading the catalogue: a lookup by name may answer from a cache that is older than the lock.
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = $1 AND c.relname = 'meta')";
+    let there = client.query_one(sql, &[&target.schema]).await.map_err(fault)?;
     if !there.get::<_, bool>(0) {
         return Ok(None);
     }

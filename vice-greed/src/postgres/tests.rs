@@ -213,7 +213,7 @@ async fn lab_postgres_a_newer_format_is_refused() {
 async fn lab_postgres_a_read_only_server_says_so() {
     let bench = Bench::new();
     grow(&bench.open(), &["a"]).await;
-    let url = format!("{}&options=-c%20default_transaction_read_only=on", bench.url);
+    let url = format!("{}&options=-c%20default_transaction_read_only%3Don", bench.url);
     let store = bench.open_as(&url, &[]);
     assert_eq!(store.head().await.unwrap().seq, 1, "reading goes on");
     let fault = store.append(Append::of(vec![event("b", "s/1")])).await.unwrap_err();
@@ -229,6 +229,19 @@ async fn lab_postgres_a_damaged_snapshot_is_none() {
     store.put_snapshot("fold", "s/1", snapshot).await.unwrap();
     bench.sql("UPDATE snapshots SET state = '{}'").await;
     assert_eq!(store.snapshot("fold", "s/1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn lab_postgres_takes_and_gives_whole_histories() {
+    use crate::tests::{Kind, copy::{fill, same}};
+    let bench = Bench::new();
+    let store = bench.open();
+    let (before, after) = (Kind::Sqlite.open(&bench.state.path().join("one")), Kind::Sqlite.open(&bench.state.path().join("two")));
+    fill(&*before, 1, 150).await;
+    crate::copy::copy(&*before, &store, &crate::cmd::Told::default()).await.unwrap();
+    same(&*before, &store).await;
+    crate::copy::copy(&store, &*after, &crate::cmd::Told::default()).await.unwrap();
+    same(&store, &*after).await;
 }
 
 #[tokio::test]

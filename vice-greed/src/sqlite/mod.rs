@@ -14,6 +14,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -143,6 +144,12 @@ impl EventStore for SqliteStore {
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
         self.with_reader(move |reader| reader.map_or(Ok(Vec::new()), |reader| reader.streams(&prefix, &after, limit)))
             .await
+    }
+
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        let database = self.place.database.clone();
+        let done = tokio::task::spawn_blocking(move || fences(&database)).await;
+        done.map_err(|error| Fault::internal("A reader of the history failed.").because(error))?
     }
 
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {

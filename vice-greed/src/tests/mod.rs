@@ -1,6 +1,7 @@
 //! Tests that every history in files passes: the suites, several processes, kills.
 
 mod conformance;
+pub(crate) mod copy;
 mod processes;
 
 use std::path::Path;

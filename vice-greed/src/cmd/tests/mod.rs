@@ -1,5 +1,6 @@
 //! The commands against a real history.
 
+mod copy;
 mod restore;
 mod support;
 
@@ -12,7 +13,8 @@ use vice_core::testkit::event_store::{event, scope};
 use vice_core::ui::Format;
 use vice_core::{Class, Code};
 
-use support::{NOW, Told, app, greed};
+pub(crate) use support::Told;
+use support::{NOW, app, greed};
 
 struct Bench {
     app: App,

@@ -37,7 +37,7 @@ pub(super) struct Line {
 
 /// What was told while a command worked.
 #[derive(Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     pub(super) format: Option<Format>,
     pub(super) emitted: Mutex<Vec<Value>>,
     pub(super) said: Mutex<Vec<String>>,
