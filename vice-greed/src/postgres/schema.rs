@@ -70,7 +70,7 @@ pub(crate) async fn found(client: &Client, target: &Target) -> Result<Option<i32
     if !there.get::<_, bool>(0) {
         return Ok(None);
     }
-    let format: i32 = client.query_one("SELECT format FROM meta", &[]).await.map_err(fault)?.get(0);
+    let format: i32 = client.query_one(&format!("SELECT format FROM \"{}\".meta", target.schema), &[]).await.map_err(fault)?.get(0);
     if format > FORMAT {
         let message = format!("The history in {} has format {format}; this vice knows formats up to {FORMAT}.", target.shown);
         return Err(Fault::new(Code::HistoryNewer, message)
