@@ -1,6 +1,7 @@
 //! greed stores and processes events: the one history on SQLite, observations beside it, backups, and the commands to
 //! look at all of it.
 
+mod aggregate;
 mod backup;
 pub mod cmd;
 mod copy;

@@ -4,7 +4,11 @@ mod action;
 mod append;
 mod backup;
 mod copy;
+mod export;
+mod filter;
+mod links;
 mod log;
+mod series;
 mod show;
 mod strict;
 mod verify;
@@ -35,8 +39,11 @@ pub struct GreedArgs {
 #[derive(Debug, Subcommand)]
 enum GreedCommand {
     /// List events, newest first
-    #[command(after_help = "Example:\n  vice greed log --project shop --env prod --type 'dev.cdevents.*' --since 2h")]
+    #[command(after_help = "Examples:\n  vice greed log --project shop --env prod --type 'dev.cdevents.*' --since 2h\n  vice greed log --where subject.content.outcome=failed --explain")]
     Log(log::LogArgs),
+    /// Write events to standard output for other programs, oldest first: JSON lines or CSV
+    #[command(after_help = "Examples:\n  vice greed export --project shop > shop.jsonl\n  vice greed export --as csv --since 30d > events.csv")]
+    Export(export::ExportArgs),
     /// Show one event whole
     #[command(after_help = "Example:\n  vice greed show 42")]
     Show(show::ShowArgs),
@@ -48,6 +55,9 @@ enum GreedCommand {
         after_help = "Examples:\n  vice greed append --file event.json\n  vice greed append --type com.example.cache.cleared --subject shop --id nightly-7"
     )]
     Append(append::AppendArgs),
+    /// Ask the observations (metrics, probes): counts, rates and quantiles, by window and label
+    #[command(after_help = "Example:\n  vice greed series query http_requests --measure rate --by version")]
+    Series(series::SeriesArgs),
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]
     Verify,
@@ -74,9 +84,11 @@ enum GreedCommand {
 pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
     match args.command {
         GreedCommand::Log(args) => log::log(app, args).await,
+        GreedCommand::Export(args) => export::export(app, args).await,
         GreedCommand::Show(args) => show::show(app, args).await,
         GreedCommand::Tail(args) => log::tail(app, args).await,
         GreedCommand::Append(args) => append::append(app, args).await,
+        GreedCommand::Series(args) => series::series(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
         GreedCommand::Copy(args) => copy::copy(app, args).await,
