@@ -13,13 +13,14 @@ use vice_core::port::config::ConfigSource;
 use vice_core::port::notifier::Severity;
 use vice_core::registry::Registry;
 use vice_core::rng::Streams;
+use vice_core::series::SeriesStore;
 use vice_core::store::EventStore;
 use vice_core::time::{Clock, ManualClock, SystemClock};
 use vice_core::ui::Ui;
 use vice_core::{Code, Context, Millis, Result};
 use vice_envy::Envy;
 use vice_gluttony::Gluttony;
-use vice_greed::{Opening, SqliteSeries, StorePlace};
+use vice_greed::{Opening, StorePlace};
 use vice_lust::{Lust, LustParts};
 use vice_pride::locator::PrideLocator;
 use vice_wrath::Wrath;
@@ -81,8 +82,13 @@ fn random_seed() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// The history that the workspace names, behind a crash point when a test asks for one.
-fn history(env: &Arc<ProcessEnv>, workspace: &Workspace, clock: &Arc<dyn Clock>, ui: &Arc<dyn Ui>) -> Result<Arc<dyn EventStore>> {
+/// The history that the workspace names, behind a crash point when a test asks for one, and the observations beside it.
+fn history(
+    env: &Arc<ProcessEnv>,
+    workspace: &Workspace,
+    clock: &Arc<dyn Clock>,
+    ui: &Arc<dyn Ui>,
+) -> Result<(Arc<dyn EventStore>, Arc<dyn SeriesStore>)> {
     let place = match &workspace.history {
         Some(store) => StorePlace::parse(store, &workspace.root)?,
         None => StorePlace::Sqlite(workspace.state.clone()),
@@ -94,12 +100,13 @@ fn history(env: &Arc<ProcessEnv>, workspace: &Workspace, clock: &Arc<dyn Clock>,
         notices: Arc::new(move |text: &str| said.say(Severity::Warning, text)),
         state: workspace.state.clone(),
     };
-    let store = vice_greed::configured(&place, &opening)?;
+    let (store, series) = (vice_greed::configured(&place, &opening)?, place.open_series(&opening)?);
     Ok(match env.get("VICE_TEST_CRASH") {
         Some(point) => {
-            Arc::new(CrashingStore { inner: store, point: CrashPoint::parse(point)?, seen: AtomicU64::new(0) })
+            let point = CrashPoint::parse(point)?;
+            (Arc::new(CrashingStore { inner: store, point, seen: AtomicU64::new(0) }), series)
         }
-        None => store,
+        None => (store, series),
     })
 }
 
@@ -116,8 +123,7 @@ pub(crate) fn wire(
     let ids = Arc::new(Ids::new(&streams));
     let ui: Arc<dyn Ui> = terminal.clone();
     let runner: Arc<dyn CommandRunner> = Arc::new(ProcessRunner::new(Arc::clone(env)));
-    let events = history(env, &workspace, &clock, &ui)?;
-    let series = Arc::new(SqliteSeries::open(&workspace.state)?);
+    let (events, series) = history(env, &workspace, &clock, &ui)?;
     install_tls();
     let envy = Arc::new(Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock)));
     let config: Arc<dyn ConfigSource> = envy.clone();

@@ -392,7 +392,10 @@ async fn last(dir: &Path) -> Result<(), Failure> {
     }
     times.sort_by(f64::total_cmp);
     let events = store.head().await?.seq;
-    println!("last 50 events of one project in {events}: median {:.2} ms, worst {:.2} ms (aim 5)", times[100], times[199]);
+    println!(
+        "last 50 events of one project in {events}: median {:.2} ms, worst {:.2} ms (aim 5)",
+        times[100], times[199]
+    );
     Ok(())
 }
 

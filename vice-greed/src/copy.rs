@@ -34,12 +34,25 @@ pub(crate) async fn copy(from: &dyn EventStore, to: &dyn EventStore, ui: &dyn Ui
         if run.previous.seq >= end.seq {
             break;
         }
-        run.page(from, to).await?;
+        run.page(from, to, PAGE).await?;
         ui.progress(progress(run.previous.seq, end.seq));
     }
     let epochs = raise(from, to).await?;
     compare(from, to, run.previous).await?;
     Ok(Copied { head: run.previous, found: found.seq, epochs })
+}
+
+/// Copies the events up to `until` into an empty store. Epochs are left to whoever asks.
+///
+/// # Errors
+/// As [`copy`].
+pub(crate) async fn beginning(from: &dyn EventStore, to: &dyn EventStore, until: u64) -> Result<LogHead> {
+    let mut run = Run { chainer: Chainer::default(), previous: common_start(from, to).await? };
+    while run.previous.seq < until {
+        let left = usize::try_from(until - run.previous.seq).unwrap_or(PAGE);
+        run.page(from, to, left.min(PAGE)).await?;
+    }
+    Ok(run.previous)
 }
 
 fn progress(done: u64, all: u64) -> Progress {
@@ -62,8 +75,11 @@ async fn common_start(from: &dyn EventStore, to: &dyn EventStore) -> Result<LogH
         return Ok(head);
     }
     let (one, two) = (from.describe().location, to.describe().location);
-    Err(Fault::new(Code::Conflict, format!("{two} holds a history with {} events that is not that of {one}.", head.seq))
-        .hint("Copy into an empty place; nothing is ever written over."))
+    Err(Fault::new(
+        Code::Conflict,
+        format!("{two} holds a history with {} events that is not that of {one}.", head.seq),
+    )
+    .hint("Copy into an empty place; nothing is ever written over."))
 }
 
 async fn at(store: &dyn EventStore, seq: u64) -> Result<Option<Recorded>> {
@@ -77,8 +93,9 @@ struct Run {
 }
 
 impl Run {
-    async fn page(&mut self, from: &dyn EventStore, to: &dyn EventStore) -> Result<()> {
-        let query = Query { after: self.previous.seq, limit: PAGE, order: Order::Forward, ..Query::default() };
+    /// The next events, at most `limit`.
+    async fn page(&mut self, from: &dyn EventStore, to: &dyn EventStore, limit: usize) -> Result<()> {
+        let query = Query { after: self.previous.seq, limit, order: Order::Forward, ..Query::default() };
         let page = from.read(&query).await?;
         if page.is_empty() {
             return Err(damaged(from, self.previous.seq + 1, "is missing"));

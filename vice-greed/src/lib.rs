@@ -26,7 +26,7 @@ mod tests;
 pub use jsonl::JsonlStore;
 pub use place::{Notices, Opening, StorePlace};
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresStore;
+pub use postgres::{PostgresSeries, PostgresStore};
 pub use refused::configured;
 pub use series::SqliteSeries;
 pub use sqlite::{FORMAT, SqliteStore};

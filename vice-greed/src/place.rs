@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vice_core::app::ProcessEnv;
+use vice_core::series::SeriesStore;
 use vice_core::store::EventStore;
 use vice_core::suggest::nearest;
 use vice_core::time::Clock;
 use vice_core::{Code, Fault, Result};
 
+use crate::series::SqliteSeries;
 use crate::sqlite::{self, SqliteStore};
 
 /// Whom a store tells what it did without being asked, in whole sentences.
@@ -71,16 +73,18 @@ impl StorePlace {
             "jsonl" if cfg!(feature = "jsonl") => folder(rest, base).map(Self::Jsonl),
             "postgres" | "postgresql" if cfg!(feature = "postgres") => postgres(text),
             "jsonl" | "postgres" | "postgresql" => {
-                Err(Fault::new(Code::BackendMissing, format!("This build of vice has no store {scheme}."))
-                    .hint(format!("Build it with the feature {}.", if scheme == "jsonl" { "jsonl" } else { "postgres" })))
+                Err(Fault::new(Code::BackendMissing, format!("This build of vice has no store {scheme}.")).hint(
+                    format!("Build it with the feature {}.", if scheme == "jsonl" { "jsonl" } else { "postgres" }),
+                ))
             }
             "kafka" => Err(Fault::new(
                 Code::Unsupported,
                 "Kafka can't hold the history: it has no append under conditions and no fence.",
             )
             .hint(FORMS)),
-            "memory" => Err(Fault::new(Code::Usage, "A history in memory would be forgotten with the command.")
-                .hint(FORMS)),
+            "memory" => {
+                Err(Fault::new(Code::Usage, "A history in memory would be forgotten with the command.").hint(FORMS))
+            }
             other => Err(unknown(other)),
         }
     }
@@ -112,6 +116,18 @@ impl StorePlace {
         }
     }
 
+    /// The observations that go with the history: in its database, or in the state folder.
+    ///
+    /// # Errors
+    /// What the kind of store opens with.
+    pub fn open_series(&self, opening: &Opening) -> Result<Arc<dyn SeriesStore>> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => Ok(Arc::new(crate::postgres::PostgresSeries::open(url, opening)?)),
+            _ => Ok(Arc::new(SqliteSeries::open(&opening.state)?)),
+        }
+    }
+
     /// Fails when the folder holds a history of another kind and none of this: going on would begin a second one.
     ///
     /// # Errors
@@ -129,7 +145,8 @@ impl StorePlace {
         if own || !found {
             return Ok(());
         }
-        let message = format!("The folder {} holds a history as {}, not as {}.", dir.display(), kind(&other), kind(self));
+        let message =
+            format!("The folder {} holds a history as {}, not as {}.", dir.display(), kind(&other), kind(self));
         Err(Fault::new(Code::Conflict, message)
             .hint(format!("`vice greed copy {other} {self}` brings it over; or correct [history] store in vice.toml.")))
     }
@@ -154,7 +171,8 @@ fn has_jsonl(dir: &Path) -> bool {
 /// The part before the colon, where it reads like the name of a kind. One letter is none.
 fn scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once(':')?;
-    let letters = scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || b"+-0123456789".contains(&byte));
+    let letters =
+        scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || b"+-0123456789".contains(&byte));
     letters.then_some((scheme, rest))
 }
 
@@ -166,8 +184,9 @@ fn folder(text: &str, base: &Path) -> Result<PathBuf> {
 }
 
 fn postgres(text: &str) -> Result<StorePlace> {
-    let url = url::Url::parse(text)
-        .map_err(|error| Fault::new(Code::Usage, "The URL of the PostgreSQL history is none.").because(error).hint(FORMS))?;
+    let url = url::Url::parse(text).map_err(|error| {
+        Fault::new(Code::Usage, "The URL of the PostgreSQL history is none.").because(error).hint(FORMS)
+    })?;
     if url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password") {
         return Err(Fault::new(Code::Usage, "The URL of a history must not hold a password.")
             .hint("Leave it out; set PGPASSWORD, or write it into the file that PGPASSFILE names."));

@@ -115,9 +115,7 @@ impl Witness {
     pub(crate) fn replace(path: &Path, head: &LogHead) -> Result<()> {
         let mut witness = Self::open(path)?;
         witness.locked(|file, path| {
-            file.set_len(0)
-                .and_then(|()| file.write_all_at(&encode(head), 0))
-                .map_err(|error| unwritable(error, path))
+            file.set_len(0).and_then(|()| file.write_all_at(&encode(head), 0)).map_err(|error| unwritable(error, path))
         })?;
         witness.unsynced = Some(Instant::now());
         witness.sync()

@@ -53,7 +53,8 @@ fn take_one(path: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            let message = format!("A rollout or run is under way ({name}); a history can't be moved or replaced under it.");
+            let message =
+                format!("A rollout or run is under way ({name}); a history can't be moved or replaced under it.");
             Err(Fault::new(Code::Locked, message)
                 .hint("Wait for it, or end it (`vice status` shows it), and run the command then."))
         }

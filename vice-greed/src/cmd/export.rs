@@ -65,9 +65,8 @@ pub(super) async fn export(app: &App, args: ExportArgs) -> Result<Outcome> {
     Ok(Outcome::done("", json!({ "count": count })))
 }
 
-const COLUMNS: [&str; 13] = [
-    "seq", "time", "type", "source", "id", "subject", "project", "env", "actor", "stream", "version", "chain", "data",
-];
+const COLUMNS: [&str; 13] =
+    ["seq", "time", "type", "source", "id", "subject", "project", "env", "actor", "stream", "version", "chain", "data"];
 
 fn row(recorded: &Recorded) -> String {
     let event = &recorded.event;

@@ -146,7 +146,7 @@ fn part(text: &str) -> Option<Vec<Step>> {
 fn says(found: &Value, value: &str) -> bool {
     match found {
         Value::String(text) => text == value,
-        other => other.to_string() == value,
+        other => serde_json::to_string(other).is_ok_and(|text| text == value),
     }
 }
 

@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
+use vice_core::Result;
 use vice_core::event::Recorded;
 use vice_core::store::{EventStore, Order, Query};
-use vice_core::Result;
 
 use super::log::short_kind;
 
@@ -87,9 +87,10 @@ impl Links {
         if let Some(version) = data["subject"]["content"]["to"]["version"].as_str() {
             let before = self.origins.iter().filter(|(cause, _)| cause.seq < recorded.seq);
             let named = before.filter(|(_, words)| words.contains(version));
-            found.extend(named.map(|(cause, _)| {
-                format!("because of event {}, {}, which names {version}", cause.seq, cause.said)
-            }));
+            found
+                .extend(named.map(|(cause, _)| {
+                    format!("because of event {}, {}, which names {version}", cause.seq, cause.said)
+                }));
         }
         found.dedup();
         found

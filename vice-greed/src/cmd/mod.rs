@@ -39,10 +39,14 @@ pub struct GreedArgs {
 #[derive(Debug, Subcommand)]
 enum GreedCommand {
     /// List events, newest first
-    #[command(after_help = "Examples:\n  vice greed log --project shop --env prod --type 'dev.cdevents.*' --since 2h\n  vice greed log --where subject.content.outcome=failed --explain")]
+    #[command(
+        after_help = "Examples:\n  vice greed log --project shop --env prod --type 'dev.cdevents.*' --since 2h\n  vice greed log --where subject.content.outcome=failed --explain"
+    )]
     Log(log::LogArgs),
     /// Write events to standard output for other programs, oldest first: JSON lines or CSV
-    #[command(after_help = "Examples:\n  vice greed export --project shop > shop.jsonl\n  vice greed export --as csv --since 30d > events.csv")]
+    #[command(
+        after_help = "Examples:\n  vice greed export --project shop > shop.jsonl\n  vice greed export --as csv --since 30d > events.csv"
+    )]
     Export(export::ExportArgs),
     /// Show one event whole
     #[command(after_help = "Example:\n  vice greed show 42")]
@@ -73,7 +77,9 @@ enum GreedCommand {
     )]
     Copy(copy::CopyArgs),
     /// Bring a backup back, verified before and after; the history that was there is kept beside it
-    #[command(after_help = "Example:\n  vice greed restore s3://backups/shop --yes")]
+    #[command(
+        after_help = "Examples:\n  vice greed restore s3://backups/shop --yes\n  vice greed restore s3://backups/shop --until 2h --to look"
+    )]
     Restore(backup::RestoreArgs),
 }
 

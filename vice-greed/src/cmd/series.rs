@@ -77,7 +77,9 @@ pub(super) async fn series(app: &App, args: SeriesArgs) -> Result<Outcome> {
 async fn query(app: &App, args: QueryArgs) -> Result<Outcome> {
     let (measure, now) = (measure(&args.measure)?, app.clock.now());
     if args.window == Millis::ZERO {
-        return Err(Fault::new(Code::Usage, "A window of no length has no points.").hint("Write for example --window 1m."));
+        return Err(
+            Fault::new(Code::Usage, "A window of no length has no points.").hint("Write for example --window 1m.")
+        );
     }
     let labels = args.labels.iter().map(|text| label(text)).collect::<Result<Labels>>()?;
     let until = args.until.map_or(Ok(now), |text| moment(&text, now))?;
@@ -122,9 +124,7 @@ fn label(text: &str) -> Result<(String, String)> {
 }
 
 fn json(answers: &[Answer]) -> Value {
-    let each = |answer: &Answer| {
-        json!({ "group": answer.group, "from": answer.from, "value": answer.value, "points": answer.points })
-    };
+    let each = |answer: &Answer| json!({ "group": answer.group, "from": answer.from, "value": answer.value, "points": answer.points });
     answers.iter().map(each).collect()
 }
 

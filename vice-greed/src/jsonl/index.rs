@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use vice_core::id::{EnvName, ProjectName};
 use vice_core::store::{LogHead, Order, Query, StreamHead};
 use vice_core::{Digest, Fault, Result};
 
@@ -169,7 +170,7 @@ impl Index {
     ///
     /// # Errors
     /// What doesn't fit, to stand behind the name of a line.
-    pub(crate) fn add(&mut self, event: Entering) -> std::result::Result<(), String> {
+    pub(crate) fn add(&mut self, event: &Entering) -> std::result::Result<(), String> {
         let seq = self.tip.seq + 1;
         let short = u32::try_from(seq).map_err(|_| "is one more than this store can number".to_owned())?;
         if event.spot.seq != seq {
@@ -216,7 +217,6 @@ impl Index {
         self.fences.get(scope).copied().unwrap_or(0)
     }
 
-
     pub(crate) const fn fences(&self) -> &BTreeMap<String, u64> {
         &self.fences
     }
@@ -261,7 +261,8 @@ impl Index {
             Some(name) => {
                 let Some(seqs) = self.seqs_of(name) else { return Ok(Vec::new()) };
                 let from = usize::try_from(query.after_version).unwrap_or(usize::MAX).min(seqs.len());
-                let (from, to) = (from.max(seqs.partition_point(|seq| *seq < low)), seqs.partition_point(|s| *s <= high));
+                let (from, to) =
+                    (from.max(seqs.partition_point(|seq| *seq < low)), seqs.partition_point(|s| *s <= high));
                 page.of(seqs.get(from..to).unwrap_or(&[]).iter().copied().filter(fits))
             }
             None => page.of((low..=high).filter(fits)),
@@ -275,8 +276,8 @@ impl Index {
             None => Some(None),
             Some(text) => words.id(text).map(Some),
         };
-        let project = number(&self.projects, query.project.as_ref().map(|name| name.as_str()));
-        let env = number(&self.envs, query.env.as_ref().map(|name| name.as_str()));
+        let project = number(&self.projects, query.project.as_ref().map(ProjectName::as_str));
+        let env = number(&self.envs, query.env.as_ref().map(EnvName::as_str));
         let (Some(project), Some(env)) = (project, env) else { return Ok(None) };
         let kinds = (!query.kinds.is_empty()).then(|| self.kind_set(&query.kinds));
         let streams = query.stream_prefix.as_ref().map(|prefix| {

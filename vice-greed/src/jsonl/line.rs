@@ -210,8 +210,17 @@ mod tests {
 
     #[test]
     fn documents_of_any_form_come_back_as_they_were() {
-        let documents =
-            ["{}", "null", " {\"a\" : 1}", "{\n \"a\": 1}", "[1.50,\"\\u0000\"] ", "not json", "", "\"\u{2028}\"", "1e400"];
+        let documents = [
+            "{}",
+            "null",
+            " {\"a\" : 1}",
+            "{\n \"a\": 1}",
+            "[1.50,\"\\u0000\"] ",
+            "not json",
+            "",
+            "\"\u{2028}\"",
+            "1e400",
+        ];
         for data in documents {
             let event = Event { data: data.into(), ..event("a", "s/1") };
             let line = written(&event);
@@ -232,7 +241,9 @@ mod tests {
 
     #[test]
     fn short_and_foreign_lines_are_refused() {
-        for bytes in [&b""[..], b"{", b"{\"crc\":\"", b"{\"crc\":\"00000000\",", b"{\"id\":\"something else entirely\"}"] {
+        for bytes in
+            [&b""[..], b"{", b"{\"crc\":\"", b"{\"crc\":\"00000000\",", b"{\"id\":\"something else entirely\"}"]
+        {
             assert!(read(bytes).is_err(), "{bytes:?}");
         }
     }

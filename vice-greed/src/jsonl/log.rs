@@ -100,7 +100,7 @@ impl Log {
                 Err(error) => return Err(unreadable(error, "The lock", &path)),
             };
         }
-        self.hold(|file| file.try_lock_shared())
+        self.hold(File::try_lock_shared)
     }
 
     /// Takes the lock for writing; makes folder and lock where they are missing.
@@ -357,7 +357,7 @@ impl Sink for Reading<'_> {
     fn commit(&mut self) -> std::result::Result<(), String> {
         for staged in self.staged.drain(..) {
             match staged {
-                Staged::Event(event) => self.index.add(event)?,
+                Staged::Event(event) => self.index.add(&event)?,
                 Staged::Fence(fence) => self.index.raise(&fence)?,
             }
         }

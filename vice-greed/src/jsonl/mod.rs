@@ -46,9 +46,6 @@ pub(crate) const LOCK: &str = "lock";
 /// Another process announces nothing; its events are found by looking so often.
 const POLL: Duration = Duration::from_millis(50);
 
-
-
-
 /// The history in a state folder.
 pub struct JsonlStore {
     log: Arc<Mutex<Log>>,

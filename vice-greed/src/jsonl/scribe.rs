@@ -254,7 +254,7 @@ impl<'a> Batch<'a> {
             offset: self.log.offset + start as u64,
             len: u32::try_from(len).unwrap_or(u32::MAX),
         };
-        self.log.index.add(Entering::of(&line, at)).map_err(Fault::internal)?;
+        self.log.index.add(&Entering::of(&line, at)).map_err(Fault::internal)?;
         self.records += 1;
         Ok(())
     }

@@ -67,12 +67,7 @@ struct Audit {
 
 impl Audit {
     fn new(watch: Option<u64>) -> Self {
-        let start = Place {
-            head: LogHead { seq: 0, chain: Digest::ZERO },
-            events: 0,
-            records: 0,
-            mark: Digest::ZERO,
-        };
+        let start = Place { head: LogHead { seq: 0, chain: Digest::ZERO }, events: 0, records: 0, mark: Digest::ZERO };
         Self {
             whole: start,
             now: start,

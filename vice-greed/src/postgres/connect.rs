@@ -53,7 +53,8 @@ impl Target {
         }
         url.set_query(None);
         if !kept.is_empty() {
-            let query = url.query_pairs_mut().clear().extend_pairs(&kept).finish().query().unwrap_or_default().to_owned();
+            let query =
+                url.query_pairs_mut().clear().extend_pairs(&kept).finish().query().unwrap_or_default().to_owned();
             // The other reader of this query knows no plus for a space.
             url.set_query(Some(&query.replace('+', "%20")));
         }
@@ -181,7 +182,8 @@ fn complete(config: &mut Config, env: &ProcessEnv) {
         config.user(env.get("PGUSER").unwrap_or(&env.user));
     }
     if config.get_dbname().is_none() {
-        let name = env.get("PGDATABASE").map_or_else(|| config.get_user().unwrap_or_default().to_owned(), str::to_owned);
+        let name =
+            env.get("PGDATABASE").map_or_else(|| config.get_user().unwrap_or_default().to_owned(), str::to_owned);
         config.dbname(name);
     }
     if let Some(password) = env.get("PGPASSWORD").map(str::to_owned).or_else(|| from_passfile(config, env)) {

@@ -23,7 +23,7 @@ pub(crate) fn is_transient(error: &Error) -> bool {
 /// An error while a connection is made.
 pub(crate) fn connecting(error: Error, shown: &str, user: &str) -> Fault {
     if error.as_db_error().is_some() {
-        return from_server(error, shown, user);
+        return from_server(&error, shown, user);
     }
     let chain = causes(&error);
     if chain.contains("invalid configuration") || chain.contains("password missing") {
@@ -43,7 +43,7 @@ pub(crate) fn connecting(error: Error, shown: &str, user: &str) -> Fault {
 /// An error of a connection that was made.
 pub(crate) fn working(error: Error, shown: &str, user: &str) -> Fault {
     if error.as_db_error().is_some() {
-        return from_server(error, shown, user);
+        return from_server(&error, shown, user);
     }
     if error.is_closed() || causes(&error).contains("connection") {
         return Fault::new(Code::Unreachable, format!("The connection to {shown} was lost."))
@@ -55,7 +55,7 @@ pub(crate) fn working(error: Error, shown: &str, user: &str) -> Fault {
         .hint("`vice greed verify` says what is damaged.")
 }
 
-fn from_server(error: Error, shown: &str, user: &str) -> Fault {
+fn from_server(error: &Error, shown: &str, user: &str) -> Fault {
     let code = error.code().cloned().unwrap_or(SqlState::INTERNAL_ERROR);
     let (kind, message, hint) = meaning(&code, shown, user);
     let said = error.as_db_error().map(|said| said.message().to_owned()).unwrap_or_default();
@@ -97,7 +97,9 @@ fn meaning(code: &SqlState, shown: &str, user: &str) -> (Code, String, &'static 
             format!("{shown} could not put this transaction in an order with others."),
             "Nothing was recorded. Run the command again.",
         ),
-        "53300" => (Code::Unreachable, format!("{shown} has no connection left."), "Raise max_connections, or try later."),
+        "53300" => {
+            (Code::Unreachable, format!("{shown} has no connection left."), "Raise max_connections, or try later.")
+        }
         "53100" => (Code::StateUnwritable, format!("The disk of {shown} is full."), "Free some space on the server."),
         "57P03" => (Code::Unreachable, format!("{shown} is starting or stopping."), "Try again in a moment."),
         "57P01" | "57P02" => (

@@ -9,6 +9,7 @@ mod errors;
 mod query;
 mod schema;
 mod scribe;
+mod series;
 mod verify;
 
 #[cfg(test)]
@@ -33,6 +34,8 @@ use vice_core::{Code, Digest, Fault, Millis, Result};
 use crate::desk::{Desk, Inbox};
 use crate::place::{Notices, Opening};
 use crate::prepared::{Prepared, fence_sum, snapshot_sum};
+
+pub use series::PostgresSeries;
 
 use connect::Target;
 use scribe::PostgresScribe;
@@ -104,7 +107,11 @@ impl PostgresStore {
 
     /// Runs a reading function with a connection; gives `empty` while there is no history. A connection that was lost
     /// while it waited is replaced once.
-    async fn with_reader<T, F: Future<Output = Result<T>>>(&self, empty: T, work: impl Fn(Arc<Client>) -> F) -> Result<T> {
+    async fn with_reader<T, F: Future<Output = Result<T>>>(
+        &self,
+        empty: T,
+        work: impl Fn(Arc<Client>) -> F,
+    ) -> Result<T> {
         let _permit = self.room.acquire().await.map_err(|_| Fault::internal("The history is closed."))?;
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let kept = kept.filter(|reader| !reader.client.is_closed());
@@ -216,7 +223,8 @@ impl EventStore for PostgresStore {
         let (sql, arguments) = query::page(query)?;
         let (sql, arguments) = (&sql, &arguments);
         self.with_reader(Vec::new(), |client| async move {
-            let arguments: Vec<&(dyn ToSql + Sync)> = arguments.iter().map(|each| &**each as &(dyn ToSql + Sync)).collect();
+            let arguments: Vec<&(dyn ToSql + Sync)> =
+                arguments.iter().map(|each| &**each as &(dyn ToSql + Sync)).collect();
             let rows = client.query(sql, &arguments).await.map_err(|error| target.fault(error))?;
             rows.iter().map(query::recorded).collect()
         })

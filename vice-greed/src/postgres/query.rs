@@ -128,8 +128,8 @@ pub(crate) fn recorded(row: &Row) -> Result<Recorded> {
         (Some(project), Some(env)) => Some(Scope::new(ProjectName::new(project)?, EnvName::new(env)?)),
         _ => None,
     };
-    let actor: Actor = serde_json::from_str(column(row, 10)?)
-        .context(Code::Decode, || "An actor does not decode.".to_owned())?;
+    let actor: Actor =
+        serde_json::from_str(column(row, 10)?).context(Code::Decode, || "An actor does not decode.".to_owned())?;
     let event = Event {
         id: column(row, 6)?,
         source: column(row, 5)?,

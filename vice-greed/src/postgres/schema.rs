@@ -58,23 +58,27 @@ INSERT INTO meta(format) VALUES (1);
 "#;
 
 /// The lock under which tables are made: `vice` in ASCII, and the schema.
-const LOCK: i32 = 0x7669_6365;
+pub(crate) const LOCK: i32 = 0x7669_6365;
 
 /// The format of the tables that are there; `None` where there are none.
 pub(crate) async fn found(client: &Client, target: &Target) -> Result<Option<i32>> {
     let fault = |error| target.fault(error);
     // By reading the catalogue: a lookup by name may answer from a cache that is older than the lock.
-    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    let sql =
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname = $1 AND c.relname = 'meta')";
     let there = client.query_one(sql, &[&target.schema]).await.map_err(fault)?;
     if !there.get::<_, bool>(0) {
         return Ok(None);
     }
-    let format: i32 = client.query_one(&format!("SELECT format FROM \"{}\".meta", target.schema), &[]).await.map_err(fault)?.get(0);
+    let format: i32 =
+        client.query_one(&format!("SELECT format FROM \"{}\".meta", target.schema), &[]).await.map_err(fault)?.get(0);
     if format > FORMAT {
-        let message = format!("The history in {} has format {format}; this vice knows formats up to {FORMAT}.", target.shown);
-        return Err(Fault::new(Code::HistoryNewer, message)
-            .hint("A newer vice wrote it. Use that version or a later one."));
+        let message =
+            format!("The history in {} has format {format}; this vice knows formats up to {FORMAT}.", target.shown);
+        return Err(
+            Fault::new(Code::HistoryNewer, message).hint("A newer vice wrote it. Use that version or a later one.")
+        );
     }
     Ok(Some(format))
 }
@@ -91,7 +95,8 @@ pub(crate) async fn ensure(client: &Client, target: &Target) -> Result<()> {
     client.batch_execute(&begin).await.map_err(fault)?;
     let made = async {
         if found(client, target).await?.is_none() {
-            let sql = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path = \"{schema}\"; {TABLES}");
+            let sql =
+                format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path = \"{schema}\"; {TABLES}");
             client.batch_execute(&sql).await.map_err(fault)?;
         }
         client.batch_execute("COMMIT").await.map_err(fault)

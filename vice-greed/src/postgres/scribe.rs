@@ -55,7 +55,8 @@ struct Session {
 }
 
 const LOCK: &str = "SELECT seq, chain FROM head FOR UPDATE";
-const KNOWN: &str = "SELECT e.source, e.id, e.seq, e.version, e.stream, e.kind, e.subject, e.project, e.env, e.body_hash
+const KNOWN: &str =
+    "SELECT e.source, e.id, e.seq, e.version, e.stream, e.kind, e.subject, e.project, e.env, e.body_hash
     FROM unnest($1::text[], $2::text[]) AS wanted(source, id)
     JOIN events e ON e.source = wanted.source COLLATE \"C\" AND e.id = wanted.id COLLATE \"C\"";
 const VERSIONS: &str = "SELECT wanted.name, (SELECT max(version) FROM events WHERE stream = wanted.name COLLATE \"C\")
@@ -156,9 +157,7 @@ impl Session {
             let sum = snapshot_sum(fold, stream, snapshot);
             let (fold_version, version) = (i64::from(snapshot.fold_version), number(snapshot.version));
             let sum = &sum.0[..];
-            self.client
-                .execute(&self.snapshot, &[fold, stream, &fold_version, &version, &snapshot.state, &sum])
-                .await
+            self.client.execute(&self.snapshot, &[fold, stream, &fold_version, &version, &snapshot.state, &sum]).await
         }))
         .await
         .map(|_| ())
@@ -428,8 +427,11 @@ fn refuse_nul(prepared: &Prepared) -> Result<()> {
         None => Ok(()),
         Some(event) => {
             let id: String = event.id.chars().take(80).collect();
-            Err(Fault::new(Code::Usage, format!("The event {id:?} can't be stored in PostgreSQL: it has a NUL character."))
-                .hint("In JSON write it as \\u0000."))
+            Err(Fault::new(
+                Code::Usage,
+                format!("The event {id:?} can't be stored in PostgreSQL: it has a NUL character."),
+            )
+            .hint("In JSON write it as \\u0000."))
         }
     }
 }
@@ -442,15 +444,7 @@ enum Try {
 
 impl PostgresScribe {
     pub(crate) fn new(target: Arc<Target>, notices: Notices, witness_path: PathBuf) -> Self {
-        Self {
-            target,
-            notices,
-            witness_path,
-            runtime: None,
-            session: None,
-            witness: None,
-            chainer: Chainer::default(),
-        }
+        Self { target, notices, witness_path, runtime: None, session: None, witness: None, chainer: Chainer::default() }
     }
 
     fn runtime(&mut self) -> Result<Runtime> {

@@ -37,15 +37,18 @@ impl Bench {
     }
 
     fn open_as(&self, url: &str, vars: &[(&str, &str)]) -> PostgresStore {
+        PostgresStore::open(url, &self.opening(vars)).unwrap()
+    }
+
+    fn opening(&self, vars: &[(&str, &str)]) -> Opening {
         let told = Arc::clone(&self.told);
         let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let opening = Opening {
+        Opening {
             clock: Arc::new(SystemClock),
             env: Arc::new(ProcessEnv { vars, ..ProcessEnv::default() }),
             notices: Arc::new(move |text: &str| told.lock().unwrap().push(text.to_owned())),
             state: self.state.path().to_owned(),
-        };
-        PostgresStore::open(url, &opening).unwrap()
+        }
     }
 
     fn open(&self) -> PostgresStore {
@@ -233,15 +236,31 @@ async fn lab_postgres_a_damaged_snapshot_is_none() {
 
 #[tokio::test]
 async fn lab_postgres_takes_and_gives_whole_histories() {
-    use crate::tests::{Kind, copy::{fill, same}};
+    use crate::tests::{
+        Kind,
+        copy::{fill, same},
+    };
     let bench = Bench::new();
     let store = bench.open();
-    let (before, after) = (Kind::Sqlite.open(&bench.state.path().join("one")), Kind::Sqlite.open(&bench.state.path().join("two")));
+    let (before, after) =
+        (Kind::Sqlite.open(&bench.state.path().join("one")), Kind::Sqlite.open(&bench.state.path().join("two")));
     fill(&*before, 1, 150).await;
     crate::copy::copy(&*before, &store, &crate::cmd::Told::default()).await.unwrap();
     same(&*before, &store).await;
     crate::copy::copy(&store, &*after, &crate::cmd::Told::default()).await.unwrap();
     same(&store, &*after).await;
+}
+
+#[tokio::test]
+async fn lab_postgres_series_conform() {
+    let benches = Mutex::new(Vec::new());
+    let make = async || {
+        let bench = Bench::new();
+        let series = super::PostgresSeries::open(&bench.url, &bench.opening(&[])).unwrap();
+        benches.lock().unwrap().push(bench);
+        Arc::new(series) as Arc<dyn vice_core::series::SeriesStore>
+    };
+    vice_core::testkit::series_store::suite(make).await;
 }
 
 #[tokio::test]

@@ -136,10 +136,14 @@ impl Audit {
     async fn ends(&mut self, client: &Client, target: &Target) -> Result<()> {
         let fault = |error| target.fault(error);
         let heads = client.query("SELECT seq, chain FROM head", &[]).await.map_err(fault)?;
-        let kept = heads.first().and_then(|row| Some(LogHead { seq: count_at(row, 0).ok()?, chain: hash(row, 1).ok()? }));
+        let kept =
+            heads.first().and_then(|row| Some(LogHead { seq: count_at(row, 0).ok()?, chain: hash(row, 1).ok()? }));
         if kept != Some(self.head) {
             let seq = kept.map_or(0, |head| head.seq);
-            self.problem(format!("The stored end of the history is event {seq}, but event {} is the last.", self.head.seq));
+            self.problem(format!(
+                "The stored end of the history is event {seq}, but event {} is the last.",
+                self.head.seq
+            ));
         }
         let missing = client
             .query_one(
@@ -160,8 +164,7 @@ impl Audit {
     async fn fences(&mut self, client: &Client, target: &Target) -> Result<()> {
         let fault = |error| target.fault(error);
         for row in client.query("SELECT scope, epoch, sum FROM fences", &[]).await.map_err(fault)? {
-            let (scope, sum): (String, Vec<u8>) =
-                (row.try_get(0).map_err(fault)?, row.try_get(2).map_err(fault)?);
+            let (scope, sum): (String, Vec<u8>) = (row.try_get(0).map_err(fault)?, row.try_get(2).map_err(fault)?);
             if count_at(&row, 1).map_or(true, |epoch| fence_sum(&scope, epoch).0[..] != sum[..]) {
                 self.problem("A stored epoch does not fit its checksum.".to_owned());
             }

@@ -140,7 +140,10 @@ async fn exports_are_whole_and_in_the_order_of_the_log() {
     assert_eq!(outcome.json, json!({ "count": 1 }));
     let lines = bench.told.lines.lock().unwrap();
     assert!(lines[3].starts_with("seq,time,type,"), "{lines:?}");
-    assert!(lines[4].starts_with("3,2026-07-14T08:00:00Z,") && lines[4].ends_with(r#","{""id"":""id-2""}""#), "{lines:?}");
+    assert!(
+        lines[4].starts_with("3,2026-07-14T08:00:00Z,") && lines[4].ends_with(r#","{""id"":""id-2""}""#),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ use super::{FOLDER, JsonlStore};
 fn open_told(dir: &Path) -> (JsonlStore, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&told);
-    let store = JsonlStore::with_segments(dir, Arc::new(move |text: &str| into.lock().unwrap().push(text.into())), 4000);
+    let store =
+        JsonlStore::with_segments(dir, Arc::new(move |text: &str| into.lock().unwrap().push(text.into())), 4000);
     (store, told)
 }
 
