@@ -171,7 +171,12 @@ fn checked_schema(name: String) -> Result<String> {
 
 /// What the URL leaves out, from the variables that other clients read as well.
 fn complete(config: &mut Config, env: &ProcessEnv) {
-    config.application_name("vice").connect_timeout(CONNECT);
+    if config.get_application_name().is_none() {
+        config.application_name("vice");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT);
+    }
     if config.get_hosts().is_empty() {
         match env.get("PGHOST") {
             Some(host) => config.host(host),

@@ -168,12 +168,11 @@ async fn lab_postgres_a_lost_tail_is_reported_and_not_built_upon() {
 #[tokio::test]
 async fn lab_postgres_a_lost_connection_is_made_anew() {
     let bench = Bench::new();
-    let store = bench.open();
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE pid <> pg_backend_pid() AND query LIKE '%greed_%' OR application_name = 'vice'
-               AND pid IN (SELECT pid FROM pg_locks) AND pid <> pg_backend_pid()";
+    let store = bench.open_as(&format!("{}&application_name={}", bench.url, bench.schema), &[]);
+    let end =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'", bench.schema);
     grow(&store, &["a"]).await;
-    bench.sql(end).await;
+    bench.sql(&end).await;
     assert_eq!(grow(&store, &["b"]).await.seq, 2);
     assert_eq!(store.verify().await.unwrap().problems, Vec::<String>::new());
 }
