@@ -160,6 +160,10 @@ fn collect(env: &ProcessEnv, root: PathBuf, top: &Manifest, members: &[PathBuf],
 /// What `[history] store` of the outermost file means; errors point into it.
 fn history_place(env: &ProcessEnv, root: &Path, store: &str) -> Result<StorePlace> {
     StorePlace::parse(store, root).map_err(|fault| {
+        // The line may hold a password, and would be shown.
+        if store.contains('@') {
+            return fault;
+        }
         let file = root.join(FILE);
         let text = read_text(env, &file).unwrap_or_default();
         fault.at(vice_core::manifest::place_of(&shown(env, &file), &text, &["history", "store"], "named here"))

@@ -12,6 +12,7 @@ mod judge;
 mod lab;
 mod replay;
 mod rollout;
+mod stores;
 mod supersede;
 mod targets;
 mod traffic;
