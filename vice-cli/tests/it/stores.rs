@@ -33,10 +33,7 @@ fn stores_that_do_not_fit_point_into_the_file() {
     let lab = Lab::new();
     hello_project(&lab, 1);
     let toml = lab.read("vice.toml");
-    for (store, part) in [
-        ("kafka://broker/topic", "can't hold the history"),
-        ("sqlit:x", "Did you mean sqlite:?"),
-    ] {
+    for (store, part) in [("kafka://broker/topic", "can't hold the history"), ("sqlit:x", "Did you mean sqlite:?")] {
         lab.write("vice.toml", &format!("{toml}\n[history]\nstore = \"{store}\"\n"));
         let ran = lab.vice(&["status"]).expect(2);
         assert!(ran.stderr.contains(part) && ran.stderr.contains("vice.toml"), "{store}: {}", ran.stderr);

@@ -214,6 +214,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
+        scribe::refuse_nul(&append)?;
         let prepared = Prepared::new(append)?;
         self.hand_in()?.append(prepared).await
     }
@@ -280,6 +281,9 @@ impl EventStore for PostgresStore {
     }
 
     async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
+        if [fold, stream, &snapshot.state].iter().any(|text| text.contains('\0')) {
+            return Err(scribe::nul("A snapshot"));
+        }
         self.hand_in()?.snapshot(fold.to_owned(), stream.to_owned(), snapshot).await
     }
 

@@ -14,7 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 use vice_core::chain::{Chainer, Header};
 use vice_core::event::Event;
-use vice_core::store::{Appended, LogHead, Snapshot};
+use vice_core::store::{Append, Appended, LogHead, Snapshot};
 use vice_core::{Code, Digest, Fault, Result};
 
 use super::connect::Target;
@@ -354,7 +354,6 @@ impl Batch {
     }
 
     fn append(&mut self, prepared: &Prepared, chainer: &mut Chainer) -> Result<Appended> {
-        refuse_nul(prepared)?;
         if let (Some(scope), Some(_)) = (&self.known.damaged, &prepared.append.fence) {
             return Err(Fault::new(Code::HistoryDamaged, format!("The stored epoch of {scope} is damaged."))
                 .hint("`vice greed verify` says more; `vice greed restore URL` brings a backup back."));
@@ -416,24 +415,25 @@ impl Batch {
     }
 }
 
-/// PostgreSQL's texts can hold everything but this one character.
-fn refuse_nul(prepared: &Prepared) -> Result<()> {
-    let has = |event: &Event| {
+/// PostgreSQL's texts can hold everything but one character. What has it is refused before it is handed in: in a batch it
+/// would take the appends of others with it.
+pub(crate) fn refuse_nul(append: &Append) -> Result<()> {
+    let in_event = |event: &Event| {
         [&event.id, &event.source, &event.kind, &event.stream, &event.subject, &event.data]
             .iter()
             .any(|text| text.contains('\0'))
     };
-    match prepared.append.events.iter().find(|event| has(event)) {
-        None => Ok(()),
-        Some(event) => {
-            let id: String = event.id.chars().take(80).collect();
-            Err(Fault::new(
-                Code::Usage,
-                format!("The event {id:?} can't be stored in PostgreSQL: it has a NUL character."),
-            )
-            .hint("In JSON write it as \\u0000."))
-        }
+    if let Some(event) = append.events.iter().find(|event| in_event(event)) {
+        let id: String = event.id.chars().take(80).collect();
+        return Err(nul(&format!("The event {id:?}")).hint("In JSON write it as \\u0000."));
     }
+    let fence = append.fence.iter().map(|fence| &fence.scope);
+    let mut names = append.conditions.iter().map(|(stream, _)| stream).chain(fence);
+    if names.any(|name| name.contains('\0')) { Err(nul("The name of a stream or scope")) } else { Ok(()) }
+}
+
+pub(crate) fn nul(what: &str) -> Fault {
+    Fault::new(Code::Usage, format!("{what} can't be stored in PostgreSQL: it has a NUL character."))
 }
 
 /// How one try ended.

@@ -251,6 +251,26 @@ async fn lab_postgres_takes_and_gives_whole_histories() {
 }
 
 #[tokio::test]
+async fn lab_postgres_what_it_can_not_hold_is_refused_alone() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mut odd = event("odd", "s/1");
+    odd.subject = "a\0b".into();
+    let conditional = Append::of(vec![event("c", "s/1")]).expect("s\0", vice_core::store::Expected::NoStream);
+    let snapshot = Snapshot { fold_version: 1, version: 1, state: "\0".into() };
+    let (one, two, three, good) = futures::join!(
+        store.append(Append::of(vec![odd])),
+        store.append(conditional),
+        store.put_snapshot("fold", "s/1", snapshot),
+        store.append(Append::of(vec![event("good", "s/1")])),
+    );
+    for fault in [one.unwrap_err(), two.unwrap_err(), three.unwrap_err()] {
+        assert_eq!(fault.code(), Code::Usage, "{fault:?}");
+    }
+    assert_eq!(good.unwrap().seqs, [1], "what others append at the same time goes through");
+}
+
+#[tokio::test]
 async fn lab_postgres_series_conform() {
     let benches = Mutex::new(Vec::new());
     let make = async || {
