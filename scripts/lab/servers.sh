@@ -13,6 +13,8 @@ source "$LAB_ROOT/scripts/lab/smtp.sh"
 source "$LAB_ROOT/scripts/lab/prometheus.sh"
 # shellcheck source=scripts/lab/consul.sh
 source "$LAB_ROOT/scripts/lab/consul.sh"
+# shellcheck source=scripts/lab/postgres.sh
+source "$LAB_ROOT/scripts/lab/postgres.sh"
 
 LAB_TMP=
 
@@ -22,12 +24,14 @@ lab_up() {
     lab_smtp_start "$LAB_TMP/smtp"
     lab_prometheus_start "$LAB_TMP/prometheus"
     lab_consul_start "$LAB_TMP/consul"
+    lab_postgres_start "$LAB_TMP/postgres"
 }
 
 lab_ready() {
     lab_smtp_ready
     lab_prometheus_ready
     lab_consul_ready
+    lab_postgres_ready
     lab_s3_ready
     export VICE_LAB_CHROMIUM VICE_LAB_NGINX
     VICE_LAB_CHROMIUM=$(command -v chromium)
@@ -40,6 +44,7 @@ lab_down() {
     lab_smtp_stop
     lab_prometheus_stop
     lab_consul_stop
+    lab_postgres_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }

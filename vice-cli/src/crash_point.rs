@@ -2,6 +2,7 @@
 //! lies everything else that a rollout does, so that killing before and after each append covers every point where
 //! what is stored and what was done can differ.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,6 +76,9 @@ impl EventStore for CrashingStore {
     }
     async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
         self.inner.streams(prefix, after, limit).await
+    }
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        self.inner.fences().await
     }
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
         self.inner.snapshot(fold, stream).await

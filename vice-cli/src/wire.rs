@@ -5,20 +5,22 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use vice_core::app::{App, ProcessEnv, StopSignal};
+use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
 use vice_core::id::Ids;
 use vice_core::port::action::Action;
 use vice_core::port::command::CommandRunner;
 use vice_core::port::config::ConfigSource;
+use vice_core::port::notifier::Severity;
 use vice_core::registry::Registry;
 use vice_core::rng::Streams;
+use vice_core::series::SeriesStore;
 use vice_core::store::EventStore;
 use vice_core::time::{Clock, ManualClock, SystemClock};
 use vice_core::ui::Ui;
 use vice_core::{Code, Context, Millis, Result};
 use vice_envy::Envy;
 use vice_gluttony::Gluttony;
-use vice_greed::{SqliteSeries, SqliteStore};
+use vice_greed::{Opening, StorePlace};
 use vice_lust::{Lust, LustParts};
 use vice_pride::locator::PrideLocator;
 use vice_wrath::Wrath;
@@ -80,14 +82,31 @@ fn random_seed() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// The history, behind a crash point when a test asks for one.
-fn history(env: &ProcessEnv, store: SqliteStore) -> Result<Arc<dyn EventStore>> {
-    let store: Arc<dyn EventStore> = Arc::new(store);
+/// The history that the workspace names, behind a crash point when a test asks for one, and the observations beside it.
+fn history(
+    env: &Arc<ProcessEnv>,
+    workspace: &Workspace,
+    clock: &Arc<dyn Clock>,
+    ui: &Arc<dyn Ui>,
+) -> Result<(Arc<dyn EventStore>, Arc<dyn SeriesStore>)> {
+    let place = match &workspace.history {
+        Some(store) => StorePlace::parse(store, &workspace.root)?,
+        None => StorePlace::Sqlite(workspace.state.clone()),
+    };
+    let said = Arc::clone(ui);
+    let opening = Opening {
+        clock: Arc::clone(clock),
+        env: Arc::clone(env),
+        notices: Arc::new(move |text: &str| said.say(Severity::Warning, text)),
+        state: workspace.state.clone(),
+    };
+    let (store, series) = (vice_greed::configured(&place, &opening)?, place.open_series(&opening)?);
     Ok(match env.get("VICE_TEST_CRASH") {
         Some(point) => {
-            Arc::new(CrashingStore { inner: store, point: CrashPoint::parse(point)?, seen: AtomicU64::new(0) })
+            let point = CrashPoint::parse(point)?;
+            (Arc::new(CrashingStore { inner: store, point, seen: AtomicU64::new(0) }), series)
         }
-        None => store,
+        None => (store, series),
     })
 }
 
@@ -104,8 +123,7 @@ pub(crate) fn wire(
     let ids = Arc::new(Ids::new(&streams));
     let ui: Arc<dyn Ui> = terminal.clone();
     let runner: Arc<dyn CommandRunner> = Arc::new(ProcessRunner::new(Arc::clone(env)));
-    let events = history(env, SqliteStore::open(&workspace.state, Arc::clone(&clock))?)?;
-    let series = Arc::new(SqliteSeries::open(&workspace.state)?);
+    let (events, series) = history(env, &workspace, &clock, &ui)?;
     install_tls();
     let envy = Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock));
     let envy = Arc::new(envy.with_runner(Arc::clone(&runner)).telling(terminal.known().clone()));

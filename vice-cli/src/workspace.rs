@@ -10,9 +10,13 @@ use std::sync::Arc;
 use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::manifest::{Manifest, Project, parse};
 use vice_core::{Code, Context, Fault, Result};
+use vice_greed::StorePlace;
 
 /// The project file's name.
 pub(crate) const FILE: &str = "vice.toml";
+
+/// The state folder where no other is named.
+const STATE: &str = ".vice";
 
 /// How many projects one workspace may have; more is surely a pattern that went wrong.
 const PROJECTS_MAX: usize = 1000;
@@ -21,7 +25,7 @@ const PROJECTS_MAX: usize = 1000;
 pub(crate) fn load(env: &ProcessEnv) -> Result<Workspace> {
     let files = find(env)?;
     let Some(nearest) = files.first() else {
-        return Ok(Workspace { root: env.dir.clone(), state: env.dir.join(".vice"), ..Workspace::default() });
+        return Ok(Workspace { root: env.dir.clone(), state: env.dir.join(STATE), ..Workspace::default() });
     };
     for file in files.iter().rev() {
         let (text, manifest) = read(env, file)?;
@@ -129,8 +133,12 @@ fn below(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn collect(env: &ProcessEnv, root: PathBuf, top: &Manifest, members: &[PathBuf], nearest: &Path) -> Result<Workspace> {
-    let state = root.join(top.history.store.as_deref().unwrap_or(".vice"));
-    let mut workspace = Workspace { state, dashboards: top.dashboard.clone(), ..Workspace::default() };
+    let history = top.history.store.clone();
+    let state = match &history {
+        Some(store) => history_place(env, &root, store)?.state(&root.join(STATE)),
+        None => root.join(STATE),
+    };
+    let mut workspace = Workspace { state, history, dashboards: top.dashboard.clone(), ..Workspace::default() };
     let own = root.join(FILE);
     let own = top.name.is_some().then_some(&own).or_else(|| (members.is_empty()).then_some(&own));
     for file in own.into_iter().chain(members) {
@@ -147,6 +155,19 @@ fn collect(env: &ProcessEnv, root: PathBuf, top: &Manifest, members: &[PathBuf],
     }
     workspace.root = root;
     Ok(workspace)
+}
+
+/// What `[history] store` of the outermost file means; errors point into it.
+fn history_place(env: &ProcessEnv, root: &Path, store: &str) -> Result<StorePlace> {
+    StorePlace::parse(store, root).map_err(|fault| {
+        // The line may hold a password, and would be shown.
+        if store.contains('@') {
+            return fault;
+        }
+        let file = root.join(FILE);
+        let text = read_text(env, &file).unwrap_or_default();
+        fault.at(vice_core::manifest::place_of(&shown(env, &file), &text, &["history", "store"], "named here"))
+    })
 }
 
 fn add(projects: &mut BTreeMap<vice_core::id::ProjectName, Arc<Project>>, project: Project) -> Result<()> {

@@ -52,8 +52,10 @@ impl ProcessEnv {
 pub struct Workspace {
     /// The folder of the outermost `vice.toml`.
     pub root: PathBuf,
-    /// The state folder: history, artifacts, local targets.
+    /// The state folder: artifacts, local targets, and the history unless it is elsewhere.
     pub state: PathBuf,
+    /// Where the history lives, as `[history] store` writes it; the state folder when absent.
+    pub history: Option<String>,
     /// The projects by name.
     pub projects: BTreeMap<ProjectName, Arc<Project>>,
     /// Dashboards of the workspace and of its projects.

@@ -5,6 +5,8 @@
 //! events (same `source` and `id`, same content) with their first positions; and chain every event's header and body
 //! hash to its predecessor. `vice_core::testkit::event_store` holds it to that.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -236,6 +238,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// `Io`.
     async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>>;
+
+    /// The highest epoch of each scope, as appends have raised them.
+    ///
+    /// # Errors
+    /// `Io`, `HistoryDamaged`.
+    async fn fences(&self) -> Result<BTreeMap<String, u64>>;
 
     /// The stored snapshot of a fold over a stream.
     ///

@@ -1,8 +1,12 @@
-//! Measures the history on SQLite; `bench/greed/run` calls it.
+//! Measures the history; DIR is a folder for SQLite, or any other place that `[history] store` can name; `bench/greed/run` calls it.
 //!
 //!     greed_bench append DIR [SECONDS] [ROUNDS]   64 writers, against a bare group-commit loop, in turn
 //!     greed_bench fill DIR N                      N events; resident memory on the way
 //!     greed_bench verify DIR                      events a second of one core
+//!     greed_bench one DIR [SECONDS]               one writer, one event at a time; events a second
+//!     greed_bench last DIR                        the last 50 events of one project, milliseconds
+//!     greed_bench damage DIR [N]                  N flipped bits in every file; each that changes an answer must be told
+//!     greed_bench series DIR [SECONDS]            points a second beside 64 writers of events
 //!     greed_bench kill DIR ROUNDS                 SIGKILLs while 16 writers write; every acknowledged id must be there
 #![expect(
     clippy::print_stdout,
@@ -20,11 +24,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
+use vice_core::app::ProcessEnv;
 use vice_core::event::{Actor, Event};
 use vice_core::id::{EnvName, ProjectName, Scope};
-use vice_core::store::{Append, EventStore, PAGE_MAX, Query};
+use vice_core::series::{Point, SeriesStore};
+use vice_core::store::{Append, EventStore, Fence, Order, PAGE_MAX, Query};
 use vice_core::time::SystemClock;
-use vice_greed::SqliteStore;
+use vice_greed::{Opening, SqliteSeries, StorePlace};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -33,7 +39,7 @@ const WRITERS: u64 = 64;
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |index: usize| args.get(index).map(String::as_str);
-    let dir = PathBuf::from(arg(1).ok_or("usage: greed_bench append|fill|verify|kill DIR [N]")?);
+    let dir = PathBuf::from(arg(1).ok_or("usage: greed_bench append|fill|verify|one|last|damage|series|kill DIR [N]")?);
     let number = |index, default| arg(index).map_or(Ok(default), str::parse::<u64>);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     match arg(0) {
@@ -41,6 +47,10 @@ fn main() -> Result<(), Failure> {
         Some("fill") => runtime.block_on(fill(&dir, number(2, 1_000_000)?)),
         Some("verify") => runtime.block_on(verify(&dir)),
         Some("kill") => kill(&runtime, &dir, number(2, 100)?),
+        Some("one") => runtime.block_on(one(&dir, number(2, 5)?)),
+        Some("last") => runtime.block_on(last(&dir)),
+        Some("damage") => runtime.block_on(damage(&dir, number(2, 1000)?)),
+        Some("series") => runtime.block_on(series(&dir, number(2, 10)?)),
         Some("ingest") => runtime.block_on(ingest(&dir, number(2, 0)?)),
         _ => Err("unknown mode".into()),
     }
@@ -68,12 +78,21 @@ fn event(writer: u64, n: u64) -> Result<Event, Failure> {
     })
 }
 
-fn open(dir: &Path) -> Result<Arc<SqliteStore>, Failure> {
-    Ok(Arc::new(SqliteStore::open(dir, Arc::new(SystemClock))?))
+/// A folder is SQLite in it; `jsonl:FOLDER` and `postgres://…` are what they say.
+fn open(dir: &Path) -> Result<Arc<dyn EventStore>, Failure> {
+    let vars = std::env::vars().collect();
+    let opening = Opening {
+        clock: Arc::new(SystemClock),
+        env: Arc::new(ProcessEnv { vars, ..ProcessEnv::default() }),
+        notices: Arc::new(|_| {}),
+        state: std::env::temp_dir(),
+    };
+    let text = dir.to_str().ok_or("not text")?;
+    Ok(StorePlace::parse(text, &std::env::current_dir()?)?.open(&opening)?)
 }
 
 /// Writers that append one event at a time and wait for the acknowledgement, until `stop`; gives how many were made.
-async fn write_all(store: Arc<SqliteStore>, run: u64, span: Duration) -> Result<(u64, f64), Failure> {
+async fn write_all(store: Arc<dyn EventStore>, run: u64, span: Duration) -> Result<(u64, f64), Failure> {
     let (began, stop, count) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut tasks = Vec::new();
     for writer in 0..WRITERS {
@@ -342,4 +361,144 @@ async fn check(dir: &Path, acknowledged: &HashSet<String>) -> Result<u64, Failur
     } else {
         Err(format!("{} acknowledged events are lost", missing.len()).into())
     }
+}
+
+async fn one(dir: &Path, seconds: u64) -> Result<(), Failure> {
+    let store = open(dir)?;
+    let run = store.head().await?.seq;
+    store.append(Append::of(vec![event(run, 0)?])).await?;
+    let (began, mut count) = (Instant::now(), 0_u64);
+    while began.elapsed() < Duration::from_secs(seconds) {
+        count += 1;
+        store.append(Append::of(vec![event(run + 1, count)?])).await?;
+    }
+    println!("{:.1}", count as f64 / began.elapsed().as_secs_f64());
+    store.close().await?;
+    Ok(())
+}
+
+async fn last(dir: &Path) -> Result<(), Failure> {
+    let store = open(dir)?;
+    let query =
+        Query { project: Some(ProjectName::new("shop")?), limit: 50, order: Order::Backward, ..Query::default() };
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let began = Instant::now();
+        let found = store.read(&query).await?.len();
+        if found != 50 {
+            return Err(format!("{found} events instead of 50").into());
+        }
+        times.push(began.elapsed().as_secs_f64() * 1000.0);
+    }
+    times.sort_by(f64::total_cmp);
+    let events = store.head().await?.seq;
+    println!(
+        "last 50 events of one project in {events}: median {:.2} ms, worst {:.2} ms (aim 5)",
+        times[100], times[199]
+    );
+    Ok(())
+}
+
+/// Every file below a folder.
+fn files_below(dir: &Path, into: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files_below(&path, into)?;
+        } else if path.metadata()?.len() > 0 {
+            into.push(path);
+        }
+    }
+    into.sort();
+    Ok(())
+}
+
+/// Everything that a history says; an error is an answer as well.
+async fn content(place: &Path) -> Result<String, Failure> {
+    let store = open(place)?;
+    let said = format!("{:?} {:?}", store.read(&Query::default()).await?, store.fences().await?);
+    store.close().await?;
+    Ok(said)
+}
+
+async fn damage(dir: &Path, flips: u64) -> Result<(), Failure> {
+    let mut missed = 0;
+    for kind in ["sqlite", "jsonl"] {
+        let folder = dir.join(kind);
+        let place = PathBuf::from(format!("{kind}:{}", folder.display()));
+        let store = open(&place)?;
+        for n in 0..300 {
+            let fence = Fence { scope: format!("shop/{}", n % 3), epoch: n };
+            store.append(Append::of(vec![event(n % 7, n)?]).fenced(fence)).await?;
+        }
+        store.close().await?;
+        if kind == "sqlite" {
+            let connection = Connection::open(folder.join("history.db"))?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        let sound = content(&place).await?;
+        let mut files = Vec::new();
+        files_below(&folder, &mut files)?;
+        for file in files {
+            missed += flip_all(&place, &file, &sound, flips).await?;
+        }
+    }
+    if missed > 0 { Err(format!("{missed} flips changed an answer and were not told").into()) } else { Ok(()) }
+}
+
+/// Flips so many single bits of a file, one at a time; gives how many changed an answer and were not told.
+async fn flip_all(place: &Path, file: &Path, sound: &str, flips: u64) -> Result<u64, Failure> {
+    let bytes = std::fs::read(file)?;
+    let (mut seed, mut told, mut harmless, mut missed) = (0x2545_f491_4f6c_dd1d_u64, 0, 0, 0);
+    for round in 0..flips {
+        // xorshift: a round can be repeated by its number.
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let at = usize::try_from(seed % bytes.len() as u64)?;
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (seed % 8);
+        std::fs::write(file, &flipped)?;
+        let store = open(place);
+        let reported = match &store {
+            Ok(store) => store.verify().await.map_or(true, |found| !found.problems.is_empty()),
+            Err(_) => true,
+        };
+        if reported {
+            told += 1;
+        } else if content(place).await.is_ok_and(|content| content == sound) {
+            harmless += 1;
+        } else {
+            missed += 1;
+            println!("missed: round {round}, byte {at} of {}", file.display());
+        }
+    }
+    std::fs::write(file, bytes)?;
+    let name = file.file_name().unwrap_or_default().display();
+    println!("{name}: {flips} flips, {told} told, {harmless} without effect, {missed} missed");
+    Ok(missed)
+}
+
+async fn series(dir: &Path, seconds: u64) -> Result<(), Failure> {
+    let (store, points) = (open(dir)?, Arc::new(SqliteSeries::open(dir)?));
+    let span = Duration::from_secs(seconds);
+    let writers = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { write_all(store, 1, span).await.map_err(|error| error.to_string()) }
+    });
+    let (began, mut count) = (Instant::now(), 0_i64);
+    while began.elapsed() < span {
+        let batch = (count..count + 500).map(|n| {
+            let labels = [("instance", n % 20), ("version", n % 2)].map(|(key, n)| (key.to_owned(), n.to_string()));
+            let time = Timestamp::from_millisecond(1_780_000_000_000 + n)?;
+            Ok(Point { name: "http_requests".into(), labels: labels.into(), time, value: n as f64 })
+        });
+        points.record(batch.collect::<Result<_, Failure>>()?).await?;
+        count += 500;
+    }
+    let rate = count as f64 / began.elapsed().as_secs_f64();
+    let (events, took) = writers.await??;
+    println!("{rate:.0} points/s (aim 10000) beside {:.0} events/s", events as f64 / took);
+    store.close().await?;
+    Ok(())
 }

@@ -1,10 +1,32 @@
 //! greed stores and processes events: the one history on SQLite, observations beside it, backups, and the commands to
 //! look at all of it.
 
+mod aggregate;
 mod backup;
 pub mod cmd;
+mod copy;
+mod decide;
+mod desk;
+mod disk;
+#[cfg(feature = "jsonl")]
+mod jsonl;
+mod place;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod prepared;
+mod refused;
 mod series;
 mod sqlite;
+mod witness;
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "jsonl")]
+pub use jsonl::JsonlStore;
+pub use place::{Notices, Opening, StorePlace};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresSeries, PostgresStore};
+pub use refused::configured;
 pub use series::SqliteSeries;
 pub use sqlite::{FORMAT, SqliteStore};

@@ -15,7 +15,8 @@ use vice_core::memory::POINTS_MAX;
 use vice_core::series::{Labels, Point, SeriesQuery, SeriesStore};
 use vice_core::{Code, Context, Fault, Result};
 
-use crate::sqlite::{busy_timeout, make_private_dir, reading, require_safe_sqlite, use_wal, writing};
+use crate::disk::make_private_dir;
+use crate::sqlite::{busy_timeout, reading, require_safe_sqlite, use_wal, writing};
 
 const FORMAT: u32 = 1;
 

@@ -15,6 +15,7 @@ mod layers;
 mod masking;
 mod replay;
 mod rollout;
+mod stores;
 mod supersede;
 mod targets;
 mod traffic;

@@ -93,7 +93,8 @@ pub struct WorkspaceSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistorySpec {
-    /// The folder of the store, relative to this file; `.vice` when absent.
+    /// Where the history is: a folder relative to this file (`.vice` when absent), `sqlite:FOLDER`, `jsonl:FOLDER` or
+    /// `postgres://USER@HOST/DATABASE`. A password never stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
 }

@@ -172,6 +172,10 @@ impl EventStore for MemoryEventStore {
         Ok(fitting.take(limit).map(|(name, version)| StreamHead { name: name.clone(), version: *version }).collect())
     }
 
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(self.shared.log().fences.clone())
+    }
+
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
         Ok(self.shared.log().snapshots.get(&(fold.to_owned(), stream.to_owned())).cloned())
     }

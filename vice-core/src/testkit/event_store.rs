@@ -196,9 +196,11 @@ async fn keeps_every_field(store: Store) {
     };
     let mut early = event("before 1970", "s/2");
     early.time = "1912-06-23T00:00:00.000000001Z".parse().expect("a time");
-    append(&store, Append::of(vec![odd.clone(), early.clone()])).await;
+    let mut null = event("null", "s/2");
+    null.data = "null".into();
+    append(&store, Append::of(vec![odd.clone(), early.clone(), null.clone()])).await;
     let events: Vec<Event> = all(&store).await.into_iter().map(|recorded| recorded.event).collect();
-    assert_eq!(events, [odd, early], "an event comes back exactly as it was given");
+    assert_eq!(events, [odd, early, null], "an event comes back exactly as it was given");
 }
 
 async fn conditions_hold_or_nothing_is_written(store: Store) {
@@ -232,6 +234,9 @@ async fn lower_epochs_are_refused(store: Store) {
     append(&store, with("b", "shop/prod", 3)).await;
     append(&store, with("c", "shop/dev", 1)).await;
     append(&store, with("d", "shop/prod", 4)).await;
+    let epochs = store.fences().await.expect("epochs are read");
+    let expected = [("shop/dev".to_owned(), 1), ("shop/prod".to_owned(), 4)];
+    assert!(epochs.into_iter().eq(expected), "the highest epoch of each scope is known");
     refused(&store, with("e", "shop/prod", 3), Code::Fenced, "a higher epoch is remembered").await;
 }
 

@@ -1,5 +1,6 @@
 //! An `App` over a history in memory that counts what is read.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -138,6 +139,9 @@ impl EventStore for CountingStore {
     }
     async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
         self.inner.streams(prefix, after, limit).await
+    }
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        self.inner.fences().await
     }
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
         self.inner.snapshot(fold, stream).await

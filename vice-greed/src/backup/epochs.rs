@@ -40,13 +40,13 @@ pub(super) async fn raise(dir: &Path, seen: &BTreeMap<String, u64>, passing: &Pa
 }
 
 /// Not every fence is that of an environment.
-fn named(scope: &str) -> Option<Scope> {
+pub(super) fn named(scope: &str) -> Option<Scope> {
     let (project, env) = scope.split_once('/')?;
     Some(Scope::new(ProjectName::new(project).ok()?, EnvName::new(env).ok()?))
 }
 
 /// Brings everything into the one file that is moved.
-fn whole(database: &Path) -> Result<()> {
+pub(super) fn whole(database: &Path) -> Result<()> {
     let busy = Connection::open(database)
         .and_then(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)))
         .map_err(|error| sqlite::writing(error, database))?;

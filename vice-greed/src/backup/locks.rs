@@ -15,6 +15,11 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
+    /// No lock: where nobody can have one.
+    pub(crate) const fn none() -> Self {
+        Self { _held: Vec::new() }
+    }
+
     /// Takes every lock that lies in the state folder, and those of `names`, which nobody may have used yet.
     ///
     /// # Errors
@@ -48,9 +53,10 @@ fn take_one(path: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            let message = format!("A rollout or run is under way ({name}); a history can't be replaced under it.");
+            let message =
+                format!("A rollout or run is under way ({name}); a history can't be moved or replaced under it.");
             Err(Fault::new(Code::Locked, message)
-                .hint("Wait for it, or end it (`vice status` shows it), and restore then."))
+                .hint("Wait for it, or end it (`vice status` shows it), and run the command then."))
         }
         Err(TryLockError::Error(error)) => Err(error).context(Code::StateUnwritable, unwritable),
     }

@@ -7,6 +7,7 @@ mod epochs;
 mod files;
 mod locks;
 mod manifest;
+mod moment;
 mod restore;
 #[cfg(feature = "s3")]
 mod s3;
@@ -24,6 +25,7 @@ use vice_core::app::ProcessEnv;
 use vice_core::{Code, Fault, Result};
 
 pub(crate) use locks::Locks;
+pub(crate) use moment::Until;
 pub(crate) use restore::{Restored, restore};
 pub(crate) use take::take;
 

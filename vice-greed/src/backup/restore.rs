@@ -10,8 +10,11 @@ use vice_core::{Code, Context, Fault, Result};
 use super::Vault;
 use super::epochs::{self, Passing};
 use super::manifest::Manifest;
+use super::moment::{self, Until};
 use super::take::{measured, require_head, verified};
-use crate::sqlite::{DATABASE, Place, Structure, Witness, fences, make_private_dir, require_sound, verify_file};
+use crate::disk::make_private_dir;
+use crate::sqlite::{DATABASE, Place, Structure, fences, require_sound, verify_file};
+use crate::witness::Witness;
 
 /// What was brought back.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Restored {
     pub(crate) kept: Option<PathBuf>,
     /// The end of the history that is there now.
     pub(crate) head: LogHead,
+    /// The last event of the backup that was wanted.
+    pub(crate) wanted: u64,
     /// How many epochs of the history that was there before go on in this one.
     pub(crate) raised: usize,
     /// Why the epochs of the history that was there before are not known.
@@ -34,6 +39,7 @@ pub(crate) async fn restore(
     dir: &Path,
     vault: &dyn Vault,
     url: &str,
+    until: Option<Until>,
     replace: impl FnOnce(u64) -> Result<()>,
     passing: &Passing<'_>,
 ) -> Result<Restored> {
@@ -57,18 +63,36 @@ pub(crate) async fn restore(
     let (digest, size) = measured(&fetched).await?;
     manifest.require_file(digest, size, url)?;
     require_head(&verified(&fetched).await?, &manifest.head(), url)?;
+    let (fetched, cut) = match until {
+        None => (fetched, None),
+        Some(until) => {
+            let dir = scratch.path().join("until");
+            let head = moment::cut(scratch.path(), &dir, until, url).await?;
+            (dir.join(DATABASE), Some(head))
+        }
+    };
     // A damaged history may be what the restore is for; its epochs are taken over if they can be.
     let (seen, unknown) = match fences(&place.database) {
         Ok(seen) => (seen, None),
         Err(fault) => (BTreeMap::new(), Some(fault)),
     };
-    let raised = epochs::raise(scratch.path(), &seen, passing).await?;
-    let head = if raised == 0 { manifest.head() } else { sound(&fetched).await? };
+    let seen = if cut.is_some() { highest(seen, fences(&scratch.path().join(DATABASE))?) } else { seen };
+    let raised = epochs::raise(fetched.parent().unwrap_or(dir), &seen, passing).await?;
+    let head = if raised == 0 && cut.is_none() { manifest.head() } else { sound(&fetched).await? };
     let kept = put_in_place(&place, &fetched, current, &head)
         .context(Code::StateUnwritable, || format!("The history can't be put into {}.", dir.display()))?;
     Witness::replace(&place.witness, &head)?;
     require_head(&verified(&place.database).await?, &head, url)?;
-    Ok(Restored { manifest, kept, head, raised, unknown })
+    let wanted = cut.map_or(manifest.seq, |head| head.seq);
+    Ok(Restored { manifest, kept, head, wanted, raised, unknown })
+}
+
+fn highest(mut one: BTreeMap<String, u64>, other: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    for (scope, epoch) in other {
+        let known = one.entry(scope).or_insert(epoch);
+        *known = (*known).max(epoch);
+    }
+    one
 }
 
 async fn sound(database: &Path) -> Result<LogHead> {

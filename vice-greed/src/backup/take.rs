@@ -91,7 +91,7 @@ async fn copy_of(database: PathBuf, copy: PathBuf) -> Result<Verification> {
     let done = tokio::task::spawn_blocking(move || {
         let witness = Place::of(database.parent().unwrap_or(&database)).witness;
         // The witness first, for the log may grow while it is copied.
-        let witnessed = sqlite::Witness::read(&witness)?;
+        let witnessed = crate::witness::Witness::read(&witness)?;
         copy_database(&database, &copy)?;
         let (found, at_witness) = verify_file(&copy, witnessed.map(|head| head.seq), Structure::Pages)?;
         require_sound(&found, "The history")?;

@@ -36,7 +36,7 @@ async fn back_up(dir: &Path, url: &str, env: &ProcessEnv) -> Result<Taken> {
 async fn bring_back(dir: &Path, url: &str, env: &ProcessEnv, yes: bool) -> Result<Restored> {
     let vault = vault(url, env)?;
     let replace = |_| if yes { Ok(()) } else { Err(Fault::new(Code::NoInput, "There is a history.")) };
-    restore(dir, &*vault, url, replace, &|_, _| Ok(Vec::new())).await
+    restore(dir, &*vault, url, None, replace, &|_, _| Ok(Vec::new())).await
 }
 
 async fn sound_head(dir: &Path) -> LogHead {

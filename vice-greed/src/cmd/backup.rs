@@ -1,6 +1,7 @@
 //! `greed backup` and `greed restore`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -10,12 +11,16 @@ use vice_core::id::Scope;
 use vice_core::payload::lease::{Holder, LeaseAcquired, LeaseReleased};
 use vice_core::payload::lease_stream;
 use vice_core::port::notifier::Severity;
+use vice_core::store::EventStore;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::Outcome;
-use vice_core::{Code, Fault, Result};
+use vice_core::{Code, Context, Fault, Result};
 
-use super::database;
-use crate::backup::{self, Locks, Restored};
+use super::{database, moment};
+use crate::backup::{self, Locks, Restored, Until};
+use crate::copy;
+use crate::disk::make_private_dir;
+use crate::sqlite::{DATABASE, SqliteStore};
 
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
@@ -32,14 +37,17 @@ pub(super) struct RestoreArgs {
     /// Put the history into this folder instead of the state folder
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Only up to this: the number of an event, a time such as 2026-07-14T09:00:00Z, or how long ago (2h, 3d)
+    #[arg(long, value_name = "SEQ|TIME")]
+    until: Option<String>,
     /// Replace a history without asking
     #[arg(short, long)]
     yes: bool,
 }
 
 pub(super) async fn backup(app: &App, url: &str) -> Result<Outcome> {
-    let database = database(app, "backup")?;
     let vault = backup::vault(url, &app.env)?;
+    let (database, _scratch) = in_sqlite(app).await?;
     let taken = backup::take(&database, &*vault, url, app.clock.now()).await?;
     let manifest = &taken.manifest;
     let json = json!({
@@ -66,20 +74,66 @@ pub(super) async fn backup(app: &App, url: &str) -> Result<Outcome> {
     Ok(Outcome::done(text, json))
 }
 
+/// The history as a database: its own, or a compared copy in a folder that goes with the second part.
+async fn in_sqlite(app: &App) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+    if app.events.describe().kind == "sqlite" {
+        return Ok((database(app, "backup")?, None));
+    }
+    let scratch = scratch(app, ".backup-")?;
+    let copy = SqliteStore::open(scratch.path(), Arc::clone(&app.clock))?;
+    copy::copy(&*app.events, &copy, &*app.ui).await?;
+    copy.close().await?;
+    Ok((scratch.path().join(DATABASE), Some(scratch)))
+}
+
+fn scratch(app: &App, prefix: &str) -> Result<tempfile::TempDir> {
+    let dir = &app.workspace.state;
+    let unwritable = || format!("No temporary folder can be made in {}.", dir.display());
+    make_private_dir(dir).context(Code::StateUnwritable, unwritable)?;
+    tempfile::Builder::new().prefix(prefix).tempdir_in(dir).context(Code::StateUnwritable, unwritable)
+}
+
+/// `--until`: a number is an event, anything else a time.
+fn until(app: &App, text: Option<&str>) -> Result<Option<Until>> {
+    let Some(text) = text else { return Ok(None) };
+    Ok(Some(match text.parse() {
+        Ok(seq) => Until::Seq(seq),
+        Err(_) => Until::Time(moment(text, app.clock.now())?),
+    }))
+}
+
+/// A history that is not in files here is never replaced: the backup is copied into it, where it is empty.
+async fn restore_elsewhere(app: &App, args: &RestoreArgs) -> Result<Outcome> {
+    let vault = backup::vault(&args.url, &app.env)?;
+    let _locks = Locks::take(&app.workspace.state, lock_names(app))?;
+    let scratch = scratch(app, ".restore-")?;
+    let passing = |scope: &Scope, epoch| pass_through(app, scope, epoch);
+    let until = until(app, args.until.as_deref())?;
+    let restored = backup::restore(scratch.path(), &*vault, &args.url, until, |_| Ok(()), &passing).await?;
+    let source = SqliteStore::open(scratch.path(), Arc::clone(&app.clock))?;
+    copy::copy(&source, &*app.events, &*app.ui).await?;
+    source.close().await?;
+    Ok(told(&args.url, Path::new(&app.events.describe().location), &restored))
+}
+
 pub(super) async fn restore(app: &App, args: RestoreArgs) -> Result<Outcome> {
-    let own = database(app, "restore")?;
-    let dir = match args.to {
+    if args.to.is_none() && app.events.describe().kind != "sqlite" {
+        return restore_elsewhere(app, &args).await;
+    }
+    let own = app.workspace.state.clone();
+    let dir = match &args.to {
         Some(dir) => app.env.dir.join(dir),
-        None => own.parent().map(PathBuf::from).unwrap_or_default(),
+        None => database(app, "restore")?.parent().map(PathBuf::from).unwrap_or_default(),
     };
     let vault = backup::vault(&args.url, &app.env)?;
-    let own_dir = own.parent() == Some(&*dir);
+    let own_dir = args.to.is_none() || own == dir;
     let _locks = Locks::take(&dir, if own_dir { lock_names(app) } else { Vec::new() })?;
     // Whatever this process has open of the old files is let go before they are moved.
     app.events.close().await?;
     let replace = |seq: u64| confirm(app, args.yes, seq);
     let passing = |scope: &Scope, epoch| pass_through(app, scope, epoch);
-    let restored = backup::restore(&dir, &*vault, &args.url, replace, &passing).await?;
+    let until = until(app, args.until.as_deref())?;
+    let restored = backup::restore(&dir, &*vault, &args.url, until, replace, &passing).await?;
     if let Some(unknown) = &restored.unknown {
         let text = format!("{unknown} The epochs of the history that was there may be used again.");
         app.ui.say(Severity::Warning, &text);
@@ -88,7 +142,7 @@ pub(super) async fn restore(app: &App, args: RestoreArgs) -> Result<Outcome> {
 }
 
 /// The names of the locks that rollouts of the known environments take.
-fn lock_names(app: &App) -> Vec<String> {
+pub(super) fn lock_names(app: &App) -> Vec<String> {
     let projects = app.workspace.projects.iter();
     projects.flat_map(|(name, project)| project.manifest.env.keys().map(move |env| format!("{name}.{env}"))).collect()
 }
@@ -117,7 +171,7 @@ fn pass_through(app: &App, scope: &Scope, epoch: u64) -> Result<Vec<Event>> {
 }
 
 fn told(url: &str, dir: &Path, restored: &Restored) -> Outcome {
-    let Restored { manifest, kept, head, raised, .. } = restored;
+    let Restored { manifest, kept, head, wanted, raised, .. } = restored;
     let json = json!({
         "url": url,
         "to": dir.display().to_string(),
@@ -126,13 +180,14 @@ fn told(url: &str, dir: &Path, restored: &Restored) -> Outcome {
         "events": manifest.events,
         "created": manifest.created,
         "kept": kept.as_ref().map(|path| path.display().to_string()),
+        "until": wanted,
         "head": head.seq,
         "epochs_raised": raised,
     });
     let mut text = format!(
         "{} {} events of the backup of {} are the history in {}.\n",
         paint(Tone::Good, "Restored:"),
-        manifest.events,
+        wanted,
         manifest.created,
         sanitize(&dir.display().to_string()),
     );

@@ -5,44 +5,27 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::event::Recorded;
-use vice_core::id::{EnvName, ProjectName};
 use vice_core::store::{Order, PAGE_MAX, Query};
 use vice_core::text::{Table, Tone, paint, sanitize};
 use vice_core::time::ago;
 use vice_core::ui::{Format, Outcome};
-use vice_core::{Code, Fault, Millis, Result};
+use vice_core::{Fault, Millis, Result};
 
-use super::moment;
+use super::filter::{self, Filter, Span, Where};
+use super::links::Links;
 
 /// How long one wait for new events takes at most, so that a request to stop is seen soon.
 const WAIT: Millis = Millis(200);
 
 #[derive(Debug, Args)]
-pub(super) struct Filter {
-    /// Only events of this project
-    #[arg(short, long, value_name = "NAME")]
-    project: Option<ProjectName>,
-    /// Only events of this environment
-    #[arg(short, long, value_name = "NAME")]
-    env: Option<EnvName>,
-    /// Only events of this type; * at the end stands for anything; can be given several times
-    #[arg(short = 't', long = "type", value_name = "TYPE")]
-    kinds: Vec<String>,
-    /// Only events of this stream
-    #[arg(long, value_name = "STREAM")]
-    stream: Option<String>,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct LogArgs {
     #[command(flatten)]
     filter: Filter,
-    /// Not before this time: how long ago (2h, 3d), or a time such as 2026-07-14T09:00:00Z
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Before this time, written in the same way
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    #[command(flatten)]
+    span: Span,
+    /// Say of each event what it came from: its rollout, the events that it names, the change behind a version
+    #[arg(long)]
+    explain: bool,
     /// At most so many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -60,33 +43,11 @@ pub(super) struct TailArgs {
     follow: bool,
 }
 
-impl Filter {
-    fn query(self, limit: u32) -> Result<Query> {
-        if let Some(kind) =
-            self.kinds.iter().find(|kind| kind.trim_end_matches('*').contains('*') || kind.ends_with("**"))
-        {
-            let shown: String = kind.chars().take(80).collect();
-            return Err(Fault::new(Code::Usage, format!("The type {shown:?} has a * that is not at its end."))
-                .hint("Write for example 'dev.cdevents.service.*'."));
-        }
-        Ok(Query {
-            project: self.project,
-            env: self.env,
-            kinds: self.kinds,
-            stream: self.stream,
-            limit: usize::try_from(limit).unwrap_or(PAGE_MAX),
-            order: Order::Backward,
-            ..Query::default()
-        })
-    }
-}
-
 pub(super) async fn log(app: &App, args: LogArgs) -> Result<Outcome> {
     let now = app.clock.now();
-    let mut query = args.filter.query(args.limit)?;
-    query.since = args.since.map(|text| moment(&text, now)).transpose()?;
-    query.until = args.until.map(|text| moment(&text, now)).transpose()?;
-    let events = app.events.read(&query).await?;
+    let (mut query, wheres) = args.filter.query(args.limit)?;
+    args.span.add(&mut query, now)?;
+    let events = filter::collect(&*app.events, query, &wheres).await?;
     let values = events.iter().map(to_json).collect::<Result<Vec<_>>>()?;
     if app.ui.format() == Format::Ndjson {
         for value in &values {
@@ -96,15 +57,30 @@ pub(super) async fn log(app: &App, args: LogArgs) -> Result<Outcome> {
         }
         return Ok(Outcome::done("", json!({ "count": values.len() })));
     }
-    Ok(Outcome::done(table(&events, now), Value::Array(values)))
+    let text = if args.explain { explained(app, &events, now).await? } else { table(&events, now) };
+    Ok(Outcome::done(text, Value::Array(values)))
+}
+
+/// One line an event, and under it what it came from.
+async fn explained(app: &App, events: &[Recorded], now: Timestamp) -> Result<String> {
+    let links = Links::around(&*app.events, events).await?;
+    let mut out = String::new();
+    for recorded in events {
+        out += &line(recorded, now);
+        out.push('\n');
+        for because in links.of(recorded) {
+            out += &format!("     {}\n", paint(Tone::Faint, format!("└ {}", sanitize(&because))));
+        }
+    }
+    Ok(if out.is_empty() { "No events.\n".to_owned() } else { out })
 }
 
 pub(super) async fn tail(app: &App, args: TailArgs) -> Result<Outcome> {
-    let query = args.filter.query(args.limit)?;
+    let (query, wheres) = args.filter.query(args.limit)?;
     let place = app.events.head().await?.seq;
     let mut shown = 0_u64;
     if args.limit > 0 {
-        let mut last = app.events.read(&Query { after: place + 1, ..query.clone() }).await?;
+        let mut last = filter::collect(&*app.events, Query { after: place + 1, ..query.clone() }, &wheres).await?;
         last.reverse();
         let running = args.follow || app.ui.format() == Format::Ndjson;
         if !running {
@@ -116,13 +92,13 @@ pub(super) async fn tail(app: &App, args: TailArgs) -> Result<Outcome> {
         }
     }
     if args.follow {
-        follow(app, query, place, &mut shown).await?;
+        follow(app, query, &wheres, place, &mut shown).await?;
     }
     Ok(ended(shown))
 }
 
 /// Tells what comes after `place` until nobody reads any more; fails when the process is asked to end.
-async fn follow(app: &App, mut query: Query, mut place: u64, shown: &mut u64) -> Result<()> {
+async fn follow(app: &App, mut query: Query, wheres: &[Where], mut place: u64, shown: &mut u64) -> Result<()> {
     query.order = Order::Forward;
     query.limit = 0;
     loop {
@@ -133,6 +109,7 @@ async fn follow(app: &App, mut query: Query, mut place: u64, shown: &mut u64) ->
             let events = app.events.read(&Query { after: place, ..query.clone() }).await?;
             let full = events.len() == PAGE_MAX;
             place = if full { events.last().map_or(head.seq, |last| last.seq) } else { read_to(&events, head.seq) };
+            let events = filter::fitting(events, wheres);
             if !emit(app, &events, shown)? {
                 return Ok(());
             }

@@ -3,13 +3,20 @@
 mod action;
 mod append;
 mod backup;
+mod copy;
+mod export;
+mod filter;
+mod links;
 mod log;
+mod series;
 mod show;
 mod strict;
 mod verify;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::Told;
 
 use std::sync::Arc;
 
@@ -32,8 +39,15 @@ pub struct GreedArgs {
 #[derive(Debug, Subcommand)]
 enum GreedCommand {
     /// List events, newest first
-    #[command(after_help = "Example:\n  vice greed log --project shop --env prod --type 'dev.cdevents.*' --since 2h")]
+    #[command(
+        after_help = "Examples:\n  vice greed log --project shop --env prod --type 'dev.cdevents.*' --since 2h\n  vice greed log --where subject.content.outcome=failed --explain"
+    )]
     Log(log::LogArgs),
+    /// Write events to standard output for other programs, oldest first: JSON lines or CSV
+    #[command(
+        after_help = "Examples:\n  vice greed export --project shop > shop.jsonl\n  vice greed export --as csv --since 30d > events.csv"
+    )]
+    Export(export::ExportArgs),
     /// Show one event whole
     #[command(after_help = "Example:\n  vice greed show 42")]
     Show(show::ShowArgs),
@@ -45,6 +59,9 @@ enum GreedCommand {
         after_help = "Examples:\n  vice greed append --file event.json\n  vice greed append --type com.example.cache.cleared --subject shop --id nightly-7"
     )]
     Append(append::AppendArgs),
+    /// Ask the observations (metrics, probes): counts, rates and quantiles, by window and label
+    #[command(after_help = "Example:\n  vice greed series query http_requests --measure rate --by version")]
+    Series(series::SeriesArgs),
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]
     Verify,
@@ -54,8 +71,15 @@ enum GreedCommand {
     /// AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL. Observations (metrics) are not part of a backup.
     #[command(after_help = "Example:\n  vice greed backup s3://backups/shop")]
     Backup(backup::BackupArgs),
+    /// Move the history to another store: event by event, compared afterwards; a copy that was cut off goes on
+    #[command(
+        after_help = "Examples:\n  vice greed copy sqlite:.vice jsonl:archive\n  vice greed copy .vice postgres://vice@db.example/history"
+    )]
+    Copy(copy::CopyArgs),
     /// Bring a backup back, verified before and after; the history that was there is kept beside it
-    #[command(after_help = "Example:\n  vice greed restore s3://backups/shop --yes")]
+    #[command(
+        after_help = "Examples:\n  vice greed restore s3://backups/shop --yes\n  vice greed restore s3://backups/shop --until 2h --to look"
+    )]
     Restore(backup::RestoreArgs),
 }
 
@@ -66,11 +90,14 @@ enum GreedCommand {
 pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
     match args.command {
         GreedCommand::Log(args) => log::log(app, args).await,
+        GreedCommand::Export(args) => export::export(app, args).await,
         GreedCommand::Show(args) => show::show(app, args).await,
         GreedCommand::Tail(args) => log::tail(app, args).await,
         GreedCommand::Append(args) => append::append(app, args).await,
+        GreedCommand::Series(args) => series::series(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
+        GreedCommand::Copy(args) => copy::copy(app, args).await,
         GreedCommand::Restore(args) => backup::restore(app, args).await,
     }
 }

@@ -1,12 +1,11 @@
 //! What SQLite's errors mean for the user.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use rusqlite::{Error, ErrorCode};
 use vice_core::{Code, Fault};
 
-const MAKE_ROOM: &str = "Free some space (`vice pride prune` removes old artifacts) and run the command again.";
+use crate::disk::MAKE_ROOM;
 
 /// An error while reading.
 pub(crate) fn reading(error: Error, path: &Path) -> Fault {
@@ -58,29 +57,6 @@ pub(crate) fn is_full(error: &Error) -> bool {
     code.is_some_and(|code| [SQLITE_FULL, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHMMAP].contains(&code))
 }
 
-/// A file or folder that can't be written.
-pub(crate) fn unwritable(error: std::io::Error, path: &Path) -> Fault {
-    let place = path.display();
-    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
-        return Fault::new(Code::StateUnwritable, format!("The disk is full; {place} can't be written."))
-            .because(error)
-            .hint(MAKE_ROOM);
-    }
-    Fault::new(Code::StateUnwritable, format!("{place} can't be written."))
-        .because(error)
-        .hint("The state folder must be writable for you, on a disk with space left.")
-}
-
-/// A file that is there and can't be read, which says nothing about its content.
-pub(crate) fn unreadable(error: std::io::Error, what: &str, path: &Path) -> Fault {
-    let place = path.display();
-    if error.kind() == ErrorKind::PermissionDenied {
-        return Fault::new(Code::Io, format!("{what} {place} can't be read: permission denied."))
-            .hint("Run the command as the user whom the state folder belongs to, or let yourself read it.");
-    }
-    Fault::new(Code::Io, format!("{what} {place} can't be read.")).because(error)
-}
-
 fn damaged(error: Error, path: &Path) -> Fault {
     Fault::new(Code::HistoryDamaged, format!("The history in {} is damaged.", path.display()))
         .because(cause(error))
@@ -127,16 +103,11 @@ mod tests {
             assert_eq!(chain[1].matches("full").count(), 1, "{chain:?}");
             assert!(!chain[1].contains("Error code"), "{chain:?}");
         }
-        let full = unwritable(ErrorKind::StorageFull.into(), Path::new("/s/history.head"));
-        assert!(full.to_string().contains("disk is full") && full.hints()[0].contains("Free some space"), "{full:?}");
     }
 
     #[test]
     fn what_may_not_be_read_is_not_called_damaged() {
-        let path = Path::new("/s/history.head");
-        let fault = unreadable(ErrorKind::PermissionDenied.into(), "The head witness", path);
-        assert_eq!(fault.code(), Code::Io);
-        assert_eq!(fault.chain(), ["The head witness /s/history.head can't be read: permission denied."]);
+        let path = Path::new("/s/history.db");
         for code in [14, 3, 8] {
             let fault = reading(failure(code, None), path);
             assert_eq!(fault.code(), Code::Io, "{fault:?}");

@@ -8,49 +8,14 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use vice_core::chain::{Chainer, Header};
 use vice_core::event::Event;
 use vice_core::store::{Append, Appended, Fence, LogHead, Snapshot};
-use vice_core::{Code, Context, Digest, Fault, Result};
+use vice_core::{Code, Fault, Result};
 
 use super::reader::EMPTY;
 use super::schema::Class;
+use crate::prepared::{Extra, Prepared, fence_sum, is_twin, refuse_twins, snapshot_sum};
 
 /// Numbers that the writer remembers of streams and of words; it asks the database for the others.
 const CACHED_MAX: usize = 50_000;
-
-/// An append with what can be computed before the writer's turn, on the caller's thread.
-pub(crate) struct Prepared {
-    append: Append,
-    extras: Vec<Extra>,
-}
-
-struct Extra {
-    body_hash: Digest,
-    time: i64,
-    actor: String,
-}
-
-impl Prepared {
-    pub(crate) fn new(append: Append) -> Result<Self> {
-        let extras = append.events.iter().map(extra).collect::<Result<_>>()?;
-        Ok(Self { append, extras })
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.append.events.len()
-    }
-}
-
-fn extra(event: &Event) -> Result<Extra> {
-    event.check()?;
-    let time = i64::try_from(event.time.as_nanosecond()).map_err(|error| {
-        let id: String = event.id.chars().take(80).collect();
-        Fault::new(Code::Usage, format!("The event {id:?} can't be stored: its time {} is out of range.", event.time))
-            .because(error)
-            .hint("Times from 1678 to 2261 can be stored.")
-    })?;
-    let actor =
-        serde_json::to_string(&event.actor).context(Code::Internal, || "An actor does not serialise.".into())?;
-    Ok(Extra { body_hash: Digest::of(event.data.as_bytes()), time, actor })
-}
 
 /// Why an append was not made.
 pub(crate) enum Failure {
@@ -389,39 +354,4 @@ impl<'a> Ingest<'a> {
         self.wrote = true;
         Ok(())
     }
-}
-
-fn is_twin(one: &Event, two: &Event) -> bool {
-    one.id == two.id && one.source == two.source
-}
-
-/// Within one append an id may repeat only with the same content. Appends are short, except for imports, for which a
-/// set is worth its price.
-fn refuse_twins(events: &[Event]) -> Result<(), Failure> {
-    let mut seen: HashMap<(&str, &str), &Event> = HashMap::with_capacity(events.len());
-    for event in events {
-        let first = seen.entry((&event.source, &event.id)).or_insert(event);
-        if !first.same_content(event) {
-            return Err(Fault::other_content(event).into());
-        }
-    }
-    Ok(())
-}
-
-/// The checksum of a fence's row.
-pub(crate) fn fence_sum(scope: &str, epoch: u64) -> Digest {
-    let mut bytes = epoch.to_be_bytes().to_vec();
-    bytes.extend_from_slice(scope.as_bytes());
-    Digest::of(&bytes)
-}
-
-/// The checksum of a snapshot's row.
-pub(crate) fn snapshot_sum(fold: &str, stream: &str, snapshot: &Snapshot) -> Digest {
-    let mut bytes = snapshot.fold_version.to_be_bytes().to_vec();
-    bytes.extend_from_slice(&snapshot.version.to_be_bytes());
-    for text in [fold, stream, &snapshot.state] {
-        bytes.extend_from_slice(&text.len().to_be_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    Digest::of(&bytes)
 }

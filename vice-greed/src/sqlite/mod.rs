@@ -9,12 +9,12 @@ mod query;
 mod reader;
 mod schema;
 mod verify;
-mod witness;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,12 +29,14 @@ use vice_core::{Clock, Fault, Millis, Result};
 pub use schema::FORMAT;
 
 pub(crate) use errors::{reading, writing};
-pub(crate) use schema::{busy_timeout, make_private_dir, require_safe_sqlite, use_wal};
+pub(crate) use schema::{busy_timeout, require_safe_sqlite, use_wal};
 pub(crate) use verify::{Structure, fences, require_sound, verify_file};
-pub(crate) use witness::Witness;
+
+use crate::desk::{Desk, Inbox};
+use crate::prepared::Prepared;
 
 use reader::Pool;
-use writer::Writer;
+use writer::SqliteScribe;
 
 /// The database's file name in the state folder.
 pub(crate) const DATABASE: &str = "history.db";
@@ -48,7 +50,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct SqliteStore {
     place: Place,
     pool: Arc<Pool>,
-    writer: Mutex<Option<Writer>>,
+    writer: Mutex<Option<Desk>>,
     grown: watch::Sender<u64>,
 }
 
@@ -85,17 +87,17 @@ impl SqliteStore {
         Ok(Self { place, pool, writer: Mutex::new(None), grown: watch::Sender::new(0) })
     }
 
-    fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+    fn writer(&self) -> MutexGuard<'_, Option<Desk>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The running writer, started if need be.
-    fn hand_to_writer(&self) -> Result<writer::Inbox> {
+    fn hand_to_writer(&self) -> Result<Inbox> {
         let mut slot = self.writer();
         if let Some(writer) = slot.as_ref() {
             return Ok(writer.inbox());
         }
-        let writer = Writer::start(self.place.clone(), self.grown.clone())?;
+        let writer = Desk::start(SqliteScribe::new(self.place.clone()), self.grown.clone())?;
         let inbox = writer.inbox();
         *slot = Some(writer);
         Ok(inbox)
@@ -124,7 +126,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
-        let prepared = ingest::Prepared::new(append)?;
+        let prepared = Prepared::new(append)?;
         let inbox = self.hand_to_writer()?;
         inbox.append(prepared).await
     }
@@ -142,6 +144,12 @@ impl EventStore for SqliteStore {
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
         self.with_reader(move |reader| reader.map_or(Ok(Vec::new()), |reader| reader.streams(&prefix, &after, limit)))
             .await
+    }
+
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        let database = self.place.database.clone();
+        let done = tokio::task::spawn_blocking(move || fences(&database)).await;
+        done.map_err(|error| Fault::internal("A reader of the history failed.").because(error))?
     }
 
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {

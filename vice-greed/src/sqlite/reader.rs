@@ -12,9 +12,9 @@ use vice_core::id::{EnvName, ProjectName, Scope};
 use vice_core::store::{LogHead, Snapshot, StreamHead};
 use vice_core::{Code, Context, Digest, Fault, Result};
 
-use super::ingest::snapshot_sum;
 use super::schema::{self, Class};
 use super::{errors, query};
+use crate::prepared::snapshot_sum;
 
 /// The end of a log without events.
 pub(crate) const EMPTY: LogHead = LogHead { seq: 0, chain: Digest::ZERO };

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use vice_core::{Code, Fault, Result};
 
 use super::errors;
+use crate::disk::{make_private_dir, unwritable};
 
 /// The format that this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -150,7 +151,7 @@ const COMMON: &str = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;";
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     let writing = |error| errors::writing(error, path);
     if let Some(dir) = path.parent() {
-        make_private_dir(dir).map_err(|error| errors::unwritable(error, dir))?;
+        make_private_dir(dir).map_err(|error| unwritable(error, dir))?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(writing)?;
@@ -242,10 +243,4 @@ fn has_wal(path: &Path) -> bool {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     std::fs::metadata(name).is_ok_and(|metadata| metadata.len() > 0)
-}
-
-/// History names people and machines: only its owner looks into a state folder that vice makes.
-pub(crate) fn make_private_dir(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

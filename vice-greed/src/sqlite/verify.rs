@@ -11,9 +11,10 @@ use vice_core::event::Actor;
 use vice_core::store::{LogHead, Verification};
 use vice_core::{Code, Digest, Fault, Result};
 
-use super::ingest::fence_sum;
 use super::reader::{EMPTY, timestamp};
-use super::{Place, Witness, errors, schema};
+use super::{Place, errors, schema};
+use crate::prepared::fence_sum;
+use crate::witness::Witness;
 
 /// So many problems are told; a log with more is not better understood by reading on.
 const PROBLEMS_MAX: usize = 20;

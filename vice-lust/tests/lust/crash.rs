@@ -55,6 +55,9 @@ impl EventStore for Mortal {
     async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
         self.store.streams(prefix, after, limit).await
     }
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        self.store.fences().await
+    }
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
         self.store.snapshot(fold, stream).await
     }

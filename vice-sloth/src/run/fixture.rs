@@ -313,6 +313,9 @@ impl EventStore for Breaking {
     async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
         self.inner.streams(prefix, after, limit).await
     }
+    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
+        self.inner.fences().await
+    }
     async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
         self.inner.snapshot(fold, stream).await
     }

@@ -1,5 +1,6 @@
 //! The commands against a real history.
 
+mod copy;
 mod restore;
 mod support;
 
@@ -12,7 +13,8 @@ use vice_core::testkit::event_store::{event, scope};
 use vice_core::ui::Format;
 use vice_core::{Class, Code};
 
-use support::{NOW, Told, app, greed};
+pub(crate) use support::Told;
+use support::{NOW, app, greed};
 
 struct Bench {
     app: App,
@@ -80,6 +82,94 @@ async fn log_emits_whole_cloudevents_as_lines() {
     assert_eq!(emitted.len(), 3);
     assert_eq!(emitted[0]["specversion"], "1.0");
     assert_eq!(emitted[0]["data"]["id"], "id-2");
+}
+
+#[tokio::test]
+async fn conditions_look_into_the_data() {
+    let bench = filled(Told::default()).await;
+    for (words, expected) in [
+        (vec!["log", "--where", "id=id-1"], vec![2]),
+        (vec!["log", "-w", "id!=id-1"], vec![3, 1]),
+        (vec!["log", "-w", "id", "-w", "id!=id-1", "-n", "1"], vec![3]),
+        (vec!["log", "-w", "other"], vec![]),
+        (vec!["tail", "-w", "id=id-0"], vec![1]),
+    ] {
+        assert_eq!(seqs(&greed(&bench.app, &words).await.unwrap().json), expected, "{words:?}");
+    }
+    assert_eq!(greed(&bench.app, &["log", "-w", "a[b"]).await.unwrap_err().code(), Code::Usage);
+}
+
+#[tokio::test]
+async fn a_deploy_is_explained_by_the_change_that_names_its_version() {
+    let bench = bench(Told::default());
+    let made = |id: &str, kind: &str, stream: &str, data: Value| {
+        let mut event = event(id, stream);
+        event.kind = kind.to_owned();
+        event.data = data.to_string();
+        event
+    };
+    let change = json!({ "subject": { "id": "pr-7", "content": { "commit": "c0ffee" } } });
+    let start = json!({ "subject": { "content": { "reason": "fixes the cart", "to": { "version": "c0ffee" } } } });
+    let deployed = json!({ "context": { "links": [{ "linkType": "RELATION", "target": { "contextId": "m" } }] },
+                           "subject": { "content": { "rollout": "shop/dev/1" } } });
+    let events = vec![
+        made("m", "dev.cdevents.change.merged.0.3.0", "inbox", change),
+        made("s", "dev.cdeventsx.vice-rollout.started.0.1.0", "rollout/shop/dev/1", start),
+        made("d", "dev.cdevents.service.deployed.0.3.0", "environment/shop/dev", deployed),
+    ];
+    bench.app.events.append(Append::of(events)).await.unwrap();
+    let text = greed(&bench.app, &["log", "--explain"]).await.unwrap().text;
+    let expected = [
+        "linked to event 1, change.merged thing-m",
+        "part of the rollout of event 2, rollout.started",
+        "because: fixes the cart",
+        "because of event 1, change.merged thing-m by vice/test, which names c0ffee",
+    ];
+    for part in expected {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn exports_are_whole_and_in_the_order_of_the_log() {
+    let bench = filled(Told { format: Some(Format::Ndjson), ..Told::default() }).await;
+    let outcome = greed(&bench.app, &["export"]).await.unwrap();
+    assert_eq!(outcome.json, json!({ "count": 3 }));
+    assert_eq!(seqs(&Value::Array(bench.told.emitted.lock().unwrap().clone())), [1, 2, 3]);
+    let outcome = greed(&bench.app, &["export", "--as", "csv", "--project", "shop", "-w", "id=id-2"]).await.unwrap();
+    assert_eq!(outcome.json, json!({ "count": 1 }));
+    let lines = bench.told.lines.lock().unwrap();
+    assert!(lines[3].starts_with("seq,time,type,"), "{lines:?}");
+    assert!(
+        lines[4].starts_with("3,2026-07-14T08:00:00Z,") && lines[4].ends_with(r#","{""id"":""id-2""}""#),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn series_are_asked_and_forgotten() {
+    let bench = bench(Told::default());
+    let now: jiff::Timestamp = NOW.parse().unwrap();
+    let point = |seconds: i64, version: &str, value: f64| vice_core::series::Point {
+        name: "requests".into(),
+        labels: [("version".to_owned(), version.to_owned())].into(),
+        time: now.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap(),
+        value,
+    };
+    let points = vec![point(30, "1", 10.0), point(10, "1", 30.0), point(10, "2", 5.0), point(7200, "1", 0.0)];
+    bench.app.series.record(points).await.unwrap();
+    let words = ["series", "query", "requests", "--measure", "rate", "--by", "version", "--window", "1h"];
+    let found = greed(&bench.app, &words).await.unwrap();
+    assert_eq!(found.json[0]["value"].as_f64(), Some(1.0), "{}", found.json);
+    assert!(found.json[1]["value"].is_null() && found.text.contains("RATE"), "{}", found.text);
+    let found = greed(&bench.app, &["series", "query", "requests", "-m", "p50", "-l", "version=1"]).await.unwrap();
+    assert_eq!((found.json[0]["value"].as_f64(), found.json[0]["points"].as_u64()), (Some(10.0), Some(2)));
+    let found = greed(&bench.app, &["series", "expire", "--before", "1h"]).await.unwrap();
+    assert_eq!(found.json["forgotten"], 1);
+    for bad in [vec!["-m", "p101"], vec!["-m", "most"], vec!["-l", "x"], vec!["--window", "0s"]] {
+        let words: Vec<&str> = ["series", "query", "requests"].into_iter().chain(bad).collect();
+        assert_eq!(greed(&bench.app, &words).await.unwrap_err().code(), Code::Usage, "{words:?}");
+    }
 }
 
 #[tokio::test]

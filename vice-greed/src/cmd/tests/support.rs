@@ -37,9 +37,10 @@ pub(super) struct Line {
 
 /// What was told while a command worked.
 #[derive(Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     pub(super) format: Option<Format>,
     pub(super) emitted: Mutex<Vec<Value>>,
+    pub(super) lines: Mutex<Vec<String>>,
     pub(super) said: Mutex<Vec<String>>,
     /// After so many records nobody reads any more.
     pub(super) readers_leave_after: Option<usize>,
@@ -53,7 +54,8 @@ impl Ui for Told {
         self.said.lock().unwrap().push(text.to_owned());
     }
     fn progress(&self, _: Progress) {}
-    fn emit(&self, _: &str, value: &Value) -> bool {
+    fn emit(&self, text: &str, value: &Value) -> bool {
+        self.lines.lock().unwrap().push(text.to_owned());
         let mut emitted = self.emitted.lock().unwrap();
         emitted.push(value.clone());
         self.readers_leave_after.is_none_or(|most| emitted.len() < most)

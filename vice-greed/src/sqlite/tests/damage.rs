@@ -7,7 +7,7 @@ use vice_core::Code;
 use vice_core::store::Append;
 use vice_core::testkit::event_store::{event, scope};
 
-use super::conformance::open;
+use super::open;
 
 /// A closed history with 120 events; gives the bytes of its database.
 async fn history(dir: &Path) -> Vec<u8> {

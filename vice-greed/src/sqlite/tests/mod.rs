@@ -1,7 +1,14 @@
 //! Tests of the history on SQLite.
 
-mod conformance;
 mod damage;
 mod plans;
-mod processes;
 mod refusals;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use vice_core::store::EventStore;
+
+fn open(dir: &Path) -> Arc<dyn EventStore> {
+    crate::tests::Kind::Sqlite.open(dir)
+}

@@ -4,7 +4,7 @@ use vice_core::id::ProjectName;
 use vice_core::store::{Append, Order, Query};
 use vice_core::testkit::event_store::{event, scope};
 
-use super::conformance::open;
+use super::open;
 use crate::sqlite::query::plan;
 use crate::sqlite::reader::Reader;
 

@@ -8,7 +8,7 @@ use vice_core::time::SystemClock;
 
 use std::sync::Arc;
 
-use super::conformance::open;
+use super::open;
 use crate::sqlite::{FORMAT, SqliteStore, schema};
 
 fn one(id: &str) -> Append {

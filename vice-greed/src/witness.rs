@@ -25,7 +25,7 @@ use tokio::time::{Duration, Instant};
 use vice_core::store::LogHead;
 use vice_core::{Code, Digest, Fault, Result};
 
-use super::errors;
+use crate::disk::{unreadable, unwritable};
 
 const MAGIC: &[u8; 8] = b"VICEHEAD";
 const FORMAT: u32 = 1;
@@ -81,7 +81,7 @@ impl Witness {
             Ok(0) => Ok(None),
             Ok(_) => decode(&record, path).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(errors::unreadable(error, "The head witness", path)),
+            Err(error) => Err(unreadable(error, "The head witness", path)),
         }
     }
 
@@ -89,7 +89,7 @@ impl Witness {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path).map_err(|error| errors::unwritable(error, path))?;
+        let file = options.open(path).map_err(|error| unwritable(error, path))?;
         Ok(Self { file, path: path.to_owned(), unsynced: None })
     }
 
@@ -100,10 +100,10 @@ impl Witness {
             let known = match file.read_exact_at(&mut record, 0) {
                 Ok(()) => Some(decode(&record, path)?.seq),
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => None,
-                Err(error) => return Err(errors::unwritable(error, path)),
+                Err(error) => return Err(unwritable(error, path)),
             };
             if known.is_none_or(|known| known < head.seq) {
-                file.write_all_at(&encode(head), 0).map_err(|error| errors::unwritable(error, path))?;
+                file.write_all_at(&encode(head), 0).map_err(|error| unwritable(error, path))?;
             }
             Ok(())
         })?;
@@ -115,16 +115,14 @@ impl Witness {
     pub(crate) fn replace(path: &Path, head: &LogHead) -> Result<()> {
         let mut witness = Self::open(path)?;
         witness.locked(|file, path| {
-            file.set_len(0)
-                .and_then(|()| file.write_all_at(&encode(head), 0))
-                .map_err(|error| errors::unwritable(error, path))
+            file.set_len(0).and_then(|()| file.write_all_at(&encode(head), 0)).map_err(|error| unwritable(error, path))
         })?;
         witness.unsynced = Some(Instant::now());
         witness.sync()
     }
 
     fn locked<T>(&self, work: impl FnOnce(&File, &Path) -> Result<T>) -> Result<T> {
-        self.file.lock().map_err(|error| errors::unwritable(error, &self.path))?;
+        self.file.lock().map_err(|error| unwritable(error, &self.path))?;
         let done = work(&self.file, &self.path);
         // Closing the file would unlock it as well, so a failure here changes nothing.
         self.file.unlock().ok();
@@ -140,7 +138,7 @@ impl Witness {
     /// Brings the witness to the disk, if it has changed.
     pub(crate) fn sync(&mut self) -> Result<()> {
         if self.unsynced.take().is_some() {
-            self.file.sync_data().map_err(|error| errors::unwritable(error, &self.path))?;
+            self.file.sync_data().map_err(|error| unwritable(error, &self.path))?;
         }
         Ok(())
     }

@@ -9,16 +9,18 @@ use vice_core::Millis;
 use vice_core::store::{Append, Query};
 use vice_core::testkit::event_store::event;
 
-use super::conformance::open;
+use super::Kind;
 
+const CHILD_KIND: &str = "GREED_TEST_CHILD_KIND";
 const CHILD_DIR: &str = "GREED_TEST_CHILD_DIR";
 const CHILD_RUN: &str = "GREED_TEST_CHILD_RUN";
 const CHILD_COUNT: &str = "GREED_TEST_CHILD_COUNT";
 
 #[expect(clippy::disallowed_methods, reason = "a test of what another process does starts one")]
-fn child(dir: &Path, run: &str, count: u32) -> Child {
+fn child(kind: Kind, dir: &Path, run: &str, count: u32) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sqlite::tests::processes::the_child_writes", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "tests::processes::the_child_writes", "--nocapture", "--test-threads=1"])
+        .env(CHILD_KIND, kind.name())
         .env(CHILD_DIR, dir)
         .env(CHILD_RUN, run)
         .env(CHILD_COUNT, count.to_string())
@@ -40,7 +42,8 @@ async fn the_child_writes() {
     let dir = told(CHILD_DIR).map_or_else(|| own.path().to_owned(), Into::into);
     let run = told(CHILD_RUN).unwrap_or_else(|| "own".to_owned());
     let count: u32 = told(CHILD_COUNT).map_or(3, |count| count.parse().unwrap());
-    let store = open(&dir);
+    let kind = told(CHILD_KIND).map_or(Kind::Sqlite, |name| Kind::named(&name));
+    let store = kind.open(&dir);
     let writer = async |writer: u32| {
         for n in 0..count {
             let id = format!("{run}.{writer}.{n}");
@@ -61,8 +64,8 @@ fn acknowledged(line: &str) -> Option<String> {
     rest.strip_suffix(" end").map(str::to_owned)
 }
 
-async fn stored(dir: &Path) -> HashSet<String> {
-    let store = open(dir);
+async fn stored(kind: Kind, dir: &Path) -> HashSet<String> {
+    let store = kind.open(dir);
     let found = store.verify().await.unwrap();
     assert_eq!(found.problems, Vec::<String>::new());
     let events = store.read(&Query::default()).await.unwrap();
@@ -72,9 +75,15 @@ async fn stored(dir: &Path) -> HashSet<String> {
 
 #[tokio::test]
 async fn two_processes_write_at_once_and_lose_nothing() {
+    for kind in Kind::ALL {
+        two_processes(kind).await;
+    }
+}
+
+async fn two_processes(kind: Kind) {
     let dir = tempfile::tempdir().unwrap();
-    let (one, two) = (child(dir.path(), "one", 50), child(dir.path(), "two", 50));
-    let store = open(dir.path());
+    let (one, two) = (child(kind, dir.path(), "one", 50), child(kind, dir.path(), "two", 50));
+    let store = kind.open(dir.path());
     let mut expected = HashSet::new();
     for n in 0..50 {
         let id = format!("parent.{n}");
@@ -87,15 +96,21 @@ async fn two_processes_write_at_once_and_lose_nothing() {
         expected.extend(String::from_utf8(output.stdout).unwrap().lines().filter_map(acknowledged));
     }
     assert_eq!(expected.len(), 450);
-    assert_eq!(stored(dir.path()).await, expected);
+    assert_eq!(stored(kind, dir.path()).await, expected);
 }
 
 #[tokio::test]
 async fn a_killed_writer_loses_no_acknowledged_event() {
+    for kind in Kind::ALL {
+        killed_writers(kind).await;
+    }
+}
+
+async fn killed_writers(kind: Kind) {
     let dir = tempfile::tempdir().unwrap();
     let mut expected = HashSet::new();
     for round in 0..20 {
-        let mut process = child(dir.path(), &round.to_string(), 1_000_000);
+        let mut process = child(kind, dir.path(), &round.to_string(), 1_000_000);
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         // The kill comes after so many acknowledgements, another number each round.
         let wanted = 1 + (round * 37) % 90;
@@ -111,15 +126,15 @@ async fn a_killed_writer_loses_no_acknowledged_event() {
         expected.extend(lines.map_while(Result::ok).filter_map(|line| acknowledged(&line)));
         process.wait().unwrap();
     }
-    let stored = stored_all(dir.path()).await;
+    let stored = stored_all(kind, dir.path()).await;
     let lost: Vec<&String> = expected.difference(&stored).collect();
     assert_eq!(lost, Vec::<&String>::new(), "acknowledged events are lost");
 }
 
 /// As [`stored`], for a history of any length.
-async fn stored_all(dir: &Path) -> HashSet<String> {
+async fn stored_all(kind: Kind, dir: &Path) -> HashSet<String> {
     use vice_core::store::EventStoreExt;
-    let store = open(dir);
+    let store = kind.open(dir);
     assert_eq!(store.verify().await.unwrap().problems, Vec::<String>::new());
     let events = store.read_all(Query::default()).await.unwrap();
     events.into_iter().map(|recorded| recorded.event.id).collect()
@@ -127,18 +142,26 @@ async fn stored_all(dir: &Path) -> HashSet<String> {
 
 #[tokio::test]
 async fn waiting_sees_what_another_process_appends() {
-    let dir = tempfile::tempdir().unwrap();
-    let (here, there) = (open(dir.path()), open(dir.path()));
-    let hour = Millis::from_secs(3600);
-    let (woken, _) = futures::join!(here.wait(0, hour), there.append(Append::of(vec![event("a", "s/1")])));
-    assert_eq!(woken.unwrap().seq, 1);
+    for kind in Kind::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (kind.open(dir.path()), kind.open(dir.path()));
+        let hour = Millis::from_secs(3600);
+        let (woken, _) = futures::join!(here.wait(0, hour), there.append(Append::of(vec![event("a", "s/1")])));
+        assert_eq!(woken.unwrap().seq, 1);
+    }
 }
 
 #[tokio::test]
 async fn conditions_hold_between_processes() {
+    for kind in Kind::ALL {
+        conditions_hold(kind).await;
+    }
+}
+
+async fn conditions_hold(kind: Kind) {
     use vice_core::store::Expected;
     let dir = tempfile::tempdir().unwrap();
-    let stores = [open(dir.path()), open(dir.path())];
+    let stores = [kind.open(dir.path()), kind.open(dir.path())];
     let mut won = 0;
     for round in 0..30_u64 {
         let claim = |n: usize| {
