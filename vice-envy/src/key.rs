@@ -2,6 +2,7 @@
 //! may be; it knows nothing about files or formats.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::Value;
 use vice_core::{Code, Fault};
@@ -55,20 +56,30 @@ impl Sheet {
     pub(crate) fn add(&mut self, key: String, value: Value, line: Option<u32>) -> Result<(), Flaw> {
         check_key(&key).map_err(|what| Flaw::new(line, what))?;
         check_value(&value, 0).map_err(|what| Flaw::new(line, format!("the value of {key} {what}")))?;
-        if let Some(first) = self.entries.get(&key) {
-            let first = first.line.map_or_else(String::new, |line| format!("; the first is at line {line}"));
-            return Err(Flaw::new(line, format!("the key {key} is given twice{first}")));
+        let full = self.entries.len() >= ENTRIES_MAX;
+        match self.entries.entry(key) {
+            Entry::Occupied(first) => {
+                let at = first.get().line.map_or_else(String::new, |line| format!("; the first is at line {line}"));
+                Err(Flaw::new(line, format!("the key {} is given twice{at}", first.key())))
+            }
+            Entry::Vacant(_) if full => Err(Flaw::new(line, format!("it has more than {ENTRIES_MAX} entries"))),
+            Entry::Vacant(slot) => {
+                slot.insert(Found { value, line });
+                Ok(())
+            }
         }
-        if self.entries.len() >= ENTRIES_MAX {
-            return Err(Flaw::new(line, format!("it has more than {ENTRIES_MAX} entries")));
-        }
-        self.entries.insert(key, Found { value, line });
-        Ok(())
     }
 
     /// Refuses a key that is both a value and a table.
     pub(crate) fn finish(self) -> Result<Self, Flaw> {
+        let mut looked = "";
         for (key, found) in &self.entries {
+            let around = ancestors(key).next().unwrap_or_default();
+            // Keys of one table mostly stand together, and what is around them is looked for once.
+            if around == looked {
+                continue;
+            }
+            looked = around;
             if let Some(parent) = ancestors(key).find(|parent| self.entries.contains_key(*parent)) {
                 return Err(Flaw::new(found.line, format!("{parent} is a value and can't also hold {key}")));
             }
