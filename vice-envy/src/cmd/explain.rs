@@ -106,7 +106,7 @@ impl Step {
         let file = match &say.layer.place {
             Some(Place::File { path, .. }) => Some(path.clone()),
             Some(Place::Inline) => Some(manifest.to_owned()),
-            Some(Place::Environ { .. } | Place::Remote { .. }) | None => None,
+            Some(Place::Environ { .. } | Place::Credential(_) | Place::Remote { .. }) | None => None,
         };
         let (layer, line) = (say.layer.name.clone(), say.found.line);
         Self { what, value, layer, line, sealed: say.layer.sealed, file, change: None }
