@@ -5,7 +5,7 @@ use crate::trace::{HOUR, MOMENTS, Trace};
 use crate::world::{Profile, World};
 
 /// The most slots of a wave: several for each row of the trace, and small enough to stay in the cache.
-const SLOTS_MAX: usize = 2_048;
+const SLOTS_MAX: usize = 1_024;
 
 /// The fewest, for small waves and for worlds of many cells.
 const SLOTS_MIN: usize = 16;
