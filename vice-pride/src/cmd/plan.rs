@@ -9,7 +9,7 @@ use vice_core::payload::environment::Direction;
 use vice_core::text::{Table, Tone, count, paint, sanitize};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Result};
-use vice_pride_engine::{TaskDoes, UnitChange};
+use vice_pride_engine::{Plan, TaskDoes, UnitChange};
 
 use super::WantedArgs;
 use super::forecast::{self, Foretold, foretell};
@@ -70,12 +70,7 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
     if plan.frees_traffic {
         text.push_str("  traffic, which an earlier rollout left split, follows the units again before anything else\n");
     }
-    let checks = match (plan.has_checks, plan.verify) {
-        (false, _) => "no checks, so it will not be proven",
-        (true, VerifyWhen::EachWave) => "checks after each wave",
-        (true, VerifyWhen::End) => "checks at the end",
-        (true, VerifyWhen::Never) => "checks are switched off, so it will not be proven",
-    };
+    let checks = checks(plan);
     text.push_str(&format!(
         "\n{} to create, {} to update, {} to remove, {} to keep; {}; {checks}.\n",
         summary.create,
@@ -116,6 +111,15 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
         "no_forecast": foretold.as_ref().err(),
     });
     Outcome::done(text, value)
+}
+
+const fn checks(plan: &Plan) -> &'static str {
+    match (plan.has_checks, plan.verify) {
+        (false, _) => "no checks, so it will not be proven",
+        (true, VerifyWhen::EachWave) => "checks after each wave",
+        (true, VerifyWhen::End) => "checks at the end",
+        (true, VerifyWhen::Never) => "checks are switched off, so it will not be proven",
+    }
 }
 
 fn units(prepared: &Prepared) -> String {

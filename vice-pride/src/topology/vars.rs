@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vice_core::{Code, Fault, Result};
-use vice_pride_engine::{Roster, RosterGroup};
+use vice_pride_engine::Roster;
 
 use super::inventory::plain;
 use super::{shown, text_of, yaml};
@@ -24,7 +24,7 @@ const ALL: &str = "all";
 pub(super) fn add(folder: &Path, roster: &mut Roster) -> Result<()> {
     let groups: BTreeSet<String> = roster.groups.keys().cloned().chain([ALL.to_owned()]).collect();
     for (name, vars) in said(&folder.join("group_vars"), &groups)? {
-        roster.groups.entry(name).or_insert_with(RosterGroup::default).vars.extend(vars);
+        roster.groups.entry(name).or_default().vars.extend(vars);
     }
     let hosts: BTreeSet<String> = roster.hosts.iter().map(|host| host.name.clone()).collect();
     let mut of_hosts = said(&folder.join("host_vars"), &hosts)?;

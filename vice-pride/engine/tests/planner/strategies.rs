@@ -327,7 +327,7 @@ fn what_stays_down_for_a_while_takes_places() {
 #[test]
 fn units_that_disagree_are_nothing_to_compare_with() {
     let mut there = running(names(4), "1");
-    there.units[0].release = Some(crate::support::release("3"));
+    there.units[0].release = Some(release("3"));
     for strategy in ["canary", "ramp", "waves"] {
         let plan = local(4, &there, &format!(r#"{{ "strategy": "{strategy}", "max_down": 1 }}"#)).unwrap();
         assert_eq!(shown(&plan), ["1 2 3 4"], "{strategy}: within max_down, and nothing splits traffic");
