@@ -244,5 +244,8 @@ mod tests {
         // The aim is 24: here they are 24.9, of which 4.9 are the table of operations, sized for twice what is under way.
         let state = machine.state.bytes();
         assert!(state <= 25 * units as usize, "{state} bytes of state");
+        // An eighth of the fleet may be pending at once, and tables grow by doubling.
+        let pending = machine.desk.due.bytes();
+        assert!(pending <= 16 * units as usize / 4, "{pending} bytes of events");
     }
 }
