@@ -85,8 +85,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
     check_metric(request.rollout, request.analysis.is_some())?;
     let (units, mut fleet) = fleet::fleet(request)?;
     let from = request.from.clone().or_else(|| agreed(&units));
-    // Units that disagree are no release to compare with, nor one to split traffic with.
-    fleet.baseline &= from.is_some();
+    // Units that disagree are no release to compare with, nor one to split traffic with; a second set is another matter.
+    fleet.baseline &= from.is_some() || request.rollout.strategy == Strategy::BlueGreen;
     let frame = Plan {
         planner: PLANNER_VERSION,
         direction: request.direction,
