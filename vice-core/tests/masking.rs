@@ -34,7 +34,10 @@ fn left(planted: &Planted, masked: &str) -> usize {
         }
     }
     // The padding of base64 and the sequences of colours say nothing.
-    let text = text.replace("%3D", "\u{1}").replace("\\u{1b}[01;31m\\u{1b}[K", "\u{1}");
+    let mut text = text.replace("%3D", "\u{1}");
+    for colour in ["\u{1b}[01;31m\u{1b}[K", "\\u{1b}[01;31m\\u{1b}[K"] {
+        text = text.replace(colour, "\u{1}");
+    }
     longest_left(&planted.form, &text)
 }
 
