@@ -33,8 +33,12 @@ fn left(planted: &Planted, masked: &str) -> usize {
             text = text.replace(&encoded[..encoded.len() - 1], "\u{1}");
         }
     }
-    // The padding of base64 says nothing.
-    longest_left(&planted.form, &text.replace("%3D", "\u{1}"))
+    // The padding of base64 and the sequences of colours say nothing.
+    let mut text = text.replace("%3D", "\u{1}");
+    for colour in ["\u{1b}[01;31m\u{1b}[K", "\\u{1b}[01;31m\\u{1b}[K"] {
+        text = text.replace(colour, "\u{1}");
+    }
+    longest_left(&planted.form, &text)
 }
 
 #[test]

@@ -38,6 +38,8 @@ impl Windows {
             let lead = bare(&base64(lead.as_bytes(), false, false));
             lead.windows(WINDOW).for_each(|window| drop(windows.remove(window)));
         }
+        let colour = bare("\\u{1b}[01;31m\\u{1b}[K");
+        colour.windows(WINDOW).for_each(|window| drop(windows.remove(window)));
         Self(windows)
     }
 

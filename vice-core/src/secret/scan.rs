@@ -13,9 +13,10 @@ use super::unescape::{Escape, Token, Unescape};
 
 /// Ways of looking at a text: the escapes that are undone, one after the other, and whether hexadecimal digits and
 /// base64 are looked for behind them. The first has none.
-const WAYS: [(&[Escape], bool); 10] = [
+const WAYS: [(&[Escape], bool); 11] = [
     (&[], true),
     (&[Escape::Backslash], true),
+    (&[Escape::Visible], true),
     (&[Escape::Backslash, Escape::Backslash], false),
     (&[Escape::Percent], true),
     (&[Escape::Percent, Escape::Percent], false),

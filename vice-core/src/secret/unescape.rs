@@ -16,6 +16,8 @@ pub(super) struct Token {
 pub(super) enum Escape {
     /// JSON, C, Rust, `printf %q`, `$'…'`: everything that begins with a backslash.
     Backslash,
+    /// Only `\u{1b}`, as logs make control characters visible and leave everything else as it was.
+    Visible,
     /// `%41` in URLs.
     Percent,
     /// Doubled single quotes (SQL, YAML) and the splices of shell quoting (`'\''`, `'"'"'`).
@@ -108,7 +110,7 @@ impl Escape {
     /// Whether an escape may begin with this byte.
     pub(super) const fn begins(self, byte: u8) -> bool {
         match self {
-            Self::Backslash => byte == b'\\',
+            Self::Backslash | Self::Visible => byte == b'\\',
             Self::Percent => byte == b'%',
             Self::SingleQuotes => byte == b'\'' || byte == b'"',
             Self::DoubleQuotes => byte == b'"',
@@ -122,6 +124,9 @@ impl Escape {
         }
         match self {
             Self::Backslash => backslash(bytes),
+            Self::Visible if bytes.starts_with(b"\\u{") => braces(bytes),
+            Self::Visible if b"\\u{".starts_with(bytes) => Read::More,
+            Self::Visible => Read::Literal,
             Self::Percent => match hex(bytes, 1, 2) {
                 Ok(code) => Read::byte(3, code as u8),
                 Err(read) => read,
@@ -269,6 +274,7 @@ mod tests {
             (Escape::Backslash, r#"a\"b\\c\/d\n"#, "a\"b\\c/d\n"),
             (Escape::Backslash, r"\u00e9\uD83D\ude00\u{e9}\x41\101\U0001F600", "é😀éAA😀"),
             (Escape::Backslash, r"\ufoo \xzz \q\", r"\ufoo \xzz q\"),
+            (Escape::Visible, r"a\\n\u{1b}\u{e9}\u{", "a\\\\n\u{1b}é\\u{"),
             (Escape::Percent, "%41%c3%A9%%zz%4", "Aé%%zz%4"),
             (Escape::SingleQuotes, r#"it'\''s 'x'"'"'y' ''z'' ""q"""#, "it's 'x'y' 'z' \"\"q\"\""),
             (Escape::DoubleQuotes, r#"''z'' ""q"""#, "''z'' \"q\""),

@@ -1,8 +1,6 @@
 //! Planted secrets in every encoding and split that masking promises to find, by a seed. It has encoders of its own and
 //! knows nothing of the masker.
 
-use std::fmt::Write as _;
-
 /// A text with a secret in it.
 pub(crate) struct Planted {
     /// The secret's name.
@@ -79,9 +77,9 @@ fn percent(text: &str, keep: &str, lower: bool) -> String {
         if byte.is_ascii_alphanumeric() || keep.as_bytes().contains(&byte) {
             out.push(char::from(byte));
         } else if lower {
-            write!(out, "%{byte:02x}").unwrap();
+            out.push_str(&format!("%{byte:02x}"));
         } else {
-            write!(out, "%{byte:02X}").unwrap();
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
     out
@@ -97,7 +95,7 @@ fn json(text: &str, ascii: bool, slash: bool) -> String {
             '/' if slash => out.push_str("\\/"),
             c if ascii && (!c.is_ascii() || "<>&'".contains(c)) => {
                 let mut units = [0; 2];
-                c.encode_utf16(&mut units).iter().for_each(|unit| write!(out, "\\u{unit:04x}").unwrap());
+                c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
             }
             c => out.push(c),
         }
@@ -114,8 +112,8 @@ fn html(text: &str, kind: usize) -> String {
             ('>', 0) => out.push_str("&gt;"),
             ('"', 0) => out.push_str("&quot;"),
             ('\'', 0) => out.push_str("&#39;"),
-            ('&' | '<' | '>' | '"' | '\'' | '/', 1) => write!(out, "&#{};", c as u32).unwrap(),
-            ('&' | '<' | '>' | '"' | '\'' | '/' | '=', 2) => write!(out, "&#x{:X};", c as u32).unwrap(),
+            ('&' | '<' | '>' | '"' | '\'' | '/', 1) => out.push_str(&format!("&#{};", u32::from(c))),
+            ('&' | '<' | '>' | '"' | '\'' | '/' | '=', 2) => out.push_str(&format!("&#x{:X};", u32::from(c))),
             _ => out.push(c),
         }
     }
