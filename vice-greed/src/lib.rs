@@ -1,5 +1,5 @@
-//! greed stores and processes events: the one history on SQLite, observations beside it, backups, and the commands to
-//! look at all of it.
+//! greed stores and processes events: the one history on SQLite, as JSON lines or in PostgreSQL, observations beside it,
+//! backups, and the commands to look at all of it.
 
 mod aggregate;
 mod backup;

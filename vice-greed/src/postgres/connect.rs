@@ -86,8 +86,9 @@ impl Target {
         format!("vice_{}", self.schema)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err, which hands the error over")]
     pub(crate) fn fault(&self, error: tokio_postgres::Error) -> Fault {
-        errors::working(error, &self.shown, &self.user)
+        errors::working(&error, &self.shown, &self.user)
     }
 
     /// A connection and what drives it; whoever calls this runs the driver.
@@ -96,7 +97,7 @@ impl Target {
     /// `Unreachable`, `Backend`.
     pub(crate) async fn connect(&self) -> Result<(Client, Driver)> {
         let tls = self.tls()?;
-        self.config.connect(tls).await.map_err(|error| errors::connecting(error, &self.shown, &self.user))
+        self.config.connect(tls).await.map_err(|error| errors::connecting(&error, &self.shown, &self.user))
     }
 
     fn tls(&self) -> Result<MakeRustlsConnect> {

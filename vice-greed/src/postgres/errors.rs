@@ -21,11 +21,11 @@ pub(crate) fn is_transient(error: &Error) -> bool {
 }
 
 /// An error while a connection is made.
-pub(crate) fn connecting(error: Error, shown: &str, user: &str) -> Fault {
+pub(crate) fn connecting(error: &Error, shown: &str, user: &str) -> Fault {
     if error.as_db_error().is_some() {
-        return from_server(&error, shown, user);
+        return from_server(error, shown, user);
     }
-    let chain = causes(&error);
+    let chain = causes(error);
     if chain.contains("invalid configuration") || chain.contains("password missing") {
         return Fault::new(Code::Backend, format!("{shown} asks for a password, and there is none."))
             .hint("Set PGPASSWORD, or write a line for the server into the file that PGPASSFILE names.");
@@ -41,17 +41,17 @@ pub(crate) fn connecting(error: Error, shown: &str, user: &str) -> Fault {
 }
 
 /// An error of a connection that was made.
-pub(crate) fn working(error: Error, shown: &str, user: &str) -> Fault {
+pub(crate) fn working(error: &Error, shown: &str, user: &str) -> Fault {
     if error.as_db_error().is_some() {
-        return from_server(&error, shown, user);
+        return from_server(error, shown, user);
     }
-    if error.is_closed() || causes(&error).contains("connection") {
+    if error.is_closed() || causes(error).contains("connection") {
         return Fault::new(Code::Unreachable, format!("The connection to {shown} was lost."))
-            .because(causes(&error))
+            .because(causes(error))
             .hint("Run the command again: what was recorded already is recognised and not repeated.");
     }
     Fault::new(Code::Decode, format!("{shown} gave something that does not make sense."))
-        .because(causes(&error))
+        .because(causes(error))
         .hint("`vice greed verify` says what is damaged.")
 }
 
