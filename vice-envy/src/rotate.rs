@@ -80,7 +80,7 @@ fn holds_encrypted(text: &str) -> bool {
 
 fn parsed(path: &str, text: &str) -> Result<Layer> {
     let sheet: Sheet = layer::toml::read(text).map_err(|flaw| flaw.in_layer(path))?;
-    Ok(Layer { name: path.to_owned(), sealed: false, sheet })
+    Ok(Layer::plain(path, sheet))
 }
 
 /// The key of the layer's seal: the one that it has, when nothing was changed behind it, or a new one when it shall have
