@@ -93,7 +93,7 @@ impl ConfigSource for FakeConfig {
             origin: Origin { layer: "test".into(), line: None },
         };
         let entries = self.0.lock().unwrap().iter().map(|(key, value)| (key.clone(), entry(value))).collect();
-        Ok(ResolvedConfig { entries, digest: String::new() })
+        Ok(ResolvedConfig { entries, ..ResolvedConfig::default() })
     }
     fn record(&self, scope: &Scope, _: &ResolvedConfig) -> ConfigRecorded {
         ConfigRecorded {

@@ -345,7 +345,7 @@ impl ConfigSource for Nothing {
     async fn resolve(&self, _: &Arc<Project>, _: &EnvName) -> Result<ResolvedConfig> {
         let origin = Origin { layer: "test".into(), line: None };
         let secret = ConfigEntry { value: ConfigValue::Secret(Secret::new("hunter22")), origin };
-        Ok(ResolvedConfig { entries: BTreeMap::from([("token".into(), secret)]), digest: String::new() })
+        Ok(ResolvedConfig { entries: BTreeMap::from([("token".into(), secret)]), ..ResolvedConfig::default() })
     }
     fn record(&self, scope: &Scope, config: &ResolvedConfig) -> ConfigRecorded {
         ConfigRecorded {

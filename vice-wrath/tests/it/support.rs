@@ -76,7 +76,7 @@ pub(crate) fn with_secret(mut request: VerifyRequest, key: &str, secret: &str) -
         origin: serde_json::from_value(serde_json::json!({ "layer": "config/dev.toml" })).unwrap(),
     };
     let entries = BTreeMap::from([(key.to_owned(), entry)]);
-    request.config = Some(ResolvedConfig { entries, digest: "x".to_owned() });
+    request.config = Some(ResolvedConfig { entries, digest: "x".to_owned(), ..ResolvedConfig::default() });
     request
 }
 
