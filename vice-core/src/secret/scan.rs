@@ -234,7 +234,7 @@ impl View {
         let Self { escapes, ansi, plain, deep } = self;
         through(escapes, token, &mut |token| {
             if !ansi.skips(token.byte) {
-                take(plain, deep.as_deref_mut(), token, needles, hits);
+                take(plain, deep, token, needles, hits);
             }
         });
     }
@@ -246,7 +246,7 @@ impl View {
             first[index].finish(|token| {
                 through(rest, token, &mut |token| {
                     if !ansi.skips(token.byte) {
-                        take(plain, deep.as_deref_mut(), token, needles, hits);
+                        take(plain, deep, token, needles, hits);
                     }
                 });
             });
@@ -272,13 +272,13 @@ fn through(escapes: &mut [Unescape], token: Token, next: &mut dyn FnMut(Token)) 
 
 fn take(
     plain: &mut Lane,
-    deep: Option<&mut (Digits<2>, Digits<4>)>,
+    deep: &mut Option<Box<(Digits<2>, Digits<4>)>>,
     token: Token,
     needles: &Needles,
     hits: &mut Vec<Hit>,
 ) {
     plain.push(token, needles, hits);
-    let Some((hexadecimal, base64)) = deep else { return };
+    let Some((hexadecimal, base64)) = deep.as_deref_mut() else { return };
     if token.byte.is_ascii_whitespace() {
         return;
     }

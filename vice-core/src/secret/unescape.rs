@@ -39,6 +39,7 @@ pub(super) struct Unescape {
 }
 
 /// What the held bytes are.
+#[derive(Clone, Copy)]
 enum Read {
     /// So many of them stand for these bytes.
     Whole(usize, [u8; 4], usize),
