@@ -188,11 +188,18 @@ fn custom_events_follow_the_rules_of_custom_events() {
             split: true,
         },
     );
+    valid("custom", &RolloutFinished { rollout, outcome, to, running, reason: None, took });
+}
+
+#[test]
+fn the_events_of_a_rollout_follow_the_rules_of_custom_events() {
+    let rollout = RolloutId { scope: scope(), number: 1 };
+    let (direction, took) = (Direction::Deploy, Millis(5));
     let started = RolloutStarted {
         rollout: rollout.clone(),
         direction,
-        from,
-        to: to.clone(),
+        from: None,
+        to: release(),
         plan_hash: Digest::ZERO,
         planner: 1,
         plan: json!({}),
@@ -210,7 +217,6 @@ fn custom_events_follow_the_rules_of_custom_events() {
         notes: vec![],
     };
     valid("custom", &stepped);
-    valid("custom", &RolloutFinished { rollout: rollout.clone(), outcome, to, running, reason: None, took });
     let forecast = Forecast {
         seed: 7,
         runs: 1_000,

@@ -401,13 +401,19 @@ impl Desk {
 }
 
 pub(crate) async fn dispatch(desk: &Desk, args: EnvyArgs) -> Result<Outcome> {
-    let Some(command) = args.command else {
-        let (project, env) = desk.place(args.project.as_deref(), args.env.as_ref())?;
-        return match args.at {
-            Some(version) => history::show_at(desk, &project, env, &version).await,
-            None => show::run(desk, &project, Ask { env, named: args.site.named()?, at: None }, args.reveal).await,
-        };
-    };
+    match args.command {
+        Some(command) => carry_out(desk, command).await,
+        None => {
+            let (project, env) = desk.place(args.project.as_deref(), args.env.as_ref())?;
+            match args.at {
+                Some(version) => history::show_at(desk, &project, env, &version).await,
+                None => show::run(desk, &project, Ask { env, named: args.site.named()?, at: None }, args.reveal).await,
+            }
+        }
+    }
+}
+
+async fn carry_out(desk: &Desk, command: EnvyCommand) -> Result<Outcome> {
     match command {
         EnvyCommand::Init { project, env, recipient, recipient_file } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;

@@ -44,8 +44,8 @@ impl ConfigSource for Nothing {
         ConfigRecorded {
             scope: scope.clone(),
             digest: String::new(),
-            entries: std::collections::BTreeMap::new(),
-            digests: std::collections::BTreeMap::new(),
+            entries: BTreeMap::new(),
+            digests: BTreeMap::new(),
         }
     }
     async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {

@@ -29,10 +29,11 @@ fn resident_mib(field: &str) -> f64 {
     line.split_whitespace().nth(1).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
-/// From here on `VmHWM` is the peak of what follows, not of making the plan. Where that is not possible, the figure is
-/// too high.
+/// From here on `VmHWM` is the peak of what follows, not of making the plan.
 fn forget_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {
+        eprintln!("The peak of memory includes the plan, as it can't be reset: {error}.");
+    }
 }
 
 fn fleet(mode: &str, units: u32) -> vice_core::Result<Fleet> {

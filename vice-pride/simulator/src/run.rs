@@ -87,11 +87,11 @@ struct Machine<'w, 'o, W: Watch> {
 
 impl<W: Watch> Machine<'_, '_, W> {
     fn go(mut self) -> Run {
-        let end = self.to_its_end();
+        let end = self.run_out();
         self.desk.finish(end, self.events)
     }
 
-    fn to_its_end(&mut self) -> SimulatedEnd {
+    fn run_out(&mut self) -> SimulatedEnd {
         self.inputs.push(Input::Begin { epoch: 1 });
         // What has to be waited for first is a pause to the engine, as it is where an operator holds up a rollout.
         if self.desk.holds_up() {
@@ -243,7 +243,7 @@ mod tests {
         let mut nobody = Nobody;
         let desk = Desk::new(setting, Luck::new(1, 0), None, &mut nobody);
         let mut machine = Machine { state: State::new(course.clone()), desk, inputs: Vec::new(), events: 0 };
-        assert_eq!(machine.to_its_end(), SimulatedEnd::Completed);
+        assert_eq!(machine.run_out(), SimulatedEnd::Completed);
         assert!(machine.events > u64::from(units), "every server changed, and some twice");
         // Tables grow by doubling, and give nothing back: what they hold now is what they ever held.
         // The aim is 24: here they are 24.9, of which 4.9 are the table of operations, sized for twice what is under way.
