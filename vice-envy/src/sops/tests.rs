@@ -115,6 +115,4 @@ async fn broken_files_are_refused_without_panic() {
             }
         }
     }
-    let plain = bench("x.ini", "[a]\nb = 1\n").resolve().await.unwrap_err();
-    assert!(format!("{plain:?}").contains("SOPS"), "{plain:?}");
 }

@@ -32,7 +32,7 @@ fn resident_mib(field: &str) -> f64 {
 /// From here on `VmHWM` is the peak of what follows, not of making the plan.
 fn forget_peak() {
     if let Err(error) = std::fs::write("/proc/self/clear_refs", "5") {
-        eprintln!("The peak of memory includes the plan, as it can't be reset: {error}.");
+        println!("The peak of memory includes the plan, as it can't be reset: {error}.");
     }
 }
 
