@@ -47,6 +47,49 @@ impl ProcessEnv {
     }
 }
 
+/// How S3 and what speaks its protocol is reached, from the usual variables.
+#[derive(Clone, Copy)]
+pub struct S3Access<'e> {
+    /// The access key's id.
+    pub id: &'e str,
+    /// The access key's secret.
+    pub secret: &'e str,
+    /// Of a temporary access.
+    pub token: Option<&'e str>,
+    /// The address of the service; Amazon's own when absent.
+    pub endpoint: Option<&'e str>,
+    /// The region.
+    pub region: &'e str,
+}
+
+impl<'e> S3Access<'e> {
+    /// Reads the variables. `who` begins the sentence that says what needs them.
+    ///
+    /// # Errors
+    /// `Usage` when the access key is not set.
+    pub fn of(env: &'e ProcessEnv, who: &str) -> Result<Self> {
+        let needed = |name: &str| {
+            env.get(name).ok_or_else(|| {
+                Fault::new(Code::Usage, format!("{who} needs credentials, and {name} is not set."))
+                    .hint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN where there is one).")
+            })
+        };
+        Ok(Self {
+            id: needed("AWS_ACCESS_KEY_ID")?,
+            secret: needed("AWS_SECRET_ACCESS_KEY")?,
+            token: env.get("AWS_SESSION_TOKEN"),
+            endpoint: env.get("AWS_ENDPOINT_URL_S3").or_else(|| env.get("AWS_ENDPOINT_URL")),
+            region: env.get("AWS_REGION").or_else(|| env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1"),
+        })
+    }
+
+    /// Whether the service is asked without TLS, because its address says so.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
+    }
+}
+
 /// The projects that this command can see, and where their common state lies.
 #[derive(Debug, Clone, Default)]
 pub struct Workspace {

@@ -366,6 +366,29 @@ impl Fault {
     }
 }
 
+/// An error of a library with every cause below it in one line, outermost first.
+#[must_use]
+pub fn causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// The innermost cause of an error, which names the fact; those around it may hold addresses.
+#[must_use]
+pub fn root_cause<'e>(error: &'e (dyn StdError + 'static)) -> &'e (dyn StdError + 'static) {
+    let mut at = error;
+    while let Some(cause) = at.source() {
+        at = cause;
+    }
+    at
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)

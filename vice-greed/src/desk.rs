@@ -11,8 +11,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::{Instant, timeout};
 use vice_core::store::{Appended, LogHead, Snapshot};
-use vice_core::{Code, Fault, Result};
+use vice_core::{Code, Fault, Millis, Result};
 
 use crate::prepared::Prepared;
 
@@ -107,6 +108,32 @@ impl Inbox {
     async fn send(&self, work: Work, reply: Reply) -> Result<()> {
         let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended())?;
         self.jobs.send(Job::Write(work, reply, permit)).map_err(|_| ended())
+    }
+}
+
+/// Waits until the log is longer than `after`, at most so long, and gives its end. What this process appends is announced
+/// by `grown`; every `poll` it is looked for what another may have appended.
+pub(crate) async fn until_grown<F, H>(
+    grown: &watch::Sender<u64>,
+    after: u64,
+    at_most: Millis,
+    poll: Duration,
+    head: F,
+) -> Result<LogHead>
+where
+    F: Fn() -> H,
+    H: Future<Output = Result<LogHead>>,
+{
+    let deadline = Instant::now() + at_most.as_duration();
+    let mut grown = grown.subscribe();
+    loop {
+        let head = head().await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if head.seq > after || left.is_zero() {
+            return Ok(head);
+        }
+        // Either way the loop looks again.
+        drop(timeout(left.min(poll), grown.changed()).await);
     }
 }
 

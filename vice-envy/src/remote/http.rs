@@ -9,6 +9,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder};
 use serde_json::Value;
 use tokio::time::timeout;
 use vice_core::app::ProcessEnv;
+use vice_core::fault::root_cause;
 use vice_core::{Code, Context, Fault, Result};
 
 use super::too_large;
@@ -168,13 +169,10 @@ fn trusting(name: &str, mut builder: ClientBuilder, trust: &Trust) -> Result<Cli
 
 /// The innermost cause, which names the fact and no address.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut at: &dyn std::error::Error = error;
-    while let Some(source) = at.source() {
-        at = source;
-    }
-    match at.downcast_ref::<reqwest::Error>() {
+    let cause = root_cause(error);
+    match cause.downcast_ref::<reqwest::Error>() {
         Some(_) => "it could not be sent or understood".to_owned(),
-        None => at.to_string(),
+        None => cause.to_string(),
     }
 }
 

@@ -8,7 +8,8 @@ use futures::TryStreamExt as _;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, Error, ObjectStoreExt as _, RetryConfig};
-use vice_core::app::ProcessEnv;
+use vice_core::app::{ProcessEnv, S3Access};
+use vice_core::fault::causes;
 use vice_core::{Code, Fault, Result};
 
 use super::http::{limit, too_slow};
@@ -25,32 +26,25 @@ pub(super) struct S3 {
 
 impl S3 {
     pub(super) fn new(name: &str, bucket: &str, key: &str, env: &ProcessEnv) -> Result<Self> {
-        let missing = |variable: &str| {
-            Fault::new(Code::Usage, format!("The layer {name} needs credentials, and {variable} is not set."))
-                .hint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN where there is one).")
-        };
-        let id = env.get("AWS_ACCESS_KEY_ID").ok_or_else(|| missing("AWS_ACCESS_KEY_ID"))?;
-        let secret = env.get("AWS_SECRET_ACCESS_KEY").ok_or_else(|| missing("AWS_SECRET_ACCESS_KEY"))?;
-        let endpoint = env.get("AWS_ENDPOINT_URL_S3").or_else(|| env.get("AWS_ENDPOINT_URL"));
+        let access = S3Access::of(env, &format!("The layer {name}"))?;
         let limit = limit(env)?;
         let client = ClientOptions::new()
             .with_connect_timeout(Duration::from_secs(5))
             // The limit of the whole question, in `fetch`, is what counts and what is told.
             .with_timeout(limit.saturating_mul(2))
-            .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
-        let region = env.get("AWS_REGION").or_else(|| env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1");
+            .with_allow_http(access.is_plain());
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
-            .with_region(region)
-            .with_access_key_id(id)
-            .with_secret_access_key(secret)
+            .with_region(access.region)
+            .with_access_key_id(access.id)
+            .with_secret_access_key(access.secret)
             .with_client_options(client)
             .with_retry(RetryConfig { max_retries: 1, retry_timeout: limit, ..RetryConfig::default() })
             .with_virtual_hosted_style_request(false);
-        if let Some(token) = env.get("AWS_SESSION_TOKEN") {
+        if let Some(token) = access.token {
             builder = builder.with_token(token);
         }
-        if let Some(endpoint) = endpoint {
+        if let Some(endpoint) = access.endpoint {
             builder = builder.with_endpoint(endpoint);
         }
         let store = builder.build().map_err(|error| {
@@ -63,7 +57,7 @@ impl S3 {
 
     fn fault(&self, error: &Error) -> Fault {
         let name = &self.name;
-        let text = chain(error);
+        let text = causes(error);
         let said = |code, what: &str| Fault::new(code, format!("The store of the layer {name} {what}."));
         let fault = match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => said(Code::Backend, "does not let us in")
@@ -82,16 +76,6 @@ impl S3 {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(&format!(": {error}"));
-        next = error.source();
-    }
-    text
-}
-
 #[async_trait]
 impl Remote for S3 {
     fn ability(&self) -> Ability {
@@ -107,7 +91,7 @@ impl S3 {
     async fn get(&self) -> Result<Option<Fetched>> {
         let found = match self.store.get(&Key::from(self.key.as_str())).await {
             Ok(found) => found,
-            Err(Error::NotFound { source, .. }) if !chain(&*source).contains("NoSuchBucket") => return Ok(None),
+            Err(Error::NotFound { source, .. }) if !causes(&*source).contains("NoSuchBucket") => return Ok(None),
             Err(error) => return Err(self.fault(&error)),
         };
         if found.meta.size > FILE_BYTES_MAX {

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use url::Url;
-use vice_core::app::ProcessEnv;
+use vice_core::app::{ProcessEnv, S3Access};
+use vice_core::fault::causes;
 use vice_core::{Code, Context, Fault, Result};
 
 use super::Vault;
@@ -45,36 +46,29 @@ impl Bucket {
         let prefix = Key::from_url_path(url.path())
             .map_err(|error| usage("The prefix of the backup is not a path.").because(error))?;
         let shown = format!("s3://{bucket}/{prefix}");
-        let missing = |name: &str| {
-            Fault::new(Code::Usage, format!("{shown} needs credentials, and {name} is not set."))
-                .hint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN where there is one).")
-        };
-        let key = env.get("AWS_ACCESS_KEY_ID").ok_or_else(|| missing("AWS_ACCESS_KEY_ID"))?;
-        let secret = env.get("AWS_SECRET_ACCESS_KEY").ok_or_else(|| missing("AWS_SECRET_ACCESS_KEY"))?;
-        let endpoint = env.get("AWS_ENDPOINT_URL_S3").or_else(|| env.get("AWS_ENDPOINT_URL"));
+        let access = S3Access::of(env, &shown)?;
         // Part by part a large file may take long; what is bounded is the time to connect and each single request.
         let client = ClientOptions::new()
             .with_connect_timeout(Duration::from_secs(5))
             .with_timeout(Duration::from_secs(600))
-            .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
+            .with_allow_http(access.is_plain());
         let retry = RetryConfig {
             backoff: BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() },
             max_retries: 3,
             retry_timeout: Duration::from_secs(60),
         };
-        let region = env.get("AWS_REGION").or_else(|| env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1");
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
-            .with_region(region)
-            .with_access_key_id(key)
-            .with_secret_access_key(secret)
+            .with_region(access.region)
+            .with_access_key_id(access.id)
+            .with_secret_access_key(access.secret)
             .with_client_options(client)
             .with_retry(retry)
             .with_virtual_hosted_style_request(false);
-        if let Some(token) = env.get("AWS_SESSION_TOKEN") {
+        if let Some(token) = access.token {
             builder = builder.with_token(token);
         }
-        if let Some(endpoint) = endpoint {
+        if let Some(endpoint) = access.endpoint {
             builder = builder.with_endpoint(endpoint);
         }
         let store = builder.build().map_err(|error| {
@@ -93,7 +87,7 @@ impl Bucket {
     /// What the store's error means for whoever made the backup.
     fn fault(&self, error: Error) -> Fault {
         let shown = &self.shown;
-        let text = error_chain(&error);
+        let text = causes(&error);
         let refused = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
         let fault = if refused {
             Fault::new(Code::Backup, format!("{shown} refuses the credentials.")).hint(
@@ -142,17 +136,6 @@ impl Bucket {
     }
 }
 
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
-}
-
 #[async_trait]
 impl Vault for Bucket {
     async fn put_new_file(&self, name: &str, file: &Path) -> Result<bool> {
@@ -184,7 +167,7 @@ impl Vault for Bucket {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let found = match self.store.get(&self.key(name)).await {
             Ok(found) => found,
-            Err(Error::NotFound { source, .. }) if !error_chain(&*source).contains("NoSuchBucket") => return Ok(None),
+            Err(Error::NotFound { source, .. }) if !causes(&*source).contains("NoSuchBucket") => return Ok(None),
             Err(error) => return Err(self.fault(error)),
         };
         if found.meta.size > BYTES_MAX {
@@ -196,7 +179,7 @@ impl Vault for Bucket {
     async fn fetch(&self, name: &str, file: &Path) -> Result<bool> {
         let found = match self.store.get(&self.key(name)).await {
             Ok(found) => found,
-            Err(Error::NotFound { source, .. }) if !error_chain(&*source).contains("NoSuchBucket") => return Ok(false),
+            Err(Error::NotFound { source, .. }) if !causes(&*source).contains("NoSuchBucket") => return Ok(false),
             Err(error) => return Err(self.fault(error)),
         };
         let unwritable = || format!("{} can't be written.", file.display());

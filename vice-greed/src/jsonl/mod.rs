@@ -24,13 +24,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::Duration;
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::event::Recorded;
 use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
 use vice_core::{Fault, Millis, Result};
 
-use crate::desk::{Desk, Inbox};
+use crate::desk::{Desk, Inbox, until_grown};
 use crate::place::Notices;
 use crate::prepared::Prepared;
 
@@ -167,17 +167,7 @@ impl EventStore for JsonlStore {
     }
 
     async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        let deadline = Instant::now() + at_most.as_duration();
-        let mut grown = self.grown.subscribe();
-        loop {
-            let head = self.head().await?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if head.seq > after || left.is_zero() {
-                return Ok(head);
-            }
-            // Either way the loop looks again: after an append of this process, or because another may have made one.
-            drop(timeout(left.min(POLL), grown.changed()).await);
-        }
+        until_grown(&self.grown, after, at_most, POLL, || self.head()).await
     }
 
     async fn verify(&self) -> Result<Verification> {

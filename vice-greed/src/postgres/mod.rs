@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row};
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
@@ -31,7 +31,7 @@ use vice_core::event::Recorded;
 use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
 use vice_core::{Code, Digest, Fault, Millis, Result};
 
-use crate::desk::{Desk, Inbox};
+use crate::desk::{Desk, Inbox, until_grown};
 use crate::place::{Notices, Opening};
 use crate::prepared::{Prepared, fence_sum, snapshot_sum};
 
@@ -288,20 +288,14 @@ impl EventStore for PostgresStore {
     }
 
     async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        let deadline = Instant::now() + at_most.as_duration();
-        let mut grown = self.grown.subscribe();
-        loop {
+        let look = || async {
             // Before looking: what is appended after that is announced.
             if !at_most.as_duration().is_zero() {
                 self.listen().await?;
             }
-            let head = self.head().await?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if head.seq > after || left.is_zero() {
-                return Ok(head);
-            }
-            drop(timeout(left.min(POLL), grown.changed()).await);
-        }
+            self.head().await
+        };
+        until_grown(&self.grown, after, at_most, POLL, look).await
     }
 
     async fn verify(&self) -> Result<Verification> {

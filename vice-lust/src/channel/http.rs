@@ -3,6 +3,7 @@
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use vice_core::Millis;
+use vice_core::fault::causes;
 
 use super::{SEND_TIMEOUT, SendError};
 use crate::message::shorten;
@@ -58,16 +59,6 @@ impl Post {
 /// A URL as it is requested: user and password travel in a header, the fragment not at all.
 fn bare(url: &url::Url) -> (Option<&str>, Option<u16>, &str, Option<&str>) {
     (url.host_str(), url.port_or_known_default(), url.path(), url.query())
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 async fn judge(shown: &str, response: Response) -> Result<String, SendError> {

@@ -7,6 +7,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATIO
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use tokio::time::timeout;
+use vice_core::fault::root_cause;
 use vice_core::manifest::MetricSpec;
 use vice_core::{Code, Context, Fault, Millis, Result, Secret};
 
@@ -104,14 +105,11 @@ fn broken(error: &reqwest::Error) -> Trouble {
 
 /// The innermost cause, which names the fact and no URL.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut at: &dyn std::error::Error = error;
-    while let Some(source) = at.source() {
-        at = source;
-    }
-    match at.downcast_ref::<reqwest::Error>() {
+    let cause = root_cause(error);
+    match cause.downcast_ref::<reqwest::Error>() {
         // Its own text would have the URL in it.
         Some(_) => "it could not be sent or understood".to_owned(),
-        None => at.to_string(),
+        None => cause.to_string(),
     }
 }
 
