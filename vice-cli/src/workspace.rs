@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const STATE: &str = ".vice";
 
 /// How many projects one workspace may have; more is surely a pattern that went wrong.
 const PROJECTS_MAX: usize = 1000;
+
+/// Bytes of one project file.
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The workspace around the working folder. An empty one when there is no project file.
 pub(crate) fn load(env: &ProcessEnv) -> Result<Workspace> {
@@ -94,8 +98,19 @@ fn read(env: &ProcessEnv, file: &Path) -> Result<(String, Manifest)> {
     Ok((text, manifest))
 }
 
-fn read_text(env: &ProcessEnv, file: &Path) -> Result<String> {
-    fs::read_to_string(file).context(Code::ManifestInvalid, || format!("{} can't be read.", shown(env, file)))
+fn read_text(env: &ProcessEnv, path: &Path) -> Result<String> {
+    let unreadable = || format!("{} can't be read.", shown(env, path));
+    let mut text = String::new();
+    let file = fs::File::open(path).context(Code::ManifestInvalid, unreadable)?;
+    file.take(BYTES_MAX + 1).read_to_string(&mut text).context(Code::ManifestInvalid, unreadable)?;
+    if text.len() as u64 > BYTES_MAX {
+        return Err(Fault::new(
+            Code::ManifestInvalid,
+            format!("{} has more than {BYTES_MAX} bytes.", shown(env, path)),
+        )
+        .hint("A large fleet is generated, or stands in a topology file of its own."));
+    }
+    Ok(text)
 }
 
 /// The project files that a workspace names.

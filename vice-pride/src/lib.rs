@@ -11,6 +11,7 @@ pub mod lease;
 pub mod locator;
 pub mod metric;
 pub mod target;
+mod text_file;
 pub mod topology;
 
 pub use cmd::actions;

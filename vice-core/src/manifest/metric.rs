@@ -153,8 +153,8 @@ pub struct MetricSpec {
     /// The largest share of bad exposures, whatever the baseline does; between 0 and 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<f64>,
-    /// errors, health: a bad rate below which it does not matter how the two compare, because it is negligible; 0.001
-    /// when absent, 0 for none.
+    /// A bad rate below which it does not matter how the two compare, because it is negligible; of latencies the share
+    /// beyond each threshold. 0.001 when absent, 0 for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
     /// Whether bad exposures come in bursts, many of one cause; each then counts for less, by how much they do so in the
@@ -320,7 +320,6 @@ impl MetricSpec {
             ("sensor", self.sensor.is_some(), origin == MetricOrigin::Front),
             ("per_client", self.per_client.is_some(), origin == MetricOrigin::Front && self.kind == Errors),
             ("history", self.history.is_some(), self.kind == Latency),
-            ("floor", self.floor.is_some(), self.kind != Latency),
             ("headers", !self.headers.is_empty(), origin.is_http()),
             ("secret_headers", !self.secret_headers.is_empty(), origin.is_http()),
             ("bearer", self.bearer.is_some(), origin.is_http()),

@@ -9,12 +9,13 @@ use vice_core::app::App;
 use vice_core::payload::rollout::Verdict;
 use vice_core::text::{Tone, paint};
 use vice_core::ui::Outcome;
-use vice_core::{Class, Code, Context, Fault, Millis, Result, Secret};
+use vice_core::{Class, Code, Fault, Millis, Result, Secret};
 use vice_pride_engine::judge::compare::{
     Comparison, Finding, Method, Tolerances, compare_counts, compare_samples, kolmogorov_smirnov, median, median_test,
 };
 
 use crate::metric::{RangeQuery, Sample, parse_sample};
+use crate::text_file;
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -117,14 +118,7 @@ fn from_file(dir: &Path, name: &str, column: Option<&str>) -> Result<Sample> {
 }
 
 fn read(dir: &Path, name: &str) -> Result<String> {
-    let path = dir.join(name);
-    let unreadable = || format!("{name} can't be read.");
-    let metadata = std::fs::metadata(&path).context(Code::Io, unreadable)?;
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(Fault::new(Code::Usage, format!("{name} is larger than {FILE_BYTES_MAX} bytes."))
-            .hint("Counts say as much in one line: bad/total."));
-    }
-    std::fs::read_to_string(&path).context(Code::Io, unreadable)
+    text_file::read(&dir.join(name), name, FILE_BYTES_MAX)
 }
 
 async fn from_prometheus(app: &App, args: &JudgeArgs, url: &str) -> Result<(Sample, Sample)> {

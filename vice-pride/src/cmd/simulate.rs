@@ -17,7 +17,7 @@ use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream};
 use vice_core::port::painter::PictureFormat;
 use vice_core::port::target::{Inventory, UnitHealth, UnitState};
 use vice_core::ui::{Format, Outcome};
-use vice_core::{Code, Fault, Millis, Result};
+use vice_core::{Code, Context, Fault, Millis, Result};
 use vice_pride_engine::{Course, FleetRequest, PlanRequest, plan, plan_fleet};
 use vice_pride_simulator::{
     Counts, Layout, Past, Setting, Study, Title, World, compare, left_out, optimise, posterior, report,
@@ -25,12 +25,16 @@ use vice_pride_simulator::{
 
 use super::ScopeArgs;
 use crate::driver::analysis;
+use crate::text_file;
 
 /// The latest rollouts that durations are taken from: a year of weekly ones, and quickly read.
 const ROLLOUTS_READ_MAX: usize = 50;
 
 /// Fleets with a topology larger than this are run without names, which would only take memory.
 const NAMED_MAX: u32 = 20_000;
+
+/// Bytes of a file with a policy.
+const POLICY_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Arguments of `vice pride simulate`.
 #[derive(Debug, Args)]
@@ -156,9 +160,10 @@ fn policy_of(project: &Project, scope: &Scope, word: &str) -> Result<RolloutSpec
     }
     let path = project.root.join(word);
     let path = if Path::new(word).is_file() { Path::new(word) } else { path.as_path() };
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Fault::new(Code::Usage, format!("The policy {word} could not be read: {error}."))
-            .hint("Name a TOML file with the keys of [env.NAME.rollout], or an environment of the project.")
+    let policy = || format!("The policy {word} could not be read.");
+    // A word that names nothing is a mistake of the command line.
+    let text = text_file::read(path, word, POLICY_BYTES_MAX).context(Code::Usage, policy).map_err(|fault| {
+        fault.hint("Name a TOML file with the keys of [env.NAME.rollout], or an environment of the project.")
     })?;
     let value = toml::Deserializer::parse(&text).and_then(RolloutSpec::deserialize);
     value.map_err(|error| Fault::new(Code::ManifestInvalid, format!("The policy {word} does not parse: {error}")))

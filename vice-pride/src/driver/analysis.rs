@@ -96,7 +96,7 @@ fn plan(name: &str, spec: &MetricSpec) -> MetricPlan {
         Kind::Health => MetricKind::Health,
     };
     let default = MetricPlan::new(name, kind);
-    let floor = if kind == MetricKind::Latency { None } else { Some(spec.floor.unwrap_or(FLOOR)) };
+    let floor = Some(spec.floor.unwrap_or(FLOOR));
     MetricPlan {
         critical: spec.critical,
         weight: spec.weight.unwrap_or(default.weight),

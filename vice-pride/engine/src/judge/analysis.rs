@@ -100,7 +100,9 @@ pub struct MetricPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<f64>,
     /// A bad rate that is negligible: a release proven to be below it may be promoted although too few bad events
-    /// happen for a ratio. Without it, a metric that never sees a bad event never promotes.
+    /// happen for a ratio. Without it, a metric that never sees a bad event never promotes. Of latencies it holds for
+    /// each threshold that must be proven: where the old release has become so much faster since the thresholds were
+    /// set that next to nothing is beyond them, there is no ratio either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
     /// The source cannot reduce its counts to one bad event a client and window, so bad events come in bursts:
@@ -270,7 +272,6 @@ impl Analysis {
         let single = metric.kind != MetricKind::Latency;
         let message = "A latency metric has four bad rates, so one bound for them means nothing.";
         found.check(single || metric.slo.is_none(), &key("slo"), message);
-        found.check(single || metric.floor.is_none(), &key("floor"), message);
     }
 
     /// The analysis of one of `builds` candidates that run at the same time: each has its part of the risk of a false

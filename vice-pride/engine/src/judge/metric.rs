@@ -73,7 +73,8 @@ struct Dispersion {
 pub(crate) struct Metric {
     counts: Vec<Count>,
     slo: Option<Slo>,
-    negligible: Option<RateTest>,
+    /// Whether the new release's rate is below the floor, for each count that must be proven; none without a floor.
+    negligible: Vec<RateTest>,
     sensor: Option<Box<(RatioTest, RatioTest)>>,
     dispersion: Option<Dispersion>,
     /// The divisor that the sensor asks for: doubled each time.
@@ -113,11 +114,12 @@ impl Metric {
             baseline_bad: 0.0,
         };
         let counts = if plan.kind == MetricKind::Latency { LATENCY_THRESHOLDS } else { 1 };
+        let proven = counts.min(PROVEN_THRESHOLDS);
         let slo = |bound| Slo { canary: RateTest::above(bound, restarts), baseline: RateTest::above(bound, restarts) };
         Self {
             counts: (0..counts).map(|_| count()).collect(),
             slo: plan.slo.map(slo),
-            negligible: plan.floor.map(RateTest::below),
+            negligible: plan.floor.map_or_else(Vec::new, |floor| vec![RateTest::below(floor); proven]),
             sensor: None,
             dispersion: plan.bursty.then(Dispersion::default),
             doubled: 1.0,
@@ -167,7 +169,7 @@ impl Metric {
         self.open_volume += canary.seen as f64 + baseline.seen as f64;
         self.canary_seen = self.canary_seen.saturating_add(canary.seen);
         self.baseline_seen = self.baseline_seen.saturating_add(baseline.seen);
-        let absolute = self.slo.is_some() || self.negligible.is_some();
+        let absolute = self.slo.is_some() || !self.negligible.is_empty();
         match (canary.seen, baseline.seen) {
             (0, _) => self.complain(Missing::Traffic),
             (_, 0) if !absolute => self.complain(Missing::Baseline),
@@ -194,8 +196,8 @@ impl Metric {
             slo.canary.fold(&batch.canary, dispersion);
             slo.baseline.fold(&batch.baseline, dispersion);
         }
-        if let Some(test) = &mut self.negligible {
-            test.fold(&batch.canary, dispersion);
+        for (at, test) in self.negligible.iter_mut().enumerate() {
+            test.fold(&side(kind, canary, at), dispersion);
         }
         if let Some(own) = &mut self.dispersion {
             own.fold(&batch.baseline);
@@ -240,9 +242,7 @@ impl Metric {
             slo.canary.halve();
             slo.baseline.halve();
         }
-        if let Some(test) = &mut self.negligible {
-            test.halve();
-        }
+        self.negligible.iter_mut().for_each(RateTest::halve);
     }
 
     /// Closes the window. `restart`: copies of the tests start now.
@@ -321,15 +321,19 @@ impl Metric {
         1.0 + high / self.base_rate()
     }
 
-    /// The logarithm of the evidence that the release may be promoted. `only`: that of the only count.
+    /// The logarithm of the evidence that the release may be promoted: that of the count which has least. `only`: that
+    /// of the ratio of the only count.
     fn log_proof(&self, alpha: f64, beta: f64, only: f64) -> f64 {
-        let ratio = if self.counts.len() > 1 {
-            let proofs = self.counts.iter().take(PROVEN_THRESHOLDS);
-            proofs.map(|count| count.bounds.plausible(alpha, beta).log_proof).fold(f64::INFINITY, f64::min)
-        } else {
-            only
+        let proof = |at: usize, ratio: f64| match self.negligible.get(at) {
+            Some(test) => log_add(ratio, test.log_e()) - ln(2.0),
+            None => ratio,
         };
-        self.negligible.as_ref().map_or(ratio, |test| log_add(ratio, test.log_e()) - ln(2.0))
+        if self.counts.len() == 1 {
+            return proof(0, only);
+        }
+        let counts = self.counts.iter().take(PROVEN_THRESHOLDS).enumerate();
+        let proofs = counts.map(|(at, count)| proof(at, count.bounds.plausible(alpha, beta).log_proof));
+        proofs.fold(f64::INFINITY, f64::min)
     }
 
     /// The count that looks worst.

@@ -302,6 +302,27 @@ fn latencies_are_judged_by_their_quantiles() {
     assert!(matches!(run(Arm::latency(600, [303, 66, 12, 6])), Some((1..=20, Verdict::Rollback))));
 }
 
+/// The thresholds are set once. When everything has become faster since, there is next to nothing beyond them to compare.
+#[test]
+fn latencies_next_to_never_beyond_their_thresholds_are_negligible_below_the_floor() {
+    let first = |floor: Option<f64>, canary: Arm| {
+        let mut analysis = fixed(table());
+        analysis.metrics[0].kind = MetricKind::Latency;
+        analysis.metrics[0].floor = floor;
+        let mut judge = Judge::new(&analysis);
+        let reading = Reading::Counts { stratum: 0, canary, baseline: Arm::latency(5400, [2, 1, 0, 0]) };
+        (1..=600)
+            .map(|n| (n, window(&mut judge, &analysis, reading, 0.1).verdict))
+            .find(|(_, one)| *one != Verdict::Hold)
+    };
+    let fast = Arm::latency(600, [0, 0, 0, 0]);
+    assert_eq!(first(None, fast), None, "no ratio is known, however long it takes");
+    let found = first(Some(0.001), fast);
+    assert!(matches!(found, Some((5..=30, Verdict::Proceed))), "{found:?}");
+    let slow = first(Some(0.001), Arm::latency(600, [9, 6, 0, 0]));
+    assert!(matches!(slow, Some((1..=20, Verdict::Rollback))), "{slow:?}");
+}
+
 #[test]
 fn the_sensor_distrusts_a_metric_whose_halves_differ() {
     let (analysis, mut judge) = ready();

@@ -8,8 +8,10 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use vice_core::manifest::RolloutSpec;
 use vice_core::suggest::nearest;
-use vice_core::{Code, Context, Fault, Result};
+use vice_core::{Code, Fault, Result};
 use vice_pride_engine::judge::{Analysis, MetricPlan};
+
+use crate::text_file;
 
 /// The keys of `[env.NAME.rollout]` that change what the judge says of readings that are there already.
 const JUDGING: [&str; 8] =
@@ -132,13 +134,7 @@ fn known<'a>(had: &'a Analysis, name: &str) -> Result<&'a MetricPlan> {
 }
 
 fn from_file(dir: &Path, file: &str) -> Result<Table> {
-    let path = dir.join(file);
-    let unreadable = || format!("The policy {file} can't be read.");
-    let size = std::fs::metadata(&path).context(Code::Io, unreadable)?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(Fault::new(Code::Usage, format!("{file} is too large for a policy.")));
-    }
-    let text = std::fs::read_to_string(&path).context(Code::Io, unreadable)?;
+    let text = text_file::read(&dir.join(file), file, FILE_BYTES_MAX)?;
     toml::from_str(&text).map_err(|error| refused(file, "TOML", &error))
 }
 
