@@ -13,6 +13,7 @@ mod command;
 mod http;
 mod json_diff;
 mod junit;
+mod load;
 mod plan;
 mod probe;
 mod say;

@@ -1,6 +1,7 @@
 //! `vice wrath PROJECT`: runs the checks now, says what was found, and records it.
 
 mod list;
+mod load;
 mod probe;
 pub(crate) mod report;
 mod verify;
@@ -13,6 +14,7 @@ use vice_core::{Class, Millis, Result};
 
 pub use crate::action::actions;
 use crate::junit;
+pub use load::LoadArgs;
 pub use probe::ProbeArgs;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
@@ -24,7 +26,8 @@ pub(crate) use verify::{Asked, verify};
   vice wrath hello --env dev --only smoke
   vice wrath hello --tag slow --format junit -o report.xml
   vice wrath hello --list
-  vice wrath probe hello --rate 5 --for 1m")]
+  vice wrath probe hello --rate 5 --for 1m
+  vice wrath load http://127.0.0.1:8080/ --rate 500/s --for 30s")]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct WrathArgs {
     /// What else can be done with checks.
@@ -60,6 +63,8 @@ pub struct WrathArgs {
 pub enum WrathCommand {
     /// Send the checks as traffic to two versions side by side, for the metrics of a rollout
     Probe(ProbeArgs),
+    /// Send many requests and say how long they take
+    Load(LoadArgs),
 }
 
 /// Runs the command.
@@ -68,9 +73,13 @@ pub enum WrathCommand {
 /// As the [`Verifier`](vice_core::port::verifier::Verifier) port; `Usage` when there are no checks, `Unreachable`
 /// when nothing is deployed.
 pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
-    if let Some(WrathCommand::Probe(args)) = args.command {
-        app.ui.format().among(&[])?;
-        return probe::run(app, args).await;
+    match args.command {
+        Some(WrathCommand::Probe(args)) => {
+            app.ui.format().among(&[])?;
+            return probe::run(app, args).await;
+        }
+        Some(WrathCommand::Load(args)) => return load::run(app, args).await,
+        None => {}
     }
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     if args.list {

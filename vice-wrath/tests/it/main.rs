@@ -7,6 +7,7 @@ mod flow;
 mod hostile;
 mod http;
 mod lab_nginx;
+mod load;
 mod plan;
 mod probe;
 mod secrets;
