@@ -16,10 +16,13 @@ mod junit;
 mod load;
 mod plan;
 mod probe;
+mod recording;
 mod say;
 mod suite;
 mod tcp;
 mod tls;
+mod traffic;
+mod upstream;
 mod values;
 
 pub use action::actions;

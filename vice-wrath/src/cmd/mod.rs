@@ -3,6 +3,8 @@
 mod list;
 mod load;
 mod probe;
+mod record;
+mod recording;
 pub(crate) mod report;
 mod verify;
 
@@ -16,6 +18,8 @@ pub use crate::action::actions;
 use crate::junit;
 pub use load::LoadArgs;
 pub use probe::ProbeArgs;
+pub use record::RecordArgs;
+pub use recording::RecordingArgs;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 
@@ -65,6 +69,18 @@ pub enum WrathCommand {
     Probe(ProbeArgs),
     /// Send many requests and say how long they take
     Load(LoadArgs),
+    /// Pass requests on to a server and write down what passes
+    Record(RecordArgs),
+    /// Say what a recording holds, or write it as another file
+    Recording(RecordingArgs),
+}
+
+impl WrathArgs {
+    /// Whether the command ends at a point of its own after the first signal.
+    #[must_use]
+    pub const fn is_graceful(&self) -> bool {
+        matches!(self.command, Some(WrathCommand::Load(_) | WrathCommand::Record(_)))
+    }
 }
 
 /// Runs the command.
@@ -79,6 +95,8 @@ pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
             return probe::run(app, args).await;
         }
         Some(WrathCommand::Load(args)) => return load::run(app, args).await,
+        Some(WrathCommand::Record(args)) => return record::run(app, args).await,
+        Some(WrathCommand::Recording(args)) => return recording::run(app, &args),
         None => {}
     }
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;

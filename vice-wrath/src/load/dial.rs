@@ -82,7 +82,7 @@ impl Dial {
     }
 
     /// A new connection; the addresses take turns.
-    pub(super) async fn connect(&self) -> Result<Stream, Failure> {
+    pub(crate) async fn connect(&self) -> Result<Stream, Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.addresses.len();
         let stream = TcpStream::connect(self.addresses[turn]).await.map_err(|_| Failure::Connect)?;
         stream.set_nodelay(true).map_err(|_| Failure::Connect)?;
@@ -97,7 +97,7 @@ impl Dial {
 }
 
 /// A connection with or without TLS.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }

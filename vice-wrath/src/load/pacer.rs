@@ -17,15 +17,20 @@ mod timer {
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
     };
-    use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+    use tokio::net::unix::pipe::Receiver;
 
-    pub(super) struct Timer(AsyncFd<OwnedFd>);
+    /// The same timer twice: to set it, and to wait for it. To the runtime it is something that one reads from, which
+    /// is all that it needs to know.
+    pub(super) struct Timer {
+        timer: OwnedFd,
+        fires: Receiver,
+    }
 
     impl Timer {
         pub(super) fn new() -> io::Result<Self> {
             let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-            Ok(Self(AsyncFd::register_with_interest(timer, Interest::READABLE)?))
+            let fires = Receiver::from_owned_fd_unchecked(timer.try_clone()?)?;
+            Ok(Self { timer, fires })
         }
 
         pub(super) async fn wait(&self, span: Duration) -> io::Result<()> {
@@ -37,13 +42,13 @@ mod timer {
                     tv_nsec: i64::from(span.subsec_nanos()).max(1),
                 },
             };
-            timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &spec)?;
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &spec)?;
             loop {
-                let mut ready = self.0.readable().await?;
+                self.fires.readable().await?;
                 let mut count = [0_u8; 8];
-                match ready.try_io(|timer| Ok(rustix::io::read(timer, &mut count)?)) {
-                    Ok(read) => return read.map(drop),
-                    Err(_would_block) => {}
+                match self.fires.try_read(&mut count) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read.map(drop),
                 }
             }
         }

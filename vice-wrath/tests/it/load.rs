@@ -25,10 +25,14 @@ pub(crate) async fn wrath(words: &[&str]) -> Result<Outcome> {
     wrath_as(Format::Json, words).await
 }
 
+/// The arguments of a command line.
+pub(crate) fn line(words: &[&str]) -> WrathArgs {
+    <Line as clap::Parser>::try_parse_from([&["wrath"], words].concat()).unwrap().args
+}
+
 pub(crate) async fn wrath_as(format: Format, words: &[&str]) -> Result<Outcome> {
-    let line = <Line as clap::Parser>::try_parse_from([&["wrath"], words].concat()).unwrap();
     let app = setup("[check.a]\nhttp = \"http://127.0.0.1:9\"\n", None, None, format);
-    run(&app.app, line.args).await
+    run(&app.app, line(words)).await
 }
 
 /// A server that keeps connections, and answers everything that comes between two moments only at the second.

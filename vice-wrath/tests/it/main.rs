@@ -10,6 +10,7 @@ mod lab_nginx;
 mod load;
 mod plan;
 mod probe;
+mod record;
 mod secrets;
 mod server;
 mod speed;
