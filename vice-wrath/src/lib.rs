@@ -17,6 +17,7 @@ mod load;
 mod plan;
 mod probe;
 mod recording;
+mod replay;
 mod say;
 mod suite;
 mod tcp;

@@ -5,6 +5,7 @@ mod load;
 mod probe;
 mod record;
 mod recording;
+mod replay;
 pub(crate) mod report;
 mod verify;
 
@@ -20,6 +21,7 @@ pub use load::LoadArgs;
 pub use probe::ProbeArgs;
 pub use record::RecordArgs;
 pub use recording::RecordingArgs;
+pub use replay::ReplayArgs;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 
@@ -73,13 +75,15 @@ pub enum WrathCommand {
     Record(RecordArgs),
     /// Say what a recording holds, or write it as another file
     Recording(RecordingArgs),
+    /// Send a recording again, to one version or to two, and compare
+    Replay(ReplayArgs),
 }
 
 impl WrathArgs {
     /// Whether the command ends at a point of its own after the first signal.
     #[must_use]
     pub const fn is_graceful(&self) -> bool {
-        matches!(self.command, Some(WrathCommand::Load(_) | WrathCommand::Record(_)))
+        matches!(self.command, Some(WrathCommand::Load(_) | WrathCommand::Record(_) | WrathCommand::Replay(_)))
     }
 }
 
@@ -97,6 +101,7 @@ pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
         Some(WrathCommand::Load(args)) => return load::run(app, args).await,
         Some(WrathCommand::Record(args)) => return record::run(app, args).await,
         Some(WrathCommand::Recording(args)) => return recording::run(app, &args),
+        Some(WrathCommand::Replay(args)) => return replay::run(app, args).await,
         None => {}
     }
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;

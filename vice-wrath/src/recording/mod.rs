@@ -13,10 +13,10 @@ mod read;
 mod tap;
 mod write;
 
-pub(crate) use body::Body;
-pub(crate) use exchange::{Answer, Asked, Exchange, Opening};
+pub(crate) use body::{Body, unpack};
+pub(crate) use exchange::{Answer, Asked, Exchange, media_type, values};
 pub(crate) use har::to_har;
-pub(crate) use mask::{Mask, MaskRules};
+pub(crate) use mask::{Mask, MaskRules, fits};
 pub(crate) use proxy::{Proxy, ProxyOptions, Served};
-pub(crate) use read::{Ending, Recording, read};
+pub(crate) use read::{Recording, read};
 pub(crate) use write::save;

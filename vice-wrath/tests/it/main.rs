@@ -11,6 +11,7 @@ mod load;
 mod plan;
 mod probe;
 mod record;
+mod replay;
 mod secrets;
 mod server;
 mod speed;

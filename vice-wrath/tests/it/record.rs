@@ -157,19 +157,26 @@ async fn a_large_body_streams_and_only_its_size_is_kept() {
     assert!(body["cut"].as_str().unwrap().contains("limit"));
 }
 
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
 #[tokio::test]
 async fn clients_may_speak_http2_and_tls() {
     let server = Server::start(|_, mut conn| async move { conn.answer("200 OK", "", "hello").await }).await;
     let dir = tempfile::tempdir().unwrap();
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, issued.cert.pem()).unwrap();
-    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&cert, pem("CERTIFICATE", issued.cert.der())).unwrap();
+    std::fs::write(&key, pem("PRIVATE KEY", &issued.signing_key.serialize_der())).unwrap();
     let tls = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
     let recorder = Recorder::start(dir.path(), &server.url(), &tls).await;
     let versions = Arc::new(Mutex::new(Vec::new()));
     for old in [false, true] {
-        let root = reqwest::Certificate::from_pem(issued.cert.pem().as_bytes()).unwrap();
+        let root = reqwest::Certificate::from_der(issued.cert.der()).unwrap();
         let mut builder = reqwest::Client::builder().tls_certs_only([root]).no_proxy();
         if old {
             builder = builder.http1_only();
