@@ -13,12 +13,17 @@ mod command;
 mod http;
 mod json_diff;
 mod junit;
+mod load;
 mod plan;
 mod probe;
+mod recording;
+mod replay;
 mod say;
 mod suite;
 mod tcp;
 mod tls;
+mod traffic;
+mod upstream;
 mod values;
 
 pub use action::actions;

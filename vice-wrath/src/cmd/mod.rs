@@ -1,7 +1,11 @@
 //! `vice wrath PROJECT`: runs the checks now, says what was found, and records it.
 
 mod list;
+mod load;
 mod probe;
+mod record;
+mod recording;
+mod replay;
 pub(crate) mod report;
 mod verify;
 
@@ -13,7 +17,11 @@ use vice_core::{Class, Millis, Result};
 
 pub use crate::action::actions;
 use crate::junit;
+pub use load::LoadArgs;
 pub use probe::ProbeArgs;
+pub use record::RecordArgs;
+pub use recording::RecordingArgs;
+pub use replay::ReplayArgs;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 
@@ -24,7 +32,8 @@ pub(crate) use verify::{Asked, verify};
   vice wrath hello --env dev --only smoke
   vice wrath hello --tag slow --format junit -o report.xml
   vice wrath hello --list
-  vice wrath probe hello --rate 5 --for 1m")]
+  vice wrath probe hello --rate 5 --for 1m
+  vice wrath load http://127.0.0.1:8080/ --rate 500/s --for 30s")]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct WrathArgs {
     /// What else can be done with checks.
@@ -60,6 +69,22 @@ pub struct WrathArgs {
 pub enum WrathCommand {
     /// Send the checks as traffic to two versions side by side, for the metrics of a rollout
     Probe(ProbeArgs),
+    /// Send many requests and say how long they take
+    Load(LoadArgs),
+    /// Pass requests on to a server and write down what passes
+    Record(RecordArgs),
+    /// Say what a recording holds, or write it as another file
+    Recording(RecordingArgs),
+    /// Send a recording again, to one version or to two, and compare
+    Replay(ReplayArgs),
+}
+
+impl WrathArgs {
+    /// Whether the command ends at a point of its own after the first signal.
+    #[must_use]
+    pub const fn is_graceful(&self) -> bool {
+        matches!(self.command, Some(WrathCommand::Load(_) | WrathCommand::Record(_) | WrathCommand::Replay(_)))
+    }
 }
 
 /// Runs the command.
@@ -68,9 +93,16 @@ pub enum WrathCommand {
 /// As the [`Verifier`](vice_core::port::verifier::Verifier) port; `Usage` when there are no checks, `Unreachable`
 /// when nothing is deployed.
 pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
-    if let Some(WrathCommand::Probe(args)) = args.command {
-        app.ui.format().among(&[])?;
-        return probe::run(app, args).await;
+    match args.command {
+        Some(WrathCommand::Probe(args)) => {
+            app.ui.format().among(&[])?;
+            return probe::run(app, args).await;
+        }
+        Some(WrathCommand::Load(args)) => return load::run(app, args).await,
+        Some(WrathCommand::Record(args)) => return record::run(app, args).await,
+        Some(WrathCommand::Recording(args)) => return recording::run(app, &args),
+        Some(WrathCommand::Replay(args)) => return replay::run(app, args).await,
+        None => {}
     }
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     if args.list {

@@ -1,0 +1,289 @@
+//! `vice wrath load URL`: sends many requests and says how long they take.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use url::Url;
+use vice_core::app::App;
+use vice_core::ui::{Format, Outcome, Progress, ProgressState};
+use vice_core::{Class, Code, Context, Fault, Millis, Result};
+
+use crate::http::parse_url;
+use crate::load::{
+    self, CONNECTIONS_MAX, Dial, Feed, LoadPlan, Prepared, Process, Profile, Protocol, Shape, THREADS_MAX, Threshold, Tls,
+    parse_rate, parse_stage, parse_users,
+};
+
+/// How long a run takes when nothing is said.
+const FOR_DEFAULT: Millis = Millis::from_secs(10);
+
+/// Arguments of `vice wrath load`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  vice wrath load http://127.0.0.1:8080/ --rate 500/s --for 30s
+  vice wrath load https://shop.test/search?q=a --users 50 --for 1m --fail-if 'p99>200ms' --fail-if 'errors>0.1%'
+  vice wrath load http://127.0.0.1:8080/ --stage 0..200/s:30s --stage 200/s:2m --poisson --format html -o load.html")]
+pub struct LoadArgs {
+    /// The URL to ask; with --model or --recording only its host counts.
+    pub url: String,
+
+    /// Requests a second, whatever the server does: 500/s, 30/m, or 0..500/s to change evenly.
+    #[arg(long, value_name = "RATE", conflicts_with_all = ["users", "stage"])]
+    pub rate: Option<String>,
+
+    /// Users who each wait for an answer before asking again: 50, or 0..50.
+    #[arg(long, value_name = "N", conflicts_with = "stage")]
+    pub users: Option<String>,
+
+    /// A stage of the load and how long it takes, such as 0..500/s:30s or 50:1m; may be repeated.
+    #[arg(long, value_name = "LOAD:DURATION")]
+    pub stage: Vec<String>,
+
+    /// For how long, such as 30s or 5m [default: 10s].
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "stage")]
+    pub during: Option<Millis>,
+
+    /// Let requests come independently of each other, as customers do, instead of evenly.
+    #[arg(long, conflicts_with = "users")]
+    pub poisson: bool,
+
+    /// How long a user waits between an answer and the next request.
+    #[arg(long, value_name = "DURATION", default_value = "0ms")]
+    pub pause: Millis,
+
+    /// The method [default: GET, or POST with a body].
+    #[arg(short = 'm', long, value_name = "METHOD")]
+    pub method: Option<String>,
+
+    /// A header, such as 'Accept: application/json'; may be repeated.
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    pub header: Vec<String>,
+
+    /// The body of each request.
+    #[arg(long, value_name = "TEXT")]
+    pub body: Option<String>,
+
+    /// The one status that is good [default: any below 400].
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(100..600))]
+    pub status: Option<u16>,
+
+    /// Speak HTTP/2.
+    #[arg(long)]
+    pub http2: bool,
+
+    /// How many connections there may be at once.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub connections: usize,
+
+    /// How many threads generate.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub threads: usize,
+
+    /// When an answer is given up, counted from when the request was due.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub timeout: Millis,
+
+    /// Trust the certificate authorities of this PEM file instead of the machine's.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<std::path::PathBuf>,
+
+    /// Fail (exit 5) when the run does not keep this, such as 'p99>200ms', 'errors>1%' or 'rate<450/s'; may be repeated.
+    #[arg(long, value_name = "LIMIT")]
+    pub fail_if: Vec<String>,
+
+    /// The number that all chance of the run follows from.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Runs the load.
+///
+/// # Errors
+/// `Usage` for arguments that make no sense, `Unreachable` when the host has no address, `Interrupted`.
+pub(crate) async fn run(app: &App, args: LoadArgs) -> Result<Outcome> {
+    let format = app.ui.format().among(&[Format::Html])?;
+    let limits = args.fail_if.iter().map(|text| Threshold::parse(text));
+    let limits = limits.collect::<std::result::Result<Vec<_>, _>>().map_err(usage)?;
+    let url = parse_url(&args.url, false).map_err(|why| usage(format!("the target {why}")))?;
+    let plan = Arc::new(plan(app, &args, &url).await?);
+    check_limits(&limits, plan.feed.kinds())?;
+    let target = crate::http::shown_url(&args.url).into_owned();
+    let tell = |state: ProgressState, text: String, gist: Option<String>| {
+        app.ui.progress(Progress { key: "load".to_owned(), text, state, gist });
+    };
+    let report = load::run(&plan, &app.stop, |elapsed, seconds| {
+        tell(ProgressState::Running, load::live(&plan, elapsed, seconds), Some("load".to_owned()));
+    })
+    .await?;
+    tell(ProgressState::Done, format!("load of {target} is over"), None);
+    if report.tally.counts.all() == 0 {
+        let fault = Fault::new(Code::Unreachable, "Not a single request was sent.");
+        return Err(fault.hint("Make the run longer or the rate higher."));
+    }
+    let verdicts: Vec<_> = limits.iter().map(|limit| limit.verdict(&report, plan.feed.kinds())).collect();
+    let class = if verdicts.iter().any(|verdict| verdict.failed) {
+        Class::Verification
+    } else if report.tally.counts.answered == 0 {
+        Class::Failed
+    } else {
+        Class::Done
+    };
+    let text = match format {
+        Format::Html => load::page(&plan, &target, &report, &verdicts),
+        _ => load::text(&plan, &target, &report, &verdicts),
+    };
+    Ok(Outcome { class, text, json: load::json(&plan, &target, &report, &verdicts) })
+}
+
+fn usage(why: impl Into<String>) -> Fault {
+    let why = why.into();
+    let mut chars = why.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    Fault::new(Code::Usage, format!("{first}{}.", chars.as_str())).hint("`vice wrath load --help` has examples.")
+}
+
+fn check_limits(limits: &[Threshold], kinds: &[String]) -> Result<()> {
+    for kind in limits.iter().filter_map(Threshold::kind) {
+        if !kinds.iter().any(|known| known == kind) {
+            return Err(Fault::new(Code::UnknownName, format!("There is no kind of request {kind:?}."))
+                .hint(format!("Known: {}.", kinds.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+async fn plan(app: &App, args: &LoadArgs, url: &Url) -> Result<LoadPlan> {
+    bounds(args)?;
+    let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
+    let (profile, open) = profile(args)?;
+    let feed = single(args, url)?;
+    let process = if args.poisson { Process::Poisson } else { Process::Constant };
+    let shape = if open { Shape::Open(process) } else { Shape::Closed };
+    let tls = tls(app, args, url, protocol)?;
+    Ok(LoadPlan {
+        dial: Dial::new(url, tls).await?,
+        shape,
+        profile,
+        feed,
+        connections: args.connections,
+        threads: args.threads,
+        timeout: args.timeout.as_duration(),
+        pause: args.pause.as_duration(),
+        protocol,
+        seed: args.seed,
+        stop: Arc::default(),
+    })
+}
+
+fn bounds(args: &LoadArgs) -> Result<()> {
+    if args.threads == 0 || args.threads > THREADS_MAX {
+        return Err(usage(format!("{} threads can't be started; there may be 1 to {THREADS_MAX}", args.threads)));
+    }
+    if args.connections < args.threads || args.connections > CONNECTIONS_MAX {
+        return Err(usage(format!(
+            "{} connections are not possible; there may be one a thread to {CONNECTIONS_MAX}",
+            args.connections
+        )));
+    }
+    if args.timeout == Millis::ZERO {
+        return Err(usage("a timeout of nothing lets no answer in"));
+    }
+    Ok(())
+}
+
+/// The stages, and whether they are of an open loop.
+fn profile(args: &LoadArgs) -> Result<(Profile, bool)> {
+    let mut profile = Profile::default();
+    if args.stage.is_empty() {
+        let during = args.during.unwrap_or(FOR_DEFAULT);
+        if during == Millis::ZERO {
+            return Err(usage("a run of no length measures nothing"));
+        }
+        let (level, open) = match (&args.rate, &args.users) {
+            (Some(rate), _) => (parse_rate(rate).map_err(usage)?, true),
+            (None, Some(users)) => (parse_users(users).map_err(usage)?, false),
+            (None, None) => {
+                return Err(usage("how much load there is to be was not said"))
+                    .map_err(|fault| fault.hint("Give --rate 500/s, --users 50, or stages."));
+            }
+        };
+        profile.push(level, during);
+        return Ok((profile, open));
+    }
+    let stages = args.stage.iter().map(|text| parse_stage(text));
+    let stages = stages.collect::<std::result::Result<Vec<_>, _>>().map_err(usage)?;
+    let open = stages[0].0;
+    if stages.iter().any(|stage| stage.0 != open) {
+        return Err(usage("stages can't be rates and users at once"));
+    }
+    for (_, level, length) in stages {
+        profile.push(level, length);
+    }
+    Ok((profile, open))
+}
+
+/// One request, over and over.
+fn single(args: &LoadArgs, url: &Url) -> Result<Feed> {
+    let body = args.body.clone().unwrap_or_default();
+    let default = if args.body.is_some() { "POST" } else { "GET" };
+    let method = args.method.as_deref().unwrap_or(default);
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| usage(format!("{method:?} is not a method")))?;
+    let headers = headers(&args.header, url)?;
+    // Credentials became a header, and a request has no place for a fragment.
+    let bare = &url[url::Position::BeforeHost..url::Position::AfterQuery];
+    let uri = format!("{}://{bare}", url.scheme());
+    let uri: Uri = uri.parse().context(Code::Usage, || "The target is not a URI.".to_owned())?;
+    let mut request = Prepared::new(0, &method, &uri, &headers, Bytes::from(body));
+    request.expect = args.status;
+    Ok(Feed::Cycle { requests: [Arc::new(request)].into(), kinds: [format!("{method} {}", url.path())].into() })
+}
+
+/// The headers that were asked for, and those that every request has.
+pub(super) fn headers(asked: &[String], url: &Url) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert("user-agent", HeaderValue::from_static(concat!("vice/", env!("CARGO_PKG_VERSION"))));
+    headers.insert("accept", HeaderValue::from_static("*/*"));
+    if !url.username().is_empty() {
+        headers.insert("authorization", basic(url)?);
+    }
+    for text in asked {
+        let bad = || usage("a header is not written as 'Name: value'");
+        let (name, value) = text.split_once(':').ok_or_else(bad)?;
+        let name = HeaderName::try_from(name.trim()).map_err(|_| bad())?;
+        let value = HeaderValue::from_str(value.trim()).map_err(|_| bad())?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+fn basic(url: &Url) -> Result<HeaderValue> {
+    use base64::Engine as _;
+    let text = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+    HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| usage("the user of the target can't be sent"))
+}
+
+fn tls(app: &App, args: &LoadArgs, url: &Url, protocol: Protocol) -> Result<Option<Tls>> {
+    if url.scheme() != "https" {
+        return Ok(None);
+    }
+    let roots = match &args.ca {
+        None => Vec::new(),
+        Some(file) => authorities(&app.env.dir.join(file))?,
+    };
+    Tls::new(url.host_str().unwrap_or_default(), &roots, protocol).map(Some)
+}
+
+/// The certificates of a PEM file.
+pub(super) fn authorities(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>> {
+    let bad = || format!("{} can't be read as certificates.", file.display());
+    let found = CertificateDer::pem_file_iter(file).context(Code::Io, bad)?;
+    let found = found.collect::<std::result::Result<Vec<_>, _>>().context(Code::Io, bad)?;
+    if found.is_empty() {
+        return Err(Fault::new(Code::Io, format!("{} has no certificate.", file.display())));
+    }
+    Ok(found)
+}

@@ -1,0 +1,193 @@
+//! `vice wrath load` against servers whose behaviour is known.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep_until};
+use vice_core::ui::{Format, Outcome};
+use vice_core::{Class, Code, Result};
+use vice_wrath::cmd::{WrathArgs, run};
+
+use crate::app::setup;
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: WrathArgs,
+}
+
+/// Runs a command line of `vice wrath`.
+pub(crate) async fn wrath(words: &[&str]) -> Result<Outcome> {
+    wrath_as(Format::Json, words).await
+}
+
+/// The arguments of a command line.
+pub(crate) fn line(words: &[&str]) -> WrathArgs {
+    <Line as clap::Parser>::try_parse_from([&["wrath"], words].concat()).unwrap().args
+}
+
+pub(crate) async fn wrath_as(format: Format, words: &[&str]) -> Result<Outcome> {
+    let app = setup("[check.a]\nhttp = \"http://127.0.0.1:9\"\n", None, None, format);
+    run(&app.app, line(words)).await
+}
+
+/// A server that keeps connections, and answers everything that comes between two moments only at the second.
+struct Keeping {
+    url: String,
+    requests: Arc<AtomicU64>,
+}
+
+async fn keeping(answer: &'static str, stall: Option<(Duration, Duration)>) -> Keeping {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&requests);
+    tokio::spawn(async move {
+        let first = Arc::new(std::sync::OnceLock::new());
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(keep(stream, Arc::clone(&seen), Arc::clone(&first), answer, stall));
+        }
+    });
+    Keeping { url, requests }
+}
+
+async fn keep(
+    mut stream: TcpStream,
+    seen: Arc<AtomicU64>,
+    first: Arc<std::sync::OnceLock<Instant>>,
+    answer: &'static str,
+    stall: Option<(Duration, Duration)>,
+) {
+    stream.set_nodelay(true).unwrap();
+    let mut buffer = [0; 4096];
+    while let Ok(1..) = stream.read(&mut buffer).await {
+        let now = Instant::now();
+        let begun = *first.get_or_init(|| now);
+        seen.fetch_add(1, Ordering::SeqCst);
+        if let Some((from, to)) = stall
+            && now >= begun + from
+        {
+            sleep_until(begun + to).await;
+        }
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+fn number(json: &Value, pointer: &str) -> f64 {
+    json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} in {json:#}"))
+}
+
+#[tokio::test]
+async fn an_open_loop_sends_what_was_asked_for() {
+    let server = keeping(HELLO, None).await;
+    let outcome = wrath(&["load", &server.url, "--rate", "400/s", "--for", "2s", "--fail-if", "errors>0"]).await.unwrap();
+    assert_eq!(outcome.class, Class::Done, "{:#}", outcome.json);
+    assert_eq!(server.requests.load(Ordering::SeqCst), 800);
+    assert_eq!((number(&outcome.json, "/counts/requests"), number(&outcome.json, "/counts/failed")), (800.0, 0.0));
+    assert_eq!(number(&outcome.json, "/statuses/200"), 800.0);
+}
+
+#[tokio::test]
+async fn a_closed_loop_keeps_one_connection_a_user() {
+    let server = keeping(HELLO, None).await;
+    let outcome = wrath(&["load", &server.url, "--users", "7", "--for", "1s"]).await.unwrap();
+    assert_eq!(number(&outcome.json, "/connections"), 7.0);
+    assert_eq!(number(&outcome.json, "/counts/requests"), server.requests.load(Ordering::SeqCst) as f64);
+    assert!(number(&outcome.json, "/counts/requests") > 100.0);
+}
+
+/// 200 requests a second for 6 s, and a server that answers nothing between 2 s and 4 s: 400 of 1200 requests wait,
+/// evenly up to 2 s. So a share of `(1 − x/2)/3` waits longer than `x` seconds: p90 is 1.4 s, p99 is 1.94 s.
+#[tokio::test]
+async fn a_stall_shows_in_an_open_loop_within_two_percent() {
+    let stall = Some((Duration::from_secs(2), Duration::from_secs(4)));
+    let server = keeping(HELLO, stall).await;
+    let open = wrath(&["load", &server.url, "--rate", "200/s", "--for", "6s"]).await.unwrap().json;
+    for (figure, expected) in [("/latency_us/p75", 0.5e6), ("/latency_us/p90", 1.4e6), ("/latency_us/p99", 1.94e6)] {
+        let found = number(&open, figure);
+        assert!((found / expected - 1.0).abs() < 0.02, "{figure}: {found} instead of {expected}");
+    }
+    // Users wait for their answers, so only one request each meets the stall, and the percentiles do not see it.
+    let server = keeping(HELLO, stall).await;
+    let words = ["load", &server.url, "--users", "10", "--pause", "50ms", "--for", "6s"];
+    let closed = wrath(&words).await.unwrap().json;
+    let found = number(&closed, "/latency_us/p90");
+    assert!(found < 0.02 * 1.4e6, "the closed loop found {found}");
+}
+
+#[tokio::test]
+async fn what_is_not_kept_is_an_exit_of_5() {
+    let server = keeping("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", None).await;
+    let words = ["load", &server.url, "--rate", "100/s", "--for", "500ms", "--fail-if", "errors>1%", "--fail-if", "p50>9s"];
+    let outcome = wrath(&words).await.unwrap();
+    assert_eq!(outcome.class, Class::Verification);
+    assert_eq!(number(&outcome.json, "/counts/failures/bad_status"), 50.0);
+    assert_eq!((&outcome.json["limits"][0]["failed"], &outcome.json["limits"][1]["failed"]), (&true.into(), &false.into()));
+}
+
+#[tokio::test]
+async fn servers_that_break_give_failures_and_no_panic() {
+    for (answer, failure) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc", "malformed"),
+        ("220 smtp.test ESMTP\r\n", "malformed"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", "no_answer_in_time"),
+    ] {
+        let server = keeping(answer, None).await;
+        let words = ["load", &server.url, "--rate", "50/s", "--for", "300ms", "--timeout", "200ms"];
+        let outcome = wrath(&words).await.unwrap();
+        assert_eq!(number(&outcome.json, &format!("/counts/failures/{failure}")), 15.0, "{:#}", outcome.json);
+    }
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let outcome = wrath(&["load", &format!("http://{closed}/"), "--rate", "50/s", "--for", "300ms"]).await.unwrap();
+    assert_eq!(outcome.class, Class::Failed);
+    assert_eq!(number(&outcome.json, "/counts/failures/no_connection"), 15.0);
+}
+
+#[tokio::test]
+async fn too_few_connections_are_said() {
+    let server = keeping(HELLO, Some((Duration::ZERO, Duration::from_secs(2)))).await;
+    let words = ["load", &server.url, "--rate", "100/s", "--for", "1s", "--connections", "3"];
+    let outcome = wrath(&words).await.unwrap();
+    assert_eq!(number(&outcome.json, "/counts/failures/not_sent"), 97.0, "{:#}", outcome.json);
+    let note = outcome.json["notes"][0].as_str().unwrap();
+    assert!(note.contains("every connection waited"), "{note}");
+}
+
+#[tokio::test]
+async fn a_page_has_the_charts() {
+    let server = keeping(HELLO, None).await;
+    let words = ["load", &server.url, "--rate", "50/s", "--for", "1s", "--poisson", "--threads", "2"];
+    let page = wrath_as(Format::Html, &words).await.unwrap().text;
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert!(page.contains("50/s for 1.0s, Poisson") && !page.contains("<script"));
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_before_anything_is_sent() {
+    for words in [
+        vec!["load", "http://127.0.0.1:9/"],
+        vec!["load", "ftp://127.0.0.1/", "--rate", "1/s"],
+        vec!["load", "http://127.0.0.1:9/", "--rate", "fast"],
+        vec!["load", "http://127.0.0.1:9/", "--users", "1.5"],
+        vec!["load", "http://127.0.0.1:9/", "--stage", "1/s:1s", "--stage", "5:1s"],
+        vec!["load", "http://127.0.0.1:9/", "--rate", "1/s", "--for", "0ms"],
+        vec!["load", "http://127.0.0.1:9/", "--rate", "1/s", "--fail-if", "slow"],
+        vec!["load", "http://127.0.0.1:9/", "--rate", "1/s", "-H", "nonsense"],
+        vec!["load", "http://127.0.0.1:9/", "--rate", "1/s", "--threads", "0"],
+        vec!["load", "http://127.0.0.1:9/", "--rate", "1/s", "--connections", "9999999"],
+    ] {
+        let fault = wrath(&words).await.unwrap_err();
+        assert_eq!(fault.code(), Code::Usage, "{words:?}: {fault:?}");
+        assert!(!fault.hints().is_empty(), "{words:?}");
+    }
+    let fault = wrath(&["load", "http://127.0.0.1:9/", "--rate", "1/s", "--fail-if", "cart:p99>1s"]).await.unwrap_err();
+    assert_eq!(fault.code(), Code::UnknownName);
+}
