@@ -38,6 +38,9 @@ use process::Git;
 /// it unasked.
 const REF: &str = "refs/vice/history";
 
+/// The one file of a sign of life.
+const BEAT: &str = "beat";
+
 /// The store of a place.
 pub(crate) fn open(place: &GitPlace, opening: &Opening) -> SharedStore {
     let folder = opening.state.join("shared").join(format!("git-{}", Digest::of(place.to_string().as_bytes()).short()));
@@ -77,11 +80,14 @@ impl GitMedium {
         let url = self.place.url(&git).await?;
         make_private_dir(&self.folder).map_err(|error| unwritable(error, &self.folder))?;
         git.work_in(self.folder.clone(), &url);
-        // Written last, so that a repository that is only half there is made once more, which does no harm.
+        // Written last, so that a repository that is only half there is made once more, which does no harm; and under its
+        // lock, because git itself does not wait for another one that makes it.
         let made = self.folder.join("made");
-        if !made.exists() {
+        if !std::fs::metadata(&made).is_ok_and(|found| found.len() > 0) {
+            let lock = std::fs::File::create(&made).map_err(|error| unwritable(error, &made))?;
+            lock.lock().map_err(|error| unwritable(error, &made))?;
             git.ok(&["init", "--quiet", "--bare", "--template=", "."]).await?;
-            std::fs::write(&made, "").map_err(|error| unwritable(error, &made))?;
+            std::fs::write(&made, "1").map_err(|error| unwritable(error, &made))?;
         }
         git.settle().await?;
         Ok(git)
@@ -122,13 +128,13 @@ impl Medium for GitMedium {
     async fn beat(&mut self, scope: &str, mark: &str) -> Result<()> {
         let (name, place) = (beat_name(self.place.name(), scope), self.place.to_string());
         let git = self.git().await?;
-        let commit = push::commit(git, "beat", mark.as_bytes(), &format!("{scope} is alive"), "").await?;
+        let commit = push::commit(git, BEAT, mark.as_bytes(), &format!("{scope} is alive"), "").await?;
         push::replace(git, &name, &place, &commit).await
     }
 
     async fn pulse(&mut self, scope: &str) -> Result<Option<String>> {
         let (name, place) = (beat_name(self.place.name(), scope), self.place.to_string());
-        read::tip(self.git().await?, &name, &place).await
+        read::beat(self.git().await?, &name, &place).await
     }
 
     fn elsewhere(&self, folder: &Path) -> Box<dyn Medium> {

@@ -10,8 +10,9 @@ use crate::shared::medium::Kept;
 /// So many commits are read at once.
 pub(crate) const PAGE: usize = 500;
 
-/// Where the ref is kept here as it was last seen.
+/// Where refs are kept here as they were last seen.
 const SEEN: &str = "refs/vice/seen";
+const HEARD: &str = "refs/vice/heard";
 
 /// How often, and how long after, a fetch is tried again that met another one.
 const TRIES: u32 = 40;
@@ -22,7 +23,11 @@ const COMMITS_MAX: usize = 10_000_000;
 
 /// Fetches the ref; gives the commit at its end, or none where there is no such ref.
 pub(crate) async fn fetch(git: &Git, name: &str, place: &str) -> Result<Option<String>> {
-    let refspec = format!("+{name}:{SEEN}");
+    fetch_into(git, name, SEEN, place).await
+}
+
+async fn fetch_into(git: &Git, name: &str, into: &str, place: &str) -> Result<Option<String>> {
+    let refspec = format!("+{name}:{into}");
     let arguments = [
         "fetch",
         "--quiet",
@@ -43,7 +48,7 @@ pub(crate) async fn fetch(git: &Git, name: &str, place: &str) -> Result<Option<S
         output = git.run(&arguments, None).await?;
     }
     if output.ok() {
-        return git.ok(&["rev-parse", "--verify", "--quiet", &format!("{SEEN}^{{commit}}")]).await.map(Some);
+        return git.ok(&["rev-parse", "--verify", "--quiet", &format!("{into}^{{commit}}")]).await.map(Some);
     }
     if errors::says(&output, "couldn't find remote ref") {
         return Ok(None);
@@ -51,15 +56,12 @@ pub(crate) async fn fetch(git: &Git, name: &str, place: &str) -> Result<Option<S
     Err(errors::remote(&output, place))
 }
 
-/// The commit that a ref of the other repository names, without fetching it.
-pub(crate) async fn tip(git: &Git, name: &str, place: &str) -> Result<Option<String>> {
-    let output = git.run(&["ls-remote", "--quiet", "--", git.url(), name], None).await?;
-    if !output.ok() {
-        return Err(errors::remote(&output, place));
+/// What a sign of life says; none where nobody left one.
+pub(crate) async fn beat(git: &Git, name: &str, place: &str) -> Result<Option<String>> {
+    match fetch_into(git, name, HEARD, place).await? {
+        Some(commit) => git.ok(&["cat-file", "blob", &format!("{commit}:{}", super::BEAT)]).await.map(Some),
+        None => Ok(None),
     }
-    let text = output.text();
-    let found = text.lines().filter_map(|line| line.split_once('\t')).find(|(_, found)| *found == name);
-    Ok(found.map(|(commit, _)| commit.to_owned()))
 }
 
 /// The commits behind `known` up to `end`, oldest first.

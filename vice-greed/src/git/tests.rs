@@ -39,9 +39,12 @@ fn env(home: &Path, path: &str) -> Arc<ProcessEnv> {
 /// A bare repository in the folder, made once.
 fn remote(dir: &Path) -> String {
     let bare = dir.join("remote.git");
-    if !bare.join("HEAD").exists() {
+    if !bare.exists() {
         std::fs::create_dir_all(dir).unwrap();
-        git(dir, &["init", "--quiet", "--bare", "remote.git"]);
+        let making = format!("making-{}.git", std::process::id());
+        git(dir, &["init", "--quiet", "--bare", &making]);
+        // Another process may be first.
+        std::fs::rename(dir.join(making), &bare).ok();
     }
     format!("git:{}", bare.display())
 }

@@ -148,14 +148,25 @@ impl Exchange {
                 Taken::Strange(problem) => return Err(mirror::rewritten(&self.place, &problem)),
             }
             if !page.more {
-                let mut guard = self.state();
-                let state = &mut *guard;
-                mirror::witness(&mut state.log, &mut state.witness, &self.place)?;
+                match self.witnessed() {
+                    Err(fault) if fault.code() == Code::HistoryDamaged && !anew => {
+                        anew = true;
+                        mirror::reset(&mut self.state().log)?;
+                        continue;
+                    }
+                    other => other?,
+                }
                 *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 return Ok(());
             }
         }
         Err(Fault::internal("The shared history has no end."))
+    }
+
+    fn witnessed(&self) -> Result<()> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        mirror::witness(&mut state.log, &mut state.witness, &self.place)
     }
 
     fn lost(&self, fault: Fault) -> Fault {

@@ -22,8 +22,8 @@ use crate::witness::Witness;
 /// The file that holds the medium's name of the last batch.
 const TIP: &str = "tip";
 
-/// The longest such name.
-const TIP_BYTES_MAX: usize = 256;
+/// The longest such file.
+const TIP_BYTES_MAX: usize = 512;
 
 /// Brings the index up to date with the files. What makes no sense is thrown away, to be fetched anew.
 pub(crate) fn refresh(log: &mut Log) -> Result<()> {
@@ -39,17 +39,27 @@ pub(crate) fn refresh(log: &mut Log) -> Result<()> {
     }
 }
 
-/// Throws the copy away. The witness stays: what was seen must still be there.
+/// Puts the copy aside, to begin anew. The witness stays: what was seen must still be there. The longest copy is kept
+/// under another name, because the medium may be what is wrong.
 pub(crate) fn reset(log: &mut Log) -> Result<()> {
     let held = log.exclude()?;
     for record in log.listed()? {
-        remove(&log.dir().join(crate::jsonl::log::segment_name(record)))?;
+        put_aside(&log.dir().join(crate::jsonl::log::segment_name(record)))?;
     }
     remove(&log.dir().join(TIP))?;
     log.forget();
     log.refresh()?;
     drop(held);
     Ok(())
+}
+
+fn put_aside(path: &Path) -> Result<()> {
+    let kept = path.with_extension("jsonl.kept");
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    if length(&kept) > length(path) {
+        return remove(path);
+    }
+    std::fs::rename(path, &kept).map_err(|error| unwritable(error, path))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -62,14 +72,21 @@ fn remove(path: &Path) -> Result<()> {
 /// How far the mirror is.
 pub(crate) fn known(log: &Log) -> Result<Known> {
     let path = log.dir().join(TIP);
-    let tip = match std::fs::read_to_string(&path) {
-        Ok(tip) if tip.len() <= TIP_BYTES_MAX => tip.trim().to_owned(),
-        // Without its name everything is looked through again, which loses nothing.
+    let stored = match std::fs::read_to_string(&path) {
+        Ok(stored) if stored.len() <= TIP_BYTES_MAX => stored,
         Ok(_) => String::new(),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => String::new(),
         Err(error) => return Err(unreadable(error, "The name of the last batch", &path)),
     };
+    // A name that is not that of the last batch here is worse than none: without one everything is looked through again,
+    // which loses nothing.
+    let tip = stored.strip_prefix(&place(log)).unwrap_or_default().to_owned();
     Ok(Known { records: log.index.records, tip })
+}
+
+/// What stands before the name: the end that it belongs to.
+fn place(log: &Log) -> String {
+    format!("{} {} ", log.index.records, log.index.mark)
 }
 
 /// What became of batches that were fetched.
@@ -158,6 +175,7 @@ fn write(log: &mut Log, lines: &[u8]) -> Result<()> {
 fn name(log: &Log, tip: &str) -> Result<()> {
     let path = log.dir().join(TIP);
     let stored = tempfile::NamedTempFile::new_in(log.dir()).and_then(|mut file| {
+        file.write_all(place(log).as_bytes())?;
         file.write_all(tip.as_bytes())?;
         file.persist(&path).map_err(|error| error.error)
     });
