@@ -191,6 +191,9 @@ pub(crate) enum Command {
     /// Go on with whatever waits: for cron and scheduled CI jobs
     #[command(display_order = 22)]
     Tick(crate::commands::tick::TickArgs),
+    /// Programs on PATH that extend vice: list, test
+    #[command(display_order = 23)]
+    Plugin(crate::commands::plugin::PluginArgs),
     /// Print a completion script for a shell
     #[command(
         display_order = 23,

@@ -300,6 +300,7 @@ fn dispatch(wired: &wire::Wired, command: Command) -> Pin<Box<dyn Future<Output 
         Command::Sloth(args) => Box::pin(vice_sloth::cmd::run(app, args)),
         Command::Doctor(args) => Box::pin(commands::doctor::run(app, args)),
         Command::Tick(args) => Box::pin(commands::tick::run(app, args)),
+        Command::Plugin(args) => Box::pin(commands::plugin::run(app, args)),
         Command::Completions { .. }
         | Command::Man { .. }
         | Command::Schema

@@ -23,6 +23,8 @@ pub enum Capability {
     Verify,
     /// Stores: what is acknowledged survives a power cut.
     Durable,
+    /// Stores: keeps the last sign of life of each lease's holder.
+    Beats,
     /// Targets: refuses lower epochs.
     Fence,
     /// Targets: can say what an operation did.

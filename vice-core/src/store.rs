@@ -263,6 +263,19 @@ pub trait EventStore: Send + Sync + 'static {
     /// `Io`.
     async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead>;
 
+    /// Leaves a sign of life of whoever holds the lease of a scope. It is no event: only the last one is kept.
+    ///
+    /// # Errors
+    /// `Unsupported` where [`Capability::Beats`](crate::capability::Capability::Beats) is not declared; `Unreachable`, `Io`.
+    async fn beat(&self, scope: &str, mark: &str) -> Result<()>;
+
+    /// The last sign of life for a scope, as some text that differs from that of every earlier one. Whoever waits for a
+    /// holder looks whether it changes, so that no two clocks have to agree.
+    ///
+    /// # Errors
+    /// As [`EventStore::beat`].
+    async fn pulse(&self, scope: &str) -> Result<Option<String>>;
+
     /// Reads everything and checks chain, body hashes, order and the head witness.
     ///
     /// # Errors

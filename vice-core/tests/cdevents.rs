@@ -154,7 +154,14 @@ fn queued_rollouts_follow_the_rules_of_custom_events() {
 #[test]
 fn custom_events_follow_the_rules_of_custom_events() {
     let rollout = RolloutId { scope: scope(), number: 1 };
-    let holder = Holder { actor: "ada".into(), host: "box".into(), boot_id: "b".into(), pid: 1, pid_start: 2 };
+    let holder = Holder {
+        actor: "ada".into(),
+        host: "box".into(),
+        boot_id: "b".into(),
+        pid: 1,
+        pid_start: 2,
+        pid_space: String::new(),
+    };
     valid("custom", &LeaseAcquired { scope: scope(), epoch: 1, holder, purpose: "deploy".into(), takeover: None });
     valid("custom", &LeaseReleased { scope: scope(), epoch: 1 });
     valid(

@@ -3,11 +3,15 @@
 
 mod aggregate;
 mod backup;
+#[cfg(feature = "s3")]
+mod bucket;
 pub mod cmd;
 mod copy;
 mod decide;
 mod desk;
 mod disk;
+#[cfg(feature = "jsonl")]
+mod git;
 #[cfg(feature = "jsonl")]
 mod jsonl;
 mod place;
@@ -15,13 +19,19 @@ mod place;
 mod postgres;
 mod prepared;
 mod refused;
+#[cfg(all(feature = "s3", feature = "jsonl"))]
+mod s3;
 mod series;
+#[cfg(feature = "jsonl")]
+mod shared;
 mod sqlite;
 mod witness;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "jsonl")]
+pub use git::GitPlace;
 #[cfg(feature = "jsonl")]
 pub use jsonl::JsonlStore;
 pub use place::{Notices, Opening, StorePlace};

@@ -16,8 +16,9 @@ use crate::sqlite::{self, SqliteStore};
 /// Whom a store tells what it did without being asked, in whole sentences.
 pub type Notices = Arc<dyn Fn(&str) + Send + Sync>;
 
-const FORMS: &str = "Write a folder, sqlite:FOLDER, jsonl:FOLDER or postgres://USER@HOST/DATABASE.";
-const SCHEMES: [&str; 4] = ["sqlite", "jsonl", "postgres", "postgresql"];
+const FORMS: &str =
+    "Write a folder, sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX or postgres://USER@HOST/DATABASE.";
+const SCHEMES: [&str; 6] = ["sqlite", "jsonl", "postgres", "postgresql", "git", "s3"];
 
 /// A place for a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub enum StorePlace {
     Jsonl(PathBuf),
     /// A PostgreSQL database, by its URL without a password.
     Postgres(String),
+    /// A ref of a git repository.
+    #[cfg(feature = "jsonl")]
+    Git(crate::git::GitPlace),
+    /// A prefix of a bucket, by its URL.
+    #[cfg(all(feature = "s3", feature = "jsonl"))]
+    S3(url::Url),
 }
 
 /// What opening a history needs.
@@ -54,6 +61,10 @@ impl std::fmt::Display for StorePlace {
             Self::Sqlite(dir) => write!(f, "sqlite:{}", dir.display()),
             Self::Jsonl(dir) => write!(f, "jsonl:{}", dir.display()),
             Self::Postgres(url) => f.write_str(url),
+            #[cfg(feature = "jsonl")]
+            Self::Git(place) => place.fmt(f),
+            #[cfg(all(feature = "s3", feature = "jsonl"))]
+            Self::S3(url) => url.fmt(f),
         }
     }
 }
@@ -72,11 +83,11 @@ impl StorePlace {
             "sqlite" => folder(rest, base).map(Self::Sqlite),
             "jsonl" if cfg!(feature = "jsonl") => folder(rest, base).map(Self::Jsonl),
             "postgres" | "postgresql" if cfg!(feature = "postgres") => postgres(text),
-            "jsonl" | "postgres" | "postgresql" => {
-                Err(Fault::new(Code::BackendMissing, format!("This build of vice has no store {scheme}.")).hint(
-                    format!("Build it with the feature {}.", if scheme == "jsonl" { "jsonl" } else { "postgres" }),
-                ))
-            }
+            #[cfg(feature = "jsonl")]
+            "git" => crate::git::GitPlace::parse(rest, base).map(Self::Git),
+            #[cfg(all(feature = "s3", feature = "jsonl"))]
+            "s3" => crate::s3::parse(text).map(Self::S3),
+            known if SCHEMES.contains(&known) => Err(not_built(known)),
             "kafka" => Err(Fault::new(
                 Code::Unsupported,
                 "Kafka can't hold the history: it has no append under conditions and no fence.",
@@ -94,7 +105,7 @@ impl StorePlace {
     pub fn state(&self, default: &Path) -> PathBuf {
         match self {
             Self::Sqlite(dir) | Self::Jsonl(dir) => dir.clone(),
-            Self::Postgres(_) => default.to_owned(),
+            _ => default.to_owned(),
         }
     }
 
@@ -113,6 +124,10 @@ impl StorePlace {
             Self::Postgres(url) => Ok(Arc::new(crate::postgres::PostgresStore::open(url, opening)?)),
             #[cfg(not(feature = "postgres"))]
             Self::Postgres(_) => Err(Fault::internal("There is no PostgreSQL in this build.")),
+            #[cfg(feature = "jsonl")]
+            Self::Git(place) => Ok(Arc::new(crate::git::open(place, opening))),
+            #[cfg(all(feature = "s3", feature = "jsonl"))]
+            Self::S3(url) => Ok(Arc::new(crate::s3::open(url, opening)?)),
         }
     }
 
@@ -136,7 +151,7 @@ impl StorePlace {
         let (dir, own, other) = match self {
             Self::Sqlite(dir) => (dir, has_sqlite(dir), Self::Jsonl(dir.clone())),
             Self::Jsonl(dir) => (dir, has_jsonl(dir), Self::Sqlite(dir.clone())),
-            Self::Postgres(_) => return Ok(()),
+            _ => return Ok(()),
         };
         let found = match other {
             Self::Jsonl(_) => has_jsonl(dir),
@@ -157,7 +172,21 @@ const fn kind(place: &StorePlace) -> &'static str {
         StorePlace::Sqlite(_) => "sqlite",
         StorePlace::Jsonl(_) => "jsonl",
         StorePlace::Postgres(_) => "postgres",
+        #[cfg(feature = "jsonl")]
+        StorePlace::Git(_) => "git",
+        #[cfg(all(feature = "s3", feature = "jsonl"))]
+        StorePlace::S3(_) => "s3",
     }
+}
+
+fn not_built(scheme: &str) -> Fault {
+    let features = match scheme {
+        "jsonl" | "git" => "jsonl",
+        "s3" => "s3 and jsonl",
+        _ => "postgres",
+    };
+    Fault::new(Code::BackendMissing, format!("This build of vice has no store {scheme}."))
+        .hint(format!("Build it with the feature {features}."))
 }
 
 fn has_sqlite(dir: &Path) -> bool {

@@ -78,6 +78,14 @@ impl EventStore for Refused {
         self.no()
     }
 
+    async fn beat(&self, _: &str, _: &str) -> Result<()> {
+        self.no()
+    }
+
+    async fn pulse(&self, _: &str) -> Result<Option<String>> {
+        self.no()
+    }
+
     async fn verify(&self) -> Result<Verification> {
         self.no()
     }

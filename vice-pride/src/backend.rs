@@ -12,6 +12,7 @@ use vice_core::time::Clock;
 
 use crate::driver::INTERVAL;
 use crate::metric::FrontCounts;
+use crate::plugin::{self, PluginTarget};
 use crate::target::RoutedTarget;
 use crate::target::local::front::ClientOptions;
 use crate::target::local::{LocalOptions, LocalTarget};
@@ -89,11 +90,16 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
     let spec = project.env(&scope.env)?;
     let kinds = kinds()?;
     let make = |part: Option<&str>, kind: &str| {
-        let maker = kinds.get(kind).map_err(|fault| {
-            let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
-            fault.at(project.place(&keys.collect::<Vec<_>>(), "not a kind that is built in"))
-        })?;
-        Ok(maker(site, spec, scope, part))
+        match kinds.get(kind) {
+            Ok(maker) => Ok(maker(site, spec, scope, part)),
+            // What is built in is never replaced by a program.
+            Err(fault) => plugged_in(site, project, scope, part, kind).ok_or_else(|| {
+                let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
+                fault
+                    .at(project.place(&keys.collect::<Vec<_>>(), "not a kind that is built in"))
+                    .hint(format!("A program vice-backend-{kind} on PATH would be one: docs/plugins.md."))
+            }),
+        }
     };
     match &spec.target {
         None => make(None, LOCAL),
@@ -105,6 +111,15 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
             Ok(routed(members.collect::<Result<_>>()?))
         }
     }
+}
+
+/// The plug-in of that name, where there is one.
+fn plugged_in(site: &Site<'_>, project: &Project, scope: &Scope, part: Option<&str>, kind: &str) -> Option<Backend> {
+    let program = plugin::find(site.env, kind)?;
+    let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
+    let state = site.workspace.state.join("plugin").join(scope.project.as_str()).join(folder);
+    let target = PluginTarget::new(kind, program, Arc::clone(site.env), scope, project.root.clone(), state);
+    Some(Backend { target: Arc::new(target), traffic: None, logs: None, front: None })
 }
 
 /// Several targets as one.

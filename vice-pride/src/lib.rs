@@ -10,6 +10,7 @@ pub mod driver;
 pub mod lease;
 pub mod locator;
 pub mod metric;
+pub mod plugin;
 pub mod target;
 mod text_file;
 pub mod topology;

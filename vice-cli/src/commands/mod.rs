@@ -4,4 +4,5 @@ pub(crate) mod doctor;
 pub(crate) mod external;
 pub(crate) mod init;
 pub(crate) mod offline;
+pub(crate) mod plugin;
 pub(crate) mod tick;

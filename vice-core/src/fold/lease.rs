@@ -26,16 +26,24 @@ pub struct Held {
     pub purpose: String,
     /// Since when.
     pub since: Timestamp,
+    /// Why an earlier holder was passed over, when there was one.
+    #[serde(default)]
+    pub takeover: Option<String>,
 }
 
 impl Fold for LeaseState {
     const NAME: &'static str = "lease";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn apply(&mut self, recorded: &Recorded) -> Result<()> {
         if let Some(acquired) = recorded.event.decode::<LeaseAcquired>()? {
             self.epoch = self.epoch.max(acquired.epoch);
-            self.held = Some(Held { holder: acquired.holder, purpose: acquired.purpose, since: recorded.event.time });
+            self.held = Some(Held {
+                holder: acquired.holder,
+                purpose: acquired.purpose,
+                since: recorded.event.time,
+                takeover: acquired.takeover,
+            });
         } else if let Some(released) = recorded.event.decode::<LeaseReleased>()?
             && released.epoch == self.epoch
         {

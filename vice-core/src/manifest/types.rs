@@ -142,6 +142,10 @@ pub struct EnvSpec {
     /// Where it runs; local when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetsSpec>,
+    /// Whether others change it from elsewhere, so that its history must be one that they share. When absent, the target
+    /// says whether other machines can reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
     /// Where its units stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<TopologySpec>,

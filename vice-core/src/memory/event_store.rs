@@ -34,6 +34,7 @@ struct Log {
     streams: BTreeMap<String, u64>,
     fences: BTreeMap<String, u64>,
     snapshots: BTreeMap<(String, String), Snapshot>,
+    beats: BTreeMap<String, String>,
 }
 
 impl Shared {
@@ -143,8 +144,8 @@ impl EventStore for MemoryEventStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        use Capability::{ConditionalAppend, Query, Snapshots, Subscribe, Verify};
-        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify])
+        use Capability::{Beats, ConditionalAppend, Query, Snapshots, Subscribe, Verify};
+        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify, Beats])
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
@@ -202,6 +203,15 @@ impl EventStore for MemoryEventStore {
             answer.send(log.head()).ok();
         });
         answered.await.map_err(|_| Fault::internal("The thread that waits for events has ended."))
+    }
+
+    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
+        self.shared.log().beats.insert(scope.to_owned(), mark.to_owned());
+        Ok(())
+    }
+
+    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
+        Ok(self.shared.log().beats.get(scope).cloned())
     }
 
     async fn verify(&self) -> Result<Verification> {

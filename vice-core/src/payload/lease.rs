@@ -19,6 +19,9 @@ pub struct Holder {
     pub pid: u32,
     /// When that process started, in clock ticks since boot: pids are used again.
     pub pid_start: u64,
+    /// Which processes can see it: containers on one machine have pids of their own. Empty where nobody could tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pid_space: String,
 }
 
 /// The lease was acquired; the epoch is higher than any before.

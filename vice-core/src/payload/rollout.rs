@@ -190,6 +190,23 @@ pub enum OperatorCommand {
     Abandon,
     /// Let the wave pass that is being watched, whatever is still to be proven.
     Promote,
+    /// Somebody has looked at what an operation did that nobody could tell.
+    Resolve {
+        /// The operation's number within the rollout.
+        op: u32,
+        /// What was found.
+        found: Finding,
+    },
+}
+
+/// What somebody who looked found about an operation in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// It was carried out.
+    Applied,
+    /// It was not carried out.
+    NotApplied,
 }
 
 /// What a step means, in named terms. One vocabulary for terminal, report, notification and `why`.

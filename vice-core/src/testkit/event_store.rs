@@ -40,6 +40,7 @@ pub async fn suite(make: impl AsyncFn() -> Store) {
     streams_are_listed(make().await).await;
     snapshots_are_kept(make().await).await;
     waiting_wakes_and_times_out(make().await).await;
+    signs_of_life_change(make().await).await;
     writers_at_once_lose_nothing(make().await).await;
     verifies_clean(make().await).await;
 }
@@ -447,6 +448,24 @@ async fn waiting_wakes_and_times_out(store: Store) {
     assert_eq!(at_once.seq, 1, "what is there already is not waited for");
     let idle = store.wait(1, Millis(20)).await.expect("waiting works");
     assert_eq!(idle.seq, 1, "waiting ends when its time is up");
+}
+
+async fn signs_of_life_change(store: Store) {
+    if !store.capabilities().has(Capability::Beats) {
+        let fault = store.beat("shop/prod", "1").await.expect_err("a store without signs of life takes none");
+        assert_eq!(fault.code(), Code::Unsupported, "what is not declared is refused: {fault:?}");
+        return;
+    }
+    assert_eq!(store.pulse("shop/prod").await.expect("a pulse"), None, "nobody has lived yet");
+    let mut seen = Vec::new();
+    for mark in ["5 one", "5 two", "6 one"] {
+        store.beat("shop/prod", mark).await.expect("a sign of life is kept");
+        seen.push(store.pulse("shop/prod").await.expect("a pulse").expect("a sign of life"));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3, "each sign of life differs from the one before: {seen:?}");
+    assert_eq!(store.pulse("shop/dev").await.expect("a pulse"), None, "scopes live by themselves");
+    assert_eq!(head(&store).await.seq, 0, "a sign of life is no event");
 }
 
 async fn writers_at_once_lose_nothing(store: Store) {

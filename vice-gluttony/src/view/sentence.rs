@@ -1,7 +1,7 @@
 //! Every note of a rollout as one sentence: the same words in the list under the timeline, in marks and in text.
 
 use vice_core::payload::environment::{Direction, RolloutOutcome};
-use vice_core::payload::rollout::{Note, OperatorCommand, Verdict};
+use vice_core::payload::rollout::{Finding, Note, OperatorCommand, Verdict};
 use vice_core::payload::verification::{CheckOutcome, SuiteResult};
 
 use super::{Mood, Standing};
@@ -110,6 +110,8 @@ const fn command_word(command: OperatorCommand) -> &'static str {
         OperatorCommand::ForceRollback => "roll back across the barrier",
         OperatorCommand::Abandon => "abandon",
         OperatorCommand::Promote => "promote",
+        OperatorCommand::Resolve { found: Finding::Applied, .. } => "take what is in doubt as done",
+        OperatorCommand::Resolve { found: Finding::NotApplied, .. } => "take what is in doubt as not done",
     }
 }
 

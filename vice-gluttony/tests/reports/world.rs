@@ -152,6 +152,12 @@ impl EventStore for CountingStore {
     async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
         self.inner.wait(after, at_most).await
     }
+    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
+        self.inner.beat(scope, mark).await
+    }
+    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
+        self.inner.pulse(scope).await
+    }
     async fn verify(&self) -> Result<Verification> {
         self.inner.verify().await
     }

@@ -161,6 +161,7 @@ fn pass_through(app: &App, scope: &Scope, epoch: u64) -> Result<Vec<Event>> {
             boot_id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
             pid: std::process::id(),
             pid_start: started.unwrap_or(0),
+            pid_space: String::new(),
         },
         purpose: "restore".to_owned(),
         takeover: None,

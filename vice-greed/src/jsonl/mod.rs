@@ -7,12 +7,12 @@
 //!
 //! Opening reads everything once and keeps about 100 bytes of each event; bodies stay on disk.
 
-mod index;
-mod line;
-mod log;
-mod scribe;
-mod snapshots;
-mod verify;
+pub(crate) mod index;
+pub(crate) mod line;
+pub(crate) mod log;
+pub(crate) mod scribe;
+pub(crate) mod snapshots;
+pub(crate) mod verify;
 mod walk;
 
 #[cfg(test)]
@@ -168,6 +168,16 @@ impl EventStore for JsonlStore {
 
     async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
         until_grown(&self.grown, after, at_most, POLL, || self.head()).await
+    }
+
+    // Whoever shares this folder is on this machine, where the lock of a file tells who lives.
+
+    async fn beat(&self, _: &str, _: &str) -> Result<()> {
+        Err(Fault::unsupported("jsonl", "signs of life"))
+    }
+
+    async fn pulse(&self, _: &str) -> Result<Option<String>> {
+        Err(Fault::unsupported("jsonl", "signs of life"))
     }
 
     async fn verify(&self) -> Result<Verification> {

@@ -4,6 +4,7 @@
 //! have no gap and conditions, fence and repeats are checked where they hold. Each append announces itself with NOTIFY;
 //! whoever waits listens. The head witness lies on each machine that wrote: it knows the end of what that machine saw.
 
+mod beats;
 mod connect;
 mod errors;
 mod query;
@@ -209,8 +210,8 @@ impl EventStore for PostgresStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        use Capability::{ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
-        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable])
+        use Capability::{Beats, ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
+        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable, Beats])
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
@@ -296,6 +297,14 @@ impl EventStore for PostgresStore {
             self.head().await
         };
         until_grown(&self.grown, after, at_most, POLL, look).await
+    }
+
+    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
+        beats::put(&self.target, scope, mark).await
+    }
+
+    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
+        beats::get(&self.target, scope).await
     }
 
     async fn verify(&self) -> Result<Verification> {

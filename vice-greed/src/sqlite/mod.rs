@@ -166,6 +166,16 @@ impl EventStore for SqliteStore {
         until_grown(&self.grown, after, at_most, POLL, || self.head()).await
     }
 
+    // Whoever shares this folder is on this machine, where the lock of a file tells who lives.
+
+    async fn beat(&self, _: &str, _: &str) -> Result<()> {
+        Err(Fault::unsupported("sqlite", "signs of life"))
+    }
+
+    async fn pulse(&self, _: &str) -> Result<Option<String>> {
+        Err(Fault::unsupported("sqlite", "signs of life"))
+    }
+
     async fn verify(&self) -> Result<Verification> {
         let place = self.place.clone();
         let done = tokio::task::spawn_blocking(move || verify::verify(&place)).await;

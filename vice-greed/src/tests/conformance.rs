@@ -30,7 +30,7 @@ async fn every_history_conforms_across_restarts() {
 
 #[tokio::test]
 async fn looking_creates_nothing() {
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_in_files()) {
         let dir = tempfile::tempdir().unwrap();
         let store = kind.open(&dir.path().join("state"));
         assert_eq!(store.head().await.unwrap().seq, 0);

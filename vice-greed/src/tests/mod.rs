@@ -16,11 +16,13 @@ pub(crate) enum Kind {
     Sqlite,
     #[cfg(feature = "jsonl")]
     Jsonl,
+    #[cfg(feature = "jsonl")]
+    Git,
 }
 
 impl Kind {
     #[cfg(feature = "jsonl")]
-    pub(crate) const ALL: [Self; 2] = [Self::Sqlite, Self::Jsonl];
+    pub(crate) const ALL: [Self; 3] = [Self::Sqlite, Self::Jsonl, Self::Git];
     #[cfg(not(feature = "jsonl"))]
     pub(crate) const ALL: [Self; 1] = [Self::Sqlite];
 
@@ -29,6 +31,8 @@ impl Kind {
             Self::Sqlite => "sqlite",
             #[cfg(feature = "jsonl")]
             Self::Jsonl => "jsonl",
+            #[cfg(feature = "jsonl")]
+            Self::Git => "git",
         }
     }
 
@@ -41,6 +45,13 @@ impl Kind {
             Self::Sqlite => Arc::new(crate::SqliteStore::open(dir, Arc::new(SystemClock)).unwrap()),
             #[cfg(feature = "jsonl")]
             Self::Jsonl => Arc::new(crate::JsonlStore::open(dir, Arc::new(|_| {}))),
+            #[cfg(feature = "jsonl")]
+            Self::Git => crate::git::tests::open(dir),
         }
+    }
+
+    /// Whether it lies in the folder and nowhere else.
+    pub(crate) fn is_in_files(self) -> bool {
+        matches!(self.name(), "sqlite" | "jsonl")
     }
 }

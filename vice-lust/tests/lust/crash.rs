@@ -67,6 +67,12 @@ impl EventStore for Mortal {
     async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
         self.store.wait(after, at_most).await
     }
+    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
+        self.store.beat(scope, mark).await
+    }
+    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
+        self.store.pulse(scope).await
+    }
     async fn verify(&self) -> Result<Verification> {
         self.store.verify().await
     }

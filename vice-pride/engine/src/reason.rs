@@ -353,6 +353,7 @@ const fn word(command: OperatorCommand) -> &'static str {
         OperatorCommand::ForceRollback => "force-rollback",
         OperatorCommand::Abandon => "abandon",
         OperatorCommand::Promote => "promote",
+        OperatorCommand::Resolve { .. } => "resolve",
     }
 }
 

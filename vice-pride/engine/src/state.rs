@@ -366,6 +366,11 @@ impl State {
         self.progress.ops.work(op)
     }
 
+    /// The operations in doubt, oldest first: nobody can tell what they did.
+    pub fn doubts(&self) -> impl Iterator<Item = (OpNo, Work)> {
+        self.progress.doubts.iter().filter_map(|op| Some((*op, self.progress.ops.work(*op)?)))
+    }
+
     /// The operations under way: those that a driver owes an answer for, in the order of their numbers.
     pub fn in_flight(&self) -> impl Iterator<Item = (OpNo, Work)> {
         let owed = |status| matches!(status, OpStatus::Running | OpStatus::Observing);

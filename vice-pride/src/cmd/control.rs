@@ -121,14 +121,19 @@ pub(crate) async fn abandon(app: &App, args: AbandonArgs) -> Result<Outcome> {
     say_and_drive(app, id, OperatorCommand::Abandon, Some(args.reason)).await
 }
 
-fn agreed(app: &App, id: &RolloutId, confirm: Option<&EnvName>) -> Result<()> {
+pub(super) fn agreed(app: &App, id: &RolloutId, confirm: Option<&EnvName>) -> Result<()> {
     let project = app.workspace.project(id.scope.project.as_str())?;
     confirmed(&project, &id.scope.env, confirm)
 }
 
-async fn say_and_drive(app: &App, id: RolloutId, said: OperatorCommand, reason: Option<String>) -> Result<Outcome> {
+pub(super) async fn say_and_drive(
+    app: &App,
+    id: RolloutId,
+    said: OperatorCommand,
+    reason: Option<String>,
+) -> Result<Outcome> {
     command(app, &id, said, reason.clone()).await?;
-    if lease::is_held(app, &id.scope)? {
+    if lease::is_held(app, &id.scope).await? {
         let text = format!("Said to {id}, which another process drives.\n");
         return Ok(Outcome::done(text, json!({ "rollout": id, "said": said })));
     }
@@ -160,7 +165,7 @@ fn is_unreadable(fault: &Fault) -> bool {
 }
 
 /// The rollout under way.
-async fn active(app: &App, args: &ScopeArgs) -> Result<RolloutId> {
+pub(super) async fn active(app: &App, args: &ScopeArgs) -> Result<RolloutId> {
     let (_, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &environment_stream(&scope)).await?;
     state.active.ok_or_else(|| {

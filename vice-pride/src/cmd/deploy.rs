@@ -58,14 +58,17 @@ pub(crate) struct Consent {
 pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Result<Outcome> {
     let (_, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
     // First of all: it also says when the state folder can't be used.
-    let held = !consent.dry_run && lease::is_held(app, &scope)?;
+    let held = !consent.dry_run && {
+        lease::require_history(app, &scope).await?;
+        lease::is_held(app, &scope).await?
+    };
     let stream = environment_stream(&scope);
     let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
     let supersede = app.workspace.project(scope.project.as_str())?.env(&scope.env)?.rollout.supersede;
     let rejects = supersede == Supersede::Reject && want.direction == Direction::Deploy;
     // Asked before any expensive work; asked again, for good, when the lease is acquired.
-    if held && rejects {
-        lease::acquire(app, &scope, "deploy").await?.release(app).await?;
+    if held && (rejects || state.active.is_none()) {
+        return Err(lease::refusal(app, &scope).await);
     }
     if let (Some(active), false) = (&state.active, consent.dry_run || rejects)
         && let Some(outcome) = super::supersede::supersede(app, want, consent, active).await?
@@ -258,7 +261,7 @@ fn finished(ended: &Ended, outcome: RolloutOutcome, view: &RolloutView, held: bo
 fn parked(ended: &Ended, reason: &str, until: Option<jiff::Timestamp>, asks: Asks, stopped: Option<Code>) -> Outcome {
     let scope = &ended.id.scope;
     let next = until.map_or_else(|| "it needs an operator".to_owned(), |until| format!("it goes on at {until}"));
-    let text = format!(
+    let mut text = format!(
         "{} {} waits: {} ({next})\n  {} {}\n  {} {}\n",
         paint(Tone::Warn, "…"),
         ended.id,
@@ -276,8 +279,18 @@ fn parked(ended: &Ended, reason: &str, until: Option<jiff::Timestamp>, asks: Ask
             )
         ),
     );
-    let value = json!({ "changed": true, "rollout": ended.id, "outcome": "waiting", "reason": reason, "until": until });
-    let waiting = if asks == Asks::WhatHappened { Class::InDoubt } else { Class::Waiting };
+    let mut value =
+        json!({ "changed": true, "rollout": ended.id, "outcome": "waiting", "reason": reason, "until": until });
+    let mut waiting = Class::Waiting;
+    if let Asks::WhatHappened { op } = asks {
+        waiting = Class::InDoubt;
+        value["in_doubt"] = json!(op);
+        let resolve = format!("vice pride resolve {op} --project {} --env {}", scope.project, scope.env);
+        for (said, flag) in [("if it was done:", "--applied"), ("if it was not:", "--not-applied")] {
+            let command = paint(Tone::Code, format!("{resolve} {flag}"));
+            text.push_str(&format!("  {} {command}\n", paint(Tone::Faint, said)));
+        }
+    }
     let class = stopped.map_or(waiting, Code::class);
     Outcome::done(text, value).with_class(class)
 }

@@ -7,11 +7,13 @@ mod forecast;
 mod history;
 mod holds;
 mod judge;
+mod lock;
 mod logs;
 mod plan;
 mod power;
 mod prune;
 mod replay;
+mod resolve;
 mod rollback;
 mod simulate;
 mod status;
@@ -35,11 +37,13 @@ pub use deploy::{DeployArgs, run as deploy};
 pub use history::{HistoryArgs, run as history};
 pub use holds::HoldArgs;
 pub use judge::JudgeArgs;
+pub use lock::LockArgs;
 pub use logs::{LogsArgs, run as logs};
 pub use plan::{PlanArgs, run as plan};
 pub use power::PowerArgs;
 pub use prune::PruneArgs;
 pub use replay::ReplayArgs;
+pub use resolve::ResolveArgs;
 pub use rollback::{Reconfigure, RollbackArgs, reconfigure, run as rollback};
 pub use simulate::{SimulateArgs, run as simulate};
 pub use status::{StatusArgs, run as status};
@@ -84,6 +88,10 @@ enum PrideCommand {
     Abort(AbortArgs),
     /// End a rollout where it is, and leave it so
     Abandon(AbandonArgs),
+    /// Say what an operation did that nobody could tell
+    Resolve(ResolveArgs),
+    /// Who may change an environment now: list, steal
+    Lock(LockArgs),
     /// Start the instances with what they have
     Start(PowerArgs),
     /// Stop the instances and keep what they have
@@ -125,6 +133,7 @@ impl PrideArgs {
             | C::Judge(_)
             | C::Replay(_) => false,
             C::Hold(args) => args.is_graceful(),
+            C::Lock(args) => args.is_graceful(),
             _ => true,
         }
     }
@@ -149,6 +158,8 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
         PrideCommand::Promote(args) => control::promote(app, args).await,
         PrideCommand::Abort(args) => control::abort(app, args).await,
         PrideCommand::Abandon(args) => control::abandon(app, args).await,
+        PrideCommand::Resolve(args) => resolve::run(app, args).await,
+        PrideCommand::Lock(args) => lock::run(app, args).await,
         PrideCommand::Start(args) => power::start(app, args).await,
         PrideCommand::Stop(args) => power::stop(app, args).await,
         PrideCommand::Restart(args) => power::restart(app, args).await,

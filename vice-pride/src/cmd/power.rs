@@ -52,8 +52,10 @@ async fn change(app: &App, args: PowerArgs, change: &Change, state: PowerState, 
     let (project, scope) = app.scope(args.scope.project.as_deref(), args.scope.env.as_ref())?;
     confirmed(&project, &scope.env, args.confirm.as_ref())?;
     let backend = backend::connect(app, &project, &scope)?;
+    // Asked first: a plug-in says what it can do when it is first asked something.
+    let inventory = backend.target.inventory().await?;
     backend.target.capabilities().require(Capability::StartStop, backend.target.describe().kind, done)?;
-    let units = wanted_units(&backend.target.inventory().await?, args.unit.as_deref(), &scope)?;
+    let units = wanted_units(&inventory, args.unit.as_deref(), &scope)?;
     let lease = lease::acquire(app, &scope, done).await?;
     let result = async {
         backend.target.fence(lease.epoch()).await?;

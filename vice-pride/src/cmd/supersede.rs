@@ -135,7 +135,7 @@ async fn wait(app: &App, id: &RolloutId) -> Result<Outcome> {
                 Some(Turn::Dropped(_, fault)) => return Err(fault),
                 None => {}
             },
-            Some(active) if !lease::is_held(app, &id.scope)? => {
+            Some(active) if !lease::is_held(app, &id.scope).await? => {
                 if let Some(parked) = take_back(app, active, id).await? {
                     return Ok(parked);
                 }

@@ -35,7 +35,7 @@ pub async fn tick(app: &App) -> Result<Vec<(RolloutId, String)>> {
 }
 
 async fn go_on(app: &App, id: &RolloutId) -> Result<String> {
-    if lease::is_held(app, &id.scope)? {
+    if lease::is_held(app, &id.scope).await? {
         return Ok("is being driven".to_owned());
     }
     let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(id)).await?;

@@ -76,7 +76,10 @@ pub enum Asks {
     /// Leave to go back over a task that forbids it.
     Leave,
     /// What an operation did that nobody can tell.
-    WhatHappened,
+    WhatHappened {
+        /// Its number.
+        op: u32,
+    },
 }
 
 /// Starts a rollout of what was prepared and drives it.
@@ -132,6 +135,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
         unheard: Vec::new(),
         screen: Screen::default(),
         told_to_stop: false,
+        listened: 0,
     };
     session.run(Input::Begin { epoch }).await
 }
@@ -294,6 +298,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         unheard: journal.unheard,
         screen: Screen::default(),
         told_to_stop: false,
+        listened: 0,
     };
     // A process may have died between opening the rollout and its first step.
     session.run(if begun { Input::Resumed { epoch } } else { Input::Begin { epoch } }).await

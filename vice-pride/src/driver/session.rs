@@ -28,6 +28,9 @@ use crate::lease::Lease;
 /// How often the log is looked at for what operators say, and the stop signal for what the user says.
 const LISTEN_EVERY: Duration = Duration::from_millis(200);
 
+/// So many looks at the log have one at the lease among them: about every two seconds.
+const CONFIRM_EVERY: u64 = 10;
+
 /// A wait up to this long is sat out; a longer one parks the rollout, and `vice tick` goes on with it.
 const SIT_OUT_MAX: Millis = Millis(10 * 60 * 1000);
 
@@ -51,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) screen: Screen,
     /// Whether the engine was told that the user wants this process to end.
     pub(crate) told_to_stop: bool,
+    /// How often the log was looked at for what operators say.
+    pub(crate) listened: u64,
 }
 
 impl Session {
@@ -234,6 +239,8 @@ impl Session {
     /// Appends under the lease's fence. An operator's word that came in between is read, and the append tried again.
     async fn append(&mut self, events: Vec<vice_core::event::Event>) -> Result<()> {
         let stream = rollout_stream(&self.id);
+        // Whoever is not heard of any more may have been passed over on the target as well.
+        self.lease.check()?;
         for _ in 0..TRIES_MAX {
             let append = Append::of(events.clone())
                 .expect(stream.clone(), Expected::from_version(self.version))
@@ -253,6 +260,10 @@ impl Session {
 
     /// Reads what operators have said since.
     async fn listen(&mut self) -> Result<()> {
+        self.listened += 1;
+        if self.listened.is_multiple_of(CONFIRM_EVERY) {
+            self.lease.confirm(&self.app).await?;
+        }
         let events = self.app.events.read_all(Query::stream(rollout_stream(&self.id), self.version)).await?;
         for recorded in events {
             let Some(commanded) = recorded.event.decode::<RolloutCommanded>()? else {
@@ -324,7 +335,7 @@ impl Session {
         let stopped = self.app.stop.raised();
         let asks = match waiting.reason {
             Reason::RollbackForbidden { .. } => Asks::Leave,
-            Reason::InDoubt { .. } => Asks::WhatHappened,
+            Reason::InDoubt { op } => Asks::WhatHappened { op: op.0 },
             _ => Asks::Nothing,
         };
         Ok(Ended { id: self.id, state: EndState::Parked { reason, until: waiting.until, asks, stopped } })

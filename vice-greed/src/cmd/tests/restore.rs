@@ -28,7 +28,14 @@ fn fence(scope: &Scope, epoch: u64) -> Fence {
 async fn acquire(bench: &Bench, scope: &Scope) -> Result<u64> {
     let stream = lease_stream(scope);
     let (state, _) = fold::load::<LeaseState>(bench.app.events.as_ref(), &stream).await?;
-    let holder = Holder { actor: "ada".into(), host: "h".into(), boot_id: String::new(), pid: 1, pid_start: 1 };
+    let holder = Holder {
+        actor: "ada".into(),
+        host: "h".into(),
+        boot_id: String::new(),
+        pid: 1,
+        pid_start: 1,
+        pid_space: String::new(),
+    };
     let epoch = state.epoch + 1;
     let acquired = LeaseAcquired { scope: scope.clone(), epoch, holder, purpose: "deploy".into(), takeover: None };
     let event = bench.app.event(stream, Some(scope), &acquired)?;

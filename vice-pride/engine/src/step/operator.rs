@@ -1,9 +1,10 @@
 //! Operators always win. A command that would change nothing is ignored with a reason, so saying it twice is harmless.
 
-use vice_core::payload::rollout::OperatorCommand;
+use vice_core::payload::rollout::{Finding, OperatorCommand};
 
 use super::Turn;
 use crate::note::EngineNote;
+use crate::number::OpNo;
 use crate::reason::Reason;
 use crate::sink::Sink;
 use crate::state::{Fence, Phase};
@@ -17,6 +18,7 @@ impl<S: Sink> Turn<'_, S> {
             OperatorCommand::ForceRollback => self.force(),
             OperatorCommand::Abandon => self.leave(),
             OperatorCommand::Promote => self.promote(),
+            OperatorCommand::Resolve { op, found } => self.resolve(OpNo(op), found),
         };
         if heard {
             self.changed = true;
@@ -115,6 +117,19 @@ impl<S: Sink> Turn<'_, S> {
     fn promote(&mut self) -> bool {
         let watched = matches!(self.state.phase, Phase::Watch { .. } | Phase::Bake { .. });
         watched && !self.state.abandoned && !std::mem::replace(&mut self.state.watch.promoted, true)
+    }
+
+    /// Somebody has looked at what an operation in doubt did: it is settled as if the target had said so.
+    fn resolve(&mut self, op: OpNo, found: Finding) -> bool {
+        if self.state.abandoned {
+            return false;
+        }
+        let Some(work) = self.take_doubt(op) else { return false };
+        match found {
+            Finding::Applied => self.close(op, work, Ok(())),
+            Finding::NotApplied => self.drop_op(op),
+        }
+        true
     }
 
     fn leave(&mut self) -> bool {

@@ -185,6 +185,18 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
+    /// An operation in doubt is open again, for whoever knows what became of it.
+    pub(super) fn take_doubt(&mut self, op: OpNo) -> Option<Work> {
+        let at = self.state.doubts.iter().position(|doubt| *doubt == op)?;
+        let work = self.state.ops.work(op)?;
+        self.state.doubts.remove(at);
+        self.state.open += 1;
+        if let Some(unit) = work.unit() {
+            self.hold(unit);
+        }
+        Some(work)
+    }
+
     /// It was not carried out and is not sent again now; what it was for is taken up later under a new number.
     pub(super) fn drop_op(&mut self, op: OpNo) {
         let unit = self.state.ops.work(op).and_then(Work::unit);

@@ -143,6 +143,13 @@ impl<S: Sink> Turn<'_, S> {
         self.state.lanes.completed(self.course.classes(), class, awaited);
     }
 
+    /// The unit is busy again. Nothing began while it was in doubt, so that no limit is exceeded.
+    pub(super) fn hold(&mut self, unit: UnitNo) {
+        self.state.busy += 1;
+        let class = self.course.classes().of_unit(unit);
+        self.state.lanes.acquire(self.course.classes(), class);
+    }
+
     pub(super) fn release(&mut self, unit: UnitNo) {
         self.state.busy -= 1;
         let class = self.course.classes().of_unit(unit);

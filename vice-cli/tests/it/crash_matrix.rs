@@ -1,0 +1,193 @@
+//! SIGKILL of the built binary at every single point: before and after each append, and before, during and after each call
+//! of the target. Then it is resumed, and the oracle is what the target says it did: nothing twice, nothing missing.
+//! Pairs of such points, the second one while resuming, are drawn by seed.
+
+use crate::doomed::{none_is_double, placed, project, runs, vice};
+use crate::lab::{Lab, Ran};
+
+/// More of each kind than a deploy of three units has.
+const POINTS_MAX: u32 = 80;
+
+/// How often a killed rollout is taken up before the test gives up.
+const RESUMES_MAX: usize = 4;
+
+/// A moment at which vice is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Point {
+    BeforeAppend(u32),
+    AfterAppend(u32),
+    BeforeCall(u32),
+    DuringCall(u32),
+    AfterCall(u32),
+}
+
+type Make = fn(u32) -> Point;
+const KINDS: [Make; 5] =
+    [Point::BeforeAppend, Point::AfterAppend, Point::BeforeCall, Point::DuringCall, Point::AfterCall];
+
+impl Point {
+    fn variable(self) -> (&'static str, String) {
+        match self {
+            Self::BeforeAppend(n) => ("VICE_TEST_CRASH", format!("before:{n}")),
+            Self::AfterAppend(n) => ("VICE_TEST_CRASH", format!("after:{n}")),
+            Self::BeforeCall(n) => ("VICE_TEST_DOOM", format!("before:{n}")),
+            Self::DuringCall(n) => ("VICE_TEST_DOOM", format!("during:{n}")),
+            Self::AfterCall(n) => ("VICE_TEST_DOOM", format!("after:{n}")),
+        }
+    }
+
+    fn run(self, lab: &Lab, args: &[&str]) -> Ran {
+        let (name, value) = self.variable();
+        vice(lab, &[(name, &value)], args)
+    }
+}
+
+/// How the rollout under test is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Every unit gets the new version.
+    Forward,
+    /// A task at the end fails, and every unit is taken back.
+    Back,
+}
+
+const FAILING: &str = "[task.last]\ncommand = [\"false\"]\nrun = \"after\"\n";
+
+fn begun(way: Way) -> Lab {
+    let lab = Lab::new();
+    project(&lab, "", "");
+    vice(&lab, &[], &["deploy", "shop@1"]).expect(0);
+    if way == Way::Back {
+        let toml = lab.read("vice.toml");
+        lab.write("vice.toml", &format!("{toml}{FAILING}"));
+    }
+    lab
+}
+
+/// Whether a rollout is under way.
+fn is_open(lab: &Lab) -> bool {
+    let status = vice(lab, &[], &["status", "--format", "json"]).expect(0).json();
+    status["environments"][0]["active_rollout"].is_string()
+}
+
+/// Brings what was left to its end.
+fn ends(lab: &Lab, way: Way, case: &str) {
+    if !is_open(lab) && placed(lab, "2").is_empty() {
+        // It died before anything was begun.
+        vice(lab, &[], &["deploy", "shop@2"]);
+    }
+    for _ in 0..RESUMES_MAX {
+        if !is_open(lab) {
+            break;
+        }
+        let resumed = vice(lab, &[], &["pride", "resume", "shop"]);
+        // A task that was under way is in doubt, which is asked; saying that it may run again goes on.
+        assert!([0, 6, 7].contains(&resumed.status), "{case}: {resumed:?}");
+    }
+    assert!(!is_open(lab), "{case}: it does not end");
+    none_is_double(lab, case);
+    let (version, times) = if way == Way::Forward { ("2", 1) } else { ("1", 1) };
+    let expected = ["1", "2", "3"].map(|unit| (unit.to_owned(), version.to_owned()));
+    assert!(runs(lab).into_iter().eq(expected), "{case}: {:?}", runs(lab));
+    let placed = placed(lab, "2");
+    assert!(placed.len() == 3 || way == Way::Back, "{case}: an effect is missing: {placed:?}");
+    assert!(placed.values().all(|count| *count == times), "{case}: an effect is double: {placed:?}");
+    vice(lab, &[], &["greed", "verify"]).expect(0);
+}
+
+/// Kills a deploy at a point; false when it ended before.
+fn dies_at(point: Point, way: Way) -> bool {
+    let lab = begun(way);
+    let died = point.run(&lab, &["deploy", "shop@2"]);
+    let case = format!("{way:?} {point:?}");
+    if died.status != 137 {
+        died.expect(if way == Way::Forward { 0 } else { 6 });
+        return false;
+    }
+    ends(&lab, way, &case);
+    true
+}
+
+fn every_point(way: Way, kind: Make) -> usize {
+    (1..POINTS_MAX).take_while(|n| dies_at(kind(*n), way)).count()
+}
+
+#[test]
+fn forward_before_each_append() {
+    assert!((8..70).contains(&every_point(Way::Forward, Point::BeforeAppend)));
+}
+
+#[test]
+fn forward_after_each_append() {
+    assert!((8..70).contains(&every_point(Way::Forward, Point::AfterAppend)));
+}
+
+#[test]
+fn forward_at_each_call() {
+    let reached = [Point::BeforeCall, Point::DuringCall, Point::AfterCall].map(|kind| every_point(Way::Forward, kind));
+    // One fence, three units.
+    assert_eq!(reached, [4, 4, 4]);
+}
+
+#[test]
+fn back_before_each_append() {
+    assert!((10..75).contains(&every_point(Way::Back, Point::BeforeAppend)));
+}
+
+#[test]
+fn back_at_each_call() {
+    let reached = [Point::BeforeCall, Point::DuringCall, Point::AfterCall].map(|kind| every_point(Way::Back, kind));
+    // One fence, three units there and back.
+    assert_eq!(reached, [7, 7, 7]);
+}
+
+/// A few numbers from a seed, with a generator of our own so that a seed means the same for ever (SplitMix64).
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, most: u32) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u32::try_from((mixed ^ (mixed >> 31)) % u64::from(most)).expect("small")
+    }
+
+    fn point(&mut self) -> Point {
+        let kind = KINDS[self.below(5) as usize];
+        kind(1 + self.below(16))
+    }
+}
+
+fn pair(seed: u64) {
+    let mut draw = Draw(seed);
+    let way = if draw.below(2) == 0 { Way::Forward } else { Way::Back };
+    let (first, second) = (draw.point(), draw.point());
+    let lab = begun(way);
+    let died = first.run(&lab, &["deploy", "shop@2"]);
+    if died.status == 137 && is_open(&lab) {
+        second.run(&lab, &["pride", "resume", "shop"]);
+    }
+    ends(&lab, way, &format!("seed {seed}: {way:?}, {first:?}, {second:?}"));
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// A few pairs here; `bench/crash` draws as many as are wanted.
+#[test]
+fn pairs_by_seed() {
+    if let Some(seed) = number("VICE_TEST_PAIR_SEED") {
+        return pair(seed);
+    }
+    let (from, count) = (number("VICE_TEST_PAIRS_FROM").unwrap_or(1), number("VICE_TEST_PAIRS").unwrap_or(8));
+    for seed in from..from + count {
+        if let Err(panic) = std::panic::catch_unwind(|| pair(seed)) {
+            eprintln!(
+                "Seed {seed} failed. Replay it: VICE_TEST_PAIR_SEED={seed} cargo nextest run -p vice-cli -E 'test(pairs_by_seed)'"
+            );
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Plug-ins that behave, hang, end, lie and babble. The one that behaves is the example of the docs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vice_core::app::ProcessEnv;
+use vice_core::port::target::Target;
+use vice_core::testkit::target::{Subject, suite};
+use vice_core::testkit::target_fixtures::{releases, workload};
+use vice_core::{Code, Fault};
+
+use super::PluginTarget;
+
+fn env(folder: &Path) -> Arc<ProcessEnv> {
+    let vars =
+        [("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()), ("VICE_FOLDER_TARGET", folder.display().to_string())];
+    let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Arc::new(ProcessEnv { vars, ..ProcessEnv::default() })
+}
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin-target/vice-backend-folder")
+}
+
+#[tokio::test]
+async fn the_example_conforms() {
+    let dirs = std::cell::RefCell::new(Vec::new());
+    let make = || {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("folder");
+        let target = PluginTarget::under_test("folder", example(), env(&folder), dir.path().to_owned());
+        dirs.borrow_mut().push(dir);
+        async move {
+            let count = move || {
+                let state = std::fs::read_to_string(folder.join("state.json")).unwrap_or_default();
+                let state: serde_json::Value = serde_json::from_str(&state).unwrap_or_default();
+                state["effects"].as_array().map_or(0, Vec::len)
+            };
+            // What it can do is known once it was asked.
+            target.connect().await.unwrap();
+            Subject { target: Arc::new(target), effects: Some(Box::new(count)) }
+        }
+    };
+    suite(make, &releases()).await;
+}
+
+/// A plug-in in a few lines of shell: `$line` is the request, `$id` its number.
+fn script(dir: &Path, answers: &str) -> PluginTarget {
+    use std::os::unix::fs::PermissionsExt;
+    let file = dir.join("vice-backend-odd");
+    let text = format!(
+        "#!/bin/sh\nwhile read -r line; do\nid=${{line#*:}}; id=${{id%%,*}}\ncase $line in\n{answers}\n\
+         *describe*) echo \"{{\\\"id\\\":$id,\\\"ok\\\":{{\\\"protocol\\\":1,\\\"port\\\":\\\"target\\\"}}}}\";;\n\
+         *) echo \"{{\\\"id\\\":$id,\\\"ok\\\":null}}\";;\nesac\ndone\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    PluginTarget::under_test("odd", file, env(dir), dir.to_owned())
+}
+
+async fn fault_of(answers: &str) -> Fault {
+    let dir = tempfile::tempdir().unwrap();
+    script(dir.path(), answers).inventory().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_told_and_never_waited_for() {
+    let describe = |said: &str| format!("*describe*) echo \"{{\\\"id\\\":$id,\\\"ok\\\":{said}}}\";;");
+    let cases = [
+        (describe("{\\\"protocol\\\":2,\\\"port\\\":\\\"target\\\"}"), Code::Unsupported, "speaks protocol 2"),
+        (describe("{\\\"protocol\\\":1,\\\"port\\\":\\\"store\\\"}"), Code::Unsupported, "is no target"),
+        (describe("{\\\"name\\\":\\\"x\\\"}"), Code::Backend, "does not say what it is"),
+        ("*describe*) echo 'hello, I am a plug-in';;".to_owned(), Code::Unreachable, "ended in the middle"),
+        ("*describe*) echo 'no license' >&2; exit 3;;".to_owned(), Code::Unreachable, "no license"),
+        ("*inventory*) echo 'out of memory' >&2; exit 1;;".to_owned(), Code::Unreachable, "ended in the middle"),
+        ("*inventory*) echo \"{\\\"id\\\":$id,\\\"ok\\\":[1]}\";;".to_owned(), Code::Backend, "that makes sense"),
+        (
+            "*inventory*) echo \"{\\\"id\\\":$id,\\\"error\\\":{\\\"code\\\":\\\"target.unhealthy\\\",\\\"message\\\":\\\"sick\\\"}}\";;"
+                .to_owned(),
+            Code::Unhealthy,
+            "sick",
+        ),
+        (
+            "*inventory*) echo \"{\\\"id\\\":$id,\\\"error\\\":{\\\"code\\\":\\\"made.up\\\"}}\";;".to_owned(),
+            Code::Backend,
+            "gave no reason",
+        ),
+    ];
+    for (answers, code, said) in cases {
+        let fault = fault_of(&answers).await;
+        assert_eq!(fault.code(), code, "{answers}: {fault:?}");
+        assert!(fault.chain().join(" ").contains(said), "{answers}: {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_ended_is_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let once = dir.path().join("once");
+    let target = script(
+        dir.path(),
+        &format!(
+            "*fence*) if [ ! -e '{0}' ]; then : > '{0}'; exit 1; fi; echo \"{{\\\"id\\\":$id,\\\"ok\\\":null}}\";;",
+            once.display()
+        ),
+    );
+    assert_eq!(target.fence(1).await.unwrap_err().code(), Code::Unreachable);
+    target.fence(1).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_ended_with_what_it_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let target = script(dir.path(), &format!("*fence*) sleep 600 & echo $! > '{}'; wait;;", pid.display()));
+    target.connect().await.unwrap();
+    let fault = target.hurried("fence", std::time::Duration::from_millis(500)).await.unwrap_err();
+    assert_eq!(fault.code(), Code::TimedOut, "{fault:?}");
+    let stat = format!("/proc/{}/stat", std::fs::read_to_string(pid).unwrap().trim());
+    for _ in 0..200 {
+        // Ended, or ended and not collected yet by whoever inherits it.
+        let state = std::fs::read_to_string(&stat).unwrap_or_default();
+        if state.is_empty() || state.contains(") Z ") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("what it started lives on");
+}
+
+#[tokio::test]
+async fn secrets_go_over_the_pipe_and_into_no_error() {
+    use vice_core::port::command::EnvValue;
+    use vice_core::port::target::{Change, Op};
+    use vice_core::secret::Secret;
+    let dir = tempfile::tempdir().unwrap();
+    let seen = dir.path().join("seen");
+    let target = script(dir.path(), &format!("*apply*) echo \"$line\" > '{}'; exit 1;;", seen.display()));
+    let mut workload = workload("1");
+    workload.environment.insert("TOKEN".into(), EnvValue::Secret(Secret::new("canary-secret")));
+    let change = Change::Place(workload.release.clone());
+    let op = Op { id: "a".into(), epoch: 1, unit: "1".into(), change, before: None };
+    let fault = target.apply(&op, Some(&workload)).await.unwrap_err();
+    assert!(std::fs::read_to_string(seen).unwrap().contains("canary-secret"));
+    assert!(!format!("{fault:?}").contains("canary"), "{fault:?}");
+}
