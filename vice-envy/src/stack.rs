@@ -2,7 +2,8 @@
 //! what it overrides, and opens what is encrypted. How layers are merged is the business of `merge`, what references in
 //! values mean that of `interpolate`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
 
 use serde_json::Value;
 use vice_core::app::ProcessEnv;
@@ -14,7 +15,8 @@ use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result, Secret};
 
 use crate::backend::parse_value;
-use crate::interpolate::Resolver;
+use crate::credential::{Given, VALUE_START};
+use crate::interpolate::{Resolver, may_refer};
 use crate::key::{Found, ancestors};
 use crate::layer::{Layer, LayerPlan, Scene, Tree, read_all};
 use crate::locked::Lock;
@@ -48,6 +50,8 @@ pub(crate) struct Stack {
     effective: BTreeMap<String, Pick>,
     /// The lists that several layers make together.
     lists: BTreeMap<String, Found>,
+    /// What programs gave for values that refer to them, by the text of the value.
+    given: Given,
 }
 
 /// One layer's say about a key.
@@ -80,7 +84,7 @@ impl Stack {
         for read in read_all(&specs, scene, lock) {
             match read {
                 Ok(layer) => {
-                    if scene.tree.is_present() && layer.editable() {
+                    if scene.tree.is_present() && layer.sealable() {
                         match seal::verify(scene.project, &layer, lock) {
                             Ok(broken) => faults.extend(broken),
                             Err(fault) => faults.push(fault),
@@ -100,7 +104,8 @@ impl Stack {
     /// Puts layers on top of each other; also says which lists can't be put together.
     pub(crate) fn new(layers: Vec<Layer>, policy: Policy) -> (Self, Vec<Fault>) {
         let effective = merge(&layers, &policy.rules);
-        let mut stack = Self { layers, skipped: Vec::new(), policy, effective, lists: BTreeMap::new() };
+        let mut stack =
+            Self { layers, skipped: Vec::new(), policy, effective, lists: BTreeMap::new(), given: Given::new() };
         let (mut lists, mut faults) = (BTreeMap::new(), Vec::new());
         for (key, pick) in stack.effective.iter().filter(|(_, pick)| !pick.under.is_empty()) {
             match stack.list(key, pick) {
@@ -138,6 +143,16 @@ impl Stack {
         Some((layer, layer.sheet.get(key)?))
     }
 
+    /// The effective values that refer to a program.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
+        self.effective.iter().filter_map(|(key, pick)| self.say_of(key, pick)?.program_value())
+    }
+
+    /// What programs gave.
+    pub(crate) fn take_given(&mut self, given: Given) {
+        self.given = given;
+    }
+
     /// The effective keys, sorted.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.effective.keys().map(String::as_str)
@@ -159,9 +174,12 @@ impl Stack {
 
     /// What the effective layer says about a key; for a list that several layers make, the whole of it.
     pub(crate) fn say(&self, key: &str) -> Option<Say<'_>> {
-        let pick = self.effective.get(key)?;
+        self.say_of(key, self.effective.get(key)?)
+    }
+
+    fn say_of(&self, key: &str, pick: &Pick) -> Option<Say<'_>> {
         let (layer, found) = self.part(key, pick.top)?;
-        let found = self.lists.get(key).unwrap_or(found);
+        let found = if pick.under.is_empty() { found } else { self.lists.get(key).unwrap_or(found) };
         let sealed = pick.under.iter().chain([&pick.top]).any(|index| self.layers[*index].sealed);
         Some(Say { layer, found, sealed })
     }
@@ -187,6 +205,7 @@ impl Stack {
     /// Whether what a layer says about a key must not be shown.
     pub(crate) fn is_secret(&self, key: &str, say: &Say<'_>) -> bool {
         say.sealed
+            || say.program_value().is_some()
             || self.declared_secret(key)
             || say.found.value.as_str().is_some_and(|text| parse_value(text).is_some())
     }
@@ -195,6 +214,7 @@ impl Stack {
     pub(crate) fn entry(&self, key: &str, say: &Say<'_>, lock: &Lock<'_>) -> Result<ConfigEntry> {
         let origin = say.origin();
         let value = match &say.found.value {
+            Value::String(text) if say.program_value().is_some() => ConfigValue::Secret(self.given(key, say, text)?),
             Value::String(text) => match lock.open_value(key, &say.layer.name, &say.place(), text) {
                 Some(opened) => ConfigValue::Secret(opened?),
                 None if self.is_secret(key, say) => ConfigValue::Secret(Secret::new(text.as_str())),
@@ -212,22 +232,42 @@ impl Stack {
         Ok(ConfigEntry { value, origin })
     }
 
+    fn given(&self, key: &str, say: &Say<'_>, text: &str) -> Result<Secret> {
+        let why = match self.given.get(text) {
+            Some(Ok(secret)) => return Ok(secret.clone()),
+            Some(Err(why)) => why.as_str(),
+            None => "Programs are asked for values that are in force only.",
+        };
+        let message = format!("The value of {key} ({}) can't be had from its program.", say.place());
+        Err(Fault::new(Code::ConfigInvalid, message)
+            .because(why)
+            .hint("It is written as cred://NAME/PATH/KEY; see docs/secrets.md.")
+            .detail("key", key))
+    }
+
     /// All effective entries, references followed.
     pub(crate) fn entries(&self, lock: &Lock<'_>) -> Result<BTreeMap<String, ConfigEntry>> {
         if let Some(fault) = self.collisions().into_iter().next() {
             return Err(fault);
         }
+        let says = || self.effective.iter().filter_map(|(key, pick)| Some((key, self.say_of(key, pick)?)));
+        lock.open_ahead(says().filter_map(|(_, say)| say.found.value.as_str()));
         let mut resolver = Resolver::new(self, lock);
-        for key in self.keys() {
-            resolver.resolve(key)?;
-        }
-        Ok(resolver.into_entries())
+        let entry = |(key, say): (&String, Say<'_>)| {
+            let refers = may_refer(self, &say);
+            let entry = if refers { resolver.entry(key)? } else { self.entry(key, &say, lock)? };
+            Ok((key.clone(), entry))
+        };
+        says().map(entry).collect()
     }
 
     /// Keys that would be the same environment variable.
     pub(crate) fn collisions(&self) -> Vec<Fault> {
-        let mut names: BTreeMap<String, &str> = BTreeMap::new();
         let mut faults = Vec::new();
+        if self.all_variables_differ() {
+            return faults;
+        }
+        let mut names: BTreeMap<String, &str> = BTreeMap::new();
         for key in self.keys() {
             let name = variable_name(key);
             match names.get(&name) {
@@ -238,6 +278,17 @@ impl Stack {
             }
         }
         faults
+    }
+
+    /// Whether it is certain that no two keys are the same variable; most often it is, and costs little to find out.
+    fn all_variables_differ(&self) -> bool {
+        let mut seen = HashSet::with_capacity(self.effective.len());
+        self.keys().all(|key| {
+            let mut hasher = DefaultHasher::new();
+            let letter = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' };
+            key.bytes().for_each(|byte| hasher.write_u8(letter(byte)));
+            seen.insert(hasher.finish())
+        })
     }
 
     fn collision(&self, name: &str, one: &str, two: &str) -> Fault {
@@ -269,7 +320,13 @@ impl Stack {
     }
 }
 
-impl Say<'_> {
+impl<'s> Say<'s> {
+    /// The text, where it refers to a program. What was encrypted and what comes from a store of secrets never does.
+    pub(crate) fn program_value(&self) -> Option<&'s str> {
+        let text = self.found.value.as_str().filter(|_| !self.layer.literal && !self.sealed)?;
+        text.starts_with(VALUE_START).then_some(text)
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         Origin { layer: self.layer.name.clone(), line: self.found.line }
     }

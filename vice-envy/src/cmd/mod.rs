@@ -25,11 +25,13 @@ use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
+use vice_core::port::notifier::Severity;
 use vice_core::store::EventStore;
 use vice_core::ui::{Format, Outcome, Ui};
 use vice_core::{App, Code, Fault, Millis, Result};
 
 use crate::Envy;
+use crate::guard::Guard;
 use crate::rotate::Wish;
 use crate::site::Named;
 use crate::source::Ask;
@@ -80,7 +82,7 @@ impl SiteArgs {
             _ => Err(Fault::new(Code::Usage, format!("{text:?} is no label.")).hint("Write --label NAME=VALUE.")),
         };
         let labels = self.label.into_iter().map(pair).collect::<Result<_>>()?;
-        Ok(Named { target: self.target, host: self.host, labels })
+        Ok(Named { target: self.target, host: self.host, labels, whole: false })
     }
 }
 
@@ -185,7 +187,7 @@ pub(crate) enum EnvyCommand {
     },
     /// Compare two environments or revisions; secrets are compared and not shown
     #[command(
-        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2\n  vice envy diff dev prod --format markdown"
+        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2\n  vice envy diff prod --deployed\n  vice envy diff dev prod --format markdown"
     )]
     Diff {
         /// The first environment
@@ -195,6 +197,9 @@ pub(crate) enum EnvyCommand {
         /// A git revision; one is compared with the files as they are now, two with each other
         #[arg(long, value_name = "REV")]
         at: Vec<String>,
+        /// Compare what is deployed with what the next deploy would give
+        #[arg(long, conflicts_with_all = ["to", "at", "target", "host", "label"])]
+        deployed: bool,
         /// The project; the one of this folder when absent
         #[arg(short, long, value_name = "NAME")]
         project: Option<String>,
@@ -395,6 +400,25 @@ impl Desk {
         Ok((project, Ask { env, named: site.named()?, at: None }))
     }
 
+    /// Does work that changes files of a project, while no other command does. `command` is what it is told to be.
+    pub(crate) async fn alone<T: Send + 'static>(
+        &self,
+        project: &Arc<Project>,
+        command: &'static str,
+        work: impl FnOnce(&Envy) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let project = Arc::clone(project);
+        let done = self.envy.off_thread(move |envy| {
+            let guard = Guard::take(&envy.state, &project, command, envy.clock.as_ref())?;
+            Ok((guard.killed.clone(), work(envy)))
+        });
+        let (killed, done) = done.await?;
+        if let Some(note) = killed {
+            self.ui.say(Severity::Warning, &note.advice());
+        }
+        done
+    }
+
     fn at(&self, at: &Where) -> Result<(Arc<Project>, EnvName)> {
         self.place(at.project.as_deref(), at.env.as_ref())
     }
@@ -427,9 +451,9 @@ async fn carry_out(desk: &Desk, command: EnvyCommand) -> Result<Outcome> {
             let (project, ask) = desk.ask(&at, site)?;
             explain::run(desk, &project, ask, key).await
         }
-        EnvyCommand::Diff { from, to, at, project, all, site } => {
+        EnvyCommand::Diff { from, to, at, deployed, project, all, site } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
-            diff::run(desk, &project, diff::Pair { from, to, at }, &site.named()?, all).await
+            diff::run(desk, &project, diff::Pair { from, to, at, deployed }, &site.named()?, all).await
         }
         EnvyCommand::Check { at, unused, scan, site } => {
             let (project, ask) = desk.ask(&at, site)?;

@@ -3,6 +3,7 @@
 mod commands;
 mod credentials;
 mod layering;
+mod parts;
 mod resolving;
 #[cfg(feature = "secrets")]
 mod sealed;
@@ -106,6 +107,12 @@ impl Bench {
         );
         let home = dir.path().join("home").display().to_string();
         Self { dir, manifest, vars: vec![("HOME".into(), home)], format: Format::Text }
+    }
+
+    /// Says something else behind the first lines of the manifest.
+    pub(crate) fn remanifest(&mut self, config: &str) {
+        let start = self.manifest.find("[config]").unwrap();
+        self.manifest.replace_range(start.., config);
     }
 
     /// Gives the project another name.
