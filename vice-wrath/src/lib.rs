@@ -1,8 +1,10 @@
-//! wrath verifies: it runs a project's checks against a live system and says, line by line, what does not hold.
+//! wrath verifies: it runs a project's checks and scenarios against a live system and says, line by line, what does
+//! not hold.
 //!
-//! It owns the `Verifier` port, the checks of `vice.toml` and their reports. It decides nothing about a rollout: a
-//! deploy that is gated by checks reads the [`SuiteResult`](vice_core::payload::verification::SuiteResult) and draws
-//! its own conclusions. Nothing here reads the process environment: no proxy, no ambient credentials.
+//! It owns the `Verifier` port, the checks of `vice.toml`, the scenarios beside it, and their reports. It decides
+//! nothing about a rollout: a deploy that is gated by checks reads the
+//! [`SuiteResult`](vice_core::payload::verification::SuiteResult) and draws its own conclusions. Nothing here reads the
+//! process environment: no proxy, no ambient credentials.
 #![warn(missing_docs)]
 
 mod action;
@@ -14,8 +16,12 @@ mod http;
 mod json_diff;
 mod junit;
 mod plan;
+mod play;
 mod probe;
+mod query;
 mod say;
+mod scenario;
+mod step;
 mod suite;
 mod tcp;
 mod tls;
