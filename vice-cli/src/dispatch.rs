@@ -238,6 +238,7 @@ fn graceful(command: &Command) -> bool {
     match command {
         Command::Pride(args) => args.is_graceful(),
         Command::Envy(args) => args.rollback().is_some(),
+        Command::Wrath(args) => args.is_graceful(),
         Command::Deploy(_) | Command::Rollback(_) | Command::Sloth(_) | Command::Tick(_) | Command::Greed(_) => true,
         _ => false,
     }

@@ -69,13 +69,6 @@ impl Values {
         self.typed.insert(name.to_owned(), value);
     }
 
-    /// Sets a variable that must not be shown.
-    pub(crate) fn set_secret(&mut self, name: &str, value: &str) {
-        self.hide(name, value);
-        self.secrets.insert(name.to_owned());
-        self.set(name, Value::from(value));
-    }
-
     /// Sets a variable that was made of a template: what is made of a secret is one.
     pub(crate) fn set_tainted(&mut self, name: &str, value: Value, template: &Value) {
         let mut texts = Vec::new();

@@ -1,9 +1,12 @@
 //! `vice wrath PROJECT`: runs the checks now, says what was found, and records it.
 
+mod import;
 mod list;
 mod probe;
 pub(crate) mod report;
+mod run;
 mod verify;
+mod watch;
 
 use vice_core::app::App;
 use vice_core::id::EnvName;
@@ -13,9 +16,12 @@ use vice_core::{Class, Millis, Result};
 
 pub use crate::action::actions;
 use crate::junit;
+pub use import::ImportArgs;
 pub use probe::ProbeArgs;
+pub use run::{ChooseArgs, LintArgs, ListArgs, RunArgs};
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
+pub use watch::WatchArgs;
 
 /// Runs the checks of a project against what is deployed.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,6 +30,7 @@ pub(crate) use verify::{Asked, verify};
   vice wrath hello --env dev --only smoke
   vice wrath hello --tag slow --format junit -o report.xml
   vice wrath hello --list
+  vice wrath run --tag smoke
   vice wrath probe hello --rate 5 --for 1m")]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct WrathArgs {
@@ -60,7 +67,28 @@ pub struct WrathArgs {
 pub enum WrathCommand {
     /// Send the checks as traffic to two versions side by side, for the metrics of a rollout
     Probe(ProbeArgs),
+    /// Play scenarios, once
+    Run(RunArgs),
+    /// Say which scenarios there are
+    List(ListArgs),
+    /// Say what in scenarios makes no sense, without playing them
+    Lint(LintArgs),
+    /// Make a scenario of a curl command, a HAR file or modules of the blackbox exporter
+    Import(ImportArgs),
+    /// Play scenarios all the time: keeps state, raises and clears incidents
+    Watch(WatchArgs),
 }
+
+impl WrathArgs {
+    /// Whether the command ends at a safe point of its own after the first signal: what was set up has to be taken down.
+    #[must_use]
+    pub const fn is_graceful(&self) -> bool {
+        matches!(self.command, Some(WrathCommand::Run(_) | WrathCommand::Watch(_)))
+    }
+}
+
+/// The formats that some of these commands offer beside text, JSON and NDJSON.
+pub const FORMATS: &[Format] = crate::report::FORMATS;
 
 /// Runs the command.
 ///
@@ -68,10 +96,22 @@ pub enum WrathCommand {
 /// As the [`Verifier`](vice_core::port::verifier::Verifier) port; `Usage` when there are no checks, `Unreachable`
 /// when nothing is deployed.
 pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
-    if let Some(WrathCommand::Probe(args)) = args.command {
-        app.ui.format().among(&[])?;
-        return probe::run(app, args).await;
+    match args.command {
+        None => checks(app, args).await,
+        Some(WrathCommand::Probe(args)) => {
+            app.ui.format().among(&[])?;
+            probe::run(app, args).await
+        }
+        Some(WrathCommand::Run(args)) => run::run(app, args).await,
+        Some(WrathCommand::List(args)) => run::list(app, &args),
+        Some(WrathCommand::Lint(args)) => run::lint(app, &args).await,
+        Some(WrathCommand::Import(args)) => import::run(app, &args),
+        Some(WrathCommand::Watch(args)) => watch::run(app, args).await,
     }
+}
+
+/// The checks of `vice.toml`.
+async fn checks(app: &App, args: WrathArgs) -> Result<Outcome> {
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     if args.list {
         app.ui.format().among(&[])?;

@@ -19,7 +19,13 @@ pub(super) struct Judged {
 
 /// Judges an attempt. Captures are taken only of an answer that is as it should be.
 pub(super) fn judge(step: &Step, tried: &Tried, values: &Values) -> Judged {
-    let mut judging = Judging { tried, values: std::borrow::Cow::Borrowed(values), findings: Vec::new(), failed: false, errored: false };
+    let mut judging = Judging {
+        tried,
+        values: std::borrow::Cow::Borrowed(values),
+        findings: Vec::new(),
+        failed: false,
+        errored: false,
+    };
     if let Some(why) = &tried.error {
         judging.errored = true;
         judging.say(&step.spot, why);
@@ -96,7 +102,8 @@ impl Judging<'_> {
             }
         };
         self.failed = true;
-        let got = if hides(&assertion.query, &mismatch.got) { "a value that is not shown".to_owned() } else { mismatch.got };
+        let got =
+            if hides(&assertion.query, &mismatch.got) { "a value that is not shown".to_owned() } else { mismatch.got };
         let message = format!("{}: expected {}, got {got}", assertion.query.shown(), mismatch.expected);
         let finding = Finding {
             message: say::message(self.values.masker(), &message),

@@ -65,7 +65,8 @@ impl Player {
         let began = Instant::now();
         let games = scenarios.iter().flat_map(|scenario| scenario.rows.iter().map(move |row| (scenario, row)));
         let played = games.map(|(scenario, row)| self.scenario(scenario, row, values, began));
-        let scenarios: Vec<ScenarioResult> = stream::iter(played).buffered(self.jobs.clamp(1, JOBS_MAX)).collect().await;
+        let scenarios: Vec<ScenarioResult> =
+            stream::iter(played).buffered(self.jobs.clamp(1, JOBS_MAX)).collect().await;
         if let Some(code) = self.stop.raised() {
             return Err(Fault::new(code, "The run was interrupted; teardowns have run."));
         }
@@ -131,7 +132,8 @@ impl Player {
 
     fn tell_end(&self, title: &str, result: &ScenarioResult) {
         let took = result::millis(result.took_ms);
-        let first = result.first_bad().and_then(|step| Some(format!("{}: {}", step.name, step.findings.first()?.message)));
+        let first =
+            result.first_bad().and_then(|step| Some(format!("{}: {}", step.name, step.findings.first()?.message)));
         let first = result.reason.clone().or(first).unwrap_or_default();
         let (state, text) = match result.outcome {
             CheckOutcome::Passed => (ProgressState::Done, format!("{title}: passed in {took}")),
@@ -191,13 +193,17 @@ impl Game<'_> {
             let (group, later) = rest.split_at(length);
             rest = later;
             if let Some(reason) = self.stopped(phase) {
-                self.results.extend(group.iter().map(|step| self.skipped(step, phase, &reason)));
+                let skipped: Vec<StepResult> = group.iter().map(|step| self.skipped(step, phase, &reason)).collect();
+                self.results.extend(skipped);
                 continue;
             }
             let playing = group.iter().map(|step| self.one(step, phase));
             let ended: Vec<Ended> = stream::iter(playing).buffered(GROUP_MAX).collect().await;
             for Ended { result, captured } in ended {
-                if is_bad(result.outcome) && phase != Phase::Teardown && (phase == Phase::Setup || !self.scenario.keep_going) {
+                if is_bad(result.outcome)
+                    && phase != Phase::Teardown
+                    && (phase == Phase::Setup || !self.scenario.keep_going)
+                {
                     self.broken.get_or_insert_with(|| format!("{} did not pass", result.name));
                 }
                 self.results.push(result);
@@ -315,7 +321,8 @@ impl Game<'_> {
         let until = (now + limit).min(self.deadline);
         // The time that is named in messages: what was left of the scenario's, when that is shorter.
         let timeout = Millis(u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX));
-        let attempt = Try { bench: &self.player.bench, step, values: &self.values, jar: self.jar.as_ref(), timeout, until };
+        let attempt =
+            Try { bench: &self.player.bench, step, values: &self.values, jar: self.jar.as_ref(), timeout, until };
         attempt.run().await
     }
 

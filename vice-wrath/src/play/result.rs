@@ -128,7 +128,8 @@ impl RunResult {
     pub(crate) fn suite(&self) -> SuiteResult {
         let check = |scenario: &ScenarioResult| {
             let bad = scenario.steps.iter().filter(|step| is_bad(step.outcome));
-            let lines = bad.flat_map(|step| step.findings.iter().map(|finding| format!("{}: {}", step.name, finding.message)));
+            let lines =
+                bad.flat_map(|step| step.findings.iter().map(|finding| format!("{}: {}", step.name, finding.message)));
             CheckResult {
                 name: scenario.title(),
                 kind: "scenario".to_owned(),

@@ -45,7 +45,8 @@ pub(crate) fn check(selector: &str) -> Result<(), String> {
 pub(crate) fn find(document: &Document, selector: &str) -> Result<Found, String> {
     let (selector, attribute) = split_attribute(selector);
     let any = parse(selector)?;
-    let chosen = document.descendants(0).into_iter().filter(|id| any.iter().any(|complex| matches(document, *id, complex)));
+    let chosen =
+        document.descendants(0).into_iter().filter(|id| any.iter().any(|complex| matches(document, *id, complex)));
     let value = |id: Id| match attribute {
         None => Some(document.text(id).trim().to_owned()),
         Some(name) => document.elements[id].attribute(name).map(str::to_owned),

@@ -76,6 +76,11 @@ fn or_nothing(value: Option<Value>, why: &str) -> Found {
 }
 
 impl Facts {
+    /// Nothing is known yet.
+    pub(crate) fn at(now: Timestamp) -> Self {
+        Self { now, ..Self::default() }
+    }
+
     pub(crate) fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
@@ -128,8 +133,7 @@ impl Facts {
 
     pub(super) fn header(&self, name: &str) -> Found {
         let values = self.headers.get_all(name);
-        let values: Vec<Value> =
-            values.iter().map(|value| json!(String::from_utf8_lossy(value.as_bytes()))).collect();
+        let values: Vec<Value> = values.iter().map(|value| json!(String::from_utf8_lossy(value.as_bytes()))).collect();
         match values.len() {
             0 => Found::Nothing(format!("the answer has no header {name}")),
             1 => Found::Many(values),
@@ -148,7 +152,9 @@ impl Facts {
         match cookie.attributes.iter().find(|(key, _)| *key == wanted) {
             None => Found::Nothing(format!("the cookie {name} has no {attribute}")),
             Some((_, value)) if matches!(wanted.as_str(), "secure" | "httponly") && value.is_empty() => one(true),
-            Some((key, value)) if key == "max-age" => one(value.parse::<i64>().map_or_else(|_| json!(value), Value::from)),
+            Some((key, value)) if key == "max-age" => {
+                one(value.parse::<i64>().map_or_else(|_| json!(value), Value::from))
+            }
             Some((_, value)) => one(value.clone()),
         }
     }

@@ -40,9 +40,8 @@ pub(crate) struct Document {
     xml: bool,
 }
 
-const VOID: &[&str] = &[
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
-];
+const VOID: &[&str] =
+    &["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
 
 /// Whose content is text to the end tag.
 const RAW: &[&str] = &["script", "style", "textarea", "title"];
@@ -58,8 +57,26 @@ fn ends_before(open: &str, next: &str) -> bool {
         "option" => matches!(next, "option" | "optgroup"),
         "p" => matches!(
             next,
-            "p" | "div" | "ul" | "ol" | "dl" | "table" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "form" | "section"
-                | "article" | "pre" | "blockquote" | "header" | "footer" | "nav" | "main"
+            "p" | "div"
+                | "ul"
+                | "ol"
+                | "dl"
+                | "table"
+                | "h1"
+                | "h2"
+                | "h3"
+                | "h4"
+                | "h5"
+                | "h6"
+                | "form"
+                | "section"
+                | "article"
+                | "pre"
+                | "blockquote"
+                | "header"
+                | "footer"
+                | "nav"
+                | "main"
         ),
         _ => false,
     }
@@ -76,10 +93,7 @@ impl Document {
         }
         let head = text.trim_start();
         let xml = head.starts_with("<?xml");
-        let mut builder = Builder {
-            document: Self { elements: vec![Element::default()], xml },
-            open: vec![0],
-        };
+        let mut builder = Builder { document: Self { elements: vec![Element::default()], xml }, open: vec![0] };
         builder.read(text);
         Ok(builder.document)
     }
@@ -186,7 +200,8 @@ impl Builder {
     }
 
     fn close(&mut self, name: &str) {
-        if let Some(at) = self.open.iter().rposition(|id| self.document.elements[*id].name == name).filter(|at| *at > 0) {
+        if let Some(at) = self.open.iter().rposition(|id| self.document.elements[*id].name == name).filter(|at| *at > 0)
+        {
             self.open.truncate(at);
         }
     }
@@ -343,7 +358,9 @@ mod tests {
     fn hostile_pages_stay_bounded() {
         let deep = Document::parse(&"<div>".repeat(300_000)).unwrap();
         assert_eq!(deep.elements.len(), NODES_MAX);
-        for page in ["<", "<a", "<a b", "<a b=", "<a b='", "</", "<!--", "<![CDATA[", "<a />&", "&#x110000;<", "<é", "<a é=ü"] {
+        for page in
+            ["<", "<a", "<a b", "<a b=", "<a b='", "</", "<!--", "<![CDATA[", "<a />&", "&#x110000;<", "<é", "<a é=ü"]
+        {
             drop(Document::parse(page));
         }
     }

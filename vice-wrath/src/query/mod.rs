@@ -23,7 +23,10 @@ pub(crate) enum Query {
     Url,
     Redirects,
     Header(String),
-    Cookie { name: String, attribute: Option<String> },
+    Cookie {
+        name: String,
+        attribute: Option<String>,
+    },
     /// The body as text.
     Body,
     /// The length of the body as it was decoded, in bytes.
@@ -183,7 +186,9 @@ pub(crate) fn parse(text: &str) -> Result<Query, String> {
         return Ok(query);
     }
     let unknown = || {
-        format!("{text:?}; write json:/pointer, json:$.path, header:Name, cookie:name, regex:pattern, xpath:path, css:selector, status, url or body")
+        format!(
+            "{text:?}; write json:/pointer, json:$.path, header:Name, cookie:name, regex:pattern, xpath:path, css:selector, status, url or body"
+        )
     };
     let (word, rest) = text.split_once(':').ok_or_else(unknown)?;
     if rest.is_empty() && word != "json" {

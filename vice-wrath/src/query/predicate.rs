@@ -338,7 +338,11 @@ impl Op {
     /// All templates inside.
     pub(crate) fn templates<'a>(&'a self, out: &mut Vec<&'a str>) {
         match self {
-            Self::Equals(value) | Self::Contains(value) | Self::Above(value) | Self::AtLeast(value) | Self::Below(value)
+            Self::Equals(value)
+            | Self::Contains(value)
+            | Self::Above(value)
+            | Self::AtLeast(value)
+            | Self::Below(value)
             | Self::AtMost(value) => crate::values::templates_in(value, out),
             Self::OneOf(all) => all.iter().for_each(|value| crate::values::templates_in(value, out)),
             Self::StartsWith(text) | Self::EndsWith(text) | Self::Matches(text) => out.push(text),

@@ -79,7 +79,9 @@ pub(crate) fn find(document: &Document, text: &str) -> Result<Found, String> {
         }
         Computed::Text(text) => Found::One(Value::String(text)),
         Computed::Bool(value) => Found::One(Value::Bool(value)),
-        Computed::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => Found::One(Value::from(number as i64)),
+        Computed::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            Found::One(Value::from(number as i64))
+        }
         Computed::Number(number) => Found::One(Value::from(number)),
     })
 }
@@ -146,7 +148,11 @@ impl Scene<'_> {
                 let flipped = matches!(right, Computed::Nodes(_)) && !matches!(left, Computed::Nodes(_));
                 nodes.iter().any(|node| {
                     let text = Computed::Text(self.string(node));
-                    if flipped { self.compare_two(other, operator, &text) } else { self.compare_two(&text, operator, other) }
+                    if flipped {
+                        self.compare_two(other, operator, &text)
+                    } else {
+                        self.compare_two(&text, operator, other)
+                    }
                 })
             }
             _ => self.compare_two(left, operator, right),
@@ -286,8 +292,17 @@ fn parse(text: &str) -> Result<Expr, String> {
 }
 
 const FUNCTIONS: &[&str] = &[
-    "string", "normalize-space", "count", "boolean", "not", "number", "contains", "starts-with", "string-length",
-    "position", "last",
+    "string",
+    "normalize-space",
+    "count",
+    "boolean",
+    "not",
+    "number",
+    "contains",
+    "starts-with",
+    "string-length",
+    "position",
+    "last",
 ];
 
 struct Reader<'t> {
@@ -362,7 +377,8 @@ impl<'t> Reader<'t> {
             }
         }
         if self.rest.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
-            let end = self.rest[1..].find(|c: char| !c.is_ascii_digit() && c != '.').map_or(self.rest.len(), |at| at + 1);
+            let end =
+                self.rest[1..].find(|c: char| !c.is_ascii_digit() && c != '.').map_or(self.rest.len(), |at| at + 1);
             let (number, rest) = self.rest.split_at(end);
             self.rest = rest;
             return number.parse().ok().map(Expr::Number);

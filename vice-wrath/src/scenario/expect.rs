@@ -108,11 +108,9 @@ impl Reading<'_, '_> {
     }
 
     fn maps(&mut self, expect: &ExpectFile) -> Result<()> {
-        self.map("headers", &expect.headers, |name| {
-            match ::http::HeaderName::try_from(name) {
-                Ok(_) => Ok(Query::Header(name.to_owned())),
-                Err(_) => Err(format!("{name:?}, which can't be the name of a header")),
-            }
+        self.map("headers", &expect.headers, |name| match ::http::HeaderName::try_from(name) {
+            Ok(_) => Ok(Query::Header(name.to_owned())),
+            Err(_) => Err(format!("{name:?}, which can't be the name of a header")),
         })?;
         self.map("cookies", &expect.cookies, |name| {
             Ok(match name.strip_suffix(']').and_then(|rest| rest.split_once('[')) {
@@ -129,14 +127,13 @@ impl Reading<'_, '_> {
             crate::values::check_pattern(pattern).map(|()| Query::Regex(pattern.to_owned()))
         })?;
         self.map("vars", &expect.vars, |name| Ok(Query::Variable(name.to_owned())))?;
-        self.map("tls", &expect.tls, |field| {
-            known(field, TLS_FIELDS).map(|field| Query::Tls(field.to_owned()))
-        })?;
+        self.map("tls", &expect.tls, |field| known(field, TLS_FIELDS).map(|field| Query::Tls(field.to_owned())))?;
         for (field, value) in &expect.certificate {
             let place = [At::Key("certificate"), At::Key(field)];
             let query = known(field, CERTIFICATE_FIELDS).map_err(|why| self.wrong(&place, &why))?;
             let at_least = field == "days_left" && value.is_number();
-            let predicates = if at_least { Ok(vec![Predicate::of(Op::AtLeast(value.clone()))]) } else { predicates(value) };
+            let predicates =
+                if at_least { Ok(vec![Predicate::of(Op::AtLeast(value.clone()))]) } else { predicates(value) };
             self.add(Query::Certificate(query.to_owned()), &place, predicates)?;
         }
         Ok(())
@@ -196,11 +193,13 @@ fn status(value: &Value) -> Result<Vec<Predicate>, String> {
         Value::String(text) => {
             let hundred = text.strip_suffix("xx").and_then(|digit| digit.parse().ok());
             let hundred = hundred.filter(|hundred| (1..=5).contains(hundred));
-            let hundred = hundred.ok_or_else(|| format!("{text:?}, which is no status; write 200, [200, 204] or \"2xx\""))?;
+            let hundred =
+                hundred.ok_or_else(|| format!("{text:?}, which is no status; write 200, [200, 204] or \"2xx\""))?;
             Ok(vec![Predicate::of(Op::StatusClass(hundred))])
         }
         Value::Array(all) => {
-            if let Some(bad) = all.iter().find(|one| !one.as_u64().is_some_and(|status| (100..=599).contains(&status))) {
+            if let Some(bad) = all.iter().find(|one| !one.as_u64().is_some_and(|status| (100..=599).contains(&status)))
+            {
                 return Err(format!("{bad}, which is no status"));
             }
             Ok(vec![Predicate::of(Op::OneOf(all.clone()))])
@@ -232,8 +231,24 @@ fn latency(value: &Value) -> Result<Vec<Predicate>, String> {
 }
 
 const OPERATORS: &[&str] = &[
-    "equals", "not", "contains", "not_contains", "starts_with", "ends_with", "matches", "not_matches", "above",
-    "at_least", "below", "at_most", "one_of", "not_one_of", "exists", "empty", "count", "type",
+    "equals",
+    "not",
+    "contains",
+    "not_contains",
+    "starts_with",
+    "ends_with",
+    "matches",
+    "not_matches",
+    "above",
+    "at_least",
+    "below",
+    "at_most",
+    "one_of",
+    "not_one_of",
+    "exists",
+    "empty",
+    "count",
+    "type",
 ];
 
 /// A table whose keys are all conditions is a list of conditions; everything else is the value itself.
@@ -247,7 +262,9 @@ pub(super) fn predicates(value: &Value) -> Result<Vec<Predicate>, String> {
         if let Some((key, near)) = fields.keys().find_map(|key| Some((key, nearest(key, OPERATORS.iter().copied())?)))
             && fields.len() == 1
         {
-            return Err(format!("{key:?}, which is no condition (did you mean {near}?); write {{ equals = … }} for an object"));
+            return Err(format!(
+                "{key:?}, which is no condition (did you mean {near}?); write {{ equals = … }} for an object"
+            ));
         }
         return Ok(vec![Predicate::of(Op::Equals(value.clone()))]);
     }

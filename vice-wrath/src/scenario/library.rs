@@ -38,7 +38,8 @@ pub(crate) fn read(path: &Path, shown: &str) -> Result<Arc<Source>> {
         return Err(Fault::new(Code::ManifestInvalid, format!("{shown} has more than {FILE_BYTES_MAX} bytes.")));
     }
     let bytes = std::fs::read(path).context(Code::Io, fail)?;
-    let text = String::from_utf8(bytes).map_err(|_| Fault::new(Code::ManifestInvalid, format!("{shown} is not UTF-8.")))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Fault::new(Code::ManifestInvalid, format!("{shown} is not UTF-8.")))?;
     Ok(Arc::new(Source { file: shown.to_owned(), path: path.to_owned(), text: text.into() }))
 }
 
@@ -87,7 +88,9 @@ pub(crate) fn load(path: &Path, shown: &str) -> Result<Scenario> {
     let source = read(path, shown)?;
     let scenario = loader.scenario(&source, None)?;
     if scenario.steps.is_empty() && scenario.setup.is_empty() {
-        return Err(scenario.spot.invalid(format!("{shown} has no steps."))
+        return Err(scenario
+            .spot
+            .invalid(format!("{shown} has no steps."))
             .hint("Add one: [[step]] with http = \"GET /\"."));
     }
     Ok(scenario)
@@ -111,7 +114,9 @@ impl Loader {
         self.steps = self.steps.saturating_add(scenario.all_steps().count());
         self.open.pop();
         if self.steps > STEPS_MAX {
-            return Err(scenario.spot.invalid(format!("The scenario has more than {STEPS_MAX} steps with its includes.")));
+            return Err(scenario
+                .spot
+                .invalid(format!("The scenario has more than {STEPS_MAX} steps with its includes.")));
         }
         Ok(scenario)
     }
@@ -137,7 +142,11 @@ impl Loader {
     fn included(&mut self, name: &str, spot: &Spot) -> Result<Scenario> {
         let (path, shown) = beside(&spot.source, name).map_err(|why| spot.invalid(why))?;
         let source = read(&path, &shown).map_err(|fault| {
-            if fault.code() == Code::Io { spot.invalid(format!("{shown} can't be included.")).because(fault.chain().join(": ")) } else { fault }
+            if fault.code() == Code::Io {
+                spot.invalid(format!("{shown} can't be included.")).because(fault.chain().join(": "))
+            } else {
+                fault
+            }
         })?;
         self.scenario(&source, Some(spot))
     }
@@ -148,8 +157,9 @@ impl Loader {
         for (name, spot) in &draft.includes {
             let shared = self.included(name, spot)?;
             if !shared.steps.is_empty() {
-                return Err(spot.invalid(format!("{name} has steps, which nothing would play here."))
-                    .hint("Include it where its steps belong: [[step]] with include = \"…\"; or make them [[setup]]."));
+                return Err(spot.invalid(format!("{name} has steps, which nothing would play here.")).hint(
+                    "Include it where its steps belong: [[step]] with include = \"…\"; or make them [[setup]].",
+                ));
             }
             merge(&mut vars, shared.vars);
             setup.extend(shared.setup);
@@ -195,7 +205,8 @@ impl Loader {
                     merge(vars, other.vars);
                     steps.extend(other.setup.into_iter().chain(other.steps));
                     if !other.teardown.is_empty() {
-                        return Err(spot.invalid(format!("{name} has a teardown, which would not run at the right time here."))
+                        return Err(spot
+                            .invalid(format!("{name} has a teardown, which would not run at the right time here."))
                             .hint("Include it at the top: include = [\"…\"]."));
                     }
                 }
@@ -285,7 +296,9 @@ pub(crate) fn choose(root: &Path, dir: &Path, wanted: &Wanted) -> Result<Vec<Sce
     let mut seen = BTreeSet::new();
     for scenario in &all {
         if !seen.insert(scenario.name.clone()) {
-            return Err(scenario.spot.invalid(format!("There are two scenarios {:?}.", scenario.name))
+            return Err(scenario
+                .spot
+                .invalid(format!("There are two scenarios {:?}.", scenario.name))
                 .hint("Give one of them another `name`."));
         }
     }
@@ -294,9 +307,7 @@ pub(crate) fn choose(root: &Path, dir: &Path, wanted: &Wanted) -> Result<Vec<Sce
         return Err(unknown("tag", tag, tags.into_iter()));
     }
     let any = |scenario: &Scenario, tags: &[String]| scenario.tags.iter().any(|tag| tags.contains(tag));
-    all.retain(|scenario| {
-        (wanted.tags.is_empty() || any(scenario, &wanted.tags)) && !any(scenario, &wanted.not_tags)
-    });
+    all.retain(|scenario| (wanted.tags.is_empty() || any(scenario, &wanted.tags)) && !any(scenario, &wanted.not_tags));
     Ok(all)
 }
 

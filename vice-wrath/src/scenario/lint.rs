@@ -52,7 +52,8 @@ pub(crate) fn names(scenario: &Scenario, given: &Given) -> Result<()> {
         }
     }
     let mut captured: BTreeSet<&str> = own.clone();
-    let all: BTreeSet<&str> = scenario.all_steps().flat_map(|step| &step.captures).map(|one| one.name.as_str()).collect();
+    let all: BTreeSet<&str> =
+        scenario.all_steps().flat_map(|step| &step.captures).map(|one| one.name.as_str()).collect();
     captured.retain(|name| !all.contains(name) || scenario.vars.iter().any(|(var, _)| var == name));
     for step in scenario.all_steps() {
         let inner: BTreeSet<&str> = step.captures.iter().map(|capture| capture.name.as_str()).collect();
@@ -82,7 +83,8 @@ fn check_text(
 
 fn unknown(spot: &Spot, name: &str, given: &Given, own: &BTreeSet<&str>) -> Fault {
     if own.contains(name) {
-        return spot.invalid(format!("{{{{{name}}}}} is used here before a step captures it."))
+        return spot
+            .invalid(format!("{{{{{name}}}}} is used here before a step captures it."))
             .hint("Move the step that captures it before this one.");
     }
     let fault = spot.invalid(format!("{{{{{name}}}}} is not known here."));
@@ -102,11 +104,14 @@ fn unknown(spot: &Spot, name: &str, given: &Given, own: &BTreeSet<&str>) -> Faul
 /// Other users of the machine can read the arguments of a process.
 fn arguments(scenario: &Scenario, step: &Step) -> Result<()> {
     let Action::Command { argv, .. } = &step.action else { return Ok(()) };
-    let secret = |name: &String| scenario.all_steps().flat_map(|step| &step.captures).any(|one| one.name == *name && one.secret);
+    let secret =
+        |name: &String| scenario.all_steps().flat_map(|step| &step.captures).any(|one| one.name == *name && one.secret);
     for word in argv {
         if let Some(name) = template::names(word).unwrap_or_default().iter().find(|name| secret(name)) {
             let variable = crate::command::capture_variable(name);
-            return Err(step.spot.invalid(format!("The step {} would pass the secret {{{{{name}}}}} as an argument.", step.name))
+            return Err(step
+                .spot
+                .invalid(format!("The step {} would pass the secret {{{{{name}}}}} as an argument.", step.name))
                 .hint(format!("The command finds it in its environment as {variable}.")));
         }
     }
@@ -120,7 +125,9 @@ pub(crate) fn warnings(scenario: &Scenario) -> Vec<Warning> {
     unused_vars(scenario, &mut all);
     unreachable(scenario, &mut all);
     for step in scenario.all_steps() {
-        if step.expect.is_empty() && !matches!(step.action, Action::Tcp { .. } | Action::Tls { .. } | Action::Postgres { .. }) {
+        if step.expect.is_empty()
+            && !matches!(step.action, Action::Tcp { .. } | Action::Tls { .. } | Action::Postgres { .. })
+        {
             all.push(warning(&step.spot, format!("The step {} expects nothing.", step.name), "Add expect = { … }."));
         }
         if step.parallel.is_some() && alone(scenario, step) {
@@ -190,7 +197,8 @@ fn unreachable(scenario: &Scenario, all: &mut Vec<Warning>) {
         };
         let count = step.expect.len();
         let contradiction = (0..count).any(|one| {
-            (0..one).any(|two| matches!((equal(one), equal(two)), (Some((q1, v1)), Some((q2, v2))) if q1 == q2 && v1 != v2))
+            (0..one)
+                .any(|two| matches!((equal(one), equal(two)), (Some((q1, v1)), Some((q2, v2))) if q1 == q2 && v1 != v2))
         });
         if contradiction {
             let message = format!("The step {} expects two different values of one thing.", step.name);

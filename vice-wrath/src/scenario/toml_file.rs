@@ -164,7 +164,8 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<Draft> {
     for name in file.vars.keys() {
         if !super::csv::is_name(name) {
             let spot = places.spot(&[At::Key("vars"), At::Key(name)]);
-            return Err(spot.invalid(format!("A variable can't be called {name:?}."))
+            return Err(spot
+                .invalid(format!("A variable can't be called {name:?}."))
                 .hint("Use letters, digits, _ and -."));
         }
     }
@@ -227,7 +228,9 @@ impl Reading<'_, '_> {
             other => format!("{} {}", other.kind(), other.subject()),
         });
         if name.trim().is_empty() || name.len() > 200 {
-            return Err(self.spot(&path, "name").invalid(format!("Step {} needs a name of 1 to 200 bytes.", index + 1)));
+            return Err(self
+                .spot(&path, "name")
+                .invalid(format!("Step {} needs a name of 1 to 200 bytes.", index + 1)));
         }
         Ok(Entry::Step(Box::new(Step {
             name,
@@ -321,10 +324,16 @@ impl Reading<'_, '_> {
             let (kind, name) = question.split_once(' ').unwrap_or(("A", question));
             if !crate::step::dns::is_kind(kind) {
                 let known = crate::step::dns::kinds().join(", ");
-                return Err(self.spot(path, "dns").invalid(format!("{kind:?} is no kind of record that is known here."))
+                return Err(self
+                    .spot(path, "dns")
+                    .invalid(format!("{kind:?} is no kind of record that is known here."))
                     .hint(format!("Known: {known}; for example dns = \"AAAA shop.example\".")));
             }
-            return Ok(Action::Dns { name: name.trim().to_owned(), kind: kind.to_owned(), server: step.server.clone() });
+            return Ok(Action::Dns {
+                name: name.trim().to_owned(),
+                kind: kind.to_owned(),
+                server: step.server.clone(),
+            });
         }
         if let Some(url) = &step.postgres {
             return Ok(Action::Postgres { url: url.clone(), query: step.sql.clone() });
@@ -414,7 +423,9 @@ impl Reading<'_, '_> {
             None => Ok(Protocol::Any),
             Some("1.1") => Ok(Protocol::Http1),
             Some("2") => Ok(Protocol::Http2),
-            Some(other) => Err(self.spot(path, "protocol").invalid(format!("There is no protocol {other:?} here."))
+            Some(other) => Err(self
+                .spot(path, "protocol")
+                .invalid(format!("There is no protocol {other:?} here."))
                 .hint("Write \"1.1\" or \"2\".")),
         }
     }
@@ -424,7 +435,9 @@ impl Reading<'_, '_> {
         for (name, capture) in &step.capture {
             let spot = self.places.spot(&[path[0], path[1], At::Key("capture"), At::Key(name)]);
             if !super::csv::is_name(name) {
-                return Err(spot.invalid(format!("A capture can't be called {name:?}.")).hint("Use letters, digits, _ and -."));
+                return Err(spot
+                    .invalid(format!("A capture can't be called {name:?}."))
+                    .hint("Use letters, digits, _ and -."));
             }
             let (from, secret) = match capture {
                 CaptureFile::Short(from) => (from, None),
@@ -442,7 +455,9 @@ impl Reading<'_, '_> {
         if step.retry_for.is_none() && step.retries.is_none() {
             return match step.retry_every {
                 None => Ok(None),
-                Some(_) => Err(self.spot(path, "retry_every").invalid("The step has retry_every but no retry_for.")
+                Some(_) => Err(self
+                    .spot(path, "retry_every")
+                    .invalid("The step has retry_every but no retry_for.")
                     .hint("Add for example: retry_for = \"30s\".")),
             };
         }

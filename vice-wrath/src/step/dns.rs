@@ -14,7 +14,15 @@ use crate::query::facts::Facts;
 
 /// Kinds of records with their numbers.
 const KINDS: &[(&str, u16)] = &[
-    ("A", 1), ("NS", 2), ("CNAME", 5), ("SOA", 6), ("PTR", 12), ("MX", 15), ("TXT", 16), ("AAAA", 28), ("SRV", 33),
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("SOA", 6),
+    ("PTR", 12),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("SRV", 33),
     ("CAA", 257),
 ];
 
@@ -37,7 +45,13 @@ pub(crate) fn kinds() -> Vec<&'static str> {
     KINDS.iter().map(|(kind, _)| *kind).collect()
 }
 
-pub(super) async fn attempt(attempt: &Try<'_>, name: &str, kind: &str, server: Option<&str>, mut facts: Facts) -> Tried {
+pub(super) async fn attempt(
+    attempt: &Try<'_>,
+    name: &str,
+    kind: &str,
+    server: Option<&str>,
+    mut facts: Facts,
+) -> Tried {
     match ask(attempt, name, kind, server, &mut facts).await {
         Ok(()) => Tried { facts, error: None },
         Err(why) => Tried::failed(facts, why),
@@ -62,9 +76,11 @@ async fn ask(attempt: &Try<'_>, name: &str, kind: &str, server: Option<&str>, fa
     }
     facts.timing.total = began.elapsed();
     facts.ip = Some(server.ip().to_string());
-    let (code, records) = read(&answer, id, number).ok_or_else(|| format!("{server} gave an answer that makes no sense"))?;
+    let (code, records) =
+        read(&answer, id, number).ok_or_else(|| format!("{server} gave an answer that makes no sense"))?;
     facts.status = Some(code);
-    facts.body = records.iter().map(|record| record.as_str().unwrap_or_default()).collect::<Vec<_>>().join("\n").into_bytes();
+    facts.body =
+        records.iter().map(|record| record.as_str().unwrap_or_default()).collect::<Vec<_>>().join("\n").into_bytes();
     facts.records = Some(records);
     let error = match code {
         0 => return Ok(()),
@@ -74,7 +90,8 @@ async fn ask(attempt: &Try<'_>, name: &str, kind: &str, server: Option<&str>, fa
         other => format!("{server} answered with the code {other}"),
     };
     // Whoever expects no records has not failed at a name that does not exist.
-    let expects_none = code == 3 && attempt.step.expect.iter().any(|assertion| matches!(assertion.query, crate::query::Query::Records));
+    let expects_none = code == 3
+        && attempt.step.expect.iter().any(|assertion| matches!(assertion.query, crate::query::Query::Records));
     if expects_none { Ok(()) } else { Err(error) }
 }
 
@@ -90,9 +107,9 @@ fn system_server() -> Result<SocketAddr, String> {
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let named = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let first = named.filter_map(|rest| rest.trim().parse::<IpAddr>().ok()).next();
-    first.map(|ip| SocketAddr::new(ip, 53)).ok_or_else(|| {
-        "the system names no DNS server; give the step a server, such as \"127.0.0.1:53\"".to_owned()
-    })
+    first
+        .map(|ip| SocketAddr::new(ip, 53))
+        .ok_or_else(|| "the system names no DNS server; give the step a server, such as \"127.0.0.1:53\"".to_owned())
 }
 
 fn question(id: u16, name: &str, kind: u16) -> Result<Vec<u8>, String> {
@@ -119,7 +136,8 @@ fn question(id: u16, name: &str, kind: u16) -> Result<Vec<u8>, String> {
 }
 
 async fn by_udp(server: SocketAddr, question: &[u8], id: u16) -> Result<Vec<u8>, String> {
-    let local: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let local: SocketAddr =
+        if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let said = |error: std::io::Error| format!("{server} can't be asked: {}", io_cause(&error));
     let socket = UdpSocket::bind(local).await.map_err(said)?;
     socket.connect(server).await.map_err(said)?;
@@ -128,7 +146,8 @@ async fn by_udp(server: SocketAddr, question: &[u8], id: u16) -> Result<Vec<u8>,
     loop {
         socket.send(question).await.map_err(said)?;
         sends += 1;
-        let patience = if sends < SENDS { std::time::Duration::from_secs(2) } else { std::time::Duration::from_secs(86_400) };
+        let patience =
+            if sends < SENDS { std::time::Duration::from_secs(2) } else { std::time::Duration::from_secs(86_400) };
         match tokio::time::timeout(patience, socket.recv(&mut buffer)).await {
             Err(_) => {}
             // Something else that came from there; the answer may still come.
@@ -276,7 +295,8 @@ mod tests {
     fn questions_and_answers_are_read() {
         let question = question(7, "a.example.", 1).unwrap();
         assert_eq!(&question[12..23], b"\x01a\x07example\x00"[..].get(..11).unwrap());
-        let mut answer = b"\x00\x07\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01".to_vec();
+        let mut answer =
+            b"\x00\x07\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01".to_vec();
         answer.extend(b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01b\xc0\x0e");
         answer.extend(b"\xc0\x27\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01");
         assert_eq!(read(&answer, 7, 1), Some((0, vec![json!("127.0.0.1")])));

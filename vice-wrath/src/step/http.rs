@@ -6,11 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
-};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 use reqwest::{Method, Request, Response, Url};
-use rustls_pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
 use vice_core::{Code, Context as _, Fault};
 
@@ -43,16 +40,10 @@ struct Kind {
 /// The clients of a run, made as they are needed: reading the machine's roots takes longer than most requests.
 #[derive(Default)]
 pub(crate) struct Clients {
-    roots: Vec<CertificateDer<'static>>,
     made: Mutex<BTreeMap<Kind, reqwest::Client>>,
 }
 
 impl Clients {
-    /// Clients that trust only these roots, or the machine's where there are none.
-    pub(crate) fn trusting(roots: Vec<CertificateDer<'static>>) -> Self {
-        Self { roots, made: Mutex::default() }
-    }
-
     fn of(&self, kind: Kind) -> vice_core::Result<reqwest::Client> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&kind) {
@@ -61,55 +52,53 @@ impl Clients {
         if made.len() >= CLIENTS_MAX {
             return Err(Fault::new(Code::Usage, format!("The scenarios need more than {CLIENTS_MAX} HTTP clients.")));
         }
-        let client = self.build(&kind)?;
+        let client = build(&kind)?;
         made.insert(kind, client.clone());
         Ok(client)
     }
+}
 
-    fn build(&self, kind: &Kind) -> vice_core::Result<reqwest::Client> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(Fault::internal("No TLS provider is installed, so no scenario can run."));
-        }
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .tls_info(true)
-            .pool_idle_timeout(IDLE)
-            .gzip(kind.compressed);
-        builder = match kind.protocol {
-            Protocol::Any => builder,
-            Protocol::Http1 => builder.http1_only(),
-            Protocol::Http2 => builder.http2_prior_knowledge(),
-        };
-        if !kind.secured {
-            builder = builder.tls_certs_only([]);
-        } else if !kind.verify {
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        } else if let Some(roots) = self.roots_of(kind)? {
-            builder = builder.tls_certs_only(roots);
-        }
-        builder.build().context(Code::Internal, || "The HTTP client of the scenarios can't be built.".to_owned())
+fn build(kind: &Kind) -> vice_core::Result<reqwest::Client> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(Fault::internal("No TLS provider is installed, so no scenario can run."));
     }
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .tls_info(true)
+        .pool_idle_timeout(IDLE)
+        .gzip(kind.compressed);
+    builder = match kind.protocol {
+        Protocol::Any => builder,
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_prior_knowledge(),
+    };
+    if !kind.secured {
+        builder = builder.tls_certs_only([]);
+    } else if !kind.verify {
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    } else if let Some(roots) = roots_of(kind)? {
+        builder = builder.tls_certs_only(roots);
+    }
+    builder.build().context(Code::Internal, || "The HTTP client of the scenarios can't be built.".to_owned())
+}
 
-    fn roots_of(&self, kind: &Kind) -> vice_core::Result<Option<Vec<reqwest::Certificate>>> {
-        let own = match &kind.ca {
-            Some(pem) => super::certificates(pem).map_err(|why| Fault::new(Code::Usage, format!("{why}.")))?,
-            None if self.roots.is_empty() => return Ok(None),
-            None => self.roots.clone(),
-        };
-        let read = own.iter().map(|root| reqwest::Certificate::from_der(root));
-        let all: Result<Vec<_>, _> = read.collect();
-        all.map(Some).context(Code::Usage, || "A trusted root can't be read.".to_owned())
-    }
+/// The roots of a client that trusts others than the machine does.
+fn roots_of(kind: &Kind) -> vice_core::Result<Option<Vec<reqwest::Certificate>>> {
+    let Some(pem) = &kind.ca else { return Ok(None) };
+    let own = super::certificates(pem).map_err(|why| Fault::new(Code::Usage, format!("{why}.")))?;
+    let read = own.iter().map(|root| reqwest::Certificate::from_der(root));
+    let all: Result<Vec<_>, _> = read.collect();
+    all.map(Some).context(Code::Usage, || "A trusted root can't be read.".to_owned())
 }
 
 /// One attempt with its redirects.
 pub(super) async fn attempt(attempt: &Try<'_>, step: &HttpStep, facts: Facts) -> Tried {
     let mut exchange = match Exchange::new(attempt, step, facts) {
         Ok(exchange) => exchange,
-        Err(why) => return Tried::failed(Facts { now: attempt.bench.clock.now(), ..Facts::default() }, why),
+        Err(why) => return Tried::failed(Facts::at(attempt.bench.clock.now()), why),
     };
     let error = exchange.run().await.err();
     Tried { facts: exchange.facts, error }
@@ -150,7 +139,10 @@ impl<'a> Exchange<'a> {
             let Some(next) = next else { return self.read(response).await };
             if self.facts.redirects >= self.step.follow {
                 let follow = self.step.follow;
-                return Err(format!("more than {follow} redirects; the next one goes to {}", crate::http::shown_url(next.as_str())));
+                return Err(format!(
+                    "more than {follow} redirects; the next one goes to {}",
+                    crate::http::shown_url(next.as_str())
+                ));
             }
             self.facts.redirects += 1;
             self.turn(next);
@@ -232,14 +224,15 @@ impl<'a> Exchange<'a> {
     /// As browsers do it: what is not kept on purpose becomes a GET, and credentials stay with their host.
     fn turn(&mut self, next: Url) {
         let status = self.facts.status.unwrap_or_default();
-        let becomes_get = status == 303 && self.method != Method::HEAD
-            || matches!(status, 301 | 302) && self.method == Method::POST;
+        let becomes_get =
+            status == 303 && self.method != Method::HEAD || matches!(status, 301 | 302) && self.method == Method::POST;
         if becomes_get {
             self.method = Method::GET;
             self.body = None;
             self.headers.remove(CONTENT_TYPE);
         }
-        let same = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+        let same =
+            |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
         if same(&self.url) != same(&next) {
             self.headers.remove(AUTHORIZATION);
             self.headers.remove(COOKIE);
@@ -253,11 +246,15 @@ impl<'a> Exchange<'a> {
         loop {
             let read = self.facts.body.len();
             match timeout_at(self.attempt.until, response.chunk()).await {
-                Err(_) => return Err(format!("the answer (status {status}) did not end within {timeout}; {read} bytes came")),
+                Err(_) => {
+                    return Err(format!("the answer (status {status}) did not end within {timeout}; {read} bytes came"));
+                }
                 Ok(Err(error)) => return Err(explain::body(&error, status, read)),
                 Ok(Ok(Some(chunk))) if read + chunk.len() > BODY_BYTES_MAX => {
                     let limit = BODY_BYTES_MAX / 1024 / 1024;
-                    return Err(format!("the answer (status {status}) is larger than {limit} MiB; the rest was not read"));
+                    return Err(format!(
+                        "the answer (status {status}) is larger than {limit} MiB; the rest was not read"
+                    ));
                 }
                 Ok(Ok(Some(chunk))) => self.facts.body.extend_from_slice(&chunk),
                 Ok(Ok(None)) => break,
@@ -323,7 +320,8 @@ fn headers(attempt: &Try<'_>, step: &HttpStep) -> Result<HeaderMap, String> {
     if let Some((user, password)) = basic.filter(|_| !headers.contains_key(AUTHORIZATION)) {
         use base64::Engine as _;
         let code = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-        let mut value = HeaderValue::from_str(&format!("Basic {code}")).map_err(|_| "the user can't be sent".to_owned())?;
+        let mut value =
+            HeaderValue::from_str(&format!("Basic {code}")).map_err(|_| "the user can't be sent".to_owned())?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }

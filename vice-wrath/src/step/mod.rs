@@ -32,8 +32,6 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runner: Arc<dyn CommandRunner>,
     pub(crate) clients: Arc<http::Clients>,
-    /// Roots to trust instead of the machine's; the machine's when empty.
-    pub(crate) roots: Arc<Vec<CertificateDer<'static>>>,
     /// Where commands start.
     pub(crate) dir: PathBuf,
     /// What commands find in their environment beside captures.
@@ -66,13 +64,14 @@ impl Tried {
 impl Try<'_> {
     /// Makes the attempt.
     pub(crate) async fn run(&self) -> Tried {
-        let facts = Facts { now: self.bench.clock.now(), ..Facts::default() };
+        let facts = Facts::at(self.bench.clock.now());
         let began = Instant::now();
         let mut tried = match &self.step.action {
             Action::Http(request) => http::attempt(self, request, facts).await,
             Action::Tcp { address, send } => tcp::attempt(self, address, send.as_deref(), facts).await,
             Action::Tls { address, server_name, verify, ca } => {
-                let asked = tls::Asked { address, server_name: server_name.as_deref(), verify: *verify, ca: ca.as_deref() };
+                let asked =
+                    tls::Asked { address, server_name: server_name.as_deref(), verify: *verify, ca: ca.as_deref() };
                 tls::attempt(self, asked, facts).await
             }
             Action::Dns { name, kind, server } => dns::attempt(self, name, kind, server.as_deref(), facts).await,

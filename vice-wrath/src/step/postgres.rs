@@ -17,23 +17,28 @@ mod client {
     /// So many rows of an answer are looked at.
     const ROWS_MAX: usize = 1000;
 
-    pub(super) async fn ask(attempt: &Try<'_>, url: &str, query: Option<&str>, facts: &mut Facts) -> Result<(), String> {
+    pub(super) async fn ask(
+        attempt: &Try<'_>,
+        url: &str,
+        query: Option<&str>,
+        facts: &mut Facts,
+    ) -> Result<(), String> {
         let url = attempt.text(url)?;
         let query = query.map(|query| attempt.text(query)).transpose()?;
-        let mut config = Config::from_str(&url).map_err(|_| "the step has a URL that PostgreSQL does not understand".to_owned())?;
+        let mut config =
+            Config::from_str(&url).map_err(|_| "the step has a URL that PostgreSQL does not understand".to_owned())?;
         config.application_name("vice wrath").options("-c default_transaction_read_only=on");
         let began = Instant::now();
-        let work = work(attempt, config, query.as_deref(), facts);
+        let work = work(config, query.as_deref(), facts);
         let done = timeout_at(attempt.until, work).await;
         done.map_err(|_| format!("no answer within {}", attempt.timeout))??;
         facts.timing.total = began.elapsed();
         Ok(())
     }
 
-    async fn work(attempt: &Try<'_>, config: Config, query: Option<&str>, facts: &mut Facts) -> Result<(), String> {
+    async fn work(config: Config, query: Option<&str>, facts: &mut Facts) -> Result<(), String> {
         let began = Instant::now();
-        let roots = if config.get_ssl_mode() == SslMode::Disable { Vec::new() } else { attempt.bench.roots.to_vec() };
-        let tls = crate::step::tls::client_config(&roots, config.get_ssl_mode() != SslMode::Disable)?;
+        let tls = crate::step::tls::client_config(config.get_ssl_mode() != SslMode::Disable)?;
         let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await.map_err(|error| said(&error))?;
         let driver = tokio::spawn(async move { connection.await.is_ok() });
         facts.timing.first = Some(began.elapsed());
@@ -47,7 +52,8 @@ mod client {
             {
                 let field = |index: usize| Value::from(row.get(index).map(str::to_owned));
                 let names = row.columns().iter().enumerate();
-                let fields: Map<String, Value> = names.map(|(index, column)| (column.name().to_owned(), field(index))).collect();
+                let fields: Map<String, Value> =
+                    names.map(|(index, column)| (column.name().to_owned(), field(index))).collect();
                 rows.push(Value::Object(fields));
             }
         }

@@ -43,7 +43,8 @@ async fn look(attempt: &Try<'_>, asked: &Asked<'_>, facts: &mut Facts) -> Result
     };
     let server = ServerName::try_from(name.clone()).map_err(|_| format!("TLS: {name:?} does not name a server"))?;
     let began = Instant::now();
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| format!("can't connect: {}", io_cause(&error)))?;
+    let stream =
+        TcpStream::connect((host, port)).await.map_err(|error| format!("can't connect: {}", io_cause(&error)))?;
     facts.timing.first = Some(began.elapsed());
     facts.ip = stream.peer_addr().ok().map(|address| address.ip().to_string());
     let (config, recorder) = looking().map_err(|error| format!("TLS: {error}"))?;
@@ -58,8 +59,16 @@ async fn look(attempt: &Try<'_>, asked: &Asked<'_>, facts: &mut Facts) -> Result
     let (_, connection) = stream.get_ref();
     facts.tls = vec![
         ("version", json!(connection.protocol_version().map_or("", version))),
-        ("cipher", json!(connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default())),
-        ("alpn", json!(connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default())),
+        (
+            "cipher",
+            json!(connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default()),
+        ),
+        (
+            "alpn",
+            json!(
+                connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default()
+            ),
+        ),
     ];
     facts.timing.total = began.elapsed();
     drop(stream);
@@ -97,10 +106,16 @@ async fn accepts(host: &str, port: u16, name: &str) -> Value {
 }
 
 /// Whether the chain leads to a trusted root and names the server.
-fn trust(attempt: &Try<'_>, asked: &Asked<'_>, chain: &[CertificateDer<'static>], server: &ServerName<'_>, facts: &Facts) -> Result<(), String> {
+fn trust(
+    attempt: &Try<'_>,
+    asked: &Asked<'_>,
+    chain: &[CertificateDer<'static>],
+    server: &ServerName<'_>,
+    facts: &Facts,
+) -> Result<(), String> {
     let roots = match asked.ca {
         Some(name) => certificates(&attempt.file(name)?)?,
-        None => attempt.bench.roots.to_vec(),
+        None => Vec::new(),
     };
     let (leaf, rest) = chain.split_first().ok_or("TLS: the server showed no certificate")?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -128,8 +143,8 @@ fn store(roots: &[CertificateDer<'static>]) -> RootCertStore {
 /// # Errors
 /// Text that says why TLS can't be set up.
 #[cfg(feature = "postgres")]
-pub(super) fn client_config(roots: &[CertificateDer<'static>], needed: bool) -> Result<ClientConfig, String> {
-    let store = if needed { store(roots) } else { RootCertStore::empty() };
+pub(super) fn client_config(needed: bool) -> Result<ClientConfig, String> {
+    let store = if needed { store(&[]) } else { RootCertStore::empty() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| format!("TLS: {error}"))?;

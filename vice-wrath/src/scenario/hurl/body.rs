@@ -26,7 +26,9 @@ impl<'t> Reader<'t> {
         }
         if let Some(rest) = text.strip_prefix("file,") {
             self.at += 1;
-            let name = rest.strip_suffix(';').ok_or_else(|| self.wrong(line, "A file ends with `;`, as in `file,a.json;`."))?;
+            let name = rest
+                .strip_suffix(';')
+                .ok_or_else(|| self.wrong(line, "A file ends with `;`, as in `file,a.json;`."))?;
             return Ok((Body::File(name.trim().to_owned()), None));
         }
         if let Some(rest) = text.strip_prefix("base64,") {

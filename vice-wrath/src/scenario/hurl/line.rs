@@ -84,7 +84,8 @@ impl<'t> Words<'t> {
         let quote = self.rest.chars().next().filter(|quote| matches!(quote, '"' | '/' | '`'));
         let quote = quote.ok_or_else(|| Refused::Wrong("Here a text in quotes is expected.".to_owned()))?;
         if let Some(inner) = self.rest.strip_prefix("```") {
-            let (inner, rest) = inner.split_once("```").ok_or_else(|| Refused::Wrong("``` is not closed.".to_owned()))?;
+            let (inner, rest) =
+                inner.split_once("```").ok_or_else(|| Refused::Wrong("``` is not closed.".to_owned()))?;
             self.rest = rest;
             return Ok(inner.strip_prefix('\n').unwrap_or(inner).to_owned());
         }
@@ -181,8 +182,19 @@ impl<'t> Words<'t> {
                 "xpath" => Filter::Xpath(self.text()?),
                 "daysAfterNow" => Filter::DaysAfterNow,
                 "daysBeforeNow" => Filter::DaysBeforeNow,
-                "format" | "dateFormat" | "toDate" | "toHex" | "decode" | "charsetDecode" | "htmlEscape" | "urlQueryParam"
-                | "location" | "base64UrlSafeEncode" | "base64UrlSafeDecode" | "utf8Encode" | "utf8Decode" => {
+                "format"
+                | "dateFormat"
+                | "toDate"
+                | "toHex"
+                | "decode"
+                | "charsetDecode"
+                | "htmlEscape"
+                | "urlQueryParam"
+                | "location"
+                | "base64UrlSafeEncode"
+                | "base64UrlSafeDecode"
+                | "utf8Encode"
+                | "utf8Decode" => {
                     return Err(Refused::Unknown(format!("The filter `{word}`")));
                 }
                 _ => {
@@ -217,7 +229,9 @@ impl<'t> Words<'t> {
         let negated = self.eat("not");
         let word = self.peek();
         if word.is_empty() || word.starts_with('#') {
-            return Err(Refused::Wrong("The assert says nothing about its value, such as `== 1` or `exists`.".to_owned()));
+            return Err(Refused::Wrong(
+                "The assert says nothing about its value, such as `== 1` or `exists`.".to_owned(),
+            ));
         }
         self.rest = &self.rest[word.len()..];
         let (op, flipped) = match word {
@@ -302,7 +316,16 @@ mod tests {
                 other => panic!("{line}: {other:?}"),
             }
         }
-        for line in ["", "status", "status ==", "status == x", "header exists", "status == 1 2", "header \"x", "jsonpath \"$.\" exists"] {
+        for line in [
+            "",
+            "status",
+            "status ==",
+            "status == x",
+            "header exists",
+            "status == 1 2",
+            "header \"x",
+            "jsonpath \"$.\" exists",
+        ] {
             assert!(assert(line).is_err(), "{line}");
         }
     }

@@ -90,9 +90,8 @@ pub(super) fn parse(source: &Arc<Source>) -> Result<Scenario> {
 /// What stands before a comment. `\#` is no comment, and neither is one in the middle of a word.
 fn uncommented(text: &str) -> &str {
     let bytes = text.as_bytes();
-    let comment = |index: usize| {
-        bytes[index] == b'#' && (index == 0 || bytes[index - 1] == b' ' || bytes[index - 1] == b'\t')
-    };
+    let comment =
+        |index: usize| bytes[index] == b'#' && (index == 0 || bytes[index - 1] == b' ' || bytes[index - 1] == b'\t');
     let end = (0..bytes.len()).find(|index| comment(*index)).unwrap_or(bytes.len());
     text[..end].trim()
 }
@@ -170,12 +169,8 @@ impl<'t> Reader<'t> {
         }
         let (method, url) = text.split_once([' ', '\t']).unwrap_or((text, ""));
         let mut entry = Entry { name: comment.map(|name| name.chars().take(100).collect()), ..Entry::default() };
-        entry.http = HttpStep {
-            method: method.to_owned(),
-            url: unescaped(url.trim()),
-            verify: true,
-            ..HttpStep::default()
-        };
+        entry.http =
+            HttpStep { method: method.to_owned(), url: unescaped(url.trim()), verify: true, ..HttpStep::default() };
         self.request(&mut entry)?;
         if let Some(line) = self.next_of_entry()
             && is_response(line.text.trim())
@@ -253,12 +248,15 @@ impl<'t> Reader<'t> {
     }
 
     fn request_section(&mut self, name: &str, line: Line<'t>, entry: &mut Entry) -> Result<()> {
-        let plain = |pairs: Vec<(Line<'t>, String, String)>| pairs.into_iter().map(|(_, name, value)| (name, value)).collect();
+        let plain =
+            |pairs: Vec<(Line<'t>, String, String)>| pairs.into_iter().map(|(_, name, value)| (name, value)).collect();
         match name {
             "QueryStringParams" | "Query" => entry.http.query = plain(self.pairs()?),
             "FormParams" | "Form" => entry.http.body = Body::Form(plain(self.pairs()?)),
             "Cookies" => entry.http.cookies = plain(self.pairs()?),
-            "BasicAuth" => entry.http.basic = self.pairs()?.into_iter().next().map(|(_, user, password)| (user, password)),
+            "BasicAuth" => {
+                entry.http.basic = self.pairs()?.into_iter().next().map(|(_, user, password)| (user, password))
+            }
             "MultipartFormData" | "Multipart" => {
                 let parts = self.pairs()?.into_iter().map(|(line, name, value)| self.part(line, name, &value));
                 entry.http.body = Body::Multipart(parts.collect::<Result<_>>()?);
@@ -280,7 +278,8 @@ impl<'t> Reader<'t> {
         let Some(file) = value.strip_prefix("file,") else {
             return Ok(Part { name, content: PartContent::Text(value.to_owned()), content_type: None });
         };
-        let (file, kind) = file.split_once(';').ok_or_else(|| self.wrong(line, "A file ends with `;`, as in `file,a.png;`."))?;
+        let (file, kind) =
+            file.split_once(';').ok_or_else(|| self.wrong(line, "A file ends with `;`, as in `file,a.png;`."))?;
         let kind = kind.trim();
         let content_type = (!kind.is_empty()).then(|| kind.to_owned());
         Ok(Part { name, content: PartContent::File(file.trim().to_owned()), content_type })
@@ -364,7 +363,8 @@ impl<'t> Reader<'t> {
                 return Ok(());
             }
             self.at += 1;
-            let (name, rest) = text.split_once(':').ok_or_else(|| self.wrong(line, "Here `name: query` is expected."))?;
+            let (name, rest) =
+                text.split_once(':').ok_or_else(|| self.wrong(line, "Here `name: query` is expected."))?;
             let name = name.trim();
             if !super::csv::is_name(name) {
                 return Err(self.wrong(line, format!("A capture can't be called {name:?}.")));
@@ -428,7 +428,9 @@ fn key_value(text: &str) -> Option<(String, String)> {
     let from = if text.starts_with("{{") { text.find("}}").map_or(0, |at| at + 2) } else { 0 };
     let colon = from + text.get(from..)?.find(':')?;
     let (name, value) = (text[..colon].trim(), text[colon + 1..].trim());
-    let odd = name.is_empty() || name.contains(['"', ',', ';']) || (name.contains(char::is_whitespace) && !name.contains("{{"));
+    let odd = name.is_empty()
+        || name.contains(['"', ',', ';'])
+        || (name.contains(char::is_whitespace) && !name.contains("{{"));
     (!odd).then(|| (unescaped(name), unescaped(value)))
 }
 

@@ -41,7 +41,11 @@ impl Settings {
         };
         let number = || value.parse::<i64>().map_err(|_| wrong("a number"));
         let duration = |bare: &str| {
-            let text = if value.bytes().all(|byte| byte.is_ascii_digit()) { format!("{value}{bare}") } else { value.to_owned() };
+            let text = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!("{value}{bare}")
+            } else {
+                value.to_owned()
+            };
             text.parse::<Millis>().map_err(|_| wrong("a duration such as 500ms"))
         };
         match name {
@@ -69,7 +73,8 @@ impl Settings {
             "variable" => {
                 let (name, value) = value.split_once('=').ok_or_else(|| wrong("name=value"))?;
                 let value = value.trim();
-                let typed = serde_json::from_str(value).ok().filter(|value: &Value| !value.is_object() && !value.is_array());
+                let typed =
+                    serde_json::from_str(value).ok().filter(|value: &Value| !value.is_object() && !value.is_array());
                 self.vars.push((name.trim().to_owned(), typed.unwrap_or_else(|| Value::from(value.trim_matches('"')))));
             }
             _ => return Err(Refused::Unknown),
