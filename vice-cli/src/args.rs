@@ -125,7 +125,7 @@ impl Command {
         match self {
             Self::Envy(_) => vice_envy::cmd::FORMATS,
             Self::Pride(args) => args.formats(),
-            Self::Wrath(_) => &[Format::Junit, Format::Html],
+            Self::Wrath(_) => vice_wrath::cmd::FORMATS,
             Self::Gluttony(_) | Self::Report(_) => &[Format::Html, Format::Markdown],
             Self::Sloth(_) => &[Format::Mermaid, Format::Svg],
             _ => &[],

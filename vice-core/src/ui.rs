@@ -42,11 +42,17 @@ pub enum Format {
     ConfigMap,
     /// The manifest of a Kubernetes Secret.
     Secret,
+    /// Test Anything Protocol.
+    Tap,
+    /// Annotations of GitHub Actions.
+    Github,
+    /// A code quality report of GitLab.
+    Gitlab,
 }
 
 impl Format {
     /// All formats with their names.
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::Text, "text"),
         (Self::Json, "json"),
         (Self::Ndjson, "ndjson"),
@@ -63,6 +69,9 @@ impl Format {
         (Self::Systemd, "systemd"),
         (Self::ConfigMap, "k8s-configmap"),
         (Self::Secret, "k8s-secret"),
+        (Self::Tap, "tap"),
+        (Self::Github, "github"),
+        (Self::Gitlab, "gitlab"),
     ];
 
     /// The name on the command line.

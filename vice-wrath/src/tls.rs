@@ -12,9 +12,13 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use vice_core::Millis;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::http::explain::io_cause;
+use crate::query::facts::CertificateFacts;
+
+/// So many certificates of a chain are remembered.
+const CHAIN_MAX: usize = 16;
 
 /// Looks at certificates.
 pub(crate) struct Tls {
@@ -56,17 +60,11 @@ impl Tls {
         let port = url.port_or_known_default().unwrap_or(443);
         let name =
             ServerName::try_from(bare.to_owned()).map_err(|_| "TLS: the URL does not name a server".to_owned())?;
-        let recorder = Arc::new(Recorder { provider: Arc::clone(&self.provider), leaf: Mutex::new(None) });
-        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS: {error}"))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>)
-            .with_no_client_auth();
+        let (config, recorder) = recording(&self.provider).map_err(|error| format!("TLS: {error}"))?;
         let stream =
             TcpStream::connect((bare, port)).await.map_err(|error| format!("can't connect: {}", io_cause(&error)))?;
         let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        let leaf = recorder.leaf.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let leaf = recorder.chain().into_iter().next();
         match (leaf, shaken) {
             (Some(leaf), _) => not_after(&leaf).map(|not_after| Expiry { not_after, now }),
             (None, Err(error)) => Err(format!("TLS: {}", io_cause(&error))),
@@ -83,23 +81,78 @@ fn not_after(leaf: &[u8]) -> Result<Timestamp, String> {
     Ok(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
 }
 
-/// Remembers the certificate and lets everything pass.
+/// A client that accepts everything, and what remembers the certificates that it was shown.
+///
+/// # Errors
+/// As rustls, when its provider lacks a version.
+pub(crate) fn looking() -> Result<(ClientConfig, Arc<Recorder>), rustls::Error> {
+    recording(&Arc::new(rustls::crypto::ring::default_provider()))
+}
+
+fn recording(provider: &Arc<CryptoProvider>) -> Result<(ClientConfig, Arc<Recorder>), rustls::Error> {
+    let recorder = Arc::new(Recorder { provider: Arc::clone(provider), chain: Mutex::default() });
+    let config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>)
+        .with_no_client_auth();
+    Ok((config, recorder))
+}
+
+/// What a certificate says.
+///
+/// # Errors
+/// Text that says that it can't be read.
+pub(crate) fn certificate_facts(der: &[u8], chain: Option<usize>) -> Result<CertificateFacts, String> {
+    let unreadable = |_| "TLS: the server's certificate can't be read".to_owned();
+    let (_, certificate) = X509Certificate::from_der(der).map_err(unreadable)?;
+    let time = |seconds: i64, end: Timestamp| Timestamp::from_second(seconds).unwrap_or(end);
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let names = alternative.iter().flat_map(|extension| &extension.value.general_names).filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv4Addr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
+        },
+        _ => None,
+    });
+    Ok(CertificateFacts {
+        subject: certificate.subject().to_string(),
+        issuer: certificate.issuer().to_string(),
+        names: names.collect(),
+        not_before: time(certificate.validity().not_before.timestamp(), Timestamp::MIN),
+        not_after: time(certificate.validity().not_after.timestamp(), Timestamp::MAX),
+        serial: certificate.raw_serial_as_string(),
+        chain,
+    })
+}
+
+/// Remembers the certificates and lets everything pass.
 #[derive(Debug)]
-struct Recorder {
+pub(crate) struct Recorder {
     provider: Arc<CryptoProvider>,
-    leaf: Mutex<Option<Vec<u8>>>,
+    chain: Mutex<Vec<CertificateDer<'static>>>,
+}
+
+impl Recorder {
+    /// What the server showed, its own certificate first.
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl ServerCertVerifier for Recorder {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.leaf.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaf.to_vec());
+        let shown = [leaf].into_iter().chain(intermediates).take(CHAIN_MAX);
+        let shown = shown.map(|certificate| certificate.clone().into_owned()).collect();
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         Ok(ServerCertVerified::assertion())
     }
 

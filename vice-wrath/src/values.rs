@@ -17,7 +17,7 @@ pub(crate) fn config_name(key: &str) -> String {
 }
 
 /// The values of one run; captures are added as checks pass.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Values {
     text: Vars,
     typed: BTreeMap<String, Value>,
@@ -61,6 +61,29 @@ impl Values {
         self.captures.insert(captured.name.clone(), captured.secret);
         self.text.insert(captured.name.clone(), text);
         self.typed.insert(captured.name, captured.value);
+    }
+
+    /// Sets a variable. What it is made of decides whether it may be shown.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.text.insert(name.to_owned(), as_text(&value));
+        self.typed.insert(name.to_owned(), value);
+    }
+
+    /// Sets a variable that was made of a template: what is made of a secret is one.
+    pub(crate) fn set_tainted(&mut self, name: &str, value: Value, template: &Value) {
+        let mut texts = Vec::new();
+        templates_in(template, &mut texts);
+        let used = texts.into_iter().flat_map(|text| template::names(text).unwrap_or_default());
+        if used.into_iter().any(|used| self.is_secret(&used)) {
+            self.hide(name, &as_text(&value));
+            self.secrets.insert(name.to_owned());
+        }
+        self.set(name, value);
+    }
+
+    /// One variable with its type.
+    pub(crate) fn value(&self, name: &str) -> Option<Value> {
+        self.typed.get(name).cloned().or_else(|| self.get(name).map(Value::from))
     }
 
     /// Hides a value in every form in which it can come back: as it is, escaped in JSON, and encoded in a URL.
@@ -143,6 +166,32 @@ impl Values {
     fn whole(&self, template: &str) -> Option<&Value> {
         let name = template.trim().strip_prefix("{{")?.strip_suffix("}}")?;
         self.typed.get(name.trim())
+    }
+}
+
+/// A template with a harmless word for each name, to see whether what is around them makes sense.
+pub(crate) fn with_placeholders(text: &str) -> String {
+    let names = template::names(text).unwrap_or_default();
+    let vars: Vars = names.into_iter().map(|name| (name, "1".to_owned())).collect();
+    template::render(text, &vars).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Whether a pattern can be understood, with any harmless value in it.
+///
+/// # Errors
+/// Text that continues "… is ".
+pub(crate) fn check_pattern(pattern: &str) -> std::result::Result<(), String> {
+    let plain = with_placeholders(pattern);
+    Regex::new(&plain).map(drop).map_err(|_| format!("{pattern:?}, which is not a regular expression"))
+}
+
+/// All templates in a value.
+pub(crate) fn templates_in<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => out.push(text),
+        Value::Array(items) => items.iter().for_each(|item| templates_in(item, out)),
+        Value::Object(fields) => fields.values().for_each(|field| templates_in(field, out)),
+        _ => {}
     }
 }
 

@@ -13,10 +13,13 @@ mod topology;
 mod types;
 mod values;
 
-pub use config::{ConditionalLayer, ConfigFile, ConfigRule, LabelChoice, LayerCondition, LayerRef, MergeRule, ReloadKind, ReloadSignal, ReloadSpec, fits};
+pub use config::{
+    ConditionalLayer, ConfigFile, ConfigRule, LabelChoice, LayerCondition, LayerRef, MergeRule, ReloadKind,
+    ReloadSignal, ReloadSpec, fits,
+};
 pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
 pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
-pub use parse::{parse, place_of};
+pub use parse::{explain, parse, place_of};
 pub use rollout::{
     AfterSpec, CanaryStep, FailureSpec, MaxDown, Order, RolloutSpec, Share, StepSize, Strategy, Supersede, VerifyWhen,
     Weekday, WindowSpec, Windows,
@@ -65,9 +68,11 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "help",
     "history",
     "holds",
+    "import",
     "init",
     "judge",
     "keys",
+    "lint",
     "list",
     "lock",
     "log",
@@ -107,6 +112,7 @@ pub const RESERVED_PROJECT_NAMES: &[&str] = &[
     "tick",
     "verify",
     "version",
+    "watch",
     "why",
     "wrath",
 ];

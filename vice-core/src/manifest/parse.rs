@@ -23,7 +23,9 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest> {
     toml::from_str(text).map_err(|error| explain(file, text, &error))
 }
 
-fn explain(file: &str, text: &str, error: &toml::de::Error) -> Fault {
+/// What is wrong with a TOML file of ours, at its place, with the nearest known key.
+#[must_use]
+pub fn explain(file: &str, text: &str, error: &toml::de::Error) -> Fault {
     let message = error.message();
     let place =
         |label: String| error.span().map(|span| Place { file: file.to_owned(), text: Arc::from(text), span, label });

@@ -101,6 +101,50 @@ impl Payload for TestSuiteRunFinished {
     }
 }
 
+/// A reference to a service by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRef {
+    /// Its name.
+    pub id: String,
+}
+
+macro_rules! incident_event {
+    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $type {
+            /// What is or was wrong, in one sentence.
+            pub description: String,
+            /// Where.
+            pub environment: EnvironmentRef,
+            /// Of which service.
+            pub service: ServiceRef,
+            /// The incident's id; the same for all that is told of it.
+            #[serde(skip)]
+            pub incident: String,
+        }
+
+        impl Payload for $type {
+            const KIND: &'static str = $kind;
+            fn subject(&self) -> String {
+                self.incident.clone()
+            }
+        }
+    };
+}
+
+incident_event!(
+    /// Something does not work that should.
+    IncidentDetected,
+    "dev.cdevents.incident.detected.0.3.0"
+);
+incident_event!(
+    /// It works again.
+    IncidentResolved,
+    "dev.cdevents.incident.resolved.0.3.0"
+);
+
 /// The package URL that stands for an artifact: `pkg:generic/<project>@<version>?checksum=sha256:<digest>`.
 #[must_use]
 pub fn package_url(project: &str, release: &super::ReleaseRef) -> String {

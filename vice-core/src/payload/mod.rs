@@ -107,6 +107,12 @@ pub fn rollout_stream(id: &crate::id::RolloutId) -> String {
     format!("rollout/{}/{}/{}", id.scope.project, id.scope.env, id.number)
 }
 
+/// The stream of the incidents of an environment.
+#[must_use]
+pub fn incident_stream(scope: &crate::id::Scope) -> String {
+    format!("incident/{}/{}", scope.project, scope.env)
+}
+
 /// The stream of a lease.
 #[must_use]
 pub fn lease_stream(scope: &crate::id::Scope) -> String {

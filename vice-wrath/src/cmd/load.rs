@@ -13,8 +13,8 @@ use vice_core::{Class, Code, Context, Fault, Millis, Result};
 
 use crate::http::parse_url;
 use crate::load::{
-    self, CONNECTIONS_MAX, Dial, Feed, LoadPlan, Prepared, Process, Profile, Protocol, Shape, THREADS_MAX, Threshold, Tls,
-    parse_rate, parse_stage, parse_users,
+    self, CONNECTIONS_MAX, Dial, Feed, LoadPlan, Prepared, Process, Profile, Protocol, Shape, THREADS_MAX, Threshold,
+    Tls, parse_rate, parse_stage, parse_users,
 };
 
 /// How long a run takes when nothing is said.

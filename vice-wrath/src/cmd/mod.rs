@@ -1,5 +1,6 @@
 //! `vice wrath PROJECT`: runs the checks now, says what was found, and records it.
 
+mod import;
 mod list;
 mod load;
 mod probe;
@@ -7,7 +8,9 @@ mod record;
 mod recording;
 mod replay;
 pub(crate) mod report;
+mod run;
 mod verify;
+mod watch;
 
 use vice_core::app::App;
 use vice_core::id::EnvName;
@@ -17,13 +20,16 @@ use vice_core::{Class, Millis, Result};
 
 pub use crate::action::actions;
 use crate::junit;
+pub use import::ImportArgs;
 pub use load::LoadArgs;
 pub use probe::ProbeArgs;
 pub use record::RecordArgs;
 pub use recording::RecordingArgs;
 pub use replay::ReplayArgs;
+pub use run::{ChooseArgs, LintArgs, ListArgs, RunArgs};
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
+pub use watch::WatchArgs;
 
 /// Runs the checks of a project against what is deployed.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +38,7 @@ pub(crate) use verify::{Asked, verify};
   vice wrath hello --env dev --only smoke
   vice wrath hello --tag slow --format junit -o report.xml
   vice wrath hello --list
+  vice wrath run --tag smoke
   vice wrath probe hello --rate 5 --for 1m
   vice wrath load http://127.0.0.1:8080/ --rate 500/s --for 30s")]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
@@ -69,6 +76,16 @@ pub struct WrathArgs {
 pub enum WrathCommand {
     /// Send the checks as traffic to two versions side by side, for the metrics of a rollout
     Probe(ProbeArgs),
+    /// Play scenarios, once
+    Run(RunArgs),
+    /// Say which scenarios there are
+    List(ListArgs),
+    /// Say what in scenarios makes no sense, without playing them
+    Lint(LintArgs),
+    /// Make a scenario of a curl command, a HAR file or modules of the blackbox exporter
+    Import(ImportArgs),
+    /// Play scenarios all the time: keeps state, raises and clears incidents
+    Watch(WatchArgs),
     /// Send many requests and say how long they take
     Load(LoadArgs),
     /// Pass requests on to a server and write down what passes
@@ -80,12 +97,16 @@ pub enum WrathCommand {
 }
 
 impl WrathArgs {
-    /// Whether the command ends at a point of its own after the first signal.
+    /// Whether the command ends at a safe point of its own after the first signal: what was set up has to be taken down.
     #[must_use]
     pub const fn is_graceful(&self) -> bool {
-        matches!(self.command, Some(WrathCommand::Load(_) | WrathCommand::Record(_) | WrathCommand::Replay(_)))
+        use WrathCommand::{Load, Record, Replay, Run, Watch};
+        matches!(self.command, Some(Run(_) | Watch(_) | Load(_) | Record(_) | Replay(_)))
     }
 }
+
+/// The formats that some of these commands offer beside text, JSON and NDJSON.
+pub const FORMATS: &[Format] = crate::report::FORMATS;
 
 /// Runs the command.
 ///
@@ -94,16 +115,25 @@ impl WrathArgs {
 /// when nothing is deployed.
 pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
     match args.command {
+        None => checks(app, args).await,
         Some(WrathCommand::Probe(args)) => {
             app.ui.format().among(&[])?;
-            return probe::run(app, args).await;
+            probe::run(app, args).await
         }
-        Some(WrathCommand::Load(args)) => return load::run(app, args).await,
-        Some(WrathCommand::Record(args)) => return record::run(app, args).await,
-        Some(WrathCommand::Recording(args)) => return recording::run(app, &args),
-        Some(WrathCommand::Replay(args)) => return replay::run(app, args).await,
-        None => {}
+        Some(WrathCommand::Run(args)) => run::run(app, args).await,
+        Some(WrathCommand::List(args)) => run::list(app, &args),
+        Some(WrathCommand::Lint(args)) => run::lint(app, &args).await,
+        Some(WrathCommand::Import(args)) => import::run(app, &args),
+        Some(WrathCommand::Watch(args)) => watch::run(app, args).await,
+        Some(WrathCommand::Load(args)) => load::run(app, args).await,
+        Some(WrathCommand::Record(args)) => record::run(app, args).await,
+        Some(WrathCommand::Recording(args)) => recording::run(app, &args),
+        Some(WrathCommand::Replay(args)) => replay::run(app, args).await,
     }
+}
+
+/// The checks of `vice.toml`.
+async fn checks(app: &App, args: WrathArgs) -> Result<Outcome> {
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     if args.list {
         app.ui.format().among(&[])?;

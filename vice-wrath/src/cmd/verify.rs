@@ -137,7 +137,11 @@ pub(crate) async fn config(app: &App, project: &Arc<Project>, scope: &Scope) -> 
     Ok(None)
 }
 
-async fn record(app: &App, scope: &Scope, version: Option<String>, suite: &SuiteResult) -> Result<()> {
+/// Records what a run found.
+///
+/// # Errors
+/// What the history says.
+pub(crate) async fn record(app: &App, scope: &Scope, version: Option<String>, suite: &SuiteResult) -> Result<()> {
     let stream = verification_stream(scope);
     let finished = VerificationFinished { scope: scope.clone(), version, rollout: None, suite: bounded(suite.clone()) };
     let outcome = if suite.count(CheckOutcome::Failed) > 0 {

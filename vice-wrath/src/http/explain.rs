@@ -6,7 +6,7 @@ use std::io;
 use reqwest::StatusCode;
 
 /// Why there was no answer.
-pub(super) fn request(error: &reqwest::Error) -> String {
+pub(crate) fn request(error: &reqwest::Error) -> String {
     let cause = cause(error);
     if cause.starts_with("TLS") {
         return cause;
@@ -18,7 +18,7 @@ pub(super) fn request(error: &reqwest::Error) -> String {
 }
 
 /// Why the answer broke off.
-pub(super) fn body(error: &reqwest::Error, status: StatusCode, read: usize) -> String {
+pub(crate) fn body(error: &reqwest::Error, status: StatusCode, read: usize) -> String {
     format!("the answer (status {status}) broke off after {read} bytes: {}", cause(error))
 }
 

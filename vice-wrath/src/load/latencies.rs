@@ -141,7 +141,10 @@ mod tests {
         for micros in 1..=1000 {
             latencies.record(micros);
         }
-        assert_eq!((latencies.percentile(50.0), latencies.percentile(99.9), latencies.percentile(100.0)), (500, 999, 1000));
+        assert_eq!(
+            (latencies.percentile(50.0), latencies.percentile(99.9), latencies.percentile(100.0)),
+            (500, 999, 1000)
+        );
         assert!((latencies.mean() - 500.5).abs() < 1e-9);
         assert!((latencies.deviation() - 288.675).abs() < 1e-3);
         let mut twice = latencies.clone();

@@ -25,8 +25,8 @@ mod users;
 
 pub(crate) use arrivals::Process;
 pub(crate) use dial::{Dial, Tls};
-pub(crate) use html::escape;
 pub(crate) use feed::{Feed, Prepared, Walk};
+pub(crate) use html::escape;
 pub(crate) use html::page;
 pub(crate) use profile::{Profile, parse_rate, parse_stage, parse_users};
 pub(crate) use report::{json, live, text};

@@ -165,7 +165,11 @@ mod tests {
         for _ in 0..2000 {
             let mut seen = Seen::default();
             for _ in 0..400 {
-                if chance.random::<bool>() { seen.between += 1 } else { seen.within += 1 }
+                if chance.random::<bool>() {
+                    seen.between += 1
+                } else {
+                    seen.within += 1
+                }
                 if seen.evidence() >= ENOUGH {
                     wrong += 1;
                     break;

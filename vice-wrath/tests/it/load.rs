@@ -88,7 +88,8 @@ fn number(json: &Value, pointer: &str) -> f64 {
 #[tokio::test]
 async fn an_open_loop_sends_what_was_asked_for() {
     let server = keeping(HELLO, None).await;
-    let outcome = wrath(&["load", &server.url, "--rate", "400/s", "--for", "2s", "--fail-if", "errors>0"]).await.unwrap();
+    let outcome =
+        wrath(&["load", &server.url, "--rate", "400/s", "--for", "2s", "--fail-if", "errors>0"]).await.unwrap();
     assert_eq!(outcome.class, Class::Done, "{:#}", outcome.json);
     assert_eq!(server.requests.load(Ordering::SeqCst), 800);
     assert_eq!((number(&outcome.json, "/counts/requests"), number(&outcome.json, "/counts/failed")), (800.0, 0.0));
@@ -126,11 +127,15 @@ async fn a_stall_shows_in_an_open_loop_within_two_percent() {
 #[tokio::test]
 async fn what_is_not_kept_is_an_exit_of_5() {
     let server = keeping("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", None).await;
-    let words = ["load", &server.url, "--rate", "100/s", "--for", "500ms", "--fail-if", "errors>1%", "--fail-if", "p50>9s"];
+    let words =
+        ["load", &server.url, "--rate", "100/s", "--for", "500ms", "--fail-if", "errors>1%", "--fail-if", "p50>9s"];
     let outcome = wrath(&words).await.unwrap();
     assert_eq!(outcome.class, Class::Verification);
     assert_eq!(number(&outcome.json, "/counts/failures/bad_status"), 50.0);
-    assert_eq!((&outcome.json["limits"][0]["failed"], &outcome.json["limits"][1]["failed"]), (&true.into(), &false.into()));
+    assert_eq!(
+        (&outcome.json["limits"][0]["failed"], &outcome.json["limits"][1]["failed"]),
+        (&true.into(), &false.into())
+    );
 }
 
 #[tokio::test]
