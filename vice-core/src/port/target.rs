@@ -114,6 +114,9 @@ pub enum UnitHealth {
     Unknown,
 }
 
+/// The fact of a unit that can't be asked, with what is wrong. Such a unit has no release and unknown health.
+pub const UNREACHABLE: &str = "unreachable";
+
 /// One unit as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitState {

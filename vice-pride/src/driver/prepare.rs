@@ -15,7 +15,7 @@ use vice_core::payload::simulation::Forecast;
 use vice_core::payload::{ReleaseRef, environment_stream};
 use vice_core::port::command::CommandSpec;
 use vice_core::port::config::ResolvedConfig;
-use vice_core::port::target::{Inventory, Workload};
+use vice_core::port::target::{Inventory, UNREACHABLE, UnitState, Workload};
 use vice_core::secret::masked;
 use vice_core::template::{names, render};
 use vice_core::text::count;
@@ -100,6 +100,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         Direction::Rollback => backward(app, &project, &scope, &state, want).await?,
     };
     let inventory = backend.target.inventory().await?;
+    all_known(&inventory)?;
     let spec = project.env(&scope.env)?;
     let topology = crate::topology::load(&project, &scope.env)?;
     let units: Vec<String> = match &topology {
@@ -145,6 +146,18 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         record,
         config_changes,
     })
+}
+
+/// A rollout has to know what every unit runs: what it goes back to must not be guessed.
+fn all_known(inventory: &Inventory) -> Result<()> {
+    let silent = |unit: &&UnitState| unit.facts.contains_key(UNREACHABLE);
+    let Some(first) = inventory.units.iter().find(silent) else { return Ok(()) };
+    let names: Vec<&str> = inventory.units.iter().filter(silent).take(5).map(|unit| unit.name.as_str()).collect();
+    let why = first.facts.get(UNREACHABLE).map(String::as_str).unwrap_or_default();
+    Err(Fault::new(Code::Unreachable, format!("What runs on {} can't be told.", names.join(", ")))
+        .because(why)
+        .hint("Bring them back, or take them out of the target's hosts for as long as they are away.")
+        .detail("units", names.iter().map(ToString::to_string).collect::<Vec<_>>()))
 }
 
 /// What a deploy wants, as far as it can be told without asking the target: for one that has to wait for its turn.
