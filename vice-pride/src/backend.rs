@@ -14,9 +14,9 @@ use vice_core::time::Clock;
 
 use crate::driver::INTERVAL;
 use crate::metric::FrontCounts;
-use crate::target::RoutedTarget;
 use crate::target::local::front::ClientOptions;
 use crate::target::local::{LocalOptions, LocalTarget};
+use crate::target::{Keeper, RoutedTarget};
 
 /// What a backend is made from.
 struct Making<'a> {
@@ -66,6 +66,8 @@ pub struct Backend {
     pub logs: Option<Arc<dyn LogSource>>,
     /// Counts what goes through its front end, where it has one.
     pub front: Option<Arc<dyn FrontCounts>>,
+    /// Keeps more than what runs, where it does.
+    pub keepers: Vec<Arc<dyn Keeper>>,
 }
 
 /// The local target of an environment.
@@ -130,18 +132,26 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
 fn routed(members: Vec<(String, Backend)>) -> Backend {
     let has_traffic = members.iter().all(|(_, backend)| backend.traffic.is_some());
     let has_front = members.iter().any(|(_, backend)| backend.front.is_some());
+    let keepers = members.iter().flat_map(|(_, backend)| backend.keepers.iter().cloned()).collect();
     let routed = Arc::new(RoutedTarget::new(members));
     Backend {
         target: routed.clone(),
         traffic: if has_traffic { Some(routed.clone()) } else { None },
         logs: Some(routed.clone()),
         front: if has_front { Some(routed) } else { None },
+        keepers,
     }
 }
 
 fn local(making: &Making<'_>) -> Result<Backend> {
     let local = Arc::new(local_target(making.site, making.spec, making.scope, making.part));
-    Ok(Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local.clone()), front: Some(local) })
+    Ok(Backend {
+        target: local.clone(),
+        traffic: Some(local.clone()),
+        logs: Some(local.clone()),
+        front: Some(local),
+        keepers: Vec::new(),
+    })
 }
 
 /// Where hosts have vice's folder when `vice.toml` does not say.
@@ -173,11 +183,12 @@ fn ssh(making: &Making<'_>) -> Result<Backend> {
         config: said.config.map(|config| project.root.join(config)),
         run,
         services: said.services.unwrap_or_else(|| services.to_owned()),
+        health_at: said.health_at.unwrap_or_default(),
         port: spec.port,
         concurrency: said.concurrency.unwrap_or(CONCURRENCY) as usize,
         connect_timeout: said.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         work: site.workspace.state.join("ssh"),
         env: Arc::clone(site.env),
     }));
-    Ok(Backend { target: ssh.clone(), traffic: None, logs: Some(ssh), front: None })
+    Ok(Backend { target: ssh.clone(), traffic: None, logs: Some(ssh.clone()), front: None, keepers: vec![ssh] })
 }

@@ -45,6 +45,18 @@ impl RunBy {
     }
 }
 
+/// Where an instance on a host is asked for its health, by the host itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthAt {
+    /// At 127.0.0.1.
+    #[default]
+    Loopback,
+    /// At the address by which ssh comes to the host, for what listens on no other; instances find it in
+    /// `VICE_ADDRESS`.
+    Address,
+}
+
 /// Where something runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +98,9 @@ pub struct TargetSpec {
     /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<String>,
+    /// ssh: where instances are asked for their health; `loopback` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_at: Option<HealthAt>,
     /// ssh: how many hosts are asked at the same time; 32 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -108,6 +123,7 @@ const KEYS: &[&str] = &[
     "path",
     "run",
     "services",
+    "health_at",
     "concurrency",
     "connect_timeout",
 ];
@@ -128,6 +144,7 @@ impl TargetSpec {
             "path" => self.path = Some(map.next_value()?),
             "run" => self.run = Some(map.next_value()?),
             "services" => self.services = Some(map.next_value()?),
+            "health_at" => self.health_at = Some(map.next_value()?),
             "concurrency" => self.concurrency = Some(map.next_value()?),
             "connect_timeout" => self.connect_timeout = Some(map.next_value()?),
             _ => return Ok(false),
@@ -148,6 +165,7 @@ impl TargetSpec {
             ("path", self.path.is_some()),
             ("run", self.run.is_some()),
             ("services", self.services.is_some()),
+            ("health_at", self.health_at.is_some()),
             ("concurrency", self.concurrency.is_some()),
             ("connect_timeout", self.connect_timeout.is_some()),
         ];
@@ -308,7 +326,10 @@ mod tests {
     #[test]
     fn one_target_or_several() {
         let one = read("target = { kind = 'local', instances = 3 }").unwrap();
-        assert_eq!(one, TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() }));
+        assert_eq!(
+            one,
+            TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() })
+        );
         let several = read("target.us = { kind = 'local' }\ntarget.eu = { kind = 'local', instances = 2 }").unwrap();
         assert_eq!(several.kinds().collect::<Vec<_>>(), [(Some("us"), "local"), (Some("eu"), "local")]);
     }
@@ -318,7 +339,8 @@ mod tests {
         let text = "target = { kind = 'ssh', hosts = ['web1', 'ada@10.0.0.5:2222'], run = 'systemd', path = '~/shop' }";
         let TargetsSpec::One(spec) = read(text).unwrap() else { panic!("one target") };
         assert_eq!((spec.hosts.len(), spec.run, spec.path.as_deref()), (2, Some(RunBy::Systemd), Some("~/shop")));
-        let several = read("target.eu = { kind = 'ssh', hosts_from = ['./list'] }\ntarget.us = { kind = 'local' }").unwrap();
+        let several =
+            read("target.eu = { kind = 'ssh', hosts_from = ['./list'] }\ntarget.us = { kind = 'local' }").unwrap();
         assert_eq!(several.kinds().count(), 2);
     }
 

@@ -44,7 +44,8 @@ pub(super) fn hosts(project: &Project, command: &Command) -> Result<Vec<Host>> {
 
 fn failed(argv: &[String], why: &str) -> Fault {
     let program = argv.first().map_or("", String::as_str);
-    Fault::new(Code::ManifestInvalid, format!("The command {program:?} lists no hosts: {why}.")).detail("key", "hosts_from")
+    Fault::new(Code::ManifestInvalid, format!("The command {program:?} lists no hosts: {why}."))
+        .detail("key", "hosts_from")
 }
 
 /// Runs it to its end; nothing is left of it when that takes too long.
@@ -70,7 +71,9 @@ fn run(dir: &std::path::Path, argv: &[String]) -> Result<String> {
     };
     let text = reader.join().map_err(|_| unread())?.map_err(|_| failed(argv, "what it prints is no text"))?;
     if !status.success() {
-        return Err(failed(argv, &format!("it ended with {status}")).hint("Run it yourself in the folder of vice.toml."));
+        return Err(
+            failed(argv, &format!("it ended with {status}")).hint("Run it yourself in the folder of vice.toml.")
+        );
     }
     if text.len() as u64 > BYTES_MAX {
         return Err(failed(argv, "it prints more than 1 MB"));

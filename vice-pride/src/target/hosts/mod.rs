@@ -158,8 +158,12 @@ fn variable(roster: &Roster, host: &RosterHost, name: &str) -> Option<String> {
         return Some(value.clone());
     }
     let has = |members: &[String], wanted: &str| members.iter().any(|member| member == wanted);
-    let mut level: Vec<&str> =
-        roster.groups.iter().filter(|(_, group)| has(&group.hosts, &host.name)).map(|(name, _)| name.as_str()).collect();
+    let mut level: Vec<&str> = roster
+        .groups
+        .iter()
+        .filter(|(_, group)| has(&group.hosts, &host.name))
+        .map(|(name, _)| name.as_str())
+        .collect();
     let mut seen: BTreeSet<&str> = level.iter().copied().collect();
     while !level.is_empty() {
         // Of groups that are equally near, Ansible takes the last by name.
@@ -212,7 +216,11 @@ mod tests {
             ("db", group(&["d1"], &[], &[("ansible_user", "dba")])),
         ];
         Roster {
-            hosts: vec![host("w1", &[("ansible_host", "10.0.0.1")]), host("w2", &[("ansible_port", "9")]), host("d1", &[])],
+            hosts: vec![
+                host("w1", &[("ansible_host", "10.0.0.1")]),
+                host("w2", &[("ansible_port", "9")]),
+                host("d1", &[]),
+            ],
             groups: groups.map(|(name, group)| (name.to_owned(), group)).into(),
         }
     }

@@ -38,9 +38,9 @@ use vice_core::{Clock, Code, Context, Fault, Millis, Result};
 pub use agent::agent_main;
 pub use client::{FrontCounters, UnitCounters, VersionCounts};
 use layout::Layout;
+use output::Follower;
 #[cfg(feature = "ssh")]
 pub(in crate::target) use release::masker;
-use output::Follower;
 use wire::Request;
 
 /// How often a followed log is looked at.

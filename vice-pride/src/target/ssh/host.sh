@@ -6,7 +6,7 @@
 #   ops/KEY                    operations that were carried out
 #   releases/DIGEST/           artifacts, each unpacked once
 #   units/UNIT/current         a link to placed/KEY: what runs
-#   units/UNIT/placed/KEY/     id, release.json, conf, run, env (secrets, mode 0600), files (a link into releases)
+#   units/UNIT/placed/KEY/     id, release.json, conf, run, env (secrets, mode 0600), address, files (a link into releases)
 #   units/UNIT/want            up or down
 #   units/UNIT/pending         the operation under way, and what to go back to when it breaks off
 #   effects.log                one line for each operation that was carried out
@@ -125,8 +125,18 @@ id_of() {
 # Reads how a placed release is run.
 conf() {
     mode=process port= health= ready_s=30 stop_s=10 timeout_s=2 healthy_after=1 service= services= version=? settle=1
+    at=loopback address=127.0.0.1
     # Written by vice; it has no secrets.
     . "$u/placed/$1/conf"
+    if [ "$at" = address ]; then read -r address <"$u/placed/$1/address"; fi
+    # As long as what was adopted runs, nobody looks after it but us.
+    if lives "$u/placed/$1/process"; then mode=adopted; fi
+}
+
+# The address by which ssh came here.
+own_address() {
+    set -- ${SSH_CONNECTION:-}
+    own=${3:-127.0.0.1}
 }
 
 point() {
@@ -153,9 +163,21 @@ lives() {
     [ -n "$started" ] && [ "$started" = "$pid_start" ]
 }
 
+# Whether something listens on the port at the address where the instance is asked.
 listens() {
-    hex=$(printf '%04X' "$port")
-    grep -q -s -i ":$hex [0-9A-F]*:0000 0A" /proc/net/tcp /proc/net/tcp6
+    case $address in
+        *:*) at_hex='[0-9A-F]*' ;;
+        *)
+            dots=$address.
+            at_hex=
+            while [ -n "$dots" ]; do
+                at_hex=$(printf '%02X' "${dots%%.*}")$at_hex
+                dots=${dots#*.}
+            done
+            ;;
+    esac
+    port_hex=$(printf '%04X' "$port")
+    grep -q -s -i -E ": (0{8}|0{32}|0{24}01000000|(0{16}FFFF0000)?$at_hex):$port_hex [0-9A-F]*:0000 0A" /proc/net/tcp /proc/net/tcp6
 }
 
 supervise() {
@@ -163,8 +185,8 @@ supervise() {
     printf '%s %s\n' $$ "$started" >"$u/run/supervisor"
     restarts=0 pause=1
     while :; do
-        size=$(wc -c <"$u/log" 2>/dev/null || echo 0)
-        if [ "$size" -gt 10485760 ]; then mv -f "$u/log" "$u/log.1"; fi
+        : >>"$u/log"
+        if [ "$(wc -c <"$u/log")" -gt 10485760 ]; then mv -f "$u/log" "$u/log.1"; fi
         began=$(date +%s)
         sh "$u/current/run" >>"$u/log" 2>&1 &
         child=$!
@@ -254,7 +276,7 @@ instance() {
             pid=$(sv status "$u/service" 2>/dev/null)
             case $pid in run:*"(pid "*) pid=${pid#*"(pid "} pid=${pid%%")"*} ;; *) pid=0 ;; esac
             ;;
-        adopted) if lives "$u/current/process"; then :; else pid=0; fi ;;
+        adopted) if lives "$u/placed/$key/process"; then :; else pid=0; fi ;;
     esac
     case $pid in '' | -* | *[!0-9]*) pid=0 ;; esac
     case $restarts in '' | *[!0-9]*) restarts=0 ;; esac
@@ -268,7 +290,7 @@ halt() {
     conf "$key"
     case $mode in
         process) halt_process "$u/run/child" "$u/run/supervisor" ;;
-        adopted) halt_process "$u/current/process" /nonexistent ;;
+        adopted) halt_process "$u/placed/$key/process" /nonexistent ;;
         systemd)
             user_flag
             systemctl $flag stop "$service" 2>/dev/null || :
@@ -313,17 +335,17 @@ fail() {
 probe() {
     if [ -z "$health" ]; then
         listens && return 0
-        last="it does not listen on port $port"
+        last="nothing listens on port $port"
         return 1
     fi
-    url=http://127.0.0.1:$port$health
+    case $address in *:*) url=http://[$address]:$port$health ;; *) url=http://$address:$port$health ;; esac
     if command -v curl >/dev/null 2>&1; then
         got=$(curl -s -o /dev/null -m "$timeout_s" -w '%{http_code}' "$url" 2>/dev/null)
     elif command -v wget >/dev/null 2>&1; then
         got=$(wget -S -q -O /dev/null -T "$timeout_s" "$url" 2>&1 | sed -n 's,.*HTTP/[0-9.]* \([0-9][0-9][0-9]\).*,\1,p' | head -n 1)
     elif command -v bash >/dev/null 2>&1; then
-        got=$(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && printf "GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" "$2" >&3 &&
-            read -r _ got _ <&3 && printf %s "$got"' sh "$port" "$health" 2>/dev/null)
+        got=$(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 &&
+            read -r _ got _ <&3 && printf %s "$got"' sh "$address" "$port" "$health" 2>/dev/null)
     else
         end 27 curl
     fi
@@ -406,7 +428,6 @@ become() {
     point "$1" "$2"
     conf "$1"
     [ "$2" = up ] || return 0
-    if [ "$mode" = adopted ]; then mode=process; fi
     if [ -n "$port" ] && listens; then
         # What has just ended may hold it for a moment.
         till=$(($(date +%s) + 2))
@@ -416,7 +437,8 @@ become() {
             return 1
         fi
     fi
-    log_from=$(wc -c <"$u/log" 2>/dev/null || echo 0)
+    : >>"$u/log"
+    log_from=$(wc -c <"$u/log")
     launch && healthy
 }
 
@@ -447,6 +469,8 @@ change() {
     if become "$was" "$was_want"; then restored= code=$first_fault; else restored="$why" code=29; fi
     rm -f "$u/pending"
     durable "$u"
+    # What came for nothing goes, with the secrets in it; what was stored before stays.
+    if [ "${new:--}" = "$1" ]; then rm -rf "$u/placed/$1"; fi
     [ -z "$restored" ] || first_why="$first_why. What ran before could not be brought back: it $restored"
     printf '%s\n%s\n' "$first_why" "$said"
     exit "$code"
@@ -462,7 +486,7 @@ commit() {
     fi
     durable "$root/ops"
     unguard
-    if [ "$mode" = systemd ] && [ "$want" = up ]; then systemctl $flag enable -q "$service" 2>/dev/null || :; fi
+    if [ "$mode" = systemd ] && [ -L "$u/current" ]; then systemctl $flag enable -q "$service" 2>/dev/null || :; fi
     printf '%s %s %s %s %s\n' "$(date -u +%FT%TZ)" "$cmd" "$op" "$unit" "$1" >>"$root/effects.log"
     tidy
 }
@@ -477,7 +501,8 @@ tidy() {
     look
     for placed in "$u"/placed/*; do
         [ -d "$placed" ] || continue
-        case ${placed##*/} in "$key" | "$was") ;; *) rm -rf "$placed" ;; esac
+        # What was adopted is nowhere else.
+        case ${placed##*/} in "$key" | "$was") ;; *) [ -f "$placed/process" ] || rm -rf "$placed" ;; esac
     done
 }
 
@@ -487,10 +512,12 @@ unpack() {
     new=$op.$epoch.$$
     rm -rf "$u/placed/$new"
     mkdir "$u/placed/$new" && tar -xf - -C "$u/placed/$new" || end 28 "$u/placed can't be written"
-    artifact=-
+    own_address
+    printf '%s\n' "$own" >"$u/placed/$new/address"
     if [ -f "$u/placed/$new/artifact" ]; then
         read -r artifact <"$u/placed/$new/artifact"
         if [ ! -d "$root/releases/$artifact" ]; then
+            # Nothing was changed yet.
             rm -rf "$u/placed/$new"
             end 21 "$artifact"
         fi
@@ -579,8 +606,8 @@ do_undo() {
 
 list() {
     see_epoch
-    set -- ${SSH_CONNECTION:-}
-    printf '@\t%s\t%s\n' "$seen" "${3:-}"
+    own_address
+    printf '@\t%s\t%s\n' "$seen" "$own"
     for dir in "$root"/units/*; do
         [ -L "$dir/current" ] || continue
         use_unit "${dir##*/}"
@@ -650,7 +677,7 @@ logs() {
     cat >/dev/null
 }
 
-# prune DAYS-IN-MINUTES DIGEST...: removes artifacts that no unit has and that are not named, and forgotten uploads.
+# prune MINUTES DIGEST...: removes artifacts that no unit has and that are not named, and forgotten uploads.
 prune() {
     minutes=$1
     shift

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openssh::{Child, Session, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 use vice_core::secret::Masker;
 use vice_core::{Code, Context, Digest, Fault, Result};
@@ -27,6 +27,10 @@ const INSTALL: &str = r#"umask 077; r=$1; case $r in "~/"*) r=$HOME/${r#"~/"};; 
 
 /// The most that is kept of an answer: ten thousand units take less.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How many calls one connection carries at a time: sshd allows ten unless it is told otherwise, and the output of
+/// instances may be followed beside them.
+const CALLS_MAX: usize = 6;
 
 /// How long an upload may take at least; a slow link is not a broken one.
 const UPLOAD_AT_LEAST: Duration = Duration::from_secs(120);
@@ -65,13 +69,14 @@ impl<'a> Call<'a> {
 pub(super) struct Link {
     pub(super) host: Host,
     session: Mutex<Option<Arc<Session>>>,
+    calls: Semaphore,
     /// Held while an artifact is on its way, so that two units on one host do not send it twice.
     pub(super) uploads: Mutex<()>,
 }
 
 impl Link {
     pub(super) fn new(host: Host) -> Self {
-        Self { host, session: Mutex::new(None), uploads: Mutex::new(()) }
+        Self { host, session: Mutex::new(None), calls: Semaphore::new(CALLS_MAX), uploads: Mutex::new(()) }
     }
 
     async fn session(&self, dialling: &Dialling) -> Result<Arc<Session>> {
@@ -86,7 +91,13 @@ impl Link {
 
     /// Starts the script. A session that was kept may have ended in the meantime: then there is one more try, because
     /// nothing was sent.
-    pub(super) async fn start(&self, dialling: &Dialling, root: &str, command: &str, args: &[String]) -> Result<Child<Arc<Session>>> {
+    pub(super) async fn start(
+        &self,
+        dialling: &Dialling,
+        root: &str,
+        command: &str,
+        args: &[String],
+    ) -> Result<Child<Arc<Session>>> {
         let name = script_name();
         let words: Vec<&str> =
             [BOOT, &name, command, root].into_iter().chain(args.iter().map(String::as_str)).collect();
@@ -137,6 +148,8 @@ impl Link {
     }
 
     async fn once(&self, dialling: &Dialling, root: &str, call: &Call<'_>) -> Result<Said> {
+        // It is never closed.
+        let _turn = self.calls.acquire().await;
         let child = self.start(dialling, root, call.command, &call.args).await?;
         self.finish(child, &call.input, call.limit, call.command).await
     }
@@ -151,7 +164,13 @@ impl Link {
         Err(trouble::refused(&self.host, None, "", &said, &Masker::default()))
     }
 
-    async fn finish(&self, mut child: Child<Arc<Session>>, input: &Input<'_>, limit: Duration, what: &str) -> Result<Said> {
+    async fn finish(
+        &self,
+        mut child: Child<Arc<Session>>,
+        input: &Input<'_>,
+        limit: Duration,
+        what: &str,
+    ) -> Result<Said> {
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let whole = async {
             let (fed, out, err) = futures::join!(feed(stdin, input), read(stdout), read(stderr));
@@ -183,9 +202,8 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: &Input<'_>) -> Resu
         Input::Nothing => Ok(()),
         Input::Bytes(bytes) => stdin.write_all(bytes).await,
         Input::File(path) => {
-            let mut file = tokio::fs::File::open(path)
-                .await
-                .context(Code::Io, || format!("{} can't be read.", path.display()))?;
+            let mut file =
+                tokio::fs::File::open(path).await.context(Code::Io, || format!("{} can't be read.", path.display()))?;
             let mut buffer = vec![0; 256 * 1024];
             loop {
                 let read = file.read(&mut buffer).await.context(Code::Io, || "An upload can't be read.".to_owned())?;

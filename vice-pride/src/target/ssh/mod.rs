@@ -4,6 +4,7 @@
 //! epochs, does one operation at a time, marks each that was carried out, and brings back what ran when one breaks off.
 //! This side connects, uploads what a host does not have, and turns answers into faults. It keeps no state of its own.
 
+mod keep;
 mod link;
 mod master;
 mod output;
@@ -23,7 +24,7 @@ use tokio::sync::{Mutex, OnceCell};
 use vice_core::app::ProcessEnv;
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::id::Scope;
-use vice_core::manifest::RunBy;
+use vice_core::manifest::{HealthAt, RunBy};
 use vice_core::payload::ReleaseRef;
 use vice_core::port::target::{Change, Inventory, Observed, Op, Target, Workload};
 use vice_core::secret::Masker;
@@ -33,7 +34,7 @@ use super::hosts::{self, Host};
 use super::local::masker;
 use link::{Call, Input, Link};
 use master::Dialling;
-use package::{Bundle, Manner};
+use package::{Bundle, Files, Manner};
 use trouble::{Said, status};
 
 /// What an operation may take beside its own timeouts: another one that has to be waited for, and slow disks.
@@ -59,6 +60,8 @@ pub struct SshOptions {
     pub run: RunBy,
     /// The folder that a supervisor scans.
     pub services: String,
+    /// Where instances are asked for their health.
+    pub health_at: HealthAt,
     /// The port of the first instance on each host; the next ones count on from it.
     pub port: Option<u16>,
     /// How many hosts are asked at the same time.
@@ -170,15 +173,20 @@ impl SshTarget {
     }
 
     async fn request(&self, unit: &str, number: u32, workload: &Workload) -> Result<Vec<u8>> {
-        let manner = Manner {
+        let files = self.artifact(workload).await?.map_or(Files::None, Files::Artifact);
+        package::request(workload, &self.manner(unit, number, files))
+    }
+
+    fn manner<'a>(&'a self, unit: &'a str, number: u32, files: Files) -> Manner<'a> {
+        Manner = Manner {
             scope: &self.options.scope,
             unit,
             port: self.port(number),
             run: self.options.run,
             services: &self.options.services,
-            artifact: self.artifact(workload).await?,
-        };
-        package::request(workload, &manner)
+            health_at: self.options.health_at,
+            files,
+        }
     }
 
     /// Carries out a change and sends what the host turns out not to have.
@@ -199,7 +207,8 @@ impl SshTarget {
             return Ok(());
         }
         let masker = change.workload.map(masker).unwrap_or_default();
-        Err(trouble::refused(&link.host, Some(change.op), change.version(), &said, &masker).detail("status", said.status))
+        Err(trouble::refused(&link.host, Some(change.op), change.version(), &said, &masker)
+            .detail("status", said.status))
     }
 
     async fn fence_one(&self, link: &Link, epoch: u64) -> Result<()> {

@@ -63,7 +63,8 @@ impl SshTarget {
 async fn line<R: tokio::io::AsyncBufRead + Unpin>(reader: &mut R, link: &Link) -> Result<Option<String>> {
     let broken = || format!("The output on {} breaks off.", link.host.name);
     let mut bytes = Vec::new();
-    let read = (&mut *reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).await.context(Code::Unreachable, broken)?;
+    let read =
+        (&mut *reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).await.context(Code::Unreachable, broken)?;
     if read == 0 {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 use vice_core::id::Scope;
-use vice_core::manifest::RunBy;
+use vice_core::manifest::{HealthAt, RunBy};
 use vice_core::payload::ReleaseRef;
 use vice_core::port::target::Workload;
 use vice_core::template::{Vars, render};
@@ -116,8 +116,19 @@ pub(super) struct Manner<'a> {
     pub(super) run: RunBy,
     /// The folder that a supervisor scans.
     pub(super) services: &'a str,
-    /// The name of a release folder, where there are files.
-    pub(super) artifact: Option<String>,
+    pub(super) health_at: HealthAt,
+    pub(super) files: Files,
+}
+
+/// Where an instance finds its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Files {
+    /// It has none.
+    None,
+    /// In the release folder of that name.
+    Artifact(String),
+    /// In the folder that was adopted.
+    Adopted,
 }
 
 /// What a host knows a release by: the same for the same release.
@@ -150,7 +161,7 @@ pub(super) fn request(workload: &Workload, manner: &Manner<'_>) -> Result<Vec<u8
     put("conf", &conf(workload, manner))?;
     put("env", &environment(workload, manner)?)?;
     put("run", &run(workload, manner)?)?;
-    if let Some(artifact) = &manner.artifact {
+    if let Files::Artifact(artifact) = &manner.files {
         put("artifact", &format!("{artifact}\n"))?;
     }
     if manner.run == RunBy::Systemd {
@@ -182,6 +193,7 @@ fn conf(workload: &Workload, manner: &Manner<'_>) -> String {
         ("mode", manner.run.word().to_owned()),
         ("port", manner.port.map(|port| port.to_string()).unwrap_or_default()),
         ("health", health.to_owned()),
+        ("at", if manner.health_at == HealthAt::Address { "address" } else { "loopback" }.to_owned()),
         ("ready_s", seconds(workload.ready_timeout).to_string()),
         ("stop_s", seconds(workload.stop_timeout).to_string()),
         ("timeout_s", seconds(probe.map_or(Millis(2_000), |probe| probe.timeout)).to_string()),
@@ -237,10 +249,10 @@ fn run(workload: &Workload, manner: &Manner<'_>) -> Result<String> {
     if words.is_empty() {
         return Err(Fault::new(Code::Usage, "The release has no command.").hint("Set `command` in vice.toml."));
     }
-    let folder = if manner.artifact.is_some() { "\"$here/files\"" } else { "\"$here\"" };
+    let folder = if manner.files == Files::None { "\"$here\"" } else { "\"$here/files\"" };
     Ok(format!(
         "#!/bin/sh\nunset SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_AUTH_SOCK SSH_ORIGINAL_COMMAND LC_ALL\numask 022\n\
-         here=${{0%/*}}\nset -a\n. \"$here/env\"\nset +a\ncd -P {folder} || exit 111\nexec {}\n",
+         here=${{0%/*}}\nset -a\nread -r VICE_ADDRESS <\"$here/address\"\n. \"$here/env\"\nset +a\ncd -P {folder} || exit 111\nexec {}\n",
         words.join(" ")
     ))
 }
@@ -272,7 +284,15 @@ mod tests {
     }
 
     fn manner(scope: &Scope, run: RunBy) -> Manner<'_> {
-        Manner { scope, unit: "web1", port: Some(8080), run, services: "/run/service", artifact: None }
+        Manner {
+            scope,
+            unit: "web1",
+            port: Some(8080),
+            run,
+            services: "/run/service",
+            health_at: HealthAt::Loopback,
+            files: Files::None,
+        }
     }
 
     #[test]
@@ -282,12 +302,12 @@ mod tests {
         let hostile = "a'b\"c $(id) `id` \\ \n x";
         let mut workload = target_fixtures::workload("1");
         workload.command = vec!["printf".to_owned(), "%s|%s|%s".to_owned(), hostile.to_owned(), "{{port}}".to_owned()];
-        workload.environment =
-            BTreeMap::from([("TOKEN".to_owned(), EnvValue::Secret(Secret::new(hostile)))]);
+        workload.environment = BTreeMap::from([("TOKEN".to_owned(), EnvValue::Secret(Secret::new(hostile)))]);
         workload.command.push("{{unit}}".to_owned());
         let dir = tempfile::tempdir().unwrap();
         let packed = request(&workload, &manner(&scope, RunBy::Process)).unwrap();
         tar::Archive::new(packed.as_slice()).unpack(dir.path()).unwrap();
+        fs::write(dir.path().join("address"), "127.0.0.1\n").unwrap();
         let ran = Command::new("sh").arg(dir.path().join("run")).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("{hostile}|8080|web1"));
         let env = dir.path().join("env");
@@ -336,8 +356,11 @@ mod tests {
         assert!(text.contains("ExecStart=/bin/sh @UNIT@/current/run"));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vice-shop-prod-web1.service");
-        fs::write(&path, text.replace("@UNIT@", "/srv/vice/shop/prod/units/web1").replace("@WANTED@", "multi-user.target"))
-            .unwrap();
+        fs::write(
+            &path,
+            text.replace("@UNIT@", "/srv/vice/shop/prod/units/web1").replace("@WANTED@", "multi-user.target"),
+        )
+        .unwrap();
         let Ok(ran) = Command::new("systemd-analyze").arg("verify").arg(&path).output() else {
             assert!(!Path::new("/usr/bin/systemd-analyze").exists(), "systemd-analyze can't be run");
             return;

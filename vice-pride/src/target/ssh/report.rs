@@ -32,15 +32,17 @@ fn unit(host: &Host, address: &str, line: &str) -> Result<UnitState> {
     let [name, state, since, restarts, pid, port, mode, release] = parts.as_slice() else {
         return Err(nonsense(host, "a unit has too few facts"));
     };
-    let release: ReleaseRef =
-        serde_json::from_str(release).map_err(|_| nonsense(host, &format!("the release of unit {name} is unreadable")))?;
-    let mut facts = BTreeMap::from([("host".to_owned(), host.address.to_string()), ("run".to_owned(), (*mode).to_owned())]);
+    let release: ReleaseRef = serde_json::from_str(release)
+        .map_err(|_| nonsense(host, &format!("the release of unit {name} is unreadable")))?;
+    let mut facts =
+        BTreeMap::from([("host".to_owned(), host.address.to_string()), ("run".to_owned(), (*mode).to_owned())]);
     for (key, value) in [("pid", pid), ("port", port)] {
         if !value.is_empty() && *value != "0" {
             facts.insert(key.to_owned(), (*value).to_owned());
         }
     }
-    let started = since.parse().ok().filter(|seconds| *seconds > 0).and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let started =
+        since.parse().ok().filter(|seconds| *seconds > 0).and_then(|seconds| Timestamp::from_second(seconds).ok());
     Ok(UnitState {
         name: (*name).to_owned(),
         release: Some(release),

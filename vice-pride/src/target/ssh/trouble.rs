@@ -76,7 +76,12 @@ const CONNECTIONS: &[(&str, &str, &str, &str)] = &[
         "has a name that does not resolve",
         "Is it spelt as in ssh's configuration or in DNS?",
     ),
-    ("No route to host", "no-route", "can't be reached over the network", "Is it up, and is this machine in its network?"),
+    (
+        "No route to host",
+        "no-route",
+        "can't be reached over the network",
+        "Is it up, and is this machine in its network?",
+    ),
     ("Network is unreachable", "no-route", "can't be reached over the network", "Is this machine's network up?"),
     (
         "Bad configuration option",
@@ -151,15 +156,14 @@ pub(super) fn refused(host: &Host, op: Option<&Op>, version: &str, said: &Said, 
             Fault::new(Code::Fenced, format!("The host {} has seen epoch {what} and refuses {epoch}.", host.name))
         }
         status::UNHEALTHY => Fault::new(Code::Unhealthy, format!("Version {version} on unit {unit} {what}.")),
-        status::PORT_TAKEN => Fault::new(Code::PortInUse, format!("Version {version} on unit {unit} {what}."))
-            .hint("`vice pride adopt` takes over what runs there already; or choose another `port` for the environment."),
+        status::PORT_TAKEN => Fault::new(Code::PortInUse, format!("Version {version} on unit {unit} {what}.")).hint(
+            "`vice pride adopt` takes over what runs there already; or choose another `port` for the environment.",
+        ),
         status::NOT_STARTED => {
             Fault::new(Code::Unhealthy, format!("Version {version} could not be started on unit {unit}: {what}."))
         }
-        status::NOT_RESTORED => {
-            Fault::new(Code::NotRestored, format!("Version {version} on unit {unit} {what}."))
-                .hint("Somebody has to look at the host. The next operation tries to bring it back first.")
-        }
+        status::NOT_RESTORED => Fault::new(Code::NotRestored, format!("Version {version} on unit {unit} {what}."))
+            .hint("Somebody has to look at the host. The next operation tries to bring it back first."),
         status::NO_UNIT => Fault::new(Code::UnknownName, format!("There is no unit {unit:?} on {}.", host.name))
             .hint("Deploy something first."),
         status::NOT_STORED => {
@@ -178,7 +182,11 @@ pub(super) fn refused(host: &Host, op: Option<&Op>, version: &str, said: &Said, 
         _ => unexpected(host, &what, said),
     };
     let fault = fault.detail("host", host.name.clone());
-    if rest.is_empty() { fault } else { fault.because(format!("the last lines of its output are: {}", rest.join(" | "))) }
+    if rest.is_empty() {
+        fault
+    } else {
+        fault.because(format!("the last lines of its output are: {}", rest.join(" | ")))
+    }
 }
 
 fn missing(host: &Host, tool: &str) -> Fault {
@@ -195,10 +203,20 @@ fn missing(host: &Host, tool: &str) -> Fault {
 
 /// What the system of the host refuses: a sign in what it said, a name for programs, a sentence, and the next step.
 const SYSTEMS: &[(&str, &str, &str, &str)] = &[
-    ("No space left", "no-space", "has no space left", "Free some; `vice pride prune` removes artifacts that nothing needs."),
+    (
+        "No space left",
+        "no-space",
+        "has no space left",
+        "Free some; `vice pride prune` removes artifacts that nothing needs.",
+    ),
     ("Disk quota exceeded", "no-space", "has no space left for this user", "Raise the quota, or free some."),
     ("I/O error", "no-space", "can't write: its disk is full or fails", "Look at its disk."),
-    ("Read-only file system", "read-only", "has a file system that can only be read", "Mount it for writing, or set another `path`."),
+    (
+        "Read-only file system",
+        "read-only",
+        "has a file system that can only be read",
+        "Mount it for writing, or set another `path`.",
+    ),
     (
         "Permission denied",
         "not-allowed",
@@ -229,7 +247,8 @@ fn unexpected(host: &Host, what: &str, said: &Said) -> Fault {
 
 /// The last lines that say something, as one.
 fn quote(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@')).collect();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@')).collect();
     let last = lines.iter().skip(lines.len().saturating_sub(3));
     last.map(|line| cut(line)).collect::<Vec<_>>().join(" | ")
 }
@@ -253,7 +272,10 @@ mod tests {
     #[test]
     fn each_trouble_with_a_connection_has_its_own_name_and_next_step() {
         for (said, name) in [
-            ("@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "host-key-changed"),
+            (
+                "@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+                "host-key-changed",
+            ),
             ("No ED25519 host key is known for x.\nHost key verification failed.", "host-key-unknown"),
             ("ada@10.0.0.5: Permission denied (publickey).", "permission-denied"),
             ("ssh: connect to host 10.0.0.5 port 2222: Connection refused", "refused"),
@@ -276,7 +298,10 @@ mod tests {
         };
         let full = said(28, "/srv/x can't be written\n", "cat: write error: No space left on device\n");
         assert_eq!((trouble(&full), full.code()), ("no-space", Code::Io));
-        assert_eq!(trouble(&said(28, "/srv can't be made", "mkdir: cannot create: Read-only file system")), "read-only");
+        assert_eq!(
+            trouble(&said(28, "/srv can't be made", "mkdir: cannot create: Read-only file system")),
+            "read-only"
+        );
         assert_eq!(trouble(&said(28, "/srv can't be made", "mkdir: /srv: Permission denied")), "not-allowed");
         let tool = said(27, "flock\n", "");
         assert_eq!((trouble(&tool), tool.code()), ("no-tool", Code::Unsupported));
