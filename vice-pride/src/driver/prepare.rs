@@ -93,12 +93,36 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let (project, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
     let backend = connect(app, &project, &scope)?;
     let stream = environment_stream(&scope);
-    let (state, state_version) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
+    let (state, version) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
     let (workload, config) = match want.direction {
         _ if want.config.is_some() => reconfigured(app, &project, &scope, &state, want).await?,
         Direction::Deploy => forward(app, &project, &scope, &state, want).await?,
         Direction::Rollback => backward(app, &project, &scope, &state, want).await?,
     };
+    let wanted = Wanted { direction: want.direction, workload, config };
+    planned(app, Found { project, scope, backend, state, version }, wanted).await
+}
+
+/// An environment as it was found.
+pub(crate) struct Found {
+    pub(crate) project: Arc<Project>,
+    pub(crate) scope: Scope,
+    pub(crate) backend: Backend,
+    pub(crate) state: EnvironmentState,
+    pub(crate) version: u64,
+}
+
+/// What shall run there.
+pub(crate) struct Wanted {
+    pub(crate) direction: Direction,
+    pub(crate) workload: Workload,
+    pub(crate) config: ResolvedConfig,
+}
+
+/// Plans the difference between what is there and what shall be.
+pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<Prepared> {
+    let Found { project, scope, backend, state, version: state_version } = found;
+    let Wanted { direction, workload, config } = wanted;
     let inventory = backend.target.inventory().await?;
     all_known(&inventory)?;
     let spec = project.env(&scope.env)?;
@@ -112,7 +136,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let runs = topology.as_ref().map_or(!units.is_empty(), |tree| !tree.is_empty());
     let has_checks = runs && project.manifest.check.values().any(applies);
     let mut plan = plan(&PlanRequest {
-        direction: want.direction,
+        direction,
         from: state.running.as_ref().map(|placed| placed.release.clone()),
         to: workload.release.clone(),
         units,

@@ -100,7 +100,7 @@ impl Drop for Ground {
         for pid in processes(&marks) {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             // It may be gone by itself.
-            drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 }

@@ -22,7 +22,7 @@ export LC_ALL PATH
 
 cmd=$1 root=$2
 shift 2
-op=- unit=- epoch=0 u=
+op=- unit=- epoch=0 u= back=no
 
 end() {
     code=$1
@@ -98,8 +98,10 @@ mend() {
         left=${left%/pending}
         use_unit "${left##*/}"
         read -r left_op was was_want left_rest <"$u/pending"
+        back=yes
         become "$was" "$was_want" || :
-        rm -f "$u/pending"
+        back=no
+        rm -f "$u/pending" "$u/run/starting"
         printf '%s %s %s mended\n' "$(date -u +%FT%TZ)" "$left_op" "$unit" >>"$root/effects.log"
         if [ "$asked_unit" = - ]; then unit=-; else use_unit "$asked_unit"; fi
     done
@@ -384,8 +386,9 @@ healthy() {
         else
             good=0
         fi
+        # Whoever was passed over gives up, but not half way back.
         see_epoch
-        if [ "$seen" -gt "$epoch" ]; then
+        if [ "$seen" -gt "$epoch" ] && [ "$back" = no ]; then
             fail 20 "$seen"
             return
         fi
@@ -465,9 +468,10 @@ change() {
     unguard
     if [ "$fault" = 0 ]; then fault=20 why=$seen; fi
     said=$(tail_of_log)
-    first_fault=$fault first_why=$why
+    first_fault=$fault first_why=$why back=yes
     if become "$was" "$was_want"; then restored= code=$first_fault; else restored="$why" code=29; fi
-    rm -f "$u/pending"
+    # Where that failed, it is at least started again whenever it ends.
+    rm -f "$u/pending" "$u/run/starting"
     durable "$u"
     # What came for nothing goes, with the secrets in it; what was stored before stays.
     if [ "${new:--}" = "$1" ]; then rm -rf "$u/placed/$1"; fi
@@ -745,6 +749,9 @@ case $cmd in
     observe)
         epoch=$1 op=$2
         folders
+        # Whoever was passed over may look; it changes nothing.
+        see_epoch
+        if [ "$epoch" -lt "$seen" ]; then epoch=$seen; fi
         admit
         lock 60
         if [ -f "$root/ops/$op" ]; then printf 'applied\n'; else printf 'not-applied\n'; fi

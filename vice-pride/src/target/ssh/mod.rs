@@ -178,7 +178,7 @@ impl SshTarget {
     }
 
     fn manner<'a>(&'a self, unit: &'a str, number: u32, files: Files) -> Manner<'a> {
-        Manner = Manner {
+        Manner {
             scope: &self.options.scope,
             unit,
             port: self.port(number),
@@ -353,8 +353,6 @@ impl Target for SshTarget {
         match (said.status, said.stdout.trim()) {
             (0, "applied") => Ok(Observed::Applied),
             (0, "not-applied") => Ok(Observed::NotApplied),
-            // Somebody with a higher epoch has it in hand; what was asked is still true of the marker.
-            (status::FENCED, _) if op.epoch == 0 => Ok(Observed::NotApplied),
             (status::BUSY, why) => Ok(Observed::Unknown { reason: format!("{why} on {}.", link.host.name) }),
             _ => Err(trouble::refused(&link.host, Some(op), "", &said, &Masker::default())),
         }
