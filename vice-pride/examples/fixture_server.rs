@@ -19,7 +19,10 @@ use vice_core::{Code, Context, Result};
 
 #[derive(Parser, Clone)]
 struct Args {
-    /// Where to listen on 127.0.0.1.
+    /// The address to listen on.
+    #[arg(long, env = "VICE_ADDRESS", default_value = "127.0.0.1")]
+    host: String,
+    /// The port to listen on.
     #[arg(long)]
     port: u16,
     /// What to call itself.
@@ -78,8 +81,8 @@ async fn main() -> Result<()> {
             }
         });
     }
-    let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
-    let listener = listener.context(Code::PortInUse, || format!("bind 127.0.0.1:{}", args.port))?;
+    let listener = TcpListener::bind((args.host.as_str(), args.port)).await;
+    let listener = listener.context(Code::PortInUse, || format!("bind {}:{}", args.host, args.port))?;
     loop {
         let (stream, _) = listener.accept().await.context(Code::Io, || "accept".to_owned())?;
         let (args, config) = (args.clone(), Arc::clone(&config));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use vice_core::Result;
 use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
-use vice_core::manifest::{EnvSpec, LOCAL, Project, TargetsSpec};
+#[cfg(feature = "ssh")]
+use vice_core::manifest::RunBy;
+use vice_core::manifest::{EnvSpec, LOCAL, Project, SSH, TargetSpec, TargetsSpec};
 use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
 use vice_core::time::Clock;
@@ -13,12 +15,24 @@ use vice_core::time::Clock;
 use crate::driver::INTERVAL;
 use crate::metric::FrontCounts;
 use crate::plugin::{self, PluginTarget};
-use crate::target::RoutedTarget;
 use crate::target::local::front::ClientOptions;
 use crate::target::local::{LocalOptions, LocalTarget};
+use crate::target::{Keeper, RoutedTarget};
+
+/// What a backend is made from.
+struct Making<'a> {
+    site: &'a Site<'a>,
+    project: &'a Project,
+    spec: &'a EnvSpec,
+    scope: &'a Scope,
+    /// The name of the target, where there are several.
+    part: Option<&'a str>,
+    /// What `vice.toml` says of the target; nothing for the one that need not be said.
+    target: Option<&'a TargetSpec>,
+}
 
 /// Makes the backend of an environment; starts nothing.
-type Maker = fn(&Site<'_>, &EnvSpec, &Scope, Option<&str>) -> Backend;
+type Maker = fn(&Making<'_>) -> Result<Backend>;
 
 /// What a local backend needs of its surroundings.
 #[derive(Clone, Copy)]
@@ -34,7 +48,11 @@ pub struct Site<'a> {
 /// The kinds of target that can be named in `vice.toml`.
 fn kinds() -> Result<Registry<Maker>> {
     let mut kinds: Registry<Maker> = Registry::new("kinds of target");
-    kinds.add("local", local)?;
+    kinds.add(LOCAL, local)?;
+    #[cfg(feature = "ssh")]
+    kinds.add(SSH, ssh)?;
+    #[cfg(not(feature = "ssh"))]
+    kinds.add_absent(SSH, "Build with --features ssh.");
     Ok(kinds)
 }
 
@@ -49,6 +67,8 @@ pub struct Backend {
     pub logs: Option<Arc<dyn LogSource>>,
     /// Counts what goes through its front end, where it has one.
     pub front: Option<Arc<dyn FrontCounts>>,
+    /// Keeps more than what runs, where it does.
+    pub keepers: Vec<Arc<dyn Keeper>>,
 }
 
 /// The local target of an environment.
@@ -89,9 +109,10 @@ pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
 pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<Backend> {
     let spec = project.env(&scope.env)?;
     let kinds = kinds()?;
-    let make = |part: Option<&str>, kind: &str| {
+    let make = |part: Option<&str>, target: Option<&TargetSpec>| {
+        let kind = target.map_or(LOCAL, |target| target.kind.as_str());
         match kinds.get(kind) {
-            Ok(maker) => Ok(maker(site, spec, scope, part)),
+            Ok(maker) => maker(&Making { site, project, spec, scope, part, target }),
             // What is built in is never replaced by a program.
             Err(fault) => plugged_in(site, project, scope, part, kind).ok_or_else(|| {
                 let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
@@ -102,12 +123,12 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
         }
     };
     match &spec.target {
-        None => make(None, LOCAL),
-        Some(TargetsSpec::One(target)) => make(None, &target.kind),
+        None => make(None, None),
+        Some(TargetsSpec::One(target)) => make(None, Some(target)),
         Some(several) => {
-            let members = several
-                .kinds()
-                .map(|(name, kind)| make(name, kind).map(|backend| (name.unwrap_or_default().to_owned(), backend)));
+            let members = several.each().map(|(name, target)| {
+                make(name, Some(target)).map(|backend| (name.unwrap_or_default().to_owned(), backend))
+            });
             Ok(routed(members.collect::<Result<_>>()?))
         }
     }
@@ -119,22 +140,70 @@ fn plugged_in(site: &Site<'_>, project: &Project, scope: &Scope, part: Option<&s
     let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
     let state = site.workspace.state.join("plugin").join(scope.project.as_str()).join(folder);
     let target = PluginTarget::new(kind, program, Arc::clone(site.env), scope, project.root.clone(), state);
-    Some(Backend { target: Arc::new(target), traffic: None, logs: None, front: None })
+    Some(Backend { target: Arc::new(target), traffic: None, logs: None, front: None, keepers: Vec::new() })
 }
 
 /// Several targets as one.
 fn routed(members: Vec<(String, Backend)>) -> Backend {
+    let has_traffic = members.iter().all(|(_, backend)| backend.traffic.is_some());
     let has_front = members.iter().any(|(_, backend)| backend.front.is_some());
+    let keepers = members.iter().flat_map(|(_, backend)| backend.keepers.iter().cloned()).collect();
     let routed = Arc::new(RoutedTarget::new(members));
     Backend {
         target: routed.clone(),
-        traffic: Some(routed.clone()),
+        traffic: if has_traffic { Some(routed.clone()) } else { None },
         logs: Some(routed.clone()),
         front: if has_front { Some(routed) } else { None },
+        keepers,
     }
 }
 
-fn local(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&str>) -> Backend {
-    let local = Arc::new(local_target(site, spec, scope, part));
-    Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local.clone()), front: Some(local) }
+fn local(making: &Making<'_>) -> Result<Backend> {
+    let local = Arc::new(local_target(making.site, making.spec, making.scope, making.part));
+    Ok(Backend {
+        target: local.clone(),
+        traffic: Some(local.clone()),
+        logs: Some(local.clone()),
+        front: Some(local),
+        keepers: Vec::new(),
+    })
+}
+
+/// Where hosts have vice's folder when `vice.toml` does not say.
+#[cfg(feature = "ssh")]
+const HOST_ROOT: &str = "/srv/vice";
+
+/// How many hosts are asked at the same time when `vice.toml` does not say.
+#[cfg(feature = "ssh")]
+const CONCURRENCY: u32 = 32;
+
+/// How long connecting to a host may take when `vice.toml` does not say.
+#[cfg(feature = "ssh")]
+const CONNECT_TIMEOUT: vice_core::Millis = vice_core::Millis::from_secs(10);
+
+#[cfg(feature = "ssh")]
+fn ssh(making: &Making<'_>) -> Result<Backend> {
+    use crate::target::ssh::{SshOptions, SshTarget};
+    let Making { site, project, spec, scope, part, target } = *making;
+    let said = target.cloned().unwrap_or_default();
+    let hosts = crate::target::hosts::of(project, &scope.env, part, &said)?;
+    let run = said.run.unwrap_or_default();
+    let services = if run == RunBy::Runit { "/etc/service" } else { "/run/service" };
+    let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
+    let ssh = Arc::new(SshTarget::new(SshOptions {
+        scope: scope.clone(),
+        hosts,
+        instances: said.instances.or(spec.instances).unwrap_or(1),
+        root: said.path.unwrap_or_else(|| format!("{HOST_ROOT}/{}/{folder}", scope.project)),
+        config: said.config.map(|config| project.root.join(config)),
+        run,
+        services: said.services.unwrap_or_else(|| services.to_owned()),
+        health_at: said.health_at.unwrap_or_default(),
+        port: spec.port,
+        concurrency: said.concurrency.unwrap_or(CONCURRENCY) as usize,
+        connect_timeout: said.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        work: site.workspace.state.join("ssh"),
+        env: Arc::clone(site.env),
+    }));
+    Ok(Backend { target: ssh.clone(), traffic: None, logs: Some(ssh.clone()), front: None, keepers: vec![ssh] })
 }

@@ -4,21 +4,207 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+
+use super::values::Command;
+use crate::time::Millis;
 
 /// The kind that an environment has without being asked.
 pub const LOCAL: &str = "local";
 
+/// The kind whose units are on hosts that are reached over ssh.
+pub const SSH: &str = "ssh";
+
+/// Who looks after an instance on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunBy {
+    /// A small loop of vice's own. It starts a crashed instance again, and does not outlive a reboot.
+    #[default]
+    Process,
+    /// A unit of systemd: the system's for root, the user's otherwise.
+    Systemd,
+    /// A service folder of s6.
+    S6,
+    /// A service folder of runit.
+    Runit,
+}
+
+impl RunBy {
+    /// The word in `vice.toml`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Systemd => "systemd",
+            Self::S6 => "s6",
+            Self::Runit => "runit",
+        }
+    }
+}
+
+/// Where an instance on a host is asked for its health, by the host itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthAt {
+    /// At 127.0.0.1.
+    #[default]
+    Loopback,
+    /// At the address by which ssh comes to the host, for what listens on no other; instances find it in
+    /// `VICE_ADDRESS`.
+    Address,
+}
+
 /// Where something runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSpec {
-    /// The backend, such as `local`.
+    /// The backend, such as `local` or `ssh`.
     pub kind: String,
-    /// How many instances run there; the environment's `instances` when absent.
+    /// How many instances run there, for hosts: on each; the environment's `instances` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
+    /// ssh: the hosts, such as `web1`, `deploy@10.0.0.5:2222` or `web1=deploy@10.0.0.5:2222`. A unit is named after its
+    /// host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// ssh: an Ansible inventory with the hosts, relative to `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<String>,
+    /// ssh: only the hosts of this group of the inventory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// ssh: a command that prints the hosts, one a line as in `hosts`; it runs in the folder of `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts_from: Option<Command>,
+    /// ssh: the user, where a host does not name one; what ssh's own configuration says when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// ssh: the port of the ssh server, where a host does not name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// ssh: a configuration file of ssh to use instead of the user's, relative to `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// ssh: the folder on the hosts; `/srv/vice/PROJECT/ENV` when absent. `~/` is the user's home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// ssh: who looks after the instances; `process` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunBy>,
+    /// ssh with `s6` or `runit`: the folder on the hosts that the supervisor scans; `/run/service` or `/etc/service`
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<String>,
+    /// ssh: where instances are asked for their health; `loopback` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_at: Option<HealthAt>,
+    /// ssh: how many hosts are asked at the same time; 32 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// ssh: how long connecting to a host may take; 10 s when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Millis>,
+}
+
+/// Keys of one target; none of them can be the name of one of several.
+const KEYS: &[&str] = &[
+    "kind",
+    "instances",
+    "hosts",
+    "inventory",
+    "group",
+    "hosts_from",
+    "user",
+    "port",
+    "config",
+    "path",
+    "run",
+    "services",
+    "health_at",
+    "concurrency",
+    "connect_timeout",
+];
+
+impl TargetSpec {
+    /// Takes one key; false for a key that no target has.
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "kind" => self.kind = map.next_value()?,
+            "instances" => self.instances = Some(map.next_value()?),
+            "hosts" => self.hosts = map.next_value()?,
+            "inventory" => self.inventory = Some(map.next_value()?),
+            "group" => self.group = Some(map.next_value()?),
+            "hosts_from" => self.hosts_from = Some(map.next_value()?),
+            "user" => self.user = Some(map.next_value()?),
+            "port" => self.port = Some(map.next_value()?),
+            "config" => self.config = Some(map.next_value()?),
+            "path" => self.path = Some(map.next_value()?),
+            "run" => self.run = Some(map.next_value()?),
+            "services" => self.services = Some(map.next_value()?),
+            "health_at" => self.health_at = Some(map.next_value()?),
+            "concurrency" => self.concurrency = Some(map.next_value()?),
+            "connect_timeout" => self.connect_timeout = Some(map.next_value()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The keys that only a target with hosts has, as far as they are written.
+    fn keys_of_hosts(&self) -> Vec<&'static str> {
+        let written = [
+            ("hosts", !self.hosts.is_empty()),
+            ("inventory", self.inventory.is_some()),
+            ("group", self.group.is_some()),
+            ("hosts_from", self.hosts_from.is_some()),
+            ("user", self.user.is_some()),
+            ("port", self.port.is_some()),
+            ("config", self.config.is_some()),
+            ("path", self.path.is_some()),
+            ("run", self.run.is_some()),
+            ("services", self.services.is_some()),
+            ("health_at", self.health_at.is_some()),
+            ("concurrency", self.concurrency.is_some()),
+            ("connect_timeout", self.connect_timeout.is_some()),
+        ];
+        written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
+    }
+
+    /// What makes no sense in it.
+    fn check(&self) -> Result<(), String> {
+        let hosts = self.keys_of_hosts();
+        if self.kind == LOCAL
+            && let Some(key) = hosts.first()
+        {
+            return Err(format!("`{key}` belongs to a target of kind \"ssh\", and this one is \"local\""));
+        }
+        let sources: Vec<&str> =
+            hosts.iter().copied().filter(|key| ["hosts", "inventory", "hosts_from"].contains(key)).collect();
+        if let [one, other, ..] = sources.as_slice() {
+            return Err(format!("the hosts are said twice, by `{one}` and by `{other}`; keep one of them"));
+        }
+        if self.group.is_some() && self.inventory.is_none() {
+            return Err("`group` chooses from an `inventory`, and there is none".to_owned());
+        }
+        if self.services.is_some() && !matches!(self.run, Some(RunBy::S6 | RunBy::Runit)) {
+            return Err("`services` belongs to `run = \"s6\"` or `run = \"runit\"`".to_owned());
+        }
+        if self.port == Some(0) || self.concurrency == Some(0) {
+            return Err("`port` and `concurrency` are at least 1".to_owned());
+        }
+        let path = self.path.as_deref().unwrap_or("/");
+        let begins = path.starts_with('/') || path.starts_with("~/");
+        // It stands in unit files and in service folders, where other characters mean something.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~@+".contains(c);
+        if !begins || path.split('/').any(|part| part == "..") || !path.chars().all(plain) {
+            return Err(format!(
+                "`path` is an absolute path on the hosts or begins with ~/, in letters, digits and -_.@+, and this is {path:?}"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// One target (`target = { kind = "local" }`), or several by name (`target.eu = { kind = "local" }`): one rollout, one
@@ -33,14 +219,19 @@ pub enum TargetsSpec {
 }
 
 impl TargetsSpec {
-    /// The kinds with the key that says each, below `target`.
-    pub fn kinds(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+    /// The targets with the key of each below `target`.
+    pub fn each(&self) -> impl Iterator<Item = (Option<&str>, &TargetSpec)> {
         let (one, several) = match self {
             Self::One(spec) => (Some(spec), None),
             Self::Several(specs) => (None, Some(specs)),
         };
-        let one = one.into_iter().map(|spec| (None, spec.kind.as_str()));
-        one.chain(several.into_iter().flatten().map(|(name, spec)| (Some(name.as_str()), spec.kind.as_str())))
+        let one = one.into_iter().map(|spec| (None, spec));
+        one.chain(several.into_iter().flatten().map(|(name, spec)| (Some(name.as_str()), spec)))
+    }
+
+    /// The kinds with the key that says each, below `target`.
+    pub fn kinds(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+        self.each().map(|(name, spec)| (name, spec.kind.as_str()))
     }
 }
 
@@ -60,29 +251,53 @@ impl<'de> Deserialize<'de> for TargetsSpec {
     }
 }
 
-fn targets<'de, A: MapAccess<'de>>(mut map: A) -> Result<TargetsSpec, A::Error> {
-    let (mut kind, mut instances) = (None, None);
-    let mut several = IndexMap::new();
-    while let Some(key) = map.next_key::<String>()? {
-        match key.as_str() {
-            "kind" => kind = Some(map.next_value::<String>()?),
-            "instances" => instances = Some(map.next_value::<u32>()?),
-            _ => {
-                check_name(&key).map_err(A::Error::custom)?;
-                several.insert(key, map.next_value::<TargetSpec>()?);
+/// One of several targets. What is no table is a key that was misspelt.
+struct Member(TargetSpec);
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+        impl<'de> Visitor<'de> for MemberVisitor {
+            type Value = Member;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a target of that name, such as {{ kind = \"local\" }}; the keys of a target are ")?;
+                f.write_str(&KEYS.join(", "))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Member, A::Error> {
+                TargetSpec::deserialize(MapAccessDeserializer::new(map)).map(Member)
             }
         }
+        deserializer.deserialize_any(MemberVisitor)
     }
-    match (kind, several.first()) {
-        (Some(kind), None) => Ok(TargetsSpec::One(TargetSpec { kind, instances })),
-        (Some(_), Some((name, _))) => Err(A::Error::custom(format!(
+}
+
+fn targets<'de, A: MapAccess<'de>>(mut map: A) -> Result<TargetsSpec, A::Error> {
+    let (mut one, mut said) = (TargetSpec::default(), Vec::new());
+    let mut several = IndexMap::new();
+    while let Some(key) = map.next_key::<String>()? {
+        if one.take(&key, &mut map)? {
+            said.push(key);
+            continue;
+        }
+        check_name(&key).map_err(A::Error::custom)?;
+        let Member(spec) = map.next_value()?;
+        spec.check().map_err(|why| A::Error::custom(format!("the target {key:?}: {why}")))?;
+        several.insert(key, spec);
+    }
+    let has_kind = said.iter().any(|key| key == "kind");
+    match (has_kind, several.first()) {
+        (true, None) => {
+            one.check().map_err(A::Error::custom)?;
+            Ok(TargetsSpec::One(one))
+        }
+        (true, Some((name, _))) => Err(A::Error::custom(format!(
             "`target` has a kind of its own and also the target {name:?}; keep one of them"
         ))),
-        (None, Some(_)) if instances.is_some() => {
-            Err(A::Error::custom("`instances` belongs to each of several targets, not beside them"))
-        }
-        (None, Some(_)) => Ok(TargetsSpec::Several(several)),
-        (None, None) => Err(A::Error::custom("`target` needs a `kind`, such as \"local\"")),
+        (false, Some(_)) => match said.first() {
+            Some(key) => Err(A::Error::custom(format!("`{key}` belongs to each of several targets, not beside them"))),
+            None => Ok(TargetsSpec::Several(several)),
+        },
+        (false, None) => Err(A::Error::custom("`target` needs a `kind`, such as \"local\"")),
     }
 }
 
@@ -111,9 +326,22 @@ mod tests {
     #[test]
     fn one_target_or_several() {
         let one = read("target = { kind = 'local', instances = 3 }").unwrap();
-        assert_eq!(one, TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3) }));
+        assert_eq!(
+            one,
+            TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() })
+        );
         let several = read("target.us = { kind = 'local' }\ntarget.eu = { kind = 'local', instances = 2 }").unwrap();
         assert_eq!(several.kinds().collect::<Vec<_>>(), [(Some("us"), "local"), (Some("eu"), "local")]);
+    }
+
+    #[test]
+    fn a_target_with_hosts() {
+        let text = "target = { kind = 'ssh', hosts = ['web1', 'ada@10.0.0.5:2222'], run = 'systemd', path = '~/shop' }";
+        let TargetsSpec::One(spec) = read(text).unwrap() else { panic!("one target") };
+        assert_eq!((spec.hosts.len(), spec.run, spec.path.as_deref()), (2, Some(RunBy::Systemd), Some("~/shop")));
+        let several =
+            read("target.eu = { kind = 'ssh', hosts_from = ['./list'] }\ntarget.us = { kind = 'local' }").unwrap();
+        assert_eq!(several.kinds().count(), 2);
     }
 
     #[test]
@@ -125,6 +353,14 @@ mod tests {
             ("target.EU = { kind = 'local' }", "lower case letters"),
             ("target.eu = { kind = 'local', colour = 1 }", "colour"),
             ("target.eu = 3", "invalid type"),
+            ("target = { kind = 'ssh', hots = ['web1'] }", "the keys of a target are kind"),
+            ("target = { kind = 'local', hosts = ['web1'] }", "belongs to a target of kind"),
+            ("target = { kind = 'ssh', hosts = ['a'], inventory = 'b' }", "said twice"),
+            ("target = { kind = 'ssh', hosts = ['a'], path = '../x' }", "an absolute path"),
+            ("target = { kind = 'ssh', hosts = ['a'], run = 'cron' }", "unknown variant"),
+            ("target = { kind = 'ssh', hosts = ['a'], services = '/x' }", "belongs to `run"),
+            ("target = { kind = 'ssh', hosts = ['a'], group = 'web' }", "chooses from"),
+            ("target.eu = { kind = 'ssh', hosts = ['a'], port = 0 }", "at least 1"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

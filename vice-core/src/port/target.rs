@@ -144,6 +144,9 @@ pub enum UnitHealth {
 /// The fact of a unit that has another configuration in use than it was given, where a target can tell: in which way.
 pub const CONFIG_FACT: &str = "configuration";
 
+/// The fact of a unit that can't be asked, with what is wrong. Such a unit has no release and unknown health.
+pub const UNREACHABLE: &str = "unreachable";
+
 /// One unit as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitState {

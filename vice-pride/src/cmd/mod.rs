@@ -1,6 +1,7 @@
 //! The command line of pride: arguments, and one file a command.
 
 mod actions;
+mod adopt;
 mod control;
 mod deploy;
 mod forecast;
@@ -31,6 +32,7 @@ use vice_core::{Fault, Result};
 use crate::driver::{Want, check_version};
 
 pub use actions::actions;
+pub use adopt::AdoptArgs;
 pub use control::{AbandonArgs, AbortArgs, PauseArgs, PromoteArgs, ResumeArgs};
 use deploy::Consent;
 pub use deploy::{DeployArgs, run as deploy};
@@ -104,6 +106,8 @@ enum PrideCommand {
     Judge(JudgeArgs),
     /// What another policy would have said of rollouts that are over
     Replay(ReplayArgs),
+    /// Take over what runs already, as the version to go back to
+    Adopt(AdoptArgs),
     /// Remove artifacts that nothing needs any more
     Prune(PruneArgs),
 }
@@ -166,6 +170,7 @@ pub async fn run(app: &App, args: PrideArgs) -> Result<Outcome> {
         PrideCommand::Hold(args) => holds::run(app, args).await,
         PrideCommand::Judge(args) => judge::run(app, args).await,
         PrideCommand::Replay(args) => replay::run(app, args).await,
+        PrideCommand::Adopt(args) => adopt::run(app, args).await,
         PrideCommand::Prune(args) => prune::run(app, args).await,
     }
 }

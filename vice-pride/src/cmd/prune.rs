@@ -9,6 +9,7 @@ use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::id::Scope;
 use vice_core::payload::environment_stream;
+use vice_core::text::count;
 use vice_core::ui::Outcome;
 use vice_core::{Code, Context, Digest, Millis, Result};
 
@@ -43,6 +44,7 @@ pub(crate) async fn run(app: &App, args: PruneArgs) -> Result<Outcome> {
         }
     }
     let mut keep: BTreeSet<Digest> = BTreeSet::new();
+    let mut keepers = Vec::new();
     for project in app.workspace.projects.values() {
         for env in project.manifest.env.keys() {
             let scope = Scope::new(project.name().clone(), env.clone());
@@ -51,15 +53,28 @@ pub(crate) async fn run(app: &App, args: PruneArgs) -> Result<Outcome> {
             let placed = state.running.iter().chain(&state.proven).filter_map(|placed| placed.release.artifact);
             keep.extend(placed);
             keep.extend(state.past.iter().filter(|past| past.outcome.is_none()).filter_map(|past| past.to.artifact));
-            let inventory = backend::connect(app, project, &scope)?.target.inventory().await?;
+            let backend = backend::connect(app, project, &scope)?;
+            let inventory = backend.target.inventory().await?;
+            keepers.extend(backend.keepers);
             keep.extend(inventory.units.iter().filter_map(|unit| unit.release.as_ref()?.artifact));
         }
     }
     let store = ArtifactStore::open(&app.workspace.state.join("artifacts"))?;
-    let now = app.clock.now();
+    let (now, kept) = (app.clock.now(), keep.clone());
     let pruned = tokio::task::spawn_blocking(move || store.prune(&keep, now, args.older_than))
         .await
         .context(Code::Internal, || "Pruning broke down.".to_owned())??;
-    let text = format!("Removed {} artifacts ({} bytes).\n", pruned.removed.len(), pruned.bytes);
-    Ok(Outcome::done(text, json!({ "removed": pruned.removed, "bytes": pruned.bytes })))
+    let mut on_hosts = Vec::new();
+    for keeper in keepers {
+        on_hosts.extend(keeper.prune(&kept, args.older_than).await?);
+    }
+    let mut text = format!("Removed {} artifacts ({} bytes).\n", pruned.removed.len(), pruned.bytes);
+    if !on_hosts.is_empty() {
+        let bytes: u64 = on_hosts.iter().map(|removed| removed.bytes).sum();
+        text.push_str(&format!(
+            "Removed {} from hosts ({bytes} bytes).\n",
+            count(on_hosts.len() as u64, "artifact", "artifacts")
+        ));
+    }
+    Ok(Outcome::done(text, json!({ "removed": pruned.removed, "bytes": pruned.bytes, "hosts": on_hosts })))
 }

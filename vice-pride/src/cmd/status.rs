@@ -14,7 +14,7 @@ use vice_core::manifest::Project;
 use vice_core::payload::judged::Judged;
 use vice_core::payload::rollout::Note;
 use vice_core::payload::{environment_stream, rollout_stream};
-use vice_core::port::target::{CONFIG_FACT, Inventory, UnitHealth, UnitState};
+use vice_core::port::target::{CONFIG_FACT, Inventory, UNREACHABLE, UnitHealth, UnitState};
 use vice_core::text::{Table, Tone, paint};
 use vice_core::time::ago;
 use vice_core::ui::Outcome;
@@ -103,6 +103,9 @@ impl Row {
 }
 
 fn unit_drift(unit: &UnitState, wanted: Option<&vice_core::payload::ReleaseRef>) -> Option<String> {
+    if let Some(why) = unit.facts.get(UNREACHABLE) {
+        return Some(format!("unit {} can't be asked: {why}", unit.name));
+    }
     match (&unit.release, wanted) {
         (Some(has), Some(wanted)) if has.runs_like(wanted) => {
             let drift = unit.facts.get(CONFIG_FACT)?;

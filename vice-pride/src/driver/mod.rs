@@ -18,12 +18,12 @@ pub(crate) mod queue;
 mod session;
 mod tasks;
 mod version;
-mod workload;
+pub(crate) mod workload;
 
 pub(crate) use analysis::{INTERVAL, analysis};
 pub use begin::{Asks, EndState, Ended, begin, command, end_unreadable, take_up};
 pub(crate) use begin::{lease_for, unfinished};
 pub use journal::{Journal, load};
-pub(crate) use prepare::wanted_release;
 pub use prepare::{Earlier, Prepared, Want, prepare};
+pub(crate) use prepare::{Found, Wanted, planned, wanted_release};
 pub(crate) use version::check_version;

@@ -156,7 +156,9 @@ impl Performer {
     /// takeover; when it can't tell, the operation is in doubt.
     async fn settle(&self, op: &Op, result: Result<()>) -> Result<()> {
         let Err(fault) = result else { return Ok(()) };
-        if !matches!(fault.code(), Code::Unreachable | Code::TimedOut) {
+        // What was never sent was not carried out.
+        let unsent = fault.details().get("sent").is_some_and(|sent| sent == false);
+        if unsent || !matches!(fault.code(), Code::Unreachable | Code::TimedOut) {
             return Err(fault);
         }
         let target = &self.backend.target;

@@ -15,7 +15,7 @@ use vice_core::payload::simulation::Forecast;
 use vice_core::payload::{ReleaseRef, environment_stream};
 use vice_core::port::command::CommandSpec;
 use vice_core::port::config::ResolvedConfig;
-use vice_core::port::target::{Inventory, Workload};
+use vice_core::port::target::{Inventory, UNREACHABLE, UnitState, Workload};
 use vice_core::secret::masked;
 use vice_core::template::{names, render};
 use vice_core::text::count;
@@ -93,13 +93,38 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let (project, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
     let backend = connect(app, &project, &scope)?;
     let stream = environment_stream(&scope);
-    let (state, state_version) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
+    let (state, version) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
     let (workload, config) = match want.direction {
         _ if want.config.is_some() => reconfigured(app, &project, &scope, &state, want).await?,
         Direction::Deploy => forward(app, &project, &scope, &state, want).await?,
         Direction::Rollback => backward(app, &project, &scope, &state, want).await?,
     };
+    let wanted = Wanted { direction: want.direction, workload, config };
+    planned(app, Found { project, scope, backend, state, version }, wanted).await
+}
+
+/// An environment as it was found.
+pub(crate) struct Found {
+    pub(crate) project: Arc<Project>,
+    pub(crate) scope: Scope,
+    pub(crate) backend: Backend,
+    pub(crate) state: EnvironmentState,
+    pub(crate) version: u64,
+}
+
+/// What shall run there.
+pub(crate) struct Wanted {
+    pub(crate) direction: Direction,
+    pub(crate) workload: Workload,
+    pub(crate) config: ResolvedConfig,
+}
+
+/// Plans the difference between what is there and what shall be.
+pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<Prepared> {
+    let Found { project, scope, backend, state, version: state_version } = found;
+    let Wanted { direction, workload, config } = wanted;
     let inventory = backend.target.inventory().await?;
+    all_known(&inventory)?;
     let spec = project.env(&scope.env)?;
     let topology = crate::topology::load(&project, &scope.env)?;
     let units: Vec<String> = match &topology {
@@ -111,7 +136,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let runs = topology.as_ref().map_or(!units.is_empty(), |tree| !tree.is_empty());
     let has_checks = runs && project.manifest.check.values().any(applies);
     let mut plan = plan(&PlanRequest {
-        direction: want.direction,
+        direction,
         from: state.running.as_ref().map(|placed| placed.release.clone()),
         to: workload.release.clone(),
         units,
@@ -146,6 +171,18 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         record,
         config_changes,
     })
+}
+
+/// A rollout has to know what every unit runs: what it goes back to must not be guessed.
+fn all_known(inventory: &Inventory) -> Result<()> {
+    let silent = |unit: &&UnitState| unit.facts.contains_key(UNREACHABLE);
+    let Some(first) = inventory.units.iter().find(silent) else { return Ok(()) };
+    let names: Vec<&str> = inventory.units.iter().filter(silent).take(5).map(|unit| unit.name.as_str()).collect();
+    let why = first.facts.get(UNREACHABLE).map(String::as_str).unwrap_or_default();
+    Err(Fault::new(Code::Unreachable, format!("What runs on {} can't be told.", names.join(", ")))
+        .because(why)
+        .hint("Bring them back, or take them out of the target's hosts for as long as they are away.")
+        .detail("units", names.iter().map(ToString::to_string).collect::<Vec<_>>()))
 }
 
 /// What a deploy wants, as far as it can be told without asking the target: for one that has to wait for its turn.

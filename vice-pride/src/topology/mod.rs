@@ -20,6 +20,8 @@ use vice_core::port::config::UnitFacts;
 use vice_core::{Code, Context, Fault, Result};
 use vice_pride_engine::{Roster, RosterHost, Topology, UnitNo};
 
+use crate::target::hosts::{self, has_hosts};
+
 /// The largest file that is read. An inventory of a hundred thousand hosts has about 10 MB.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -39,11 +41,26 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
                 .at(project.place(&["env", env.as_str(), "topology"], ""))
                 .hint("Keep the targets; each is a level of the tree, which selectors know as target=NAME."));
         }
-        return of_targets(targets, section.instances).map(Some);
+        return of_targets(project, env, targets).map(Some);
     }
-    let Some(spec) = &section.topology else { return Ok(None) };
+    let on_hosts = match &section.target {
+        Some(TargetsSpec::One(target)) => Some(target).filter(|target| has_hosts(target)),
+        _ => None,
+    };
+    let Some(spec) = &section.topology else {
+        return on_hosts.map(|target| of_hosts(project, env, target)).transpose();
+    };
+    let topology = of_section(project, env, spec)?;
+    if let Some(target) = on_hosts {
+        check_hosts(project, env, target, &topology)?;
+    }
+    Ok(Some(topology))
+}
+
+/// The tree that the section `topology` says.
+pub(crate) fn of_section(project: &Project, env: &EnvName, spec: &TopologySpec) -> Result<Topology> {
     let made = read(&project.root, spec).and_then(|(spec, roster)| Topology::new(&spec, roster.as_ref()));
-    made.map(Some).map_err(|fault| {
+    made.map_err(|fault| {
         if fault.place().is_some() {
             return fault;
         }
@@ -63,30 +80,104 @@ pub fn unit_facts(project: &Project, env: &EnvName) -> Result<Vec<UnitFacts>> {
         let count = project.env(env)?.instances.unwrap_or(1);
         return Ok((1..=count).map(|unit| UnitFacts { name: unit.to_string(), ..UnitFacts::default() }).collect());
     };
+    let hosts = hosts_of_targets(project, env)?;
     let keys: Vec<&str> = tree.label_keys().collect();
     let facts = |unit: UnitNo| {
+        let name = tree.unit_name(unit);
         let labels = keys.iter().filter_map(|key| Some(((*key).to_owned(), tree.label(unit, key)?.to_owned())));
         let labels: BTreeMap<String, String> = labels.collect();
         let several = matches!(project.env(env).map(|spec| &spec.target), Ok(Some(TargetsSpec::Several(_))));
         let target = tree.place(unit).filter(|_| several);
-        UnitFacts { name: tree.unit_name(unit), target, host: labels.get("host").cloned(), labels }
+        let host = labels.get("host").cloned().or_else(|| host_name(&hosts, &name));
+        UnitFacts { name, target, host, labels }
     };
     Ok((0..tree.len()).map(|unit| facts(UnitNo(unit))).collect())
 }
 
-/// One level, `target`, with the instances of each target in it; a unit is named as in `eu.1`.
-fn of_targets(targets: &IndexMap<String, TargetSpec>, instances: Option<u32>) -> Result<Topology> {
-    let mut hosts = Vec::new();
+/// The hosts of each target that has some, with the target's name where there are several.
+type HostsOfTargets<'a> = Vec<(Option<&'a str>, Vec<hosts::Host>)>;
+
+fn hosts_of_targets<'a>(project: &'a Project, env: &EnvName) -> Result<HostsOfTargets<'a>> {
+    let targets = project.env(env)?.target.iter().flat_map(TargetsSpec::each);
+    let on_hosts = targets.filter(|(_, target)| has_hosts(target));
+    on_hosts.map(|(name, target)| Ok((name, hosts::of(project, env, name, target)?))).collect()
+}
+
+fn host_name(targets: &HostsOfTargets<'_>, unit: &str) -> Option<String> {
+    targets.iter().find_map(|(target, hosts)| {
+        let within = match target {
+            Some(target) => unit.strip_prefix(target)?.strip_prefix('.')?,
+            None => unit,
+        };
+        hosts::host_of(hosts, within).map(|(host, _)| host.name.clone())
+    })
+}
+
+/// One level, `target`, with the instances or hosts of each target in it; a unit is named as in `eu.1` or `eu.web1`.
+fn of_targets(project: &Project, env: &EnvName, targets: &IndexMap<String, TargetSpec>) -> Result<Topology> {
+    let instances = project.env(env)?.instances;
+    let mut units = Vec::new();
     for (name, target) in targets {
         let count = target.instances.or(instances).unwrap_or(1);
-        hosts.extend((1..=count).map(|number| RosterHost {
-            name: format!("{name}.{number}"),
-            vars: [("target".to_owned(), name.clone())].into(),
-        }));
+        let vars = || [("target".to_owned(), name.clone())].into();
+        if has_hosts(target) {
+            let hosts = hosts::of(project, env, Some(name), target)?;
+            let on_hosts = hosts::units(&hosts, count).into_iter();
+            units.extend(on_hosts.map(|unit| RosterHost { name: format!("{name}.{}", unit.name), vars: vars() }));
+        } else {
+            units.extend((1..=count).map(|number| RosterHost { name: format!("{name}.{number}"), vars: vars() }));
+        }
     }
+    by_level("target", units)
+}
+
+/// The units of hosts: the hosts themselves or, with several instances on each, a level `host` with them in it.
+fn of_hosts(project: &Project, env: &EnvName, target: &TargetSpec) -> Result<Topology> {
+    let hosts = hosts::of(project, env, None, target)?;
+    let instances = target.instances.or(project.env(env)?.instances).unwrap_or(1);
+    let units = hosts::units(&hosts, instances);
+    if instances > 1 {
+        return by_level("host", units);
+    }
+    let names: Vec<String> = units.into_iter().map(|unit| unit.name).collect();
+    Ok(Topology::flat(&names))
+}
+
+/// A tree of one level, which a variable of each unit says.
+fn by_level(level: &str, hosts: Vec<RosterHost>) -> Result<Topology> {
     let spec =
-        TopologySpec { levels: vec!["target".to_owned()], inventory: Some(String::new()), ..TopologySpec::default() };
+        TopologySpec { levels: vec![level.to_owned()], inventory: Some(String::new()), ..TopologySpec::default() };
     Topology::new(&spec, Some(&Roster { hosts, ..Roster::default() }))
+}
+
+/// Every unit of a topology has to stand on a host of the target.
+fn check_hosts(project: &Project, env: &EnvName, target: &TargetSpec, topology: &Topology) -> Result<()> {
+    let hosts = hosts::of(project, env, None, target)?;
+    for unit in 0..topology.len() {
+        let name = topology.unit_name(UnitNo(unit));
+        if hosts::host_of(&hosts, &name).is_none() {
+            let message = format!("The topology has the unit {name:?}, and the target has no host of that name.");
+            return Err(Fault::new(Code::ManifestInvalid, message)
+                .at(project.place(&["env", env.as_str(), "topology"], ""))
+                .hint("A unit is named after its host, as in web1, or web1.2 for the second instance on it."));
+        }
+    }
+    Ok(())
+}
+
+/// An Ansible inventory with the variables beside it.
+///
+/// # Errors
+/// `ManifestInvalid` when it makes no sense; `Io` when it can't be read.
+pub(crate) fn roster(root: &Path, name: &str) -> Result<Roster> {
+    let path = root.join(name);
+    let text = text_of(&path, "inventory")?;
+    let mut roster = inventory::parse(&shown(&path), &text)?;
+    // What Ansible has put together is complete.
+    if !text.trim_start().starts_with('{') {
+        vars::add(path.parent().unwrap_or(root), &mut roster)?;
+    }
+    Ok(roster)
 }
 
 /// The section with everything read that it names. What stands in `vice.toml` is added to what a file says.
@@ -98,20 +189,8 @@ pub fn read(root: &Path, spec: &TopologySpec) -> Result<(TopologySpec, Option<Ro
         Some(file) => from_file(root, file, spec)?,
         None => (spec.clone(), root.to_path_buf()),
     };
-    let roster = match &spec.inventory {
-        Some(name) => {
-            let path = root.join(name);
-            let text = text_of(&path, "inventory")?;
-            let mut roster = inventory::parse(&shown(&path), &text)?;
-            // What Ansible has put together is complete.
-            if !text.trim_start().starts_with('{') {
-                vars::add(path.parent().unwrap_or(&root), &mut roster)?;
-            }
-            Some(roster)
-        }
-        None => None,
-    };
-    Ok((spec, roster))
+    let hosts = spec.inventory.as_ref().map(|name| roster(&root, name)).transpose()?;
+    Ok((spec, hosts))
 }
 
 /// The section of a file with that of `vice.toml` on top, and the folder that the file's own paths start in.

@@ -40,6 +40,8 @@ pub use agent::agent_main;
 pub use client::{FrontCounters, UnitCounters, VersionCounts};
 use layout::Layout;
 use output::Follower;
+#[cfg(feature = "ssh")]
+pub(in crate::target) use release::masker;
 use wire::Request;
 
 /// How often a followed log is looked at.

@@ -122,7 +122,7 @@ pub(super) fn remove(layout: &Layout, key: u64) {
 }
 
 /// Hides the workload's secrets in what its instances print.
-pub(super) fn masker(workload: &Workload) -> Masker {
+pub(in crate::target) fn masker(workload: &Workload) -> Masker {
     let mut masker = Masker::default();
     for (name, value) in &workload.environment {
         if let EnvValue::Secret(secret) = value {

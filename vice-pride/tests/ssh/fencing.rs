@@ -1,0 +1,97 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use vice_core::Code;
+use vice_core::port::target::{Observed, Target, UnitHealth};
+
+use crate::support::{Ground, place, service};
+
+/// Fails a test that would wait for ever; decides nothing else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn until(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn lab_ssh_an_orphan_is_shut_out_and_leaves_nothing() {
+    let ground = Ground::on(&["h1"]);
+    let (target, first) = (ground.target(), service("1", &[]));
+    target.apply(&place("a", 1, "h1", &first, None), Some(&first)).await.unwrap();
+    // It would take long, and whoever asked for it goes away in the middle.
+    let slow = service("2", &["--slow-start-ms", "20000"]);
+    let op = place("b", 1, "h1", &slow, Some(&first));
+    let (orphan, asked) = (ground.target(), op.clone());
+    let asking = tokio::spawn(async move { orphan.apply(&asked, Some(&slow)).await });
+    let pending = ground.root("h1").join("units/h1/pending");
+    until("the operation is under way", || pending.exists()).await;
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+
+    // The next holder's fence returns when nothing of the orphan can come any more.
+    let next = ground.target();
+    next.fence(2).await.unwrap();
+    assert!(!pending.exists(), "the fence has not waited");
+    let seen = next.observe(&vice_core::port::target::Op { epoch: 2, ..op }).await.unwrap();
+    assert_eq!(seen, Observed::NotApplied);
+    let unit = ground.unit("h1").await;
+    assert_eq!((unit.release.unwrap().version.as_str(), unit.health), ("1", UnitHealth::Healthy));
+    assert_eq!(ground.effects("h1").len(), 1);
+}
+
+#[tokio::test]
+async fn lab_ssh_a_script_that_was_killed_is_mended_by_the_next() {
+    let ground = Ground::on(&["h1"]);
+    let (target, first) = (ground.target(), service("1", &[]));
+    target.apply(&place("a", 1, "h1", &first, None), Some(&first)).await.unwrap();
+    let slow = service("2", &["--slow-start-ms", "20000"]);
+    let op = place("b", 1, "h1", &slow, Some(&first));
+    let (other, asked, release) = (ground.target(), op.clone(), slow.clone());
+    let asking = tokio::spawn(async move { other.apply(&asked, Some(&release)).await });
+    let root = ground.root("h1");
+    until("the operation is under way", || root.join("units/h1/pending").exists()).await;
+    // The whole script at once, as when somebody cleans up by hand: only what it had started stays.
+    let root_text = root.display().to_string();
+    let script = |line: &str| line.contains(&root_text) && line.contains("host-") && line.contains(" apply ");
+    let pids: Vec<i32> = crate::support::processes(&[root_text.clone()])
+        .into_iter()
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            script(&String::from_utf8_lossy(&line).replace('\0', " "))
+        })
+        .collect();
+    assert!(!pids.is_empty(), "the script runs");
+    for pid in pids {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    let fault = asking.await.unwrap().unwrap_err();
+    assert!(matches!(fault.code(), Code::Unreachable | Code::Backend), "{fault:?}");
+    let next = ground.target();
+    let op = vice_core::port::target::Op { epoch: 2, ..op };
+    assert_eq!(next.observe(&op).await.unwrap(), Observed::NotApplied);
+    let unit = ground.unit("h1").await;
+    assert_eq!((unit.release.unwrap().version.as_str(), unit.health), ("1", UnitHealth::Healthy));
+    assert!(ground.effects("h1")[1].ends_with("mended"), "{:?}", ground.effects("h1"));
+    // And it can be done after all.
+    let quick = service("2", &[]);
+    let op = place("b", 2, "h1", &quick, Some(&first));
+    next.apply(&op, Some(&quick)).await.unwrap();
+    assert_eq!(ground.unit("h1").await.release.unwrap().version, "2");
+}
+
+#[tokio::test]
+async fn lab_ssh_a_holder_that_was_passed_over_changes_nothing() {
+    let ground = Ground::on(&["h1", "h2"]);
+    let (old, first) = (ground.target(), service("1", &[]));
+    old.apply(&place("a", 1, "h1", &first, None), Some(&first)).await.unwrap();
+    ground.target().fence(2).await.unwrap();
+    let late = place("b", 1, "h2", &first, None);
+    assert_eq!(old.apply(&late, Some(&first)).await.unwrap_err().code(), Code::Fenced);
+    assert_eq!(old.observe(&late).await.unwrap(), Observed::NotApplied, "looking is not refused");
+    assert!(ground.effects("h2").is_empty());
+}

@@ -1,0 +1,11 @@
+//! The ssh target for real: sshd on loopback addresses, instances, broken releases, cut connections.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a panic is the report; this covers the helpers beside the test functions"
+)]
+
+mod conformance;
+mod fencing;
+mod placing;
+mod support;
+mod trouble;
