@@ -7,6 +7,7 @@ mod record;
 mod recording;
 mod replay;
 pub(crate) mod report;
+mod traffic;
 mod verify;
 
 use vice_core::app::App;
@@ -22,6 +23,7 @@ pub use probe::ProbeArgs;
 pub use record::RecordArgs;
 pub use recording::RecordingArgs;
 pub use replay::ReplayArgs;
+pub use traffic::TrafficArgs;
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 
@@ -77,6 +79,8 @@ pub enum WrathCommand {
     Recording(RecordingArgs),
     /// Send a recording again, to one version or to two, and compare
     Replay(ReplayArgs),
+    /// Learn a model of traffic from a recording or an access log
+    Traffic(TrafficArgs),
 }
 
 impl WrathArgs {
@@ -102,6 +106,7 @@ pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
         Some(WrathCommand::Record(args)) => return record::run(app, args).await,
         Some(WrathCommand::Recording(args)) => return recording::run(app, &args),
         Some(WrathCommand::Replay(args)) => return replay::run(app, args).await,
+        Some(WrathCommand::Traffic(args)) => return traffic::run(app, &args),
         None => {}
     }
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 use vice_core::app::App;
 use vice_core::port::notifier::Severity;
-use vice_core::ui::{Outcome, Progress, ProgressState};
 use vice_core::text::count;
+use vice_core::ui::{Outcome, Progress, ProgressState};
 use vice_core::{Code, Context, Fault, Millis, Result};
 
 use super::load::authorities;
@@ -105,7 +105,10 @@ pub(crate) async fn run(app: &App, args: RecordArgs) -> Result<Outcome> {
         return Err(usage("The server is named by scheme, host and port; paths are those of the clients.".to_owned()));
     }
     if args.body_max > BODY_KIB_MAX {
-        return Err(usage(format!("Bodies of {} KiB are too large to keep; {BODY_KIB_MAX} is the most.", args.body_max)));
+        return Err(usage(format!(
+            "Bodies of {} KiB are too large to keep; {BODY_KIB_MAX} is the most.",
+            args.body_max
+        )));
     }
     if let Some(pointer) = args.mask_json.iter().find(|pointer| !pointer.starts_with('/')) {
         return Err(usage(format!("{pointer:?} is no JSON Pointer; it has to begin with a slash.")));

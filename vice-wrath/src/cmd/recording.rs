@@ -59,7 +59,8 @@ fn write(app: &App, to: &std::path::Path, recording: &Recording) -> Result<()> {
         return recording::save(&path, recording);
     }
     let unwritable = || format!("{} can't be written.", to.display());
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).context(Code::Io, unwritable)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(&path).context(Code::Io, unwritable)?;
     let document = format!("{:#}\n", recording::to_har(recording));
     std::io::Write::write_all(&mut file, document.as_bytes()).context(Code::Io, unwritable)
 }
@@ -90,8 +91,10 @@ fn outcome(args: &RecordingArgs, recording: &Recording) -> Outcome {
     if sorted.len() > ROUTES_SHOWN {
         text.push_str(&format!("and {} more\n", sorted.len() - ROUTES_SHOWN));
     }
-    let routes: Vec<Value> =
-        sorted.iter().map(|(name, (times, failed))| json!({ "request": name, "times": times, "failed": failed })).collect();
+    let routes: Vec<Value> = sorted
+        .iter()
+        .map(|(name, (times, failed))| json!({ "request": name, "times": times, "failed": failed }))
+        .collect();
     let json = json!({
         "file": args.file.display().to_string(), "to": opening.to, "began": opening.began, "masked": opening.masked,
         "exchanges": recording.exchanges.len(), "length_ms": length.0, "routes": routes,

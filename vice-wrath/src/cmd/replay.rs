@@ -106,7 +106,9 @@ pub(crate) async fn run(app: &App, args: ReplayArgs) -> Result<Outcome> {
     let speed = speed(&args.speed).map_err(usage)?;
     let by = By::parse(&args.session).map_err(|why| usage(format!("{why}.")))?;
     if args.concurrency == 0 || args.concurrency > CONCURRENCY_MAX || args.confirm > ROUNDS_MAX {
-        return Err(usage(format!("There may be 1 to {CONCURRENCY_MAX} sessions at once and {ROUNDS_MAX} repetitions.")));
+        return Err(usage(format!(
+            "There may be 1 to {CONCURRENCY_MAX} sessions at once and {ROUNDS_MAX} repetitions."
+        )));
     }
     let rules = rules(app, &args)?;
     let recording = open(app, &args.file)?;

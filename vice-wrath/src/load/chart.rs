@@ -34,15 +34,14 @@ pub(super) fn chart(lines: &[Line<'_>], x: &Axis<'_>, y: &Axis<'_>, ticks: &[(f6
         let across = LEFT + (WIDTH - LEFT - 10.0) * (px / right);
         (across, HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (py / highest))
     };
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} over {}\">",
-        y.title, x.title
-    );
+    let mut svg =
+        format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} over {}\">", y.title, x.title);
     for part in 0..=4 {
         let value = highest * f64::from(part) / 4.0;
         let (_, height) = place((0.0, value));
         let label = (y.label)(value);
-        svg.push_str(&format!("<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{height:.1}\" y2=\"{height:.1}\"/>\
+        svg.push_str(&format!(
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{height:.1}\" y2=\"{height:.1}\"/>\
              <text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
             WIDTH - 10.0,
             LEFT - 6.0,
@@ -51,7 +50,10 @@ pub(super) fn chart(lines: &[Line<'_>], x: &Axis<'_>, y: &Axis<'_>, ticks: &[(f6
     }
     for (value, label) in ticks {
         let (across, _) = place((*value, 0.0));
-        svg.push_str(&format!("<text x=\"{across:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>", HEIGHT - 8.0));
+        svg.push_str(&format!(
+            "<text x=\"{across:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+            HEIGHT - 8.0
+        ));
     }
     for (index, line) in lines.iter().enumerate() {
         let points = thinned(&line.points).map(|point| {
@@ -59,7 +61,10 @@ pub(super) fn chart(lines: &[Line<'_>], x: &Axis<'_>, y: &Axis<'_>, ticks: &[(f6
             format!("{across:.1},{height:.1}")
         });
         let points = points.collect::<Vec<_>>().join(" ");
-        svg.push_str(&format!("<polyline class=\"line line-{index}\" points=\"{points}\"><title>{}</title></polyline>", line.name));
+        svg.push_str(&format!(
+            "<polyline class=\"line line-{index}\" points=\"{points}\"><title>{}</title></polyline>",
+            line.name
+        ));
     }
     svg.push_str("</svg>");
     svg

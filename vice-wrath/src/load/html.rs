@@ -15,8 +15,7 @@ text-align:right;font-variant-numeric:tabular-nums}td:first-child,th:first-child
 @media(prefers-color-scheme:dark){body{background:#16181b;color:#ddd}.grid{stroke:#333}svg text{fill:#999}}";
 
 /// How far a horizontal axis of percentiles goes: up to 99.999.
-const NINES: [(f64, &str); 6] =
-    [(0.0, "0"), (1.0, "90"), (2.0, "99"), (3.0, "99.9"), (4.0, "99.99"), (5.0, "99.999")];
+const NINES: [(f64, &str); 6] = [(0.0, "0"), (1.0, "90"), (2.0, "99"), (3.0, "99.9"), (4.0, "99.99"), (5.0, "99.999")];
 
 /// The page.
 pub(crate) fn page(plan: &LoadPlan, target: &str, report: &Report, verdicts: &[Verdict]) -> String {
@@ -26,7 +25,8 @@ pub(crate) fn page(plan: &LoadPlan, target: &str, report: &Report, verdicts: &[V
          content=\"width=device-width\"><title>Load: {title}</title><style>{STYLE}</style><h1>{title}</h1>"
     );
     let tally = &report.tally;
-    out.push_str(&format!("<p>{} requests in {:.1} s: {:.1} good answers a second, {} failures.</p>",
+    out.push_str(&format!(
+        "<p>{} requests in {:.1} s: {:.1} good answers a second, {} failures.</p>",
         tally.counts.all(),
         report.took.as_secs_f64(),
         report.rate(&tally.counts),
@@ -60,7 +60,8 @@ fn table(report: &Report, kinds: &[String]) -> String {
             .to_owned();
     let tally = &report.tally;
     let mut row = |name: &str, all: u64, failed: u64, latencies: &Latencies| {
-        let times = [50.0, 90.0, 99.0, 99.9, 100.0].map(|at| format!("<td>{}</td>", time(latencies.percentile(at) as f64)));
+        let times =
+            [50.0, 90.0, 99.0, 99.9, 100.0].map(|at| format!("<td>{}</td>", time(latencies.percentile(at) as f64)));
         let name = escape(name);
         out.push_str(&format!("<tr><td>{name}</td><td>{all}</td><td>{failed}</td>{}</tr>", times.concat()));
     };
@@ -79,7 +80,8 @@ fn over_time(report: &Report) -> String {
         report.seconds.iter().map(|second| (f64::from(second.number), value(second))).collect()
     };
     let last = report.seconds.last().map_or(1.0, |second| f64::from(second.number).max(1.0));
-    let ticks: Vec<(f64, String)> = (0..=4).map(|part| last * f64::from(part) / 4.0).map(|at| (at, format!("{at:.0} s"))).collect();
+    let ticks: Vec<(f64, String)> =
+        (0..=4).map(|part| last * f64::from(part) / 4.0).map(|at| (at, format!("{at:.0} s"))).collect();
     let x = Axis { title: "time", label: |value| format!("{value:.0} s") };
     let rates = [
         Line { name: "answers", points: points(&|second| second.counts.answered as f64) },
@@ -111,6 +113,6 @@ fn by_percentile(latencies: &Latencies) -> String {
 }
 
 /// Text as it may stand in a page.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

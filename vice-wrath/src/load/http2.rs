@@ -67,8 +67,7 @@ impl Shared {
         let stream = dial.connect().await?;
         let mut builder = http2::Builder::new(Here);
         builder.initial_stream_window_size(1 << 20).initial_connection_window_size(16 << 20);
-        let (sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|_| Failure::Malformed)?;
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| Failure::Malformed)?;
         tokio::task::spawn_local(async move {
             // Whoever waits for an answer learns of the end by that.
             drop(connection.await);

@@ -78,7 +78,9 @@ fn bytes(count: f64) -> String {
 /// What is done, in one line.
 pub(crate) fn heading(plan: &LoadPlan, target: &str) -> String {
     let load = match &plan.shape {
-        Shape::Open(Process::Recorded(times)) => format!("{} at recorded times", count(times.len() as u64, "request", "requests")),
+        Shape::Open(Process::Recorded(times)) => {
+            format!("{} at recorded times", count(times.len() as u64, "request", "requests"))
+        }
         Shape::Open(Process::Poisson) => format!("{}, Poisson", plan.profile.words("/s")),
         Shape::Open(Process::Constant) => format!("{}, evenly", plan.profile.words("/s")),
         Shape::Closed => plan.profile.words(" users"),

@@ -232,11 +232,8 @@ impl Waiting {
 async fn open(shard: &Rc<Shard>, process: &Process) -> Result<()> {
     let plan = &shard.plan;
     let arrivals = Arrivals::new(&plan.profile, process, plan.seed, shard.part.index, shard.part.count);
-    let waiting = Rc::new(Waiting {
-        arrivals: RefCell::new(arrivals),
-        resting: RefCell::default(),
-        free: Notify::new(),
-    });
+    let waiting =
+        Rc::new(Waiting { arrivals: RefCell::new(arrivals), resting: RefCell::default(), free: Notify::new() });
     let pacer = Pacer::new()?;
     let room = shard.part.of(plan.connections).max(1);
     let mut workers = JoinSet::new();

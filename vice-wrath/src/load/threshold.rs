@@ -54,7 +54,8 @@ impl Threshold {
     /// # Errors
     /// Text that says what a limit looks like.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not a limit; write for example p99>200ms, errors>1%, rate<450/s or home:p95>1s");
+        let bad =
+            || format!("`{text}` is not a limit; write for example p99>200ms, errors>1%, rate<450/s or home:p95>1s");
         let at = text.find(['>', '<']).ok_or_else(bad)?;
         let (name, rest) = text.split_at(at);
         let (comparison, value) = match (rest.strip_prefix(">="), rest.strip_prefix("<=")) {

@@ -12,14 +12,32 @@ use vice_core::{Fault, Result};
 
 /// Headers whose values are always credentials.
 const HEADERS: [&str; 8] = [
-    "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "x-csrf-token",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "x-auth-token",
+    "x-csrf-token",
     "x-xsrf-token",
 ];
 
 /// Words in the name of a header, field or parameter that say that its value is a credential.
 const WORDS: [&str; 14] = [
-    "passw", "secret", "token", "credential", "apikey", "api_key", "api-key", "privatekey", "private_key", "jwt", "csrf",
-    "session", "sessid", "authorization",
+    "passw",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "api_key",
+    "api-key",
+    "privatekey",
+    "private_key",
+    "jwt",
+    "csrf",
+    "session",
+    "sessid",
+    "authorization",
 ];
 
 /// What is masked besides, and what is not.
@@ -158,7 +176,8 @@ impl Mask {
                 true
             }
             Value::Array(items) => {
-                let masked = items.iter_mut().enumerate().map(|(index, item)| self.json(&format!("{at}/{index}"), item, secret));
+                let masked =
+                    items.iter_mut().enumerate().map(|(index, item)| self.json(&format!("{at}/{index}"), item, secret));
                 masked.fold(false, |any, one| any | one)
             }
             Value::Object(fields) => {
@@ -201,7 +220,10 @@ mod tests {
         let name = mask.name("tok/123");
         assert!(name.starts_with("masked-") && name.len() == 23);
         assert_eq!(mask.header("authorization", "Bearer tok/123"), format!("Bearer {name}"));
-        assert_eq!(mask.header("cookie", "sid=tok/123; theme=dark"), format!("sid={name}; theme={}", mask.name("dark")));
+        assert_eq!(
+            mask.header("cookie", "sid=tok/123; theme=dark"),
+            format!("sid={name}; theme={}", mask.name("dark"))
+        );
         assert_eq!(mask.header("set-cookie", "sid=tok/123; Path=/"), format!("sid={name}; Path=/"));
         assert_eq!(mask.target("/a?token=tok%2F123&b=c"), format!("/a?token={name}&b=c"));
         let body = mask.body("application/json", br#"{"access_token":"tok/123","n":1.50,"tokens":3}"#.to_vec());

@@ -119,12 +119,8 @@ impl Proxy {
             held: AtomicUsize::new(0),
             sink,
         };
-        let way = Way {
-            upstream: Arc::new(upstream),
-            shared: Arc::new(shared),
-            host: options.host,
-            seen: AtomicU64::new(0),
-        };
+        let way =
+            Way { upstream: Arc::new(upstream), shared: Arc::new(shared), host: options.host, seen: AtomicU64::new(0) };
         let tls = options.tls.map(TlsAcceptor::from);
         Ok(Self { listener, address, way: Arc::new(way), written, tls })
     }

@@ -40,7 +40,9 @@ impl Ending {
     pub(crate) fn warning(&self) -> Option<String> {
         match self {
             Self::Closed(0) => None,
-            Self::Closed(lost) => Some(format!("The recording lacks {lost} exchanges that came too fast to be written.")),
+            Self::Closed(lost) => {
+                Some(format!("The recording lacks {lost} exchanges that came too fast to be written."))
+            }
             Self::Open => Some("The recording has no end: its recorder was killed, or still runs.".to_owned()),
             Self::Cut { line, why } => {
                 Some(format!("The recording is read up to line {line}, which is damaged: {why}."))
@@ -163,7 +165,13 @@ mod tests {
             conn: 1,
             at_us,
             took_us: 5,
-            request: Asked { method: "GET".into(), target: "/ü".into(), version: String::new(), headers: vec![], body: None },
+            request: Asked {
+                method: "GET".into(),
+                target: "/ü".into(),
+                version: String::new(),
+                headers: vec![],
+                body: None,
+            },
             answer: None,
             error: None,
         };

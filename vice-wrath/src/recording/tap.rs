@@ -56,7 +56,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Watched {
-    pub(super) fn new(shared: &Arc<Shared>, conn: u64, method: &str, target: &str, version: Version, headers: &HeaderMap) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        conn: u64,
+        method: &str,
+        target: &str,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Self {
         Self {
             shared: Arc::clone(shared),
             conn,

@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use vice_core::{Code, Context, Fault, Result};
 
 use super::exchange::{Closing, Opening};
+use super::file;
 use super::mask::Mask;
 use super::read::Recording;
 use super::tap::Raw;
-use super::file;
 
 /// Exchanges that wait for the disk. Their bodies are limited apart from that.
 const WAITING_MAX: usize = 4096;
@@ -71,7 +71,13 @@ fn append(path: &Path, file: &mut File, line: &str) -> Result<()> {
     file.write_all(line.as_bytes()).context(Code::Io, unwritable)
 }
 
-fn write(path: &Path, mut file: File, mut waiting: mpsc::Receiver<Raw>, mask: &Mask, lost: &AtomicU64) -> Result<Closing> {
+fn write(
+    path: &Path,
+    mut file: File,
+    mut waiting: mpsc::Receiver<Raw>,
+    mask: &Mask,
+    lost: &AtomicU64,
+) -> Result<Closing> {
     let mut exchanges = 0;
     while let Some(raw) = waiting.blocking_recv() {
         let line = file::seal(&raw.into_exchange(mask))?;

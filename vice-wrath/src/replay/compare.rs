@@ -7,8 +7,18 @@ use crate::traffic::route::is_id;
 
 /// Headers that say something about the moment or the connection, and not about the answer.
 const PASSING: [&str; 12] = [
-    "date", "age", "connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "via", "server-timing",
-    "alt-svc", "expires", "vary",
+    "date",
+    "age",
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "content-length",
+    "content-encoding",
+    "via",
+    "server-timing",
+    "alt-svc",
+    "expires",
+    "vary",
 ];
 
 /// The most differences of two answers that are kept.

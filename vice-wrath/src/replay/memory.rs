@@ -45,7 +45,10 @@ pub(super) struct Memory {
 
 /// Whether a name says that an id is meant: `id`, `user_id`, `userId`, `uuid`.
 pub(super) fn names_id(name: &str) -> bool {
-    name.eq_ignore_ascii_case("id") || name.ends_with("_id") || name.ends_with("Id") || name.to_ascii_lowercase().ends_with("uuid")
+    name.eq_ignore_ascii_case("id")
+        || name.ends_with("_id")
+        || name.ends_with("Id")
+        || name.to_ascii_lowercase().ends_with("uuid")
 }
 
 /// Whether a value is made up so that it can't be meant otherwise: long, and no word.
@@ -132,7 +135,12 @@ impl Memory {
             (Value::Object(before), Value::Object(now)) => {
                 for (name, before) in before {
                     if let Some(now) = now.get(name) {
-                        self.learn_json(number, &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), before, now);
+                        self.learn_json(
+                            number,
+                            &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
+                            before,
+                            now,
+                        );
                     }
                 }
             }

@@ -19,7 +19,10 @@ pub(crate) fn text(report: &Report, two: bool) -> String {
     }
     for (route, before, after) in &report.slower {
         let (before, after) = (before.as_secs_f64() * 1e3, after.as_secs_f64() * 1e3);
-        out.push_str(&format!("{} {route}: takes {after:.1}ms instead of {before:.1}ms (medians)\n", paint(Tone::Bad, "✗")));
+        out.push_str(&format!(
+            "{} {route}: takes {after:.1}ms instead of {before:.1}ms (medians)\n",
+            paint(Tone::Bad, "✗")
+        ));
     }
     for finding in report.unproven.iter().take(SHOWN_MAX) {
         out.push_str(&format!("{} {} (not reproduced)\n", paint(Tone::Warn, "?"), line(finding)));

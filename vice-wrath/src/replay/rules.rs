@@ -113,7 +113,13 @@ impl Rules {
 
     /// Adds a JSON Pointer that is not compared anywhere.
     pub(crate) fn ignore_json(&mut self, pointer: &str) {
-        self.ignore.push(IgnoreText { header: None, json: Some(pointer.to_owned()), body: None, status: None, route: None });
+        self.ignore.push(IgnoreText {
+            header: None,
+            json: Some(pointer.to_owned()),
+            body: None,
+            status: None,
+            route: None,
+        });
     }
 
     /// The values to put into requests of a route.
@@ -143,7 +149,8 @@ impl Rules {
 impl SetText {
     fn checked(self, number: usize, env: &ProcessEnv) -> Result<Set> {
         let bad = |why: &str| {
-            Fault::new(Code::Usage, format!("The set rule {number} {why}.")).hint("docs/record-replay.md has the rules.")
+            Fault::new(Code::Usage, format!("The set rule {number} {why}."))
+                .hint("docs/record-replay.md has the rules.")
         };
         let mut targets = [
             self.header.map(|name| Target::Header(name.to_ascii_lowercase())),

@@ -12,7 +12,7 @@ use vice_core::{Fault, Result};
 
 use super::compare::{Difference, Place, are_times, differences};
 use super::evidence::{Evidence, Spot};
-use super::memory::{Memory, Source};
+use super::memory::{Memory, Source, is_token, names_id};
 use super::rules::Rules;
 use super::send::{Arm, Seen, still_masked};
 use crate::recording::Recording;
@@ -137,9 +137,10 @@ async fn repeat(
     for _ in 0..plan.rounds {
         let mut wanted: BTreeMap<usize, usize> = BTreeMap::new();
         for index in judge.evidence.open().filter_map(|(_, seen)| seen.first.as_ref().map(|first| first.0)) {
-            let place = plan.sessions.iter().enumerate().find_map(|(number, session)| {
-                session.iter().position(|it| *it == index).map(|at| (number, at + 1))
-            });
+            let place =
+                plan.sessions.iter().enumerate().find_map(|(number, session)| {
+                    session.iter().position(|it| *it == index).map(|at| (number, at + 1))
+                });
             if let Some((session, length)) = place {
                 let longest = wanted.entry(session).or_default();
                 *longest = (*longest).max(length);
@@ -321,7 +322,8 @@ impl Judge {
     fn with_recording(&self, step: &Step) -> Vec<Difference> {
         let exchange = &self.plan.recording.exchanges[step.index];
         let Some(recorded) = Seen::recorded(exchange) else { return Vec::new() };
-        let host = exchange.request.headers.iter().find(|(name, _)| name == "host").map_or("", |(_, value)| value.as_str());
+        let host =
+            exchange.request.headers.iter().find(|(name, _)| name == "host").map_or("", |(_, value)| value.as_str());
         let origin = self.plan.recording.opening.to.rsplit("://").next().unwrap_or_default();
         let recorded = neutral(&neutral(&recorded, host), origin);
         let live = match &step.lanes[0] {
@@ -344,11 +346,8 @@ impl Judge {
         let spots = &self.evidence.spots;
         // Against a recording there is only one sample of the past: what never differs by itself is a difference.
         let single = |seen: &super::evidence::Seen| seen.between > 0 && seen.within == 0 && seen.both == 0;
-        let found: Vec<(&Spot, &super::evidence::Seen)> = if two {
-            self.evidence.found().collect()
-        } else {
-            spots.iter().filter(|(_, seen)| single(seen)).collect()
-        };
+        let found: Vec<(&Spot, &super::evidence::Seen)> =
+            if two { self.evidence.found().collect() } else { spots.iter().filter(|(_, seen)| single(seen)).collect() };
         let proven: BTreeSet<&Spot> = found.iter().map(|(spot, _)| *spot).collect();
         report.findings = found.iter().copied().filter_map(finding).take(FINDINGS_MAX).collect();
         if two {
@@ -386,9 +385,8 @@ fn neutral(seen: &Seen, authority: &str) -> Seen {
     seen
 }
 
-/// Whether a value is one that a server makes up anew: a moment, a token, a masked secret, a cookie's value.
+/// Whether a value is one that a server makes up anew: a moment, a token, an id, a masked secret, a cookie's value.
 fn made_anew(difference: &Difference) -> bool {
-    use super::memory::is_token;
     if difference.way != super::compare::Way::Value {
         return false;
     }
@@ -397,6 +395,8 @@ fn made_anew(difference: &Difference) -> bool {
         Place::Status => false,
         Place::Header(name) if name.starts_with("set-cookie") => true,
         Place::Header(name) if name == "etag" || name == "last-modified" => true,
+        Place::Header(name) if name == "location" => route::name("", before) == route::name("", after),
+        Place::Json(place) if names_id(place.rsplit('/').next().unwrap_or_default()) => true,
         Place::Body => before.contains("masked-"),
         _ => are_times(before, after) || before.starts_with("masked-") || (is_token(before) && is_token(after)),
     }

@@ -12,16 +12,26 @@ use super::run::{Finding, Report};
 use crate::recording::{Exchange, values};
 
 /// Headers that matter to what is answered; others are of the browser that was recorded.
-const KEPT: [&str; 8] =
-    ["accept", "accept-language", "authorization", "content-type", "cookie", "if-match", "if-none-match", "x-requested-with"];
+const KEPT: [&str; 8] = [
+    "accept",
+    "accept-language",
+    "authorization",
+    "content-type",
+    "cookie",
+    "if-match",
+    "if-none-match",
+    "x-requested-with",
+];
 
 /// The checks of all findings as a part of `vice.toml`.
 pub(crate) fn scenario(exchanges: &[Exchange], sessions: &[Vec<usize>], report: &Report) -> String {
-    let mut out = "# What differed in a replay. Each group of checks leads to one difference and expects what was answered\n\
+    let mut out =
+        "# What differed in a replay. Each group of checks leads to one difference and expects what was answered\n\
                    # before; put it into vice.toml, or run it against the version that is to be repaired.\n"
-        .to_owned();
+            .to_owned();
     for (number, finding) in report.findings.iter().enumerate() {
-        let Some((session, steps)) = sessions.iter().enumerate().find(|(_, steps)| steps.contains(&finding.index)) else {
+        let Some((session, steps)) = sessions.iter().enumerate().find(|(_, steps)| steps.contains(&finding.index))
+        else {
             continue;
         };
         let none = Vec::new();
@@ -62,7 +72,8 @@ impl Group<'_> {
     /// The exchange, those that change something before it, and those whose values it uses.
     fn needed(&self, before: &[usize], index: usize) -> Vec<usize> {
         let mut needed: BTreeSet<usize> = [index].into();
-        let changes = |index: &&usize| !matches!(self.exchanges[**index].request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
+        let changes =
+            |index: &&usize| !matches!(self.exchanges[**index].request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
         needed.extend(before.iter().filter(changes));
         loop {
             let used = needed.iter().flat_map(|index| self.used(*index)).map(|(origin, _)| origin);
@@ -130,8 +141,11 @@ impl Group<'_> {
         let mut captures = BTreeMap::new();
         for later in steps.iter().filter(|later| **later > index) {
             for (origin, value) in self.used(*later) {
-                let source = self.origins.iter().find(|(it, at, _)| it == value && *at == index).map(|(.., source)| source);
-                let (Some(source), Some(name)) = (source.filter(|_| origin == index), self.name(value)) else { continue };
+                let source =
+                    self.origins.iter().find(|(it, at, _)| it == value && *at == index).map(|(.., source)| source);
+                let (Some(source), Some(name)) = (source.filter(|_| origin == index), self.name(value)) else {
+                    continue;
+                };
                 let text = match source {
                     Source::Json(pointer) => format!("json:{pointer}"),
                     Source::Header(header) => format!("header:{header}"),

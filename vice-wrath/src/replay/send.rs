@@ -165,7 +165,8 @@ impl Arm {
         if !cut {
             self.upstream.settle(lease);
         }
-        let coding = headers.iter().find(|(name, _)| name == "content-encoding").map_or("", |(_, value)| value.as_str());
+        let coding =
+            headers.iter().find(|(name, _)| name == "content-encoding").map_or("", |(_, value)| value.as_str());
         let body = if cut { Vec::new() } else { unpack(coding, body.clone()).unwrap_or(body) };
         Ok(Seen { status: parts.status.as_u16(), headers, body, cut, took: Duration::ZERO })
     }
@@ -180,7 +181,9 @@ fn target(recorded: &str, memory: &Memory, sets: &[&Set]) -> String {
     let parts: Vec<&str> = path.split('/').map(|part| memory.live(part, true).unwrap_or(part)).collect();
     let path = parts.join("/");
     match query {
-        Some(query) => format!("{path}?{}", pairs(query, memory, sets, |target, name| *target == Target::Query(name.to_owned()))),
+        Some(query) => {
+            format!("{path}?{}", pairs(query, memory, sets, |target, name| *target == Target::Query(name.to_owned())))
+        }
         None => path,
     }
 }
@@ -226,7 +229,9 @@ fn header(name: &str, value: &str, memory: &Memory, sets: &[&Set]) -> String {
 fn body_of(kind: &str, content: Vec<u8>, memory: &Memory, sets: &[&Set]) -> Vec<u8> {
     if kind == "application/x-www-form-urlencoded" {
         return match String::from_utf8(content) {
-            Ok(text) => pairs(&text, memory, sets, |target, name| *target == Target::Form(name.to_owned())).into_bytes(),
+            Ok(text) => {
+                pairs(&text, memory, sets, |target, name| *target == Target::Form(name.to_owned())).into_bytes()
+            }
             Err(error) => error.into_bytes(),
         };
     }
@@ -246,7 +251,9 @@ fn body_of(kind: &str, content: Vec<u8>, memory: &Memory, sets: &[&Set]) -> Vec<
 /// Puts live values into JSON; whether anything changed.
 fn replace(value: &mut Value, name: &str, memory: &Memory) -> bool {
     match value {
-        Value::Array(items) => items.iter_mut().map(|item| replace(item, name, memory)).fold(false, |any, one| any | one),
+        Value::Array(items) => {
+            items.iter_mut().map(|item| replace(item, name, memory)).fold(false, |any, one| any | one)
+        }
         Value::Object(fields) => {
             fields.iter_mut().map(|(name, field)| replace(field, name, memory)).fold(false, |any, one| any | one)
         }
@@ -316,10 +323,18 @@ mod tests {
             r#"{"token":"tok-9876543210","id":42,"name":"b","count":18}"#,
         );
         let none: [&Set; 0] = [];
-        assert_eq!(target("/items/17?page=17&user_id=17&t=tok-0123456789", &memory, &none), "/items/42?page=17&user_id=42&t=tok-9876543210");
+        assert_eq!(
+            target("/items/17?page=17&user_id=17&t=tok-0123456789", &memory, &none),
+            "/items/42?page=17&user_id=42&t=tok-9876543210"
+        );
         assert_eq!(header("authorization", "Bearer tok-0123456789", &memory, &none), "Bearer tok-9876543210");
         assert_eq!(header("cookie", "a=b; sid=old", &memory, &none), "a=b; sid=new");
-        let body = body_of("application/json", br#"{"id":17,"n":17,"t":["tok-0123456789"],"name":"a"}"#.to_vec(), &memory, &none);
+        let body = body_of(
+            "application/json",
+            br#"{"id":17,"n":17,"t":["tok-0123456789"],"name":"a"}"#.to_vec(),
+            &memory,
+            &none,
+        );
         assert_eq!(String::from_utf8(body).unwrap(), r#"{"id":42,"n":17,"t":["tok-9876543210"],"name":"a"}"#);
         let untouched = br#"{ "n": 1.0 }"#;
         assert_eq!(body_of("application/json", untouched.to_vec(), &memory, &none), untouched);

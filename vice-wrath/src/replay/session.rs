@@ -76,7 +76,12 @@ mod tests {
                 headers: header("cookie", cookie).into_iter().collect(),
                 body: None,
             },
-            answer: Some(Answer { status: 200, headers: header("set-cookie", sets).into_iter().collect(), body: None, first_us: 0 }),
+            answer: Some(Answer {
+                status: 200,
+                headers: header("set-cookie", sets).into_iter().collect(),
+                body: None,
+                first_us: 0,
+            }),
             error: None,
         }
     }

@@ -12,7 +12,8 @@ pub(crate) fn of(asked: &Asked) -> String {
 
 /// The kind of a method and a path.
 pub(crate) fn name(method: &str, path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').take(PARTS_MAX).map(|part| if is_id(part) { "{id}" } else { part }).collect();
+    let parts: Vec<&str> =
+        path.split('/').take(PARTS_MAX).map(|part| if is_id(part) { "{id}" } else { part }).collect();
     format!("{method} {}", parts.join("/"))
 }
 

@@ -17,3 +17,4 @@ mod server;
 mod speed;
 mod support;
 mod tls;
+mod traffic;

@@ -42,10 +42,6 @@ impl Recorder {
         Self { address, file, stop, running }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
     /// Ends the recording; what was written, line by line.
     pub(crate) async fn end(self) -> Vec<Value> {
         self.stop.raise(true);
@@ -68,7 +64,11 @@ pub(crate) async fn raw(address: SocketAddr, request: &str) -> String {
 #[tokio::test]
 async fn secrets_do_not_reach_the_disk() {
     let server = Server::start(|request, mut conn| async move {
-        assert!(request.head.contains("Bearer canary-1") || request.head.contains("bearer canary-1"), "{}", request.head);
+        assert!(
+            request.head.contains("Bearer canary-1") || request.head.contains("bearer canary-1"),
+            "{}",
+            request.head
+        );
         let headers = "content-type: application/json\r\nset-cookie: sid=canary-2; Path=/\r\n";
         conn.answer("200 OK", headers, r#"{"token":"canary-2","user":"ada"}"#).await;
     })
@@ -103,7 +103,10 @@ async fn packed_bodies_are_looked_into_and_passed_on_packed() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut encoder, br#"{"secret":"canary","a":1}"#).unwrap();
     let packed = encoder.finish().unwrap();
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", packed.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        packed.len()
+    );
     let server = Server::raw([head.into_bytes(), packed.clone()].concat()).await;
     let dir = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(dir.path(), &server.url(), &[]).await;
@@ -121,7 +124,7 @@ async fn packed_bodies_are_looked_into_and_passed_on_packed() {
 async fn servers_that_lie_are_passed_on_as_they_are_and_noted() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(100_000));
     for (bytes, noted) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", "before the answer was whole"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", "too early"),
         ("nonsense\r\n\r\n", "the server gave no answer"),
         ("", "the server gave no answer"),
         (many.as_str(), "the server gave no answer"),
@@ -188,7 +191,10 @@ async fn clients_may_speak_http2_and_tls() {
     }
     assert_eq!(*versions.lock().unwrap(), ["HTTP/2.0", "HTTP/1.1"]);
     let lines = recorder.end().await;
-    assert_eq!((&lines[1]["request"]["version"], &lines[2]["request"]["version"]), (&"HTTP/2.0".into(), &"HTTP/1.1".into()));
+    assert_eq!(
+        (&lines[1]["request"]["version"], &lines[2]["request"]["version"]),
+        (&"HTTP/2.0".into(), &"HTTP/1.1".into())
+    );
 }
 
 #[tokio::test]

@@ -70,7 +70,8 @@ impl World {
 
     async fn serve(self) -> Server {
         Server::start(move |request, mut conn| {
-            let page = request.line().split(['/', ' ']).filter_map(|part| part.strip_prefix("page-")?.parse().ok()).next();
+            let page =
+                request.line().split(['/', ' ']).filter_map(|part| part.strip_prefix("page-")?.parse().ok()).next();
             let (status, headers, body) = self.page(page.unwrap_or(0));
             async move { conn.answer(&status, &headers, &body).await }
         })
@@ -108,7 +109,8 @@ async fn planted_differences_are_found_and_noise_is_not() {
         let outcome = wrath(&words).await.unwrap();
         assert_eq!(outcome.class, Class::Verification);
         let found = outcome.json["differences"].as_array().unwrap();
-        let noise: Vec<&Value> = found.iter().filter(|it| it["pointer"].as_str().unwrap().starts_with("/noise")).collect();
+        let noise: Vec<&Value> =
+            found.iter().filter(|it| it["pointer"].as_str().unwrap().starts_with("/noise")).collect();
         assert!(noise.is_empty(), "seed {seed}: {noise:#?}");
         let pages: BTreeSet<&str> = found.iter().filter_map(|it| it["request"].as_str()).collect();
         assert_eq!((pages.len(), found.len()), (PLANTED, PLANTED), "seed {seed}: {found:#?}");
@@ -139,7 +141,7 @@ async fn shop(price: u64) -> Server {
             let json = "content-type: application/json\r\n";
             match (line.split(' ').nth(1).unwrap_or_default(), sid) {
                 ("/login", _) => {
-                    let headers = format!("{json}set-cookie: sid=s{number}; Path=/\r\n");
+                    let headers = format!("{json}set-cookie: sid=s-{number:012}; Path=/\r\n");
                     conn.answer("200 OK", &headers, &format!(r#"{{"csrf_token":"c-{number:012}"}}"#)).await;
                 }
                 (_, None) => conn.answer("401 No", json, r#"{"error":"log in"}"#).await,
@@ -166,11 +168,15 @@ async fn customer(recorder: &Recorder) {
     let ask = async |request: String| raw(recorder.address, &request).await;
     let tail = "Host: shop.test\r\nConnection: close\r\n";
     let login = ask(format!("POST /login HTTP/1.1\r\n{tail}Content-Length: 0\r\n\r\n")).await;
-    let cut = |text: &str, from: &str, to: &[char]| text.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
+    let cut =
+        |text: &str, from: &str, to: &[char]| text.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
     let (sid, csrf) = (cut(&login, "sid=", &[';']), cut(&login, "csrf_token\":\"", &['"']));
     let body = format!(r#"{{"csrf_token":"{csrf}","what":"tea"}}"#);
     let head = format!("{tail}Cookie: sid={sid}\r\n");
-    let order = format!("POST /orders HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let order = format!(
+        "POST /orders HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let order = ask(order).await;
     let id = cut(&order, "\"id\":", &[',']);
     let again = ask(format!("GET /orders/{id} HTTP/1.1\r\n{head}\r\n")).await;
@@ -192,10 +198,14 @@ async fn live_tokens_ids_and_cookies_take_the_place_of_recorded_ones() {
         let words = [vec!["replay", &file, "--to", "", "--speed", "max", "--session", "cookie:sid"], more].concat();
         let server = shop(7).await;
         let url = server.url();
-        let words: Vec<&str> = words.into_iter().map(|word| if word.is_empty() { url.as_str() } else { word }).collect();
+        let words: Vec<&str> =
+            words.into_iter().map(|word| if word.is_empty() { url.as_str() } else { word }).collect();
         let outcome = wrath(&words).await.unwrap();
         assert_eq!(outcome.class, Class::Done, "{:#}", outcome.json);
-        assert_eq!((&outcome.json["sent"], &outcome.json["equal"], &outcome.json["sessions"]), (&9.into(), &9.into(), &3.into()));
+        assert_eq!(
+            (&outcome.json["sent"], &outcome.json["equal"], &outcome.json["sessions"]),
+            (&9.into(), &9.into(), &3.into())
+        );
         assert_eq!(outcome.json["masked"], 0, "{:#}", outcome.json);
     }
 }
@@ -211,12 +221,23 @@ async fn the_requests_that_lead_to_a_difference_are_saved_as_checks() {
     let (old, new) = (shop(7).await, shop(8).await);
     let saved = dir.path().join("saved.toml");
     let words = [
-        "replay", &file, "--to", &old.url(), "--against", &new.url(), "--speed", "max", "--session", "cookie:sid", "--save",
+        "replay",
+        &file,
+        "--to",
+        &old.url(),
+        "--against",
+        &new.url(),
+        "--speed",
+        "max",
+        "--session",
+        "cookie:sid",
+        "--save",
         saved.to_str().unwrap(),
     ];
     let outcome = wrath(&words).await.unwrap();
     let found = outcome.json["differences"].as_array().unwrap();
-    let prices: Vec<_> = found.iter().map(|it| (it["pointer"].as_str().unwrap(), it["after"].as_str().unwrap())).collect();
+    let prices: Vec<_> =
+        found.iter().map(|it| (it["pointer"].as_str().unwrap(), it["after"].as_str().unwrap())).collect();
     assert_eq!(prices, [("/price", "8"), ("/price", "8")], "{found:#?}");
     // The checks pass against the old version and fail against the new one.
     let checks = std::fs::read_to_string(&saved).unwrap();
