@@ -1,7 +1,7 @@
 //! `vice wrath load URL`: sends many requests and says how long they take.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use url::Url;
-use vice_core::app::App;
-use vice_core::ui::{Format, Outcome, Progress, ProgressState};
+use vice_core::app::{App, StopSignal};
+use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
 use vice_core::{Class, Code, Context, Fault, Millis, Result};
 
 use crate::http::parse_url;
@@ -120,6 +120,25 @@ pub struct LoadArgs {
 /// # Errors
 /// `Usage` for arguments that make no sense, `Unreachable` when the host has no address, `Interrupted`.
 pub(crate) async fn run(app: &App, args: LoadArgs) -> Result<Outcome> {
+    load(Around { ui: app.ui.as_ref(), dir: &app.env.dir, stop: &app.stop }, args).await
+}
+
+/// What a load needs of its surroundings: no project, no history.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// The terminal.
+    pub ui: &'a dyn Ui,
+    /// The working folder.
+    pub dir: &'a Path,
+    /// Whether to end early.
+    pub stop: &'a StopSignal,
+}
+
+/// Runs the load outside of the binary, for benchmarks.
+///
+/// # Errors
+/// `Usage` for arguments that make no sense, `Unreachable` when the host has no address.
+pub async fn load(app: Around<'_>, args: LoadArgs) -> Result<Outcome> {
     let format = app.ui.format().among(&[Format::Html])?;
     let limits = args.fail_if.iter().map(|text| Threshold::parse(text));
     let limits = limits.collect::<std::result::Result<Vec<_>, _>>().map_err(usage)?;
@@ -130,7 +149,7 @@ pub(crate) async fn run(app: &App, args: LoadArgs) -> Result<Outcome> {
     let tell = |state: ProgressState, text: String, gist: Option<String>| {
         app.ui.progress(Progress { key: "load".to_owned(), text, state, gist });
     };
-    let report = load::run(&plan, &app.stop, |elapsed, seconds| {
+    let report = load::run(&plan, app.stop, |elapsed, seconds| {
         tell(ProgressState::Running, load::live(&plan, elapsed, seconds), Some("load".to_owned()));
     })
     .await?;
@@ -171,7 +190,7 @@ fn check_limits(limits: &[Threshold], kinds: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn plan(app: &App, args: &LoadArgs, url: &Url) -> Result<LoadPlan> {
+async fn plan(app: Around<'_>, args: &LoadArgs, url: &Url) -> Result<LoadPlan> {
     bounds(args)?;
     let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
     let recorded = args.recording.as_ref().map(|file| recorded(app, args, url, file)).transpose()?;
@@ -274,8 +293,8 @@ fn single(args: &LoadArgs, url: &Url) -> Result<Feed> {
 }
 
 /// Sessions of a model.
-fn modelled(app: &App, args: &LoadArgs, url: &Url, file: &std::path::Path) -> Result<Feed> {
-    let text = std::fs::read_to_string(app.env.dir.join(file));
+fn modelled(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<Feed> {
+    let text = std::fs::read_to_string(app.dir.join(file));
     let model = Model::parse(&text.context(Code::Io, || format!("The model {} can't be read.", file.display()))?)?;
     let common = headers(&args.header, url)?;
     let sessions = Sessions::new(&model, &url.origin().ascii_serialization(), &common, args.seed)?;
@@ -283,8 +302,8 @@ fn modelled(app: &App, args: &LoadArgs, url: &Url, file: &std::path::Path) -> Re
 }
 
 /// The requests of a recording in order, with the times at which they came.
-fn recorded(app: &App, args: &LoadArgs, url: &Url, file: &std::path::Path) -> Result<(Feed, Arc<[Duration]>)> {
-    let recording = super::recording::open(app, file)?;
+fn recorded(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<(Feed, Arc<[Duration]>)> {
+    let recording = super::recording::open(app.ui, app.dir, file)?;
     let origin = url.origin().ascii_serialization();
     let common = headers(&args.header, url)?;
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
@@ -343,19 +362,19 @@ fn basic(url: &Url) -> Result<HeaderValue> {
     HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| usage("the user of the target can't be sent"))
 }
 
-fn tls(app: &App, args: &LoadArgs, url: &Url, protocol: Protocol) -> Result<Option<Tls>> {
+fn tls(app: Around<'_>, args: &LoadArgs, url: &Url, protocol: Protocol) -> Result<Option<Tls>> {
     if url.scheme() != "https" {
         return Ok(None);
     }
     let roots = match &args.ca {
         None => Vec::new(),
-        Some(file) => authorities(&app.env.dir.join(file))?,
+        Some(file) => authorities(&app.dir.join(file))?,
     };
     Tls::new(url.host_str().unwrap_or_default(), &roots, protocol).map(Some)
 }
 
 /// The certificates of a PEM file.
-pub(super) fn authorities(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>> {
+pub(super) fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let bad = || format!("{} can't be read as certificates.", file.display());
     let found = CertificateDer::pem_file_iter(file).context(Code::Io, bad)?;
     let found = found.collect::<std::result::Result<Vec<_>, _>>().context(Code::Io, bad)?;

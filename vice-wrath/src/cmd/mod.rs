@@ -18,7 +18,7 @@ use vice_core::{Class, Millis, Result};
 
 pub use crate::action::actions;
 use crate::junit;
-pub use load::LoadArgs;
+pub use load::{Around, LoadArgs, load as run_load};
 pub use probe::ProbeArgs;
 pub use record::RecordArgs;
 pub use recording::RecordingArgs;

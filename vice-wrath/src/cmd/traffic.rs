@@ -85,7 +85,7 @@ fn visits(app: &App, args: &TrafficArgs) -> Result<Vec<Visit>> {
         let by = by.map_err(|why| {
             Fault::new(Code::Usage, format!("{why}.")).hint("`vice wrath traffic --help` has examples.")
         })?;
-        let recording = open(app, &args.file)?;
+        let recording = open(app.ui.as_ref(), &app.env.dir, &args.file)?;
         let mut visits = traffic::of_recording(&recording, &sessions(&recording.exchanges, &by));
         visits.sort_by(|one, other| one.at.total_cmp(&other.at));
         return Ok(visits);

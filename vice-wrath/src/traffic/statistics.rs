@@ -128,6 +128,6 @@ mod tests {
         let (one, same, other) = (sample(0.0), sample(0.0), sample(0.1));
         assert!(kolmogorov_smirnov(&one, &same).1 > 0.01);
         let (distance, chance) = kolmogorov_smirnov(&one, &other);
-        assert!((distance - 0.1).abs() < 0.04 && chance < 1e-6, "{distance} {chance}");
+        assert!((0.08..0.16).contains(&distance) && chance < 1e-6, "{distance} {chance}");
     }
 }

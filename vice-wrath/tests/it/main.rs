@@ -7,6 +7,7 @@ mod flow;
 mod hostile;
 mod http;
 mod lab_nginx;
+mod lab_replay;
 mod load;
 mod plan;
 mod probe;
