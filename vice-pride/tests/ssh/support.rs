@@ -158,6 +158,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
         ready_timeout: Millis::from_secs(20),
         drain_timeout: Millis::from_secs(10),
         stop_timeout: Millis::from_secs(5),
+        reload: None,
     }
 }
 

@@ -1,14 +1,17 @@
 //! `vice wrath load URL`: sends many requests and says how long they take.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use url::Url;
-use vice_core::app::App;
-use vice_core::ui::{Format, Outcome, Progress, ProgressState};
+use vice_core::app::{App, StopSignal};
+use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
 use vice_core::{Class, Code, Context, Fault, Millis, Result};
 
 use crate::http::parse_url;
@@ -16,6 +19,10 @@ use crate::load::{
     self, CONNECTIONS_MAX, Dial, Feed, LoadPlan, Prepared, Process, Profile, Protocol, Shape, THREADS_MAX, Threshold,
     Tls, parse_rate, parse_stage, parse_users,
 };
+use crate::traffic::{Model, Sessions};
+
+/// Headers of a recording that are made new.
+const OWN: [&str; 7] = ["host", "content-length", "connection", "keep-alive", "transfer-encoding", "te", "upgrade"];
 
 /// How long a run takes when nothing is said.
 const FOR_DEFAULT: Millis = Millis::from_secs(10);
@@ -25,7 +32,8 @@ const FOR_DEFAULT: Millis = Millis::from_secs(10);
 #[command(after_help = "Examples:
   vice wrath load http://127.0.0.1:8080/ --rate 500/s --for 30s
   vice wrath load https://shop.test/search?q=a --users 50 --for 1m --fail-if 'p99>200ms' --fail-if 'errors>0.1%'
-  vice wrath load http://127.0.0.1:8080/ --stage 0..200/s:30s --stage 200/s:2m --poisson --format html -o load.html")]
+  vice wrath load http://127.0.0.1:8080/ --stage 0..200/s:30s --stage 200/s:2m --poisson --format html -o load.html
+  vice wrath load http://127.0.0.1:8080/ --model shop.toml --users 100 --for 5m")]
 pub struct LoadArgs {
     /// The URL to ask; with --model or --recording only its host counts.
     pub url: String,
@@ -66,6 +74,14 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TEXT")]
     pub body: Option<String>,
 
+    /// Send the sessions of this model (TOML); a rate is then one of sessions.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["recording", "method", "body", "status"])]
+    pub model: Option<PathBuf>,
+
+    /// Send the requests of this recording; without a load of its own at the times that were recorded.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "body", "status"])]
+    pub recording: Option<PathBuf>,
+
     /// The one status that is good [default: any below 400].
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(100..600))]
     pub status: Option<u16>,
@@ -88,7 +104,7 @@ pub struct LoadArgs {
 
     /// Trust the certificate authorities of this PEM file instead of the machine's.
     #[arg(long, value_name = "FILE")]
-    pub ca: Option<std::path::PathBuf>,
+    pub ca: Option<PathBuf>,
 
     /// Fail (exit 5) when the run does not keep this, such as 'p99>200ms', 'errors>1%' or 'rate<450/s'; may be repeated.
     #[arg(long, value_name = "LIMIT")]
@@ -104,6 +120,25 @@ pub struct LoadArgs {
 /// # Errors
 /// `Usage` for arguments that make no sense, `Unreachable` when the host has no address, `Interrupted`.
 pub(crate) async fn run(app: &App, args: LoadArgs) -> Result<Outcome> {
+    load(Around { ui: app.ui.as_ref(), dir: &app.env.dir, stop: &app.stop }, args).await
+}
+
+/// What a load needs of its surroundings: no project, no history.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// The terminal.
+    pub ui: &'a dyn Ui,
+    /// The working folder.
+    pub dir: &'a Path,
+    /// Whether to end early.
+    pub stop: &'a StopSignal,
+}
+
+/// Runs the load outside of the binary, for benchmarks.
+///
+/// # Errors
+/// `Usage` for arguments that make no sense, `Unreachable` when the host has no address.
+pub async fn load(app: Around<'_>, args: LoadArgs) -> Result<Outcome> {
     let format = app.ui.format().among(&[Format::Html])?;
     let limits = args.fail_if.iter().map(|text| Threshold::parse(text));
     let limits = limits.collect::<std::result::Result<Vec<_>, _>>().map_err(usage)?;
@@ -114,7 +149,7 @@ pub(crate) async fn run(app: &App, args: LoadArgs) -> Result<Outcome> {
     let tell = |state: ProgressState, text: String, gist: Option<String>| {
         app.ui.progress(Progress { key: "load".to_owned(), text, state, gist });
     };
-    let report = load::run(&plan, &app.stop, |elapsed, seconds| {
+    let report = load::run(&plan, app.stop, |elapsed, seconds| {
         tell(ProgressState::Running, load::live(&plan, elapsed, seconds), Some("load".to_owned()));
     })
     .await?;
@@ -155,13 +190,29 @@ fn check_limits(limits: &[Threshold], kinds: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn plan(app: &App, args: &LoadArgs, url: &Url) -> Result<LoadPlan> {
+async fn plan(app: Around<'_>, args: &LoadArgs, url: &Url) -> Result<LoadPlan> {
     bounds(args)?;
     let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
-    let (profile, open) = profile(args)?;
-    let feed = single(args, url)?;
-    let process = if args.poisson { Process::Poisson } else { Process::Constant };
-    let shape = if open { Shape::Open(process) } else { Shape::Closed };
+    let recorded = args.recording.as_ref().map(|file| recorded(app, args, url, file)).transpose()?;
+    let said = args.rate.is_some() || args.users.is_some() || !args.stage.is_empty();
+    let (profile, shape, feed) = match (recorded, &args.model) {
+        (Some((feed, times)), _) if !said => {
+            let length = args.during.unwrap_or(Millis(times.last().map_or(0, |last| last.as_millis() as u64) + 1));
+            let mut profile = Profile::default();
+            profile.push(load::Level { from: 0.0, to: 0.0 }, length);
+            (profile, Shape::Open(Process::Recorded(times)), feed)
+        }
+        (recorded, model) => {
+            let feed = match (recorded, model) {
+                (Some((feed, _)), _) => feed,
+                (None, Some(file)) => modelled(app, args, url, file)?,
+                (None, None) => single(args, url)?,
+            };
+            let (profile, open) = profile(args)?;
+            let process = if args.poisson { Process::Poisson } else { Process::Constant };
+            (profile, if open { Shape::Open(process) } else { Shape::Closed }, feed)
+        }
+    };
     let tls = tls(app, args, url, protocol)?;
     Ok(LoadPlan {
         dial: Dial::new(url, tls).await?,
@@ -241,6 +292,51 @@ fn single(args: &LoadArgs, url: &Url) -> Result<Feed> {
     Ok(Feed::Cycle { requests: [Arc::new(request)].into(), kinds: [format!("{method} {}", url.path())].into() })
 }
 
+/// Sessions of a model.
+fn modelled(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<Feed> {
+    let text = std::fs::read_to_string(app.dir.join(file));
+    let model = Model::parse(&text.context(Code::Io, || format!("The model {} can't be read.", file.display()))?)?;
+    let common = headers(&args.header, url)?;
+    let sessions = Sessions::new(&model, &url.origin().ascii_serialization(), &common, args.seed)?;
+    Ok(Feed::Walk { walk: Arc::new(Arc::new(sessions)), kinds: model.kind.keys().cloned().collect() })
+}
+
+/// The requests of a recording in order, with the times at which they came.
+fn recorded(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<(Feed, Arc<[Duration]>)> {
+    let recording = super::recording::open(app.ui, app.dir, file)?;
+    let origin = url.origin().ascii_serialization();
+    let common = headers(&args.header, url)?;
+    let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut requests, mut times, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+    for exchange in &recording.exchanges {
+        let asked = &exchange.request;
+        let Some(body) = asked.body.as_ref().map_or(Some(Vec::new()), crate::recording::Body::content) else {
+            continue;
+        };
+        let method = Method::from_bytes(asked.method.as_bytes());
+        let (Ok(method), Ok(uri)) = (method, format!("{origin}{}", asked.target).parse::<Uri>()) else { continue };
+        let mut headers = common.clone();
+        for (name, value) in asked.headers.iter().filter(|(name, _)| !OWN.contains(&name.as_str())) {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+                headers.insert(name, value);
+            }
+        }
+        let kind = crate::traffic::route::of(asked);
+        let number = *numbers.entry(kind.clone()).or_insert_with(|| {
+            kinds.push(kind);
+            kinds.len() - 1
+        });
+        requests.push(Arc::new(Prepared::new(number, &method, &uri, &headers, body.into())));
+        times.push(Duration::from_micros(exchange.at_us));
+    }
+    if requests.is_empty() {
+        return Err(usage("the recording holds nothing that can be sent"));
+    }
+    let first = times[0];
+    let times: Vec<Duration> = times.into_iter().map(|time| time.saturating_sub(first)).collect();
+    Ok((Feed::Cycle { requests: requests.into(), kinds: kinds.into() }, times.into()))
+}
+
 /// The headers that were asked for, and those that every request has.
 pub(super) fn headers(asked: &[String], url: &Url) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
@@ -266,19 +362,19 @@ fn basic(url: &Url) -> Result<HeaderValue> {
     HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| usage("the user of the target can't be sent"))
 }
 
-fn tls(app: &App, args: &LoadArgs, url: &Url, protocol: Protocol) -> Result<Option<Tls>> {
+fn tls(app: Around<'_>, args: &LoadArgs, url: &Url, protocol: Protocol) -> Result<Option<Tls>> {
     if url.scheme() != "https" {
         return Ok(None);
     }
     let roots = match &args.ca {
         None => Vec::new(),
-        Some(file) => authorities(&app.env.dir.join(file))?,
+        Some(file) => authorities(&app.dir.join(file))?,
     };
     Tls::new(url.host_str().unwrap_or_default(), &roots, protocol).map(Some)
 }
 
 /// The certificates of a PEM file.
-pub(super) fn authorities(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>> {
+pub(super) fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let bad = || format!("{} can't be read as certificates.", file.display());
     let found = CertificateDer::pem_file_iter(file).context(Code::Io, bad)?;
     let found = found.collect::<std::result::Result<Vec<_>, _>>().context(Code::Io, bad)?;

@@ -1,13 +1,13 @@
 //! `vice wrath recording FILE`: what a recording holds, and the same as another file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::port::notifier::Severity;
 use vice_core::text::{Table, Tone, count};
-use vice_core::ui::Outcome;
+use vice_core::ui::{Outcome, Ui};
 use vice_core::{Code, Context, Millis, Result};
 
 use crate::recording::{self, Recording};
@@ -37,7 +37,7 @@ pub struct RecordingArgs {
 /// `Decode` and `Io` as [`recording::read`].
 pub(crate) fn run(app: &App, args: &RecordingArgs) -> Result<Outcome> {
     app.ui.format().among(&[])?;
-    let recording = open(app, &args.file)?;
+    let recording = open(app.ui.as_ref(), &app.env.dir, &args.file)?;
     if let Some(to) = &args.to {
         write(app, to, &recording)?;
     }
@@ -45,15 +45,15 @@ pub(crate) fn run(app: &App, args: &RecordingArgs) -> Result<Outcome> {
 }
 
 /// Reads a recording and warns of what it lacks.
-pub(super) fn open(app: &App, file: &std::path::Path) -> Result<Recording> {
-    let recording = recording::read(&app.env.dir.join(file))?;
+pub(super) fn open(ui: &dyn Ui, dir: &Path, file: &Path) -> Result<Recording> {
+    let recording = recording::read(&dir.join(file))?;
     if let Some(warning) = recording.ending.warning() {
-        app.ui.say(Severity::Warning, &warning);
+        ui.say(Severity::Warning, &warning);
     }
     Ok(recording)
 }
 
-fn write(app: &App, to: &std::path::Path, recording: &Recording) -> Result<()> {
+fn write(app: &App, to: &Path, recording: &Recording) -> Result<()> {
     let path = app.env.dir.join(to);
     if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("har")) {
         return recording::save(&path, recording);

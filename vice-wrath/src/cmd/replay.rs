@@ -111,7 +111,7 @@ pub(crate) async fn run(app: &App, args: ReplayArgs) -> Result<Outcome> {
         )));
     }
     let rules = rules(app, &args)?;
-    let recording = open(app, &args.file)?;
+    let recording = open(app.ui.as_ref(), &app.env.dir, &args.file)?;
     if recording.exchanges.is_empty() {
         return Err(Fault::new(Code::Decode, "The recording holds no exchange.")
             .hint("Record again; the recorder has to stand between a client and the server."));

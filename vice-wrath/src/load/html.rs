@@ -113,6 +113,6 @@ fn by_percentile(latencies: &Latencies) -> String {
 }
 
 /// Text as it may stand in a page.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

@@ -107,11 +107,6 @@ impl Answer {
             Some((name.trim(), value.trim()))
         })
     }
-
-    /// The kind of content, in lower case and without parameters.
-    pub(crate) fn content_type(&self) -> String {
-        media_type(&self.headers)
-    }
 }
 
 /// The media type that headers name, in lower case and without parameters.

@@ -150,7 +150,7 @@ fn read_entry(entry: &Value) -> Option<(String, Timestamp, Exchange)> {
         target: format!("{}{query}", url.path()),
         version: text(request, "httpVersion").unwrap_or_default(),
         headers: read_headers(request),
-        body: request.get("postData").and_then(|data| read_body(data, data.get("_encoding"))),
+        body: request.get("postData").and_then(|data| read_body(data, data.get("_encoding"), request.get("bodySize"))),
     };
     let response = entry.get("response")?;
     let status = u16::try_from(response.get("status")?.as_u64()?).ok()?;
@@ -158,7 +158,7 @@ fn read_entry(entry: &Value) -> Option<(String, Timestamp, Exchange)> {
     let answer = (status > 0).then(|| Answer {
         status,
         headers: read_headers(response),
-        body: content.and_then(|content| read_body(content, content.get("encoding"))),
+        body: content.and_then(|content| read_body(content, content.get("encoding"), content.get("size"))),
         first_us: micros(entry.pointer("/timings/wait")),
     });
     let error = text(entry, "_error").or_else(|| (status == 0).then(|| "there was no answer".to_owned()));
@@ -177,9 +177,9 @@ fn read_headers(message: &Value) -> Vec<(String, String)> {
     all.filter_map(pair).collect()
 }
 
-fn read_body(content: &Value, encoding: Option<&Value>) -> Option<Body> {
+fn read_body(content: &Value, encoding: Option<&Value>, size: Option<&Value>) -> Option<Body> {
     let text = content.get("text").and_then(Value::as_str);
-    let size = content.get("size").and_then(Value::as_u64).unwrap_or_else(|| text.map_or(0, |text| text.len() as u64));
+    let size = size.and_then(Value::as_u64).unwrap_or_else(|| text.map_or(0, |text| text.len() as u64));
     match text {
         Some(text) if encoding.and_then(Value::as_str) == Some("base64") => {
             Some(Body { size, base64: Some(text.to_owned()), ..Body::default() })

@@ -14,7 +14,9 @@ mod tap;
 mod write;
 
 pub(crate) use body::{Body, unpack};
-pub(crate) use exchange::{Answer, Asked, Exchange, media_type, values};
+#[cfg(test)]
+pub(crate) use exchange::Answer;
+pub(crate) use exchange::{Asked, Exchange, media_type, values};
 pub(crate) use har::to_har;
 pub(crate) use mask::{Mask, MaskRules, fits};
 pub(crate) use proxy::{Proxy, ProxyOptions, Served};

@@ -14,9 +14,6 @@ use super::compare::{Difference, Place, Way};
 /// The evidence from which a difference is reported.
 pub(super) const ENOUGH: f64 = 10_000.0;
 
-/// So many one-sided observations make enough evidence, when none speaks against it.
-pub(super) const ROUNDS_NEEDED: usize = 18;
-
 /// So many answers of one kind of request are looked at for latency.
 const LATENCIES_MAX: usize = 20_000;
 
@@ -152,7 +149,8 @@ mod tests {
             let found = Seen { between, ..Seen::default() }.evidence();
             assert!((found / exact - 1.0).abs() < 1e-6, "{between}: {found} {exact}");
         }
-        let rounds = ROUNDS_NEEDED as u64;
+        // So many one-sided observations are needed, when none speaks against them.
+        let rounds = 18;
         assert!(Seen { between: rounds, ..Seen::default() }.evidence() >= ENOUGH);
         assert!(Seen { between: rounds - 1, ..Seen::default() }.evidence() < ENOUGH);
     }

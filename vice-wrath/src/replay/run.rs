@@ -12,7 +12,7 @@ use vice_core::{Fault, Result};
 
 use super::compare::{Difference, Place, are_times, differences};
 use super::evidence::{Evidence, Spot};
-use super::memory::{Memory, Source};
+use super::memory::{Memory, Source, is_token, names_id};
 use super::rules::Rules;
 use super::send::{Arm, Seen, still_masked};
 use crate::recording::Recording;
@@ -385,9 +385,8 @@ fn neutral(seen: &Seen, authority: &str) -> Seen {
     seen
 }
 
-/// Whether a value is one that a server makes up anew: a moment, a token, a masked secret, a cookie's value.
+/// Whether a value is one that a server makes up anew: a moment, a token, an id, a masked secret, a cookie's value.
 fn made_anew(difference: &Difference) -> bool {
-    use super::memory::is_token;
     if difference.way != super::compare::Way::Value {
         return false;
     }
@@ -396,6 +395,8 @@ fn made_anew(difference: &Difference) -> bool {
         Place::Status => false,
         Place::Header(name) if name.starts_with("set-cookie") => true,
         Place::Header(name) if name == "etag" || name == "last-modified" => true,
+        Place::Header(name) if name == "location" => route::name("", before) == route::name("", after),
+        Place::Json(place) if names_id(place.rsplit('/').next().unwrap_or_default()) => true,
         Place::Body => before.contains("masked-"),
         _ => are_times(before, after) || before.starts_with("masked-") || (is_token(before) && is_token(after)),
     }

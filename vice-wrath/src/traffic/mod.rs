@@ -3,4 +3,16 @@
 //! It owns the model, learning it from recordings and access logs, walking it, and saying how near the generated mix is
 //! to the learned one. It must not send anything.
 
+mod fit;
+mod learn;
+mod log;
+mod model;
 pub(crate) mod route;
+mod statistics;
+mod walk;
+
+pub(crate) use fit::{Fit, fit};
+pub(crate) use learn::{Learnt, learn};
+pub(crate) use log::{Visit, of_recording, read};
+pub(crate) use model::Model;
+pub(crate) use walk::Sessions;

@@ -105,20 +105,20 @@ async fn a_closed_loop_keeps_one_connection_a_user() {
     assert!(number(&outcome.json, "/counts/requests") > 100.0);
 }
 
-/// 200 requests a second for 6 s, and a server that answers nothing between 2 s and 4 s: 400 of 1200 requests wait,
+/// 100 requests a second for 6 s, and a server that answers nothing between 2 s and 4 s: 200 of 600 requests wait,
 /// evenly up to 2 s. So a share of `(1 − x/2)/3` waits longer than `x` seconds: p90 is 1.4 s, p99 is 1.94 s.
 #[tokio::test]
 async fn a_stall_shows_in_an_open_loop_within_two_percent() {
     let stall = Some((Duration::from_secs(2), Duration::from_secs(4)));
     let server = keeping(HELLO, stall).await;
-    let open = wrath(&["load", &server.url, "--rate", "200/s", "--for", "6s"]).await.unwrap().json;
-    for (figure, expected) in [("/latency_us/p75", 0.5e6), ("/latency_us/p90", 1.4e6), ("/latency_us/p99", 1.94e6)] {
+    let open = wrath(&["load", &server.url, "--rate", "100/s", "--for", "6s"]).await.unwrap().json;
+    for (figure, expected) in [("/latency_us/p90", 1.4e6), ("/latency_us/p95", 1.7e6), ("/latency_us/p99", 1.94e6)] {
         let found = number(&open, figure);
         assert!((found / expected - 1.0).abs() < 0.02, "{figure}: {found} instead of {expected}");
     }
     // Users wait for their answers, so only one request each meets the stall, and the percentiles do not see it.
     let server = keeping(HELLO, stall).await;
-    let words = ["load", &server.url, "--users", "10", "--pause", "50ms", "--for", "6s"];
+    let words = ["load", &server.url, "--users", "10", "--pause", "100ms", "--for", "6s"];
     let closed = wrath(&words).await.unwrap().json;
     let found = number(&closed, "/latency_us/p90");
     assert!(found < 0.02 * 1.4e6, "the closed loop found {found}");

@@ -42,10 +42,6 @@ impl Recorder {
         Self { address, file, stop, running }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
     /// Ends the recording; what was written, line by line.
     pub(crate) async fn end(self) -> Vec<Value> {
         self.stop.raise(true);
@@ -128,7 +124,7 @@ async fn packed_bodies_are_looked_into_and_passed_on_packed() {
 async fn servers_that_lie_are_passed_on_as_they_are_and_noted() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(100_000));
     for (bytes, noted) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", "before the answer was whole"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", "too early"),
         ("nonsense\r\n\r\n", "the server gave no answer"),
         ("", "the server gave no answer"),
         (many.as_str(), "the server gave no answer"),

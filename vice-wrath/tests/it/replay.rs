@@ -141,7 +141,7 @@ async fn shop(price: u64) -> Server {
             let json = "content-type: application/json\r\n";
             match (line.split(' ').nth(1).unwrap_or_default(), sid) {
                 ("/login", _) => {
-                    let headers = format!("{json}set-cookie: sid=s{number}; Path=/\r\n");
+                    let headers = format!("{json}set-cookie: sid=s-{number:012}; Path=/\r\n");
                     conn.answer("200 OK", &headers, &format!(r#"{{"csrf_token":"c-{number:012}"}}"#)).await;
                 }
                 (_, None) => conn.answer("401 No", json, r#"{"error":"log in"}"#).await,

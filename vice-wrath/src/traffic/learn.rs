@@ -1,0 +1,105 @@
+//! A model from what was seen: how often what followed what, and after which pauses.
+
+use std::collections::BTreeMap;
+
+use super::log::{Visit, sessions};
+use super::model::{END, KINDS_MAX, Kind, Model, Persona, Think};
+
+/// So many different targets of a kind are kept.
+const TARGETS_MAX: usize = 100;
+
+/// So many distances lie between the quantiles of a pause.
+const QUANTILES: usize = 100;
+
+/// So many pauses after a kind are kept for the quantiles.
+const PAUSES_MAX: usize = 100_000;
+
+/// The name of the one persona that is learnt.
+const PERSONA: &str = "visitor";
+
+/// What is not followed: one kind of all that are too many.
+const OTHERS: &str = "GET /{others}";
+
+/// What was learnt, with the counts behind it.
+pub(crate) struct Learnt {
+    /// The model.
+    pub(crate) model: Model,
+    /// How many sessions there were.
+    pub(crate) sessions: usize,
+    /// The pauses after each kind, in seconds, in order of length.
+    pub(crate) pauses: BTreeMap<String, Vec<f64>>,
+}
+
+/// Learns from visits. Pauses longer than `gap` seconds end a session.
+pub(crate) fn learn(visits: &[Visit], gap: f64) -> Learnt {
+    let kinds = kinds(visits);
+    let name = |visit: &Visit| if kinds.contains_key(&visit.kind) { visit.kind.clone() } else { OTHERS.to_owned() };
+    let mut persona = Persona { weight: 1.0, ..Persona::default() };
+    let mut pauses: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let all = sessions(visits, gap);
+    for session in &all {
+        let mut last: Option<&Visit> = None;
+        for visit in session {
+            let row = match last {
+                None => &mut persona.start,
+                Some(last) => {
+                    let pauses = pauses.entry(name(last)).or_default();
+                    if pauses.len() < PAUSES_MAX {
+                        pauses.push((visit.at - last.at - last.took).max(0.0));
+                    }
+                    persona.next.entry(name(last)).or_default()
+                }
+            };
+            *row.entry(name(visit)).or_default() += 1.0;
+            last = Some(visit);
+        }
+        if let Some(last) = last {
+            *persona.next.entry(name(last)).or_default().entry(END.to_owned()).or_default() += 1.0;
+        }
+    }
+    for (kind, pauses) in &mut pauses {
+        pauses.sort_by(f64::total_cmp);
+        persona.think.insert(kind.clone(), Think::Quantiles(quantiles(pauses)));
+    }
+    let model = Model { kind: kinds, persona: [(PERSONA.to_owned(), persona)].into() };
+    Learnt { model, sessions: all.len(), pauses }
+}
+
+fn kinds(visits: &[Visit]) -> BTreeMap<String, Kind> {
+    let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
+    for visit in visits {
+        let full = kinds.len() >= KINDS_MAX - 1 && !kinds.contains_key(&visit.kind);
+        let name = if full { OTHERS } else { visit.kind.as_str() };
+        let method = if full { "GET" } else { visit.method.as_str() };
+        let kind = kinds.entry(name.to_owned()).or_insert_with(|| Kind {
+            method: method.to_owned(),
+            targets: Vec::new(),
+            headers: BTreeMap::new(),
+            body: None,
+        });
+        if kind.targets.len() < TARGETS_MAX && !kind.targets.contains(&visit.target) {
+            kind.targets.push(visit.target.clone());
+        }
+        if let (Some((content_type, text)), None) = (&visit.body, &kind.body) {
+            kind.body = Some(text.clone());
+            if !content_type.is_empty() {
+                kind.headers.insert("content-type".to_owned(), content_type.clone());
+            }
+        }
+    }
+    kinds
+}
+
+fn quantiles(sorted: &[f64]) -> Vec<f64> {
+    let last = sorted.len() - 1;
+    let steps = QUANTILES.min(last.max(1));
+    let at = |step: usize| {
+        let place = last as f64 * step as f64 / steps as f64;
+        let (below, part) = (place.floor() as usize, place.fract());
+        let above = sorted[(below + 1).min(last)];
+        let value = sorted[below] + (above - sorted[below]) * part;
+        // Microseconds are enough, and make a file that can be read.
+        (value * 1e6).round() / 1e6
+    };
+    (0..=steps).map(at).collect()
+}
