@@ -8,11 +8,8 @@ mod record;
 mod recording;
 mod replay;
 pub(crate) mod report;
-<<<<<<< HEAD
 mod run;
-=======
 mod traffic;
->>>>>>> wrath-b
 mod verify;
 mod watch;
 
@@ -24,21 +21,14 @@ use vice_core::{Class, Millis, Result};
 
 pub use crate::action::actions;
 use crate::junit;
-<<<<<<< HEAD
 pub use import::ImportArgs;
-pub use load::LoadArgs;
-=======
 pub use load::{Around, LoadArgs, load as run_load};
->>>>>>> wrath-b
 pub use probe::ProbeArgs;
 pub use record::RecordArgs;
 pub use recording::RecordingArgs;
 pub use replay::ReplayArgs;
-<<<<<<< HEAD
 pub use run::{ChooseArgs, LintArgs, ListArgs, RunArgs};
-=======
 pub use traffic::TrafficArgs;
->>>>>>> wrath-b
 pub use verify::vars;
 pub(crate) use verify::{Asked, verify};
 pub use watch::WatchArgs;
@@ -134,7 +124,6 @@ pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
             app.ui.format().among(&[])?;
             probe::run(app, args).await
         }
-<<<<<<< HEAD
         Some(WrathCommand::Run(args)) => run::run(app, args).await,
         Some(WrathCommand::List(args)) => run::list(app, &args),
         Some(WrathCommand::Lint(args)) => run::lint(app, &args).await,
@@ -144,14 +133,7 @@ pub async fn run(app: &App, args: WrathArgs) -> Result<Outcome> {
         Some(WrathCommand::Record(args)) => record::run(app, args).await,
         Some(WrathCommand::Recording(args)) => recording::run(app, &args),
         Some(WrathCommand::Replay(args)) => replay::run(app, args).await,
-=======
-        Some(WrathCommand::Load(args)) => return load::run(app, args).await,
-        Some(WrathCommand::Record(args)) => return record::run(app, args).await,
-        Some(WrathCommand::Recording(args)) => return recording::run(app, &args),
-        Some(WrathCommand::Replay(args)) => return replay::run(app, args).await,
-        Some(WrathCommand::Traffic(args)) => return traffic::run(app, &args),
-        None => {}
->>>>>>> wrath-b
+        Some(WrathCommand::Traffic(args)) => traffic::run(app, &args),
     }
 }
 
