@@ -13,7 +13,7 @@ use super::PluginTarget;
 
 fn env(folder: &Path) -> Arc<ProcessEnv> {
     let vars =
-        [("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()), ("VICE_FOLDER_TARGET", folder.display().to_string())];
+        [("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()), ("FOLDER_TARGET", folder.display().to_string())];
     let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Arc::new(ProcessEnv { vars, ..ProcessEnv::default() })
 }
