@@ -104,7 +104,7 @@ fn a_holder_that_was_passed_over_changes_nothing_when_it_wakes() {
     let before = crate::doomed::effects(&labs[0]).len();
     signal(&holder, "CONT");
     let woken = ran(&holder.wait_with_output().expect("it ends")).expect(4);
-    assert!(woken.stderr.contains("epoch"), "{woken:?}");
+    assert!(woken.stderr.contains("refused.fenced"), "{woken:?}");
     assert_eq!(crate::doomed::effects(&labs[0]).len(), before, "a holder that was passed over had an effect");
     none_is_double(&labs[0], "woken");
 }

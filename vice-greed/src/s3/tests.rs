@@ -173,7 +173,8 @@ fn answer(mut stream: std::net::TcpStream, how: Unfit, names: &std::sync::Mutex<
     } else {
         ""
     };
-    let head = format!("HTTP/1.1 {status}\r\nETag: \"1\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head =
+        format!("HTTP/1.1 {status}\r\nETag: \"1\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).ok();
 }
 
