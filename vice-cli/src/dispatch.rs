@@ -136,6 +136,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("VICE_TEST_NOW", "for tests: the time"),
     ("VICE_TEST_SEED", "for tests: the seed of chance"),
     ("VICE_TEST_CRASH", "for tests: where to crash"),
+    ("VICE_TEST_LEASE_TTL_MS", "for tests: how long a silent holder is waited for"),
 ];
 
 /// What a task or an instance was told may be seen by a vice that it calls.

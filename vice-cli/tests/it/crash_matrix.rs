@@ -30,9 +30,9 @@ impl Point {
         match self {
             Self::BeforeAppend(n) => ("VICE_TEST_CRASH", format!("before:{n}")),
             Self::AfterAppend(n) => ("VICE_TEST_CRASH", format!("after:{n}")),
-            Self::BeforeCall(n) => ("VICE_TEST_DOOM", format!("before:{n}")),
-            Self::DuringCall(n) => ("VICE_TEST_DOOM", format!("during:{n}")),
-            Self::AfterCall(n) => ("VICE_TEST_DOOM", format!("after:{n}")),
+            Self::BeforeCall(n) => ("TEST_DOOM", format!("before:{n}")),
+            Self::DuringCall(n) => ("TEST_DOOM", format!("during:{n}")),
+            Self::AfterCall(n) => ("TEST_DOOM", format!("after:{n}")),
         }
     }
 

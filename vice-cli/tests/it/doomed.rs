@@ -16,7 +16,7 @@ pub(crate) fn project(lab: &Lab, head: &str, more: &str) {
     lab.write(
         "vice.toml",
         &format!(
-            "name = \"shop\"\nartifact = \"dist/shop-{{{{version}}}}\"\n{head}\n[env.dev]\ndefault = true\ninstances = 3\n\
+            "name = \"shop\"\nartifact = \"dist/shop-{{{{version}}}}\"\ncommand = [\"./app\"]\n{head}\n[env.dev]\ndefault = true\ninstances = 3\n\
              target = {{ kind = \"doomed\" }}\n[env.dev.rollout]\nverify = \"never\"\n{more}"
         ),
     );
@@ -34,7 +34,7 @@ fn example() -> PathBuf {
 pub(crate) fn command(lab: &Lab, args: &[&str]) -> Command {
     let mut command = lab.command(args);
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", lab.path("bin").display());
-    command.env("PATH", path).env("VICE_TEST_REAL", example()).env("VICE_FOLDER_TARGET", lab.path("deployed"));
+    command.env("PATH", path).env("TEST_REAL", example()).env("FOLDER_TARGET", lab.path("deployed"));
     command
 }
 

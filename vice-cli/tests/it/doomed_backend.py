@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stands between vice and a plug-in, and ends or stops vice at one of its calls.
 
-VICE_TEST_DOOM is WHEN:N. At the Nth call that acts or asks (counted from 1), vice is killed `before` the plug-in hears of
+TEST_DOOM is WHEN:N. At the Nth call that acts or asks (counted from 1), vice is killed `before` the plug-in hears of
 it, `during` it (the plug-in goes on alone), or `after` the plug-in has answered and before vice hears the answer. `stop`
 stops vice before the call and lets the plug-in carry it out when vice goes on.
 """
@@ -15,9 +15,9 @@ import time
 
 COUNTED = {"fence", "observe", "apply", "undo"}
 
-when, _, number = os.environ.get("VICE_TEST_DOOM", "never:0").partition(":")
+when, _, number = os.environ.get("TEST_DOOM", "never:0").partition(":")
 seen = 0
-real = subprocess.Popen([os.environ["VICE_TEST_REAL"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+real = subprocess.Popen([os.environ["TEST_REAL"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 parent = os.getppid()
 
 

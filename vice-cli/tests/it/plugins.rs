@@ -10,7 +10,7 @@ fn the_example_is_listed_tested_and_deployed_to() {
     let listed = vice(&lab, &[], &["plugin", "list", "--format", "json"]).expect(0).json();
     let found = listed["plugins"].as_array().expect("a list").iter().find(|found| found["name"] == "doomed");
     assert_eq!(found.expect("it is on PATH")["used"], true);
-    let tested = vice(&lab, &[("VICE_FOLDER_TARGET", "")], &["plugin", "test", "doomed"]).expect(0);
+    let tested = vice(&lab, &[("FOLDER_TARGET", "")], &["plugin", "test", "doomed"]).expect(0);
     assert!(tested.stdout.contains("keeps every rule"), "{tested:?}");
     vice(&lab, &[], &["deploy", "shop@1"]).expect(0);
     vice(&lab, &[], &["deploy", "shop@2"]).expect(0);
@@ -35,7 +35,7 @@ fn one_that_breaks_a_rule_is_told_which() {
     let file = lab.path("bin/vice-backend-forgetful");
     std::fs::write(&file, forgetful).expect("the plug-in");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("a mode");
-    let tested = vice(&lab, &[("VICE_FOLDER_TARGET", "")], &["plugin", "test", "forgetful"]).expect(5);
+    let tested = vice(&lab, &[("FOLDER_TARGET", "")], &["plugin", "test", "forgetful"]).expect(5);
     assert!(tested.stdout.contains("breaks a rule") && !tested.stderr.contains("panicked"), "{tested:?}");
     let missing = vice(&lab, &[], &["plugin", "test", "nobody"]).expect(2);
     assert!(missing.stderr.contains("vice plugin list"), "{missing:?}");

@@ -119,7 +119,11 @@ async fn an_old_holder_on_another_machine_is_fenced() {
     two.append(claim("b", 2)).await.unwrap();
     let fault = one.append(claim("c", 1)).await.unwrap_err();
     assert_eq!(fault.code(), Code::Fenced, "{fault:?}");
-    assert_eq!(ids(&one).await, ["a", "b"]);
+    // Also one that would write nothing, on a machine that has not heard of it yet.
+    two.append(claim("d", 3)).await.unwrap();
+    let idle = Append::of(Vec::new()).fenced(Fence { scope: "shop/prod".into(), epoch: 2 });
+    assert_eq!(one.append(idle).await.unwrap_err().code(), Code::Fenced);
+    assert_eq!(ids(&one).await, ["a", "b", "d"]);
 }
 
 #[tokio::test]

@@ -113,13 +113,83 @@ async fn lab_s3_history_that_lost_an_object_is_damaged() {
     assert_eq!(fault.code(), Code::HistoryDamaged, "{fault:?}");
 }
 
-/// A server that is known to let two writers through, or to write over what is there; the lab says which it has.
+/// How a server that can't hold a history answers a conditional put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unfit {
+    /// It writes over what is there.
+    Overwrites,
+    /// It looks first and writes then, so that several that come at once all find nothing.
+    LooksFirst,
+    /// It does not know the header.
+    Unknown,
+}
+
+/// A server in a few lines that keeps names only; gives its address.
+fn unfit_server(how: Unfit) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let names = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let names = Arc::clone(&names);
+            std::thread::spawn(move || answer(stream, how, &names));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: std::net::TcpStream, how: Unfit, names: &std::sync::Mutex<std::collections::HashSet<String>>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut first, mut length) = (String::new(), 0);
+    reader.read_line(&mut first).ok();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) < 3 {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    std::io::copy(&mut reader.take(length), &mut std::io::sink()).ok();
+    let mut words = first.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().to_owned());
+    let there = names.lock().unwrap().contains(&path);
+    let status = match (method, how) {
+        ("PUT", Unfit::Unknown) => "501 Not Implemented",
+        ("PUT", Unfit::LooksFirst) if there => "412 Precondition Failed",
+        ("PUT", _) => {
+            // Long enough that all who come at once have looked.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            names.lock().unwrap().insert(path);
+            "200 OK"
+        }
+        ("DELETE", _) => "204 No Content",
+        _ => "200 OK",
+    };
+    let body = if method == "GET" {
+        "<ListBucketResult><Name>bucket</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+    } else {
+        ""
+    };
+    let head =
+        format!("HTTP/1.1 {status}\r\nETag: \"1\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).ok();
+}
+
 #[tokio::test]
-async fn lab_s3_unfit_server_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let env = env(&lab("VICE_LAB_S3_UNFIT_ENDPOINT"), "S3RVER", "S3RVER");
-    let store = open(&format!("s3://{}/x", lab("VICE_LAB_S3_UNFIT_BUCKET")), &env, dir.path()).unwrap();
-    let fault = store.append(Append::of(vec![event("a", "s/1")])).await.unwrap_err();
-    assert_eq!(fault.code(), Code::Unsupported, "{fault:?}");
-    assert!(fault.to_string().contains("keep two writers apart"), "{fault:?}");
+async fn a_server_that_does_not_keep_two_writers_apart_is_refused() {
+    for (how, said) in [
+        (Unfit::Overwrites, "8 of 8 writers were told that they were first"),
+        (Unfit::LooksFirst, "writers were told that they were first"),
+        (Unfit::Unknown, "it knows no conditional put"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open("s3://bucket/x", &env(&unfit_server(how), "key", "secret"), dir.path()).unwrap();
+        let fault = store.append(Append::of(vec![event("a", "s/1")])).await.unwrap_err();
+        assert_eq!(fault.code(), Code::Unsupported, "{how:?}: {fault:?}");
+        assert!(fault.to_string().contains(said), "{how:?}: {fault:?}");
+        assert!(fault.hints().iter().any(|hint| hint.contains("git:REMOTE")), "{fault:?}");
+    }
 }

@@ -29,8 +29,9 @@ pub(crate) struct Drafted {
     pub(crate) head: LogHead,
     /// What is in it, for people.
     pub(crate) summary: String,
-    /// Whether a rule refused one of them: that counts only against the latest state.
-    pub(crate) refused: bool,
+    /// Whether a rule refused one of them, or let one through that writes nothing: that counts only against the latest
+    /// state, and nothing that is handed in proves it.
+    pub(crate) unproven: bool,
 }
 
 /// Decides on as many works as go into one batch, at least one.
@@ -46,7 +47,8 @@ pub(crate) fn draft(log: &Log, known: Known, works: &[Work]) -> Result<Drafted> 
         answers.push(answer);
     }
     let summary = draft.summary();
-    Ok(Drafted { known, answers, bytes: draft.bytes, head: draft.tip, summary, refused })
+    let unproven = refused || (draft.bytes.is_empty() && draft.idle);
+    Ok(Drafted { known, answers, bytes: draft.bytes, head: draft.tip, summary, unproven })
 }
 
 fn size(work: &Work) -> usize {
@@ -66,6 +68,8 @@ struct Draft<'a> {
     epochs: HashMap<&'a str, u64>,
     added: HashMap<(&'a str, &'a str), (&'a Event, Spot)>,
     kinds: BTreeSet<&'a str>,
+    /// Whether an append went through that has nothing to write.
+    idle: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -80,6 +84,7 @@ impl<'a> Draft<'a> {
             epochs: HashMap::new(),
             added: HashMap::new(),
             kinds: BTreeSet::new(),
+            idle: false,
         }
     }
 
@@ -104,6 +109,7 @@ impl<'a> Draft<'a> {
 
     fn append(&mut self, prepared: &'a Prepared, steps: &[Step]) -> Result<Appended> {
         let mut left = steps.iter().filter(|step| **step == Step::New).count();
+        self.idle |= left == 0;
         if let Some(fence) = &prepared.append.fence
             && fence.epoch > self.epoch(&fence.scope)
         {

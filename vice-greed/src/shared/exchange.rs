@@ -193,7 +193,7 @@ impl Exchange {
         }
         for round in 0..ROUNDS_MAX {
             let drafted = self.draft(works)?;
-            if drafted.refused && !latest {
+            if drafted.unproven && !latest {
                 self.pull(medium.as_mut()).await?;
                 latest = true;
                 continue;

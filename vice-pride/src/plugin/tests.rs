@@ -12,8 +12,7 @@ use vice_core::{Code, Fault};
 use super::PluginTarget;
 
 fn env(folder: &Path) -> Arc<ProcessEnv> {
-    let vars =
-        [("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()), ("VICE_FOLDER_TARGET", folder.display().to_string())];
+    let vars = [("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()), ("FOLDER_TARGET", folder.display().to_string())];
     let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Arc::new(ProcessEnv { vars, ..ProcessEnv::default() })
 }
