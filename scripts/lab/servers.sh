@@ -15,6 +15,8 @@ source "$LAB_ROOT/scripts/lab/prometheus.sh"
 source "$LAB_ROOT/scripts/lab/consul.sh"
 # shellcheck source=scripts/lab/postgres.sh
 source "$LAB_ROOT/scripts/lab/postgres.sh"
+# shellcheck source=scripts/lab/ssh.sh
+source "$LAB_ROOT/scripts/lab/ssh.sh"
 
 LAB_TMP=
 
@@ -25,6 +27,7 @@ lab_up() {
     lab_prometheus_start "$LAB_TMP/prometheus"
     lab_consul_start "$LAB_TMP/consul"
     lab_postgres_start "$LAB_TMP/postgres"
+    lab_ssh_start "$LAB_TMP/ssh"
 }
 
 lab_ready() {
@@ -32,6 +35,7 @@ lab_ready() {
     lab_prometheus_ready
     lab_consul_ready
     lab_postgres_ready
+    lab_ssh_ready
     lab_s3_ready
     export VICE_LAB_CHROMIUM VICE_LAB_NGINX
     VICE_LAB_CHROMIUM=$(command -v chromium)
@@ -45,6 +49,7 @@ lab_down() {
     lab_prometheus_stop
     lab_consul_stop
     lab_postgres_stop
+    lab_ssh_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }

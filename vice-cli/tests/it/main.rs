@@ -15,6 +15,7 @@ mod layers;
 mod masking;
 mod replay;
 mod rollout;
+mod ssh;
 mod stores;
 mod supersede;
 mod targets;

@@ -7,5 +7,6 @@
 mod conformance;
 mod fencing;
 mod placing;
+mod supervised;
 mod support;
 mod trouble;
