@@ -17,6 +17,8 @@ source "$LAB_ROOT/scripts/lab/consul.sh"
 source "$LAB_ROOT/scripts/lab/postgres.sh"
 # shellcheck source=scripts/lab/ssh.sh
 source "$LAB_ROOT/scripts/lab/ssh.sh"
+# shellcheck source=scripts/lab/ssh_netns.sh
+source "$LAB_ROOT/scripts/lab/ssh_netns.sh"
 
 LAB_TMP=
 
@@ -28,6 +30,7 @@ lab_up() {
     lab_consul_start "$LAB_TMP/consul"
     lab_postgres_start "$LAB_TMP/postgres"
     lab_ssh_start "$LAB_TMP/ssh"
+    lab_netns_start "$LAB_TMP/netns"
 }
 
 lab_ready() {
@@ -36,6 +39,7 @@ lab_ready() {
     lab_consul_ready
     lab_postgres_ready
     lab_ssh_ready
+    lab_netns_ready
     lab_s3_ready
     export VICE_LAB_CHROMIUM VICE_LAB_NGINX
     VICE_LAB_CHROMIUM=$(command -v chromium)
@@ -50,6 +54,7 @@ lab_down() {
     lab_consul_stop
     lab_postgres_stop
     lab_ssh_stop
+    lab_netns_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }

@@ -6,6 +6,7 @@
 
 mod conformance;
 mod fencing;
+mod netns;
 mod placing;
 mod supervised;
 mod support;
