@@ -83,6 +83,7 @@ lab_install() {
     lab_apt victoria-metrics victoria-metrics
     lab_consul_install
     lab_postgres_install
+    lab_ssh_install
     lab_python
 }
 

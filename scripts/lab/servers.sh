@@ -19,6 +19,10 @@ source "$LAB_ROOT/scripts/lab/postgres.sh"
 source "$LAB_ROOT/scripts/lab/nginx.sh"
 # shellcheck source=scripts/lab/caddy.sh
 source "$LAB_ROOT/scripts/lab/caddy.sh"
+# shellcheck source=scripts/lab/ssh.sh
+source "$LAB_ROOT/scripts/lab/ssh.sh"
+# shellcheck source=scripts/lab/ssh_netns.sh
+source "$LAB_ROOT/scripts/lab/ssh_netns.sh"
 
 LAB_TMP=
 
@@ -31,6 +35,8 @@ lab_up() {
     lab_postgres_start "$LAB_TMP/postgres"
     lab_nginx_start "$LAB_TMP/nginx"
     lab_caddy_start "$LAB_TMP/caddy"
+    lab_ssh_start "$LAB_TMP/ssh"
+    lab_netns_start "$LAB_TMP/netns"
 }
 
 lab_ready() {
@@ -40,6 +46,8 @@ lab_ready() {
     lab_postgres_ready
     lab_nginx_ready
     lab_caddy_ready
+    lab_ssh_ready
+    lab_netns_ready
     lab_s3_ready
     export VICE_LAB_CHROMIUM
     VICE_LAB_CHROMIUM=$(command -v chromium)
@@ -53,6 +61,8 @@ lab_down() {
     lab_postgres_stop
     lab_nginx_stop
     lab_caddy_stop
+    lab_ssh_stop
+    lab_netns_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }

@@ -16,6 +16,10 @@ lab_ssh_install() {
     PATH=$PATH:/usr/sbin lab_apt sshd openssh-server
     lab_apt ssh openssh-client
     lab_apt flock util-linux
+    if [[ $(id -u) == 0 ]]; then PATH=$PATH:/usr/sbin:/sbin lab_apt ip iproute2; fi
+    # Supervisors that instances on hosts can be left to.
+    lab_apt s6-svscan s6
+    lab_apt runsvdir runit
 }
 
 lab_ssh_start() {

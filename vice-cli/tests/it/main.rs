@@ -20,6 +20,7 @@ mod plugins;
 mod replay;
 mod rollout;
 mod shared;
+mod ssh;
 mod stores;
 mod supersede;
 mod targets;

@@ -6,6 +6,8 @@
 
 mod conformance;
 mod fencing;
+mod netns;
 mod placing;
+mod supervised;
 mod support;
 mod trouble;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -38,11 +38,17 @@ pub(crate) struct Ground {
     pub(crate) options: SshOptions,
     folder: String,
     work: tempfile::TempDir,
+    lab: PathBuf,
 }
 
 impl Ground {
     /// A folder on those hosts, which are written as in `vice.toml`.
     pub(crate) fn on(hosts: &[&str]) -> Self {
+        Self::in_lab(&lab(), hosts)
+    }
+
+    /// The same in another lab.
+    pub(crate) fn in_lab(lab: &Path, hosts: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let folder = format!("t{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let work = tempfile::tempdir().unwrap();
@@ -51,7 +57,7 @@ impl Ground {
             hosts: hosts.iter().map(|host| Host::parse(host).unwrap()).collect(),
             instances: 1,
             root: format!("~/{folder}"),
-            config: Some(lab().join("config")),
+            config: Some(lab.join("config")),
             run: RunBy::Process,
             services: String::new(),
             health_at: HealthAt::Address,
@@ -61,7 +67,7 @@ impl Ground {
             work: work.path().to_path_buf(),
             env: Arc::new(ProcessEnv::default()),
         };
-        Self { options, folder, work }
+        Self { options, folder, work, lab: lab.to_path_buf() }
     }
 
     /// A new client, as every command makes one.
@@ -71,7 +77,7 @@ impl Ground {
 
     /// The folder on a host of the lab, as this machine sees it.
     pub(crate) fn root(&self, host: &str) -> PathBuf {
-        lab().join("homes").join(host).join(&self.folder)
+        self.lab.join("homes").join(host).join(&self.folder)
     }
 
     pub(crate) fn work(&self) -> PathBuf {
@@ -95,7 +101,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        let homes = std::fs::read_dir(lab().join("homes")).unwrap().flatten();
+        let homes = std::fs::read_dir(self.lab.join("homes")).unwrap().flatten();
         let marks: Vec<String> = homes.map(|home| home.path().join(&self.folder).display().to_string()).collect();
         for pid in processes(&marks) {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();

@@ -26,7 +26,6 @@ mod users;
 pub(crate) use arrivals::{Process, exponential};
 pub(crate) use dial::{Dial, Tls};
 pub(crate) use feed::{Feed, Prepared, Walk, Walker};
-pub(crate) use html::escape;
 pub(crate) use html::page;
 pub(crate) use profile::{Level, Profile, parse_rate, parse_stage, parse_users};
 pub(crate) use report::{json, live, text};

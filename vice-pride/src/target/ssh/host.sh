@@ -14,6 +14,7 @@
 # An operation is carried out at one moment, when `pending` becomes `ops/KEY`. Whoever gets the lock and finds a
 # `pending` first brings back what ran before it. Exit statuses are listed in trouble.rs; what is said on standard
 # output with a status other than 0 is one sentence, then lines of the instance's own output.
+# shellcheck disable=SC1007,SC1090,SC2086  # empty values, files of its own, and flags that are split on purpose
 set -u
 umask 077
 LC_ALL=C
@@ -62,7 +63,7 @@ see_epoch() {
 admit() {
     need flock
     exec 8>"$root/epoch.lock" || end 28 "$root can't be written"
-    flock 8
+    flock 8 || end 28 "$root can't be locked"
     see_epoch
     [ "$epoch" -ge "$seen" ] || end 20 "$seen"
     if [ "$epoch" -gt "$seen" ]; then write "$root/epoch" "$epoch"; fi
@@ -72,7 +73,7 @@ admit() {
 # Whether nobody has taken over; the epoch can't change from here until `unguard`.
 guard() {
     exec 8>"$root/epoch.lock"
-    flock 8
+    flock 8 || end 28 "$root can't be locked"
     see_epoch
     [ "$seen" -le "$epoch" ]
 }
@@ -97,6 +98,7 @@ mend() {
         asked_unit=$unit
         left=${left%/pending}
         use_unit "${left##*/}"
+        # shellcheck disable=SC2034  # the rest is for people
         read -r left_op was was_want left_rest <"$u/pending"
         back=yes
         become "$was" "$was_want" || :
@@ -126,7 +128,7 @@ id_of() {
 
 # Reads how a placed release is run.
 conf() {
-    mode=process port= health= ready_s=30 stop_s=10 timeout_s=2 healthy_after=1 service= services= version=? settle=1
+    mode=process port= health= ready_s=30 stop_s=10 timeout_s=2 healthy_after=1 service= services= version=- settle=1
     at=loopback address=127.0.0.1
     # Written by vice; it has no secrets.
     . "$u/placed/$1/conf"
@@ -159,6 +161,7 @@ start_of() {
 # Whether `PID START` of a file is alive; sets `pid`.
 lives() {
     pid=0 pid_start=
+    # shellcheck disable=SC2034  # what follows is for others
     if [ -f "$1" ]; then read -r pid pid_start pid_rest <"$1"; fi
     [ "$pid" != 0 ] || return 1
     start_of "$pid"
@@ -344,7 +347,12 @@ probe() {
     if command -v curl >/dev/null 2>&1; then
         got=$(curl -s -o /dev/null -m "$timeout_s" -w '%{http_code}' "$url" 2>/dev/null)
     elif command -v wget >/dev/null 2>&1; then
-        got=$(wget -S -q -O /dev/null -T "$timeout_s" "$url" 2>&1 | sed -n 's,.*HTTP/[0-9.]* \([0-9][0-9][0-9]\).*,\1,p' | head -n 1)
+        # It says by its own status whether it was a 2xx, and by its words what else it was.
+        if spoke=$(timeout "$timeout_s" wget -O /dev/null "$url" 2>&1); then
+            got=200
+        else
+            got=$(printf '%s\n' "$spoke" | sed -n 's,.*\(HTTP/[0-9.]* \|ERROR \)\([0-9][0-9][0-9]\).*,\2,p' | tail -n 1)
+        fi
     elif command -v bash >/dev/null 2>&1; then
         got=$(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 &&
             read -r _ got _ <&3 && printf %s "$got"' sh "$address" "$port" "$health" 2>/dev/null)
@@ -691,8 +699,10 @@ prune() {
         named=$(readlink "$link")
         keep="$keep${named##*/} "
     done
-    for dir in $(find "$root/releases" -mindepth 1 -maxdepth 1 -type d -mmin "+$minutes" 2>/dev/null); do
+    for dir in "$root"/releases/*; do
+        [ -d "$dir" ] || continue
         case $keep in *" ${dir##*/} "*) continue ;; esac
+        [ -n "$(find "$dir" -prune -mmin "+$minutes")" ] || continue
         size=$(du -sk "$dir")
         chmod -R u+w "$dir" && rm -rf "$dir" && printf '%s\t%s\n' "${dir##*/}" "${size%%[!0-9]*}"
     done

@@ -1,0 +1,83 @@
+//! Hosts that are cut off and killed: network namespaces with addresses, processes and names of their own.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use vice_core::manifest::HealthAt;
+use vice_core::port::target::{Observed, Op, Target, UNREACHABLE, UnitHealth};
+use vice_core::{Code, Millis};
+
+use crate::support::{Ground, place, service};
+
+#[expect(clippy::disallowed_methods, reason = "the lab's addresses are in the environment of the test process")]
+fn lab() -> PathBuf {
+    let lab = std::env::var("VICE_LAB_NETNS").unwrap_or_else(|_| {
+        panic!("VICE_LAB_NETNS is not set. Run the test as root with scripts/test or scripts/lab/run COMMAND: it needs network namespaces.")
+    });
+    PathBuf::from(lab)
+}
+
+fn link(host: &str, state: &str) {
+    let hub = std::fs::read_to_string(lab().join("hub")).unwrap();
+    let name = host.replace('n', "v");
+    let done = Command::new("ip").args(["-n", hub.trim(), "link", "set", &name, state]).status().unwrap();
+    assert!(done.success(), "ip link set {name} {state}");
+}
+
+fn ground(hosts: &[&str]) -> Ground {
+    let mut ground = Ground::in_lab(&lab(), hosts);
+    ground.options.health_at = HealthAt::Address;
+    ground.options.connect_timeout = Millis::from_secs(2);
+    ground
+}
+
+/// One test, because it takes hosts away from whoever else would use them.
+#[tokio::test]
+async fn lab_netns_hosts_that_are_cut_off_or_die_are_told_and_taken_up_again() {
+    let ground = ground(&["n1", "n2", "n3"]);
+    let (target, first) = (ground.target(), service("1", &[]));
+    for host in ["n1", "n2", "n3"] {
+        let op = place(&format!("a-{host}"), 1, host, &first, None);
+        target.apply(&op, Some(&first)).await.unwrap();
+    }
+    // The same port on each: these are machines of their own.
+    let inventory = ground.inventory().await;
+    assert!(inventory.units.iter().all(|unit| unit.health == UnitHealth::Healthy), "{inventory:?}");
+
+    // The link is cut in the middle of an operation, which goes on without anybody who listens.
+    let slow = service("2", &["--slow-start-ms", "3000"]);
+    let op = place("b-n2", 1, "n2", &slow, Some(&first));
+    let (asking, asked, release) = (ground.target(), op.clone(), slow.clone());
+    let task = tokio::spawn(async move { asking.apply(&asked, Some(&release)).await });
+    let pending = ground.root("n2").join("units/n2/pending");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !pending.exists() {
+        assert!(tokio::time::Instant::now() < deadline, "the operation never began");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    link("n2", "down");
+    let fault = task.await.unwrap().unwrap_err();
+    assert_eq!(fault.code(), Code::Unreachable, "{fault:?}");
+    let silent = target.observe(&op).await.unwrap_err();
+    assert_eq!(silent.code(), Code::Unreachable, "nobody can tell");
+    let inventory = ground.inventory().await;
+    assert!(inventory.units[1].facts.contains_key(UNREACHABLE), "{inventory:?}");
+    assert_eq!(inventory.units[2].health, UnitHealth::Healthy);
+    link("n2", "up");
+    let next = ground.target();
+    next.fence(2).await.unwrap();
+    let seen = next.observe(&Op { epoch: 2, ..op }).await.unwrap();
+    assert_eq!(seen, Observed::Applied, "it was carried out while nobody could see it");
+    assert_eq!(ground.unit("n2").await.release.unwrap().version, "2");
+
+    // A host that dies takes everything on it along; the others do not care.
+    let pid: i32 = std::fs::read_to_string(lab().join("hosts/n3.pid")).unwrap().trim().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    let third = service("3", &[]);
+    let op = place("c-n3", 2, "n3", &third, Some(&first));
+    let fault = ground.target().apply(&op, Some(&third)).await.unwrap_err();
+    assert_eq!(fault.code(), Code::Unreachable, "{fault:?}");
+    let op = place("c-n1", 2, "n1", &third, Some(&first));
+    ground.target().apply(&op, Some(&third)).await.unwrap();
+    assert_eq!(ground.unit("n1").await.release.unwrap().version, "3");
+}
