@@ -72,6 +72,7 @@ where
     repeats_do_nothing(&make().await, releases).await;
     bad_releases_change_nothing(&make().await, releases).await;
     undo_restores(&make().await, releases).await;
+    undo_has_an_id_of_its_own(&make().await, releases).await;
     undo_of_the_first_removes(&make().await, releases).await;
     units_stop_and_start(&make().await, releases).await;
 }
@@ -143,6 +144,22 @@ async fn undo_restores(subject: &Subject, releases: &Releases) {
     assert_eq!(subject.effects(), effects, "a repeated undo has an effect");
     target.apply(&op, Some(&releases.second)).await.expect("what was undone can be done again");
     assert_eq!(subject.running().await.as_ref(), Some(&releases.second.release));
+}
+
+/// The driver numbers an undo as any other operation: what counts is what the unit runs.
+async fn undo_has_an_id_of_its_own(subject: &Subject, releases: &Releases) {
+    subject.place("a", 1, &releases.first, None).await;
+    subject.place("b", 1, &releases.second, Some(&releases.first)).await;
+    let undo = place("c", 1, &releases.second, Some(&releases.first));
+    let target = &subject.target;
+    target.undo(&undo, Some(&releases.first)).await.expect("undo");
+    assert_eq!(subject.running().await.as_ref(), Some(&releases.first.release), "undo under an id of its own");
+    let effects = subject.effects();
+    target.undo(&undo, Some(&releases.first)).await.expect("a repeated undo succeeds");
+    assert_eq!(subject.effects(), effects, "a repeated undo has an effect");
+    let nothing = place("d", 1, &releases.second, None);
+    target.undo(&nothing, None).await.expect("undo to nothing");
+    assert_eq!(subject.unit().await, None, "there was nothing before");
 }
 
 async fn undo_of_the_first_removes(subject: &Subject, releases: &Releases) {

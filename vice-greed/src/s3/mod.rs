@@ -148,7 +148,9 @@ async fn put_new(bucket: &Bucket, name: &str, bytes: Vec<u8>) -> Result<bool> {
         Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
         // Amazon's answer to one of two that come at the same moment.
         Err(error) if causes(&error).contains("ConditionalRequestConflict") => Ok(false),
-        Err(Error::NotImplemented { .. }) => Err(probe::unfit(bucket, "it knows no conditional put")),
+        Err(error) if causes(&error).contains("501 Not Implemented") => {
+            Err(probe::unfit(bucket, "it knows no conditional put"))
+        }
         Err(error) => Err(bucket.fault(error)),
     }
 }
