@@ -247,7 +247,9 @@ impl<'a> Exchange<'a> {
             let read = self.facts.body.len();
             match timeout_at(self.attempt.until, response.chunk()).await {
                 Err(_) => {
-                    return Err(format!("the answer (status {status}) did not end within {timeout}; {read} bytes came"));
+                    return Err(format!(
+                        "the answer (status {status}) did not end within {timeout}; {read} bytes came"
+                    ));
                 }
                 Ok(Err(error)) => return Err(explain::body(&error, status, read)),
                 Ok(Ok(Some(chunk))) if read + chunk.len() > BODY_BYTES_MAX => {
