@@ -111,7 +111,7 @@ async fn a_file_is_played_as_hurl_would() {
     assert_eq!(outcomes, ["passed", "passed", "passed", "passed", "failed"], "{:?}", messages(&outcome));
     assert_eq!(steps(&outcome)[0].0, "Log in");
     assert!(messages(&outcome)[0].starts_with("json : expected {\"head\":\"x\"}"), "{:?}", messages(&outcome));
-    assert_eq!(outcome.json["scenarios"][0]["steps"][4]["findings"][0]["line"], 76, "the line of the body");
+    assert_eq!(outcome.json["scenarios"][0]["steps"][4]["findings"][0]["line"], FILE.lines().count(), "the line of the body");
     assert_eq!(outcome.class, Class::Verification);
     let login = &server.requests()[0];
     assert!(login.head.contains("x-kind: a#b") && login.head.contains("content-type: application/json"), "{}", login.head);

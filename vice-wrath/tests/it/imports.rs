@@ -91,7 +91,7 @@ async fn modules_of_the_blackbox_exporter_become_scenarios() {
     stage.write("wrath/web.toml", &web.text);
     let run = stage.play().await;
     assert_eq!(messages(&run), Vec::<String>::new(), "{}", web.text);
-    for (module, part) in [("ssh", "tcp    = \"{{target}}\""), ("name", "AAAA shop.test")] {
+    for (module, part) in [("ssh", "tcp  = \"{{target}}\""), ("name", "AAAA shop.test")] {
         let made = stage.call(&["import", "blackbox.yml", "--module", module, "--target", "127.0.0.1:1"]).await.unwrap();
         assert!(made.text.contains(part), "{}", made.text);
         stage.write(&format!("wrath/{module}.toml"), &made.text);
@@ -104,7 +104,7 @@ async fn what_is_not_understood_is_said() {
     let cases: [(&[&str], &str); 12] = [
         (&["curl"], "curl can't be read."),
         (&["curl -H 'x"], "A quote is not closed."),
-        (&["curl --frobnicate http://x/"], "The option --frobnicate has no value."),
+        (&["curl http://x/ --max-time"], "The option --max-time has no value."),
         (&["curl --frobnicate 1 http://x/"], "The option --frobnicate of curl is not known here."),
         (&["curl http://a/ http://b/"], "The command has more than one URL"),
         (&["curl -d x"], "The command has no URL."),
