@@ -78,6 +78,7 @@ lab_install() {
     lab_apt jq jq
     lab_apt chromium chromium
     PATH=$PATH:/usr/sbin lab_apt nginx nginx-light
+    lab_apt caddy caddy
     lab_apt prometheus prometheus
     lab_apt victoria-metrics victoria-metrics
     lab_consul_install

@@ -15,6 +15,10 @@ source "$LAB_ROOT/scripts/lab/prometheus.sh"
 source "$LAB_ROOT/scripts/lab/consul.sh"
 # shellcheck source=scripts/lab/postgres.sh
 source "$LAB_ROOT/scripts/lab/postgres.sh"
+# shellcheck source=scripts/lab/nginx.sh
+source "$LAB_ROOT/scripts/lab/nginx.sh"
+# shellcheck source=scripts/lab/caddy.sh
+source "$LAB_ROOT/scripts/lab/caddy.sh"
 
 LAB_TMP=
 
@@ -25,6 +29,8 @@ lab_up() {
     lab_prometheus_start "$LAB_TMP/prometheus"
     lab_consul_start "$LAB_TMP/consul"
     lab_postgres_start "$LAB_TMP/postgres"
+    lab_nginx_start "$LAB_TMP/nginx"
+    lab_caddy_start "$LAB_TMP/caddy"
 }
 
 lab_ready() {
@@ -32,11 +38,11 @@ lab_ready() {
     lab_prometheus_ready
     lab_consul_ready
     lab_postgres_ready
+    lab_nginx_ready
+    lab_caddy_ready
     lab_s3_ready
-    export VICE_LAB_CHROMIUM VICE_LAB_NGINX
+    export VICE_LAB_CHROMIUM
     VICE_LAB_CHROMIUM=$(command -v chromium)
-    # A server's program need not be on the path of an ordinary user.
-    VICE_LAB_NGINX=$(PATH=$PATH:/usr/sbin command -v nginx)
 }
 
 lab_down() {
@@ -45,6 +51,8 @@ lab_down() {
     lab_prometheus_stop
     lab_consul_stop
     lab_postgres_stop
+    lab_nginx_stop
+    lab_caddy_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }
