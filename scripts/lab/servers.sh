@@ -19,6 +19,8 @@ source "$LAB_ROOT/scripts/lab/postgres.sh"
 source "$LAB_ROOT/scripts/lab/nginx.sh"
 # shellcheck source=scripts/lab/caddy.sh
 source "$LAB_ROOT/scripts/lab/caddy.sh"
+# shellcheck source=scripts/lab/api.sh
+source "$LAB_ROOT/scripts/lab/api.sh"
 
 LAB_TMP=
 
@@ -38,6 +40,9 @@ lab_ready() {
     lab_prometheus_ready
     lab_consul_ready
     lab_postgres_ready
+    # It makes its tables when it starts.
+    lab_api_start "$LAB_TMP/api"
+    lab_api_ready
     lab_nginx_ready
     lab_caddy_ready
     lab_s3_ready
@@ -50,6 +55,7 @@ lab_down() {
     lab_smtp_stop
     lab_prometheus_stop
     lab_consul_stop
+    lab_api_stop
     lab_postgres_stop
     lab_nginx_stop
     lab_caddy_stop

@@ -24,8 +24,8 @@ enum Expr {
     Path(Path),
     Text(String),
     Number(f64),
-    Call(String, Vec<Expr>),
-    Binary(Box<Expr>, &'static str, Box<Expr>),
+    Call(String, Vec<Self>),
+    Binary(Box<Self>, &'static str, Box<Self>),
 }
 
 #[derive(Debug)]

@@ -12,7 +12,12 @@ async fn server() -> Server {
         let line = request.line().to_owned();
         if line.contains("/login") {
             let headers = "content-type: application/json\r\nset-cookie: sid=abc; Path=/; Max-Age=60; Secure\r\n";
-            conn.answer("200 OK", headers, r#"{"id": 7, "items": [{"n": "a"}, {"n": "b"}], "at": "2026-03-01T00:00:00Z"}"#).await;
+            conn.answer(
+                "200 OK",
+                headers,
+                r#"{"id": 7, "items": [{"n": "a"}, {"n": "b"}], "at": "2026-03-01T00:00:00Z"}"#,
+            )
+            .await;
         } else if line.contains("/old") {
             conn.answer("302 Found", "location: /page\r\n", "").await;
         } else if line.contains("/page") {
@@ -111,10 +116,18 @@ async fn a_file_is_played_as_hurl_would() {
     assert_eq!(outcomes, ["passed", "passed", "passed", "passed", "failed"], "{:?}", messages(&outcome));
     assert_eq!(steps(&outcome)[0].0, "Log in");
     assert!(messages(&outcome)[0].starts_with("json : expected {\"head\":\"x\"}"), "{:?}", messages(&outcome));
-    assert_eq!(outcome.json["scenarios"][0]["steps"][4]["findings"][0]["line"], FILE.lines().count(), "the line of the body");
+    assert_eq!(
+        outcome.json["scenarios"][0]["steps"][4]["findings"][0]["line"],
+        FILE.lines().count(),
+        "the line of the body"
+    );
     assert_eq!(outcome.class, Class::Verification);
     let login = &server.requests()[0];
-    assert!(login.head.contains("x-kind: a#b") && login.head.contains("content-type: application/json"), "{}", login.head);
+    assert!(
+        login.head.contains("x-kind: a#b") && login.head.contains("content-type: application/json"),
+        "{}",
+        login.head
+    );
     assert_eq!(login.body, "{\n  \"user\": \"ada\",\n  \"deep\": {\"list\": [1, \"}\"]}\n}");
 }
 
@@ -122,8 +135,16 @@ async fn a_file_is_played_as_hurl_would() {
 async fn what_is_not_supported_is_named_with_its_line() {
     let cases = [
         ("GET http://x/\nHTTP 200\n[Asserts]\nmd5 == hex,00;\n", 4, "The query `md5` of Hurl is not known here."),
-        ("GET http://x/\n[Options]\nproxy: localhost:1\nHTTP 200\n", 3, "The option `proxy` of Hurl is not known here."),
-        ("GET http://x/\nHTTP 200\n[Captures]\na: body toDate \"%Y\"\n", 4, "The filter `toDate` of Hurl is not known here."),
+        (
+            "GET http://x/\n[Options]\nproxy: localhost:1\nHTTP 200\n",
+            3,
+            "The option `proxy` of Hurl is not known here.",
+        ),
+        (
+            "GET http://x/\nHTTP 200\n[Captures]\na: body toDate \"%Y\"\n",
+            4,
+            "The filter `toDate` of Hurl is not known here.",
+        ),
         ("POST http://x/\nhex,00;\n", 2, "A body in `hex,` of Hurl is not known here."),
         ("POST http://x/\n```graphql\n{a}\n```\n", 2, "A body of the kind ```graphql of Hurl is not known here."),
         ("GET http://x/\nHTTP/3 200\n", 2, "The version HTTP/3 of Hurl is not known here."),
@@ -146,14 +167,9 @@ async fn what_is_not_supported_is_named_with_its_line() {
 #[tokio::test]
 async fn every_beginning_of_a_file_is_read_or_refused() {
     // A file cut anywhere must neither panic nor hang.
+    let stage = Stage::new("http://127.0.0.1:9", Format::Json);
     for end in 0..FILE.len() {
-        let stage_text = &FILE[..end];
-        let stage = STAGE.with(|stage| stage.clone());
-        stage.write("wrath/cut.hurl", stage_text);
+        stage.write("wrath/cut.hurl", &FILE[..end]);
         drop(stage.call(&["lint", "wrath/cut.hurl"]).await);
     }
-}
-
-thread_local! {
-    static STAGE: std::rc::Rc<Stage> = std::rc::Rc::new(Stage::new("http://127.0.0.1:9", Format::Json));
 }

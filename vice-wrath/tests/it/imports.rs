@@ -92,7 +92,8 @@ async fn modules_of_the_blackbox_exporter_become_scenarios() {
     let run = stage.play().await;
     assert_eq!(messages(&run), Vec::<String>::new(), "{}", web.text);
     for (module, part) in [("ssh", "tcp  = \"{{target}}\""), ("name", "AAAA shop.test")] {
-        let made = stage.call(&["import", "blackbox.yml", "--module", module, "--target", "127.0.0.1:1"]).await.unwrap();
+        let made =
+            stage.call(&["import", "blackbox.yml", "--module", module, "--target", "127.0.0.1:1"]).await.unwrap();
         assert!(made.text.contains(part), "{}", made.text);
         stage.write(&format!("wrath/{module}.toml"), &made.text);
     }

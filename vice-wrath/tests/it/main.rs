@@ -9,6 +9,7 @@ mod http;
 mod hurl;
 mod imports;
 mod lab_nginx;
+mod lab_scenarios;
 mod plan;
 mod probe;
 mod reports;

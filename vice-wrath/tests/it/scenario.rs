@@ -419,3 +419,80 @@ async fn secrets_of_the_configuration_are_sent_and_never_shown() {
     }
     assert!(server.requests().iter().any(|request| request.head.contains(CANARY)), "the server did get it");
 }
+
+#[tokio::test]
+async fn lint_names_what_makes_no_sense() {
+    let stage = Stage::new("http://127.0.0.1:9", Format::Json);
+    stage.write(
+        "wrath/a.toml",
+        "[vars]\nnobody = 1\n[[step]]\nname = \"one\"\nhttp = \"/\"\ncapture = { unused = \"json:/id\", used = \"json:/x\" }\n\
+         [[step]]\nname = \"two\"\nhttp = \"/{{used}}\"\nparallel = \"alone\"\nexpect.body = { equals = \"a\" }\nexpect.json = { \"/a\" = { equals = 1, contains = 1 } }\n\
+         [[step]]\nname = \"impossible\"\nhttp = \"/\"\nexpect.headers = { X = { equals = \"a\" }, x = { equals = \"b\" } }\n\
+         [[step]]\nname = \"nothing\"\ndns = \"a.test\"\n",
+    );
+    let outcome = stage.call(&["lint"]).await.unwrap();
+    let said: Vec<String> = outcome.json["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {}", one["line"], one["message"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "6 Nobody uses the capture unused.",
+            "1 Nobody uses the variable nobody.",
+            "7 The step two is in a parallel group of one.",
+            "17 The step nothing expects nothing."
+        ]
+    );
+    assert_eq!(stage.call(&["lint", "--deny-warnings"]).await.unwrap().class, Class::Usage);
+    stage.write("wrath/a.toml", "[[step]]\nname = \"x\"\ntcp = \"a:1\"\nexpect.vars = { env = { equals = \"a\" } }\n");
+    assert_eq!(stage.call(&["lint", "--deny-warnings"]).await.unwrap().class, Class::Done);
+}
+
+#[tokio::test]
+async fn steps_behind_a_contradiction_are_unreachable() {
+    let stage = Stage::new("http://127.0.0.1:9", Format::Json);
+    stage.write("wrath/a.hurl", "GET http://x/\nHTTP 200\n[Asserts]\nstatus == 404\n\nGET http://x/next\nHTTP 200\n");
+    let outcome = stage.call(&["lint"]).await.unwrap();
+    let said = outcome.json["warnings"].to_string();
+    assert!(said.contains("expects two different values of one thing"), "{said}");
+    assert!(said.contains("The step GET http://x/next is never reached"), "{said}");
+}
+
+/// The example that the docs point to is played, against a server with the routes of the example service.
+#[tokio::test]
+async fn the_example_project_plays() {
+    let server = Server::start(|request, mut conn| async move {
+        let path = request.line().split(' ').nth(1).unwrap_or_default().to_owned();
+        let name = path.split("name=").nth(1).unwrap_or_default().to_owned();
+        let body = match path.split('?').next().unwrap_or_default() {
+            "/healthz" => r#"{"status":"ok"}"#.to_owned(),
+            "/version" => r#"{"version":"1"}"#.to_owned(),
+            "/greet" => format!(r#"{{"greeting":"Hello, {name}!"}}"#),
+            _ => request.body.clone(),
+        };
+        conn.answer("200 OK", "", &body).await;
+    })
+    .await;
+    let stage = Stage::new(&server.url(), Format::Json);
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/scenarios/wrath");
+    for name in ["greet.toml", "guests.csv", "_ready.toml", "parts/_version.toml", "health.hurl"] {
+        stage.write(&format!("wrath/{name}"), &std::fs::read_to_string(example.join(name)).unwrap());
+    }
+    assert_eq!(stage.call(&["lint"]).await.unwrap().json["warnings"], json!([]));
+    let outcome = stage.play().await;
+    assert_eq!((outcome.class, &outcome.json["passed"]), (Class::Done, &json!(3)), "{:?}", messages(&outcome));
+}
+
+/// The first scenario of the page, and its other blocks, are what the reader of files takes.
+#[tokio::test]
+async fn the_page_on_scenarios_shows_what_can_be_read() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scenarios.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let block = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let stage = Stage::with(Some("http://127.0.0.1:9"), secret_config("password", "pw-long-enough"), Format::Json);
+    stage.write("wrath/page.toml", block);
+    assert_eq!(stage.call(&["lint", "--deny-warnings"]).await.unwrap().class, Class::Done);
+}

@@ -73,7 +73,9 @@ async fn tls_shows_chain_expiry_and_versions() {
         messages(&outcome)
     );
     let said = messages(&outcome).join("\n");
-    for part in ["certificate days_left: expected at least 60, got ", "UnknownIssuer", "not valid for name \"shop.test\""] {
+    for part in
+        ["certificate days_left: expected at least 60, got ", "UnknownIssuer", "not valid for name \"shop.test\""]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
@@ -88,7 +90,18 @@ async fn name_server(cut: bool) -> std::net::SocketAddr {
         // Behind the question stand four bytes of kind and class, and eleven of EDNS.
         let kind = question[question.len() - 15..][..2].to_vec();
         let mut out = question[..2].to_vec();
-        out.extend([if cut { 0x83 } else { 0x81 }, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(known && !cut), 0, 0, 0, 0]);
+        out.extend([
+            if cut { 0x83 } else { 0x81 },
+            if known { 0x80 } else { 0x83 },
+            0,
+            1,
+            0,
+            u8::from(known && !cut),
+            0,
+            0,
+            0,
+            0,
+        ]);
         out.extend(&question[12..question.len() - 11]);
         if known && !cut {
             out.extend([0xc0, 12, kind[0], kind[1], 0, 1, 0, 0, 0, 60]);
@@ -126,7 +139,8 @@ async fn dns_asks_a_server() {
              [[step]]\nname = \"nobody\"\ndns = \"shop.test\"\nserver = \"127.0.0.1:1\"\ntimeout = \"5s\"\n"
         );
         let outcome = play_one("http://127.0.0.1:9", &scenario).await;
-        let all: Vec<String> = steps(&outcome).into_iter().map(|(name, outcome)| format!("{name}: {outcome}")).collect();
+        let all: Vec<String> =
+            steps(&outcome).into_iter().map(|(name, outcome)| format!("{name}: {outcome}")).collect();
         let expected = ["a: passed", "txt: passed", "none: errored", "none is fine: passed", "nobody: errored"];
         assert_eq!(all, expected, "{:?}", messages(&outcome));
         assert_eq!(messages(&outcome)[0], "there is no name gone.test");
@@ -157,7 +171,8 @@ async fn http_2_is_spoken_where_it_is_asked_for() {
         stream.read_exact(&mut preface).await.unwrap();
         preface
     });
-    let outcome = play_one(&format!("http://{address}"), "[[step]]\nhttp = \"/\"\nprotocol = \"2\"\ntimeout = \"20s\"\n").await;
+    let outcome =
+        play_one(&format!("http://{address}"), "[[step]]\nhttp = \"/\"\nprotocol = \"2\"\ntimeout = \"20s\"\n").await;
     assert_eq!(&seen.await.unwrap(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(outcome.json["scenarios"][0]["steps"][0]["outcome"], json!("errored"));
 }
