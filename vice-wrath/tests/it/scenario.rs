@@ -494,5 +494,46 @@ async fn the_page_on_scenarios_shows_what_can_be_read() {
     let block = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let stage = Stage::with(Some("http://127.0.0.1:9"), secret_config("password", "pw-long-enough"), Format::Json);
     stage.write("wrath/page.toml", block);
-    assert_eq!(stage.call(&["lint", "--deny-warnings"]).await.unwrap().class, Class::Done);
+    assert_eq!(stage.call(&["lint", "--env", "dev", "--deny-warnings"]).await.unwrap().class, Class::Done);
+}
+
+#[tokio::test]
+async fn a_scenario_can_be_a_check_and_gate_a_deploy() {
+    use vice_core::payload::verification::CheckOutcome::{Failed, Passed};
+    use vice_core::port::verifier::Verifier;
+    let server = shop().await;
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "good.toml",
+        "[[step]]\nname = \"page {{version}}\"\nhttp = \"/page\"\nexpect.css = { h1 = { exists = false } }\n",
+    );
+    write("bad.toml", "[[step]]\nname = \"gone\"\nhttp = \"/gone\"\n[[teardown]]\nhttp = \"/page\"\n");
+    let text =
+        "name = \"hello\"\n[env.dev]\n[check.good]\nscenario = \"good.toml\"\n[check.bad]\nscenario = \"bad.toml\"\n";
+    let project = |text: &str| {
+        let project = vice_core::manifest::Project::parse(dir.path().to_owned(), "vice.toml".into(), text.to_owned());
+        Arc::new(project.unwrap())
+    };
+    let mut request = crate::support::request("", &server.url());
+    request.project = project(text);
+    let suite = crate::support::wrath(Arc::default()).verify(request.clone()).await.unwrap();
+    let outcomes: Vec<_> =
+        suite.checks.iter().map(|check| (check.name.as_str(), check.kind.as_str(), check.outcome)).collect();
+    assert_eq!(outcomes, [("good", "scenario", Passed), ("bad", "scenario", Failed)]);
+    assert_eq!(suite.checks[1].messages[0], "gone: status: expected 200, got 404");
+    for (text, part) in [
+        ("scenario = \"none.toml\"\n", "The scenario none.toml can't be read."),
+        ("scenario = \"x.txt\"\n", "which is not a file of a scenario"),
+        ("scenario = \"good.toml\"\nmethod = \"GET\"\n", "The scenario check a can't have `method`."),
+    ] {
+        request.project = project(&format!("name = \"hello\"\n[env.dev]\n[check.a]\n{text}"));
+        let fault = crate::support::wrath(Arc::default()).verify(request.clone()).await.unwrap_err();
+        assert!(fault.to_string().contains(part), "{fault}");
+        assert_eq!(fault.place().unwrap().line_column().0, if part.contains("method") { 5 } else { 4 });
+    }
+    write("good.toml", "[[step]]\nhttp = \"/{{nobody}}\"\n");
+    request.project = project("name = \"hello\"\n[env.dev]\n[check.a]\nscenario = \"good.toml\"\n");
+    let fault = crate::support::wrath(Arc::default()).verify(request).await.unwrap_err();
+    assert!(fault.to_string().contains("{{nobody}} is not known here"), "{fault}");
 }
