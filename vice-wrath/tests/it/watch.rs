@@ -71,6 +71,15 @@ async fn an_incident_opens_once_and_a_later_watcher_closes_it() {
     );
     let id = |index: usize| serde_json::from_str::<Value>(&events[index].event.data).unwrap()["subject"]["id"].clone();
     assert_eq!(id(1), id(3), "what is resolved is what was detected");
+    // The content of the standard event is strict: these fields and no others.
+    for index in [1, 3] {
+        let data = serde_json::from_str::<Value>(&events[index].event.data).unwrap();
+        let content = &data["subject"]["content"];
+        let keys: Vec<&str> = content.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["description", "environment", "service"]);
+        assert_eq!(content["environment"], serde_json::json!({ "id": "dev" }));
+        assert_eq!(content["service"], serde_json::json!({ "id": "hello" }));
+    }
 }
 
 #[tokio::test]
