@@ -82,6 +82,7 @@ lab_install() {
     lab_apt prometheus prometheus
     lab_apt victoria-metrics victoria-metrics
     lab_consul_install
+    lab_api_install
     lab_postgres_install
     lab_ssh_install
     lab_python

@@ -23,6 +23,8 @@ source "$LAB_ROOT/scripts/lab/caddy.sh"
 source "$LAB_ROOT/scripts/lab/ssh.sh"
 # shellcheck source=scripts/lab/ssh_netns.sh
 source "$LAB_ROOT/scripts/lab/ssh_netns.sh"
+# shellcheck source=scripts/lab/api.sh
+source "$LAB_ROOT/scripts/lab/api.sh"
 
 LAB_TMP=
 
@@ -48,6 +50,9 @@ lab_ready() {
     lab_caddy_ready
     lab_ssh_ready
     lab_netns_ready
+    # It makes its tables when it starts.
+    lab_api_start "$LAB_TMP/api"
+    lab_api_ready
     lab_s3_ready
     export VICE_LAB_CHROMIUM
     VICE_LAB_CHROMIUM=$(command -v chromium)
@@ -58,6 +63,7 @@ lab_down() {
     lab_smtp_stop
     lab_prometheus_stop
     lab_consul_stop
+    lab_api_stop
     lab_postgres_stop
     lab_nginx_stop
     lab_caddy_stop

@@ -49,7 +49,8 @@ fn command(request: &VerifyRequest, check: &Planned, values: &Values, until: Ins
     Ok(spec)
 }
 
-fn environment(request: &VerifyRequest, values: &Values) -> BTreeMap<String, EnvValue> {
+/// What a command finds in its environment.
+pub(crate) fn environment(request: &VerifyRequest, values: &Values) -> BTreeMap<String, EnvValue> {
     let mut env = request.config.as_ref().map(ResolvedConfig::environment).unwrap_or_default();
     for (name, variable) in
         [("project", "VICE_PROJECT"), ("env", "VICE_ENV"), ("version", "VICE_VERSION"), ("env.url", "VICE_URL")]

@@ -19,8 +19,11 @@ use vice_core::{Fault, Millis, Result};
 use crate::attempt::Attempt;
 use crate::http::{self, Clients, Http};
 use crate::plan::{Plan, Planned, plan};
+use crate::play::Player;
+use crate::play::result::{RunResult, is_bad};
 use crate::probe::Probing;
 use crate::say;
+use crate::step::Bench;
 use crate::tls::Tls;
 use crate::values::Values;
 
@@ -44,6 +47,7 @@ pub struct Wrath {
     series: Option<Arc<dyn SeriesStore>>,
     stop: Arc<StopSignal>,
     clients: Arc<Clients>,
+    players: Arc<crate::step::http::Clients>,
     tls: Arc<Tls>,
 }
 
@@ -58,6 +62,7 @@ impl Wrath {
             series: None,
             stop: Arc::default(),
             clients: Arc::default(),
+            players: Arc::default(),
             tls: Arc::new(Tls::new()),
         }
     }
@@ -105,6 +110,35 @@ impl Wrath {
         let Some(series) = &self.series else { return Ok(()) };
         let points = points(self.clock.now());
         if points.is_empty() { Ok(()) } else { series.record(points).await }
+    }
+
+    /// Plays the scenario of a check. It may take as long as the check, and its teardown a moment longer.
+    async fn scenario(&self, request: &VerifyRequest, check: &Planned, values: &Values, until: Instant) -> Attempt {
+        let Some(scenario) = &check.scenario else { return Attempt::errored("there is no scenario") };
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let mut scenario = scenario.clone();
+        scenario.timeout = Some(scenario.timeout.unwrap_or(left).min(left));
+        let mut values = values.clone();
+        values.set("run.id", serde_json::Value::from(self.clock.now().as_millisecond().to_string()));
+        let env = crate::command::environment(request, &values);
+        let player = Player {
+            bench: Bench {
+                clock: Arc::clone(&self.clock),
+                runner: Arc::clone(&self.runner),
+                clients: Arc::clone(&self.players),
+                dir: request.project.root.clone(),
+                env: Arc::new(env),
+            },
+            ui: None,
+            stop: Arc::clone(&self.stop),
+            env: Some(request.env.clone()),
+            jobs: 1,
+        };
+        match player.play(std::slice::from_ref(&scenario), &values).await {
+            Ok(run) => attempt_of(&run),
+            Err(fault) => Attempt::errored(fault.to_string()),
+        }
     }
 
     fn tell(&self, check: &Planned, state: ProgressState, text: String) {
@@ -168,6 +202,26 @@ const FAR: Duration = Duration::from_secs(30 * 86_400);
 
 fn elapsed(since: Instant) -> Millis {
     Millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What playing a scenario means for the check that names it.
+fn attempt_of(run: &RunResult) -> Attempt {
+    let mut attempt = Attempt { latency: Some(Duration::from_secs_f64(run.took_ms / 1000.0)), ..Attempt::default() };
+    for scenario in run.scenarios.iter().filter(|scenario| is_bad(scenario.outcome)) {
+        let bad = scenario.steps.iter().filter(|step| is_bad(step.outcome));
+        let lines =
+            bad.flat_map(|step| step.findings.iter().map(move |finding| format!("{}: {}", step.name, finding.message)));
+        let lines: Vec<String> = scenario.reason.iter().cloned().chain(lines).collect();
+        if scenario.outcome == CheckOutcome::Failed {
+            attempt.failures.extend(lines);
+        } else {
+            attempt.error.get_or_insert_with(|| lines.join("; "));
+        }
+    }
+    if run.count(CheckOutcome::Passed) == 0 && attempt.messages().next().is_none() {
+        attempt.error = Some("nothing of the scenario was played".to_owned());
+    }
+    attempt
 }
 
 struct Run<'a> {
@@ -260,6 +314,7 @@ impl Run<'_> {
         let timeout = Millis(u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX));
         match check.kind {
             "tcp" => crate::tcp::attempt(check, &self.values, timeout, until).await,
+            "scenario" => self.wrath.scenario(self.request, check, &self.values, until).await,
             "command" => {
                 crate::command::attempt(self.wrath.runner.as_ref(), self.request, check, &self.values, until).await
             }

@@ -282,6 +282,9 @@ pub struct CheckSpec {
     /// A command that must exit with 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
+    /// A file with a scenario that must pass, such as `wrath/checkout.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
 
     /// http: the method; GET, or POST with a body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -342,14 +345,17 @@ impl CheckSpec {
     /// The kind of check.
     ///
     /// # Errors
-    /// Text that continues "The check x …" when not exactly one of `http`, `tcp`, `command` is given.
+    /// Text that continues "The check x …" when not exactly one of `http`, `tcp`, `command`, `scenario` is given.
     pub fn kind(&self) -> Result<&'static str, String> {
-        match (&self.http, &self.tcp, &self.command) {
-            (Some(_), None, None) => Ok("http"),
-            (None, Some(_), None) => Ok("tcp"),
-            (None, None, Some(_)) => Ok("command"),
-            (None, None, None) => Err("says nothing to check: give it one of http, tcp or command".to_owned()),
-            _ => Err("has more than one of http, tcp and command; give each a check of its own".to_owned()),
+        match (&self.http, &self.tcp, &self.command, &self.scenario) {
+            (Some(_), None, None, None) => Ok("http"),
+            (None, Some(_), None, None) => Ok("tcp"),
+            (None, None, Some(_), None) => Ok("command"),
+            (None, None, None, Some(_)) => Ok("scenario"),
+            (None, None, None, None) => {
+                Err("says nothing to check: give it one of http, tcp, command or scenario".to_owned())
+            }
+            _ => Err("has more than one of http, tcp, command and scenario; give each a check of its own".to_owned()),
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum CheckOutcome {
 pub struct CheckResult {
     /// The check's name.
     pub name: String,
-    /// Its kind: `http`, `tcp` or `command`.
+    /// Its kind: `http`, `tcp`, `command` or `scenario`.
     pub kind: String,
     /// What it looked at, such as a URL; secrets masked.
     pub subject: String,

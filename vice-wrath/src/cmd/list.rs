@@ -48,7 +48,7 @@ fn subject(spec: &CheckSpec) -> String {
         (Some(url), _, _) => format!("{} {}", method(spec), crate::http::shown_url(url)),
         (_, Some(address), _) => address.clone(),
         (_, _, Some(command)) => command.0.join(" "),
-        _ => String::new(),
+        _ => spec.scenario.clone().unwrap_or_default(),
     }
 }
 
@@ -59,6 +59,8 @@ fn expectations(spec: &CheckSpec) -> Vec<String> {
         all.push(format!("status {}", spec.status.unwrap_or(crate::http::STATUS_DEFAULT)));
     } else if spec.tcp.is_some() {
         all.push("a connection".to_owned());
+    } else if spec.scenario.is_some() {
+        all.push("that it passes".to_owned());
     } else {
         all.push("exit status 0".to_owned());
     }

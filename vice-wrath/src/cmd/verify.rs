@@ -119,7 +119,8 @@ async fn url(app: &App, project: &Project, scope: &Scope) -> Result<Option<Strin
 }
 
 fn uses(check: &CheckSpec, name: &str) -> bool {
-    names_used(check).iter().any(|used| used == name)
+    // A scenario uses what it likes; most look at the environment.
+    check.scenario.is_some() || names_used(check).iter().any(|used| used == name)
 }
 
 /// The configuration: always asked for, because what is secret in it must be masked wherever it comes back.
@@ -129,7 +130,8 @@ pub(crate) async fn config(app: &App, project: &Arc<Project>, scope: &Scope) -> 
         Err(fault) => fault,
     };
     let needed = |check| names_used(check).iter().any(|name| name.starts_with("config."));
-    if project.manifest.check.values().any(|check| check.command.is_some() || needed(check)) {
+    if project.manifest.check.values().any(|check| check.command.is_some() || check.scenario.is_some() || needed(check))
+    {
         return Err(fault);
     }
     let text = format!("The configuration can't be read ({fault}); its secrets can't be masked in messages of checks.");

@@ -238,7 +238,7 @@ impl Reading {
             }
             "-b" | "--cookie" => self.cookies(&value, notes),
             "-c" | "--cookie-jar" => {
-                notes.push("A cookie jar is not needed: a scenario keeps cookies from step to step.".to_owned())
+                notes.push("A cookie jar is not needed: a scenario keeps cookies from step to step.".to_owned());
             }
             "--max-redirs" => {
                 let most = value.parse::<u32>().map_err(|_| format!("--max-redirs {value} is not a number."))?;

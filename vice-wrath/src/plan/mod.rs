@@ -13,6 +13,7 @@ use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result};
 
 use crate::capture::Capture;
+use crate::scenario::{Scenario, library, lint};
 use crate::values::Values;
 
 pub(crate) use uses::names as names_used;
@@ -31,6 +32,8 @@ pub(crate) struct Planned {
     pub(crate) needs: Vec<String>,
     /// Whether it is for this environment.
     pub(crate) applies: bool,
+    /// What is played, where it is a scenario.
+    pub(crate) scenario: Option<Scenario>,
 }
 
 impl Planned {
@@ -40,7 +43,7 @@ impl Planned {
             (Some(url), _, _) => url.clone(),
             (_, Some(address), _) => address.clone(),
             (_, _, Some(command)) => command.0.join(" "),
-            _ => String::new(),
+            _ => self.spec.scenario.clone().unwrap_or_default(),
         }
     }
 }
@@ -75,6 +78,7 @@ pub(crate) fn plan(request: &VerifyRequest, values: &Values) -> Result<Plan> {
     let order = order::sort(project, &all)?;
     for check in all.iter().filter(|check| check.applies && chosen.contains(check.name.as_str())) {
         uses::known(project, check, values, &all)?;
+        playable(check, values, &all)?;
     }
     let kept: Vec<bool> = all.iter().map(|check| chosen.contains(check.name.as_str())).collect();
     // Positions shift when checks that were not chosen are dropped.
@@ -95,7 +99,30 @@ fn planned(project: &Project, name: &str, spec: &CheckSpec, request: &VerifyRequ
         })?);
     }
     let applies = spec.only.is_empty() || spec.only.contains(&request.env);
-    Ok(Planned { name: name.to_owned(), kind, spec: spec.clone(), captures, needs: spec.needs.clone(), applies })
+    let scenario =
+        spec.scenario.as_deref().filter(|_| applies).map(|file| scenario(project, name, file)).transpose()?;
+    let (name, spec, needs) = (name.to_owned(), spec.clone(), spec.needs.clone());
+    Ok(Planned { name, kind, spec, captures, needs, applies, scenario })
+}
+
+fn scenario(project: &Project, name: &str, file: &str) -> Result<Scenario> {
+    if !library::is_scenario(file.as_ref()) {
+        let message = format!("The check {name} names {file:?}, which is not a file of a scenario.");
+        return Err(invalid(project, name, &["scenario"], message).hint("Such files end in .toml or .hurl."));
+    }
+    library::load(&project.root.join(file), file).map_err(|fault| match fault.code() {
+        Code::Io => invalid(project, name, &["scenario"], format!("The scenario {file} can't be read."))
+            .because(fault.chain().join(": ")),
+        _ => fault,
+    })
+}
+
+/// Refuses a scenario that could not be played: it is given what the run and earlier checks provide.
+fn playable(check: &Planned, values: &Values, all: &[Planned]) -> Result<()> {
+    let Some(scenario) = &check.scenario else { return Ok(()) };
+    let captures = all.iter().flat_map(|other| &other.captures).map(|capture| capture.name.as_str());
+    let names = values.names().chain(captures).chain(["run.id"]).map(str::to_owned).collect();
+    lint::names(scenario, &lint::Given { names, any_config: false })
 }
 
 /// The checks that were asked for, and all that these need.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::stream;
+use futures::stream::FuturesOrdered;
 use tokio::time::{Instant, sleep_until};
 use vice_core::app::StopSignal;
 use vice_core::payload::verification::CheckOutcome;
@@ -63,10 +63,22 @@ impl Player {
     pub(crate) async fn play(&self, scenarios: &[Scenario], values: &Values) -> Result<RunResult> {
         let started = self.bench.clock.now();
         let began = Instant::now();
-        let games = scenarios.iter().flat_map(|scenario| scenario.rows.iter().map(move |row| (scenario, row)));
-        let played = games.map(|(scenario, row)| self.scenario(scenario, row, values, began));
-        let scenarios: Vec<ScenarioResult> =
-            stream::iter(played).buffered(self.jobs.clamp(1, JOBS_MAX)).collect().await;
+        let games: Vec<(&Scenario, &Row)> =
+            scenarios.iter().flat_map(|scenario| scenario.rows.iter().map(move |row| (scenario, row))).collect();
+        let mut waiting = games.into_iter();
+        let mut playing = FuturesOrdered::new();
+        let mut scenarios = Vec::new();
+        loop {
+            while playing.len() < self.jobs.clamp(1, JOBS_MAX)
+                && let Some((scenario, row)) = waiting.next()
+            {
+                playing.push_back(self.scenario(scenario, row, values, began));
+            }
+            match playing.next().await {
+                Some(played) => scenarios.push(played),
+                None => break,
+            }
+        }
         if let Some(code) = self.stop.raised() {
             return Err(Fault::new(code, "The run was interrupted; teardowns have run."));
         }
@@ -197,8 +209,7 @@ impl Game<'_> {
                 self.results.extend(skipped);
                 continue;
             }
-            let playing = group.iter().map(|step| self.one(step, phase));
-            let ended: Vec<Ended> = stream::iter(playing).buffered(GROUP_MAX).collect().await;
+            let ended = self.group(group, phase).await;
             for Ended { result, captured } in ended {
                 if is_bad(result.outcome)
                     && phase != Phase::Teardown
@@ -208,6 +219,24 @@ impl Game<'_> {
                 }
                 self.results.push(result);
                 captured.into_iter().for_each(|captured| self.values.capture(captured));
+            }
+        }
+    }
+
+    /// Steps that are under way at the same time; what they gave, in their order.
+    async fn group(&self, group: &[Step], phase: Phase) -> Vec<Ended> {
+        let mut waiting = group.iter();
+        let mut playing = FuturesOrdered::new();
+        let mut all = Vec::new();
+        loop {
+            while playing.len() < GROUP_MAX
+                && let Some(step) = waiting.next()
+            {
+                playing.push_back(self.one(step, phase));
+            }
+            match playing.next().await {
+                Some(ended) => all.push(ended),
+                None => return all,
             }
         }
     }

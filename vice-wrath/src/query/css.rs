@@ -172,8 +172,7 @@ impl<'t> Reader<'t> {
         } else if let Some(name) = self.word() {
             tests.push(Test::Name(name.to_owned()));
         }
-        loop {
-            let Some(sign) = self.rest.chars().next() else { break };
+        while let Some(sign) = self.rest.chars().next() {
             match sign {
                 '#' | '.' => {
                     self.rest = &self.rest[1..];

@@ -33,6 +33,11 @@ fn one(filter: &Filter, found: Found, values: &Values, now: Timestamp) -> Result
         Found::Nothing(why) => return Ok(Found::Nothing(why)),
         found => found.into_value()?,
     };
+    turned(filter, value, values, now)
+}
+
+/// A filter of a single value.
+fn turned(filter: &Filter, value: Value, values: &Values, now: Timestamp) -> Result<Found, String> {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let fill = |template: &str| values.text(template).map_err(|fault| fault.to_string());
     let done = |text: String| Ok(Found::One(Value::from(text)));

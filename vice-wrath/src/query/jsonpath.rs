@@ -30,9 +30,9 @@ enum Selector {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Expression {
-    And(Vec<Expression>),
-    Or(Vec<Expression>),
-    Not(Box<Expression>),
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Not(Box<Self>),
     Exists(Operand),
     Compare(Operand, Comparison, Operand),
     Matches(Operand, String),

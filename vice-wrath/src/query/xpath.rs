@@ -24,8 +24,8 @@ enum Expr {
     Path(Path),
     Text(String),
     Number(f64),
-    Call(String, Vec<Expr>),
-    Binary(Box<Expr>, &'static str, Box<Expr>),
+    Call(String, Vec<Self>),
+    Binary(Box<Self>, &'static str, Box<Self>),
 }
 
 #[derive(Debug)]
@@ -454,7 +454,7 @@ impl<'t> Reader<'t> {
         let proper = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ':' | '.');
         let end = named.find(|c| !proper(c)).unwrap_or(named.len());
         let (name, rest) = named.split_at(end);
-        if name.is_empty() || rest.starts_with('(') {
+        if name.is_empty() || rest.starts_with('(') || name.contains("::") {
             return None;
         }
         self.rest = rest;

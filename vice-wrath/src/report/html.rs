@@ -14,10 +14,10 @@ h1{font-size:22px;margin:0}h2{font-size:16px;margin:28px 0 8px}.sub{color:var(--
 .passed{color:var(--good)}.failed{color:var(--bad)}.errored{color:var(--warn)}.skipped{color:var(--faint)}
 details{border:1px solid var(--line);border-radius:8px;margin:8px 0;background:var(--card)}summary{cursor:pointer;padding:8px 12px;display:flex;gap:10px;align-items:baseline}
 summary .t{flex:1;font-weight:600;overflow-wrap:anywhere}summary .n{color:var(--faint);white-space:nowrap}
-.body{padding:0 12px 12px}.row{display:grid;grid-template-columns:minmax(180px,34%) 1fr 84px;gap:10px;align-items:center;padding:3px 0;border-top:1px solid var(--line)}
+.body{padding:0 12px 12px}.row{display:grid;grid-template-columns:minmax(180px,34%) 1fr 110px;gap:10px;align-items:center;padding:3px 0;border-top:1px solid var(--line)}
 .name{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.name small{color:var(--faint)}.bar{position:relative;height:14px;background:linear-gradient(90deg,var(--line) 1px,transparent 1px) 0/25% 100%}
 .bar i{position:absolute;top:0;bottom:0;border-radius:2px;min-width:2px}.bar .w{background:var(--wait)}.bar .r{background:var(--recv)}.bar .x{background:var(--bad)}.bar .f{background:var(--line)}
-.ms{text-align:right;color:var(--faint);font-variant-numeric:tabular-nums}
+.ms{text-align:right;white-space:nowrap;color:var(--faint);font-variant-numeric:tabular-nums}
 .finding{margin:6px 0 6px 12px;padding:6px 10px;border-left:3px solid var(--bad);background:var(--bg);overflow-wrap:anywhere}.finding.quiet{border-color:var(--line);color:var(--faint)}
 pre{margin:6px 0 0;font:12.5px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}.del{color:var(--good)}.ins{color:var(--bad)}
 .key{color:var(--faint);font-size:13px}.key i{display:inline-block;width:12px;height:10px;border-radius:2px;margin:0 4px 0 12px}

@@ -64,13 +64,13 @@ pub(super) fn assertions(
 ) -> Result<Vec<Assertion>> {
     let mut reading = Reading { places, path, out: Vec::new() };
     match (&expect.status, action) {
-        (Some(value), _) => reading.add(Query::Status, &[At::Key("status")], status(value))?,
-        (None, Action::Http(_)) => reading.add(Query::Status, &[], Ok(vec![equals(200)]))?,
+        (Some(value), _) => reading.add(&Query::Status, &[At::Key("status")], status(value))?,
+        (None, Action::Http(_)) => reading.add(&Query::Status, &[], Ok(vec![equals(200)]))?,
         _ => {}
     }
     match (&expect.exit, action) {
-        (Some(value), _) => reading.plain(Query::Exit, "exit", value)?,
-        (None, Action::Command { .. }) => reading.add(Query::Exit, &[], Ok(vec![equals(0)]))?,
+        (Some(value), _) => reading.plain(&Query::Exit, "exit", value)?,
+        (None, Action::Command { .. }) => reading.add(&Query::Exit, &[], Ok(vec![equals(0)]))?,
         _ => {}
     }
     reading.singles(expect)?;
@@ -98,11 +98,11 @@ impl Reading<'_, '_> {
         ];
         for (query, key, value) in singles {
             if let Some(value) = value {
-                self.plain(query, key, value)?;
+                self.plain(&query, key, value)?;
             }
         }
         if let Some(value) = &expect.latency {
-            self.add(Query::Latency, &[At::Key("latency")], latency(value))?;
+            self.add(&Query::Latency, &[At::Key("latency")], latency(value))?;
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Reading<'_, '_> {
             let at_least = field == "days_left" && value.is_number();
             let predicates =
                 if at_least { Ok(vec![Predicate::of(Op::AtLeast(value.clone()))]) } else { predicates(value) };
-            self.add(Query::Certificate(query.to_owned()), &place, predicates)?;
+            self.add(&Query::Certificate(query.to_owned()), &place, predicates)?;
         }
         Ok(())
     }
@@ -148,12 +148,12 @@ impl Reading<'_, '_> {
         for (name, value) in map {
             let place = [At::Key(key), At::Key(name)];
             let query = query(name).map_err(|why| self.wrong(&place, &why))?;
-            self.add(query, &place, predicates(value))?;
+            self.add(&query, &place, predicates(value))?;
         }
         Ok(())
     }
 
-    fn plain(&mut self, query: Query, key: &str, value: &Value) -> Result<()> {
+    fn plain(&mut self, query: &Query, key: &str, value: &Value) -> Result<()> {
         self.add(query, &[At::Key(key)], predicates(value))
     }
 
@@ -166,7 +166,7 @@ impl Reading<'_, '_> {
         self.whole(place).invalid(format!("Here is {why}."))
     }
 
-    fn add(&mut self, query: Query, place: &[At<'_>], all: Result<Vec<Predicate>, String>) -> Result<()> {
+    fn add(&mut self, query: &Query, place: &[At<'_>], all: Result<Vec<Predicate>, String>) -> Result<()> {
         let spot = self.whole(place);
         let all = all.map_err(|why| {
             self.wrong(place, &why).hint("Write a value, or conditions such as { contains = \"x\", above = 3 }.")

@@ -183,12 +183,16 @@ struct Reading<'a, 't> {
 
 type Path<'p> = [At<'p>; 2];
 
+/// Rows, or a file of them with the place that names it.
+type Rows = (Vec<Row>, Option<(String, Spot)>);
+
 impl Reading<'_, '_> {
     fn spot(&self, path: &Path<'_>, key: &str) -> Spot {
         self.places.spot(&[path[0], path[1], At::Key(key)])
     }
 
-    fn data(&self, data: Option<Data>) -> Result<(Vec<Row>, Option<(String, Spot)>)> {
+    /// The rows, or the name of the file that has them.
+    fn data(&self, data: Option<Data>) -> Result<Rows> {
         let spot = self.places.spot(&[At::Key("data")]);
         let rows = match data {
             None => return Ok((vec![Row::default()], None)),

@@ -5,11 +5,14 @@ use vice_core::digest::Digest;
 use super::Try;
 use crate::scenario::{Body, Part, PartContent};
 
+/// Bytes with their content type.
+pub(super) type Made = (Vec<u8>, Option<String>);
+
 /// The bytes of a body and the content type that goes with it; nothing where there is none.
 ///
 /// # Errors
 /// Text that says what is missing.
-pub(super) fn make(attempt: &Try<'_>, body: &Body) -> Result<Option<(Vec<u8>, Option<String>)>, String> {
+pub(super) fn make(attempt: &Try<'_>, body: &Body) -> Result<Option<Made>, String> {
     Ok(match body {
         Body::None => None,
         Body::Text(text) => Some((attempt.text(text)?.into_bytes(), None)),
@@ -29,7 +32,7 @@ pub(super) fn make(attempt: &Try<'_>, body: &Body) -> Result<Option<(Vec<u8>, Op
     })
 }
 
-fn multipart(attempt: &Try<'_>, parts: &[Part]) -> Result<(Vec<u8>, Option<String>), String> {
+fn multipart(attempt: &Try<'_>, parts: &[Part]) -> Result<Made, String> {
     let mut contents = Vec::new();
     for part in parts {
         contents.push(match &part.content {

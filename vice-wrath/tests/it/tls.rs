@@ -16,12 +16,12 @@ use vice_core::time::{Clock, SystemClock};
 
 use crate::support::{provider, request, wrath};
 
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
@@ -31,8 +31,16 @@ impl Authority {
         self.issuer.der().clone()
     }
 
+    /// The root as a file.
+    pub(crate) fn pem(&self) -> String {
+        use base64::Engine as _;
+        let code = base64::engine::general_purpose::STANDARD.encode(self.root());
+        let lines: Vec<&str> = code.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    }
+
     /// A server with a certificate for `name` that expires in so many hours.
-    async fn server(&self, name: &str, hours: i64) -> SocketAddr {
+    pub(crate) async fn server(&self, name: &str, hours: i64) -> SocketAddr {
         provider();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let ((y, m, d), (year, month, day)) = (date(-24 * 400), date(hours));

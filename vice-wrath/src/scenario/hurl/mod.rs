@@ -255,7 +255,7 @@ impl<'t> Reader<'t> {
             "FormParams" | "Form" => entry.http.body = Body::Form(plain(self.pairs()?)),
             "Cookies" => entry.http.cookies = plain(self.pairs()?),
             "BasicAuth" => {
-                entry.http.basic = self.pairs()?.into_iter().next().map(|(_, user, password)| (user, password))
+                entry.http.basic = self.pairs()?.into_iter().next().map(|(_, user, password)| (user, password));
             }
             "MultipartFormData" | "Multipart" => {
                 let parts = self.pairs()?.into_iter().map(|(line, name, value)| self.part(line, name, &value));
