@@ -2,6 +2,7 @@
 
 mod list;
 mod load;
+mod load_checks;
 mod probe;
 mod record;
 mod recording;
