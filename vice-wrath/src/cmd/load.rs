@@ -21,7 +21,7 @@ use crate::load::{
     self, CONNECTIONS_MAX, Dial, Feed, LoadPlan, Prepared, Process, Profile, Protocol, Shape, THREADS_MAX, Threshold,
     Tls, parse_rate, parse_stage, parse_users,
 };
-use crate::traffic::{Model, Sessions};
+use crate::traffic::{Model, Sessions, SharedSessions};
 
 /// Headers of a recording that are made new.
 const OWN: [&str; 7] = ["host", "content-length", "connection", "keep-alive", "transfer-encoding", "te", "upgrade"];
@@ -325,7 +325,7 @@ fn modelled(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<
     let model = Model::parse(&text.context(Code::Io, || format!("The model {} can't be read.", file.display()))?)?;
     let common = headers_at(&args.header, url)?;
     let sessions = Sessions::new(&model, &url.origin().ascii_serialization(), &common, args.seed)?;
-    Ok(Feed::Walk { walk: Arc::new(Arc::new(sessions)), kinds: model.kind.keys().cloned().collect() })
+    Ok(Feed::Walk { walk: Arc::new(SharedSessions(Arc::new(sessions))), kinds: model.kind.keys().cloned().collect() })
 }
 
 /// The requests of a recording in order, with the times at which they came.

@@ -135,7 +135,7 @@ async fn servers_that_lie_are_passed_on_as_they_are_and_noted() {
         let answer = raw(recorder.address, "GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
         let lines = recorder.end().await;
         let error = lines[1]["error"].as_str().unwrap_or_default();
-        assert!(error.contains(noted), "{:.80}: {error} {answer:.200}", bytes);
+        assert!(error.contains(noted), "{bytes:.80}: {error} {answer:.200}");
     }
 }
 
