@@ -11,15 +11,17 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use url::Url;
 use vice_core::app::{App, StopSignal};
+use vice_core::id::EnvName;
 use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
 use vice_core::{Class, Code, Context, Fault, Millis, Result};
 
+use super::load_checks;
 use crate::http::parse_url;
 use crate::load::{
     self, CONNECTIONS_MAX, Dial, Feed, LoadPlan, Prepared, Process, Profile, Protocol, Shape, THREADS_MAX, Threshold,
     Tls, parse_rate, parse_stage, parse_users,
 };
-use crate::traffic::{Model, Sessions};
+use crate::traffic::{Model, Sessions, SharedSessions};
 
 /// Headers of a recording that are made new.
 const OWN: [&str; 7] = ["host", "content-length", "connection", "keep-alive", "transfer-encoding", "te", "upgrade"];
@@ -35,8 +37,17 @@ const FOR_DEFAULT: Millis = Millis::from_secs(10);
   vice wrath load http://127.0.0.1:8080/ --stage 0..200/s:30s --stage 200/s:2m --poisson --format html -o load.html
   vice wrath load http://127.0.0.1:8080/ --model shop.toml --users 100 --for 5m")]
 pub struct LoadArgs {
-    /// The URL to ask; with --model or --recording only its host counts.
+    /// The URL to ask, of which with --model or --recording only the host counts; or a project, whose HTTP checks are sent.
+    #[arg(value_name = "URL|PROJECT")]
     pub url: String,
+
+    /// Of a project only this check; may be repeated.
+    #[arg(long, value_name = "CHECK")]
+    pub check: Vec<String>,
+
+    /// The project's environment.
+    #[arg(short, long)]
+    pub env: Option<EnvName>,
 
     /// Requests a second, whatever the server does: 500/s, 30/m, or 0..500/s to change evenly.
     #[arg(long, value_name = "RATE", conflicts_with_all = ["users", "stage"])]
@@ -120,7 +131,16 @@ pub struct LoadArgs {
 /// # Errors
 /// `Usage` for arguments that make no sense, `Unreachable` when the host has no address, `Interrupted`.
 pub(crate) async fn run(app: &App, args: LoadArgs) -> Result<Outcome> {
-    load(Around { ui: app.ui.as_ref(), dir: &app.env.dir, stop: &app.stop }, args).await
+    let around = Around { ui: app.ui.as_ref(), dir: &app.env.dir, stop: &app.stop };
+    if !load_checks::is_project(&args.url) {
+        return load(around, args).await;
+    }
+    if args.model.is_some() || args.recording.is_some() || args.body.is_some() || args.method.is_some() {
+        return Err(usage("a model, a recording and a request of one's own need a URL instead of a project"));
+    }
+    let common = headers(&args.header)?;
+    let (url, feed) = load_checks::feed(app, &args, &common).await?;
+    load_with(around, args, url, Some(feed)).await
 }
 
 /// What a load needs of its surroundings: no project, no history.
@@ -139,11 +159,18 @@ pub struct Around<'a> {
 /// # Errors
 /// `Usage` for arguments that make no sense, `Unreachable` when the host has no address.
 pub async fn load(app: Around<'_>, args: LoadArgs) -> Result<Outcome> {
+    let url = parse_url(&args.url, false).map_err(|why| usage(format!("the target {why}")))?;
+    if !args.check.is_empty() || args.env.is_some() {
+        return Err(usage("--check and --env are about a project, and the target is a URL"));
+    }
+    load_with(app, args, url, None).await
+}
+
+async fn load_with(app: Around<'_>, args: LoadArgs, url: Url, feed: Option<Feed>) -> Result<Outcome> {
     let format = app.ui.format().among(&[Format::Html])?;
     let limits = args.fail_if.iter().map(|text| Threshold::parse(text));
     let limits = limits.collect::<std::result::Result<Vec<_>, _>>().map_err(usage)?;
-    let url = parse_url(&args.url, false).map_err(|why| usage(format!("the target {why}")))?;
-    let plan = Arc::new(plan(app, &args, &url).await?);
+    let plan = Arc::new(plan(app, &args, &url, feed).await?);
     check_limits(&limits, plan.feed.kinds())?;
     let target = crate::http::shown_url(&args.url).into_owned();
     let tell = |state: ProgressState, text: String, gist: Option<String>| {
@@ -190,7 +217,7 @@ fn check_limits(limits: &[Threshold], kinds: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn plan(app: Around<'_>, args: &LoadArgs, url: &Url) -> Result<LoadPlan> {
+async fn plan(app: Around<'_>, args: &LoadArgs, url: &Url, given: Option<Feed>) -> Result<LoadPlan> {
     bounds(args)?;
     let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
     let recorded = args.recording.as_ref().map(|file| recorded(app, args, url, file)).transpose()?;
@@ -203,10 +230,10 @@ async fn plan(app: Around<'_>, args: &LoadArgs, url: &Url) -> Result<LoadPlan> {
             (profile, Shape::Open(Process::Recorded(times)), feed)
         }
         (recorded, model) => {
-            let feed = match (recorded, model) {
-                (Some((feed, _)), _) => feed,
-                (None, Some(file)) => modelled(app, args, url, file)?,
-                (None, None) => single(args, url)?,
+            let feed = match (given, recorded, model) {
+                (Some(feed), ..) | (None, Some((feed, _)), _) => feed,
+                (None, None, Some(file)) => modelled(app, args, url, file)?,
+                (None, None, None) => single(args, url)?,
             };
             let (profile, open) = profile(args)?;
             let process = if args.poisson { Process::Poisson } else { Process::Constant };
@@ -282,7 +309,7 @@ fn single(args: &LoadArgs, url: &Url) -> Result<Feed> {
     let default = if args.body.is_some() { "POST" } else { "GET" };
     let method = args.method.as_deref().unwrap_or(default);
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| usage(format!("{method:?} is not a method")))?;
-    let headers = headers(&args.header, url)?;
+    let headers = headers_at(&args.header, url)?;
     // Credentials became a header, and a request has no place for a fragment.
     let bare = &url[url::Position::BeforeHost..url::Position::AfterQuery];
     let uri = format!("{}://{bare}", url.scheme());
@@ -296,16 +323,16 @@ fn single(args: &LoadArgs, url: &Url) -> Result<Feed> {
 fn modelled(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<Feed> {
     let text = std::fs::read_to_string(app.dir.join(file));
     let model = Model::parse(&text.context(Code::Io, || format!("The model {} can't be read.", file.display()))?)?;
-    let common = headers(&args.header, url)?;
+    let common = headers_at(&args.header, url)?;
     let sessions = Sessions::new(&model, &url.origin().ascii_serialization(), &common, args.seed)?;
-    Ok(Feed::Walk { walk: Arc::new(Arc::new(sessions)), kinds: model.kind.keys().cloned().collect() })
+    Ok(Feed::Walk { walk: Arc::new(SharedSessions(Arc::new(sessions))), kinds: model.kind.keys().cloned().collect() })
 }
 
 /// The requests of a recording in order, with the times at which they came.
 fn recorded(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<(Feed, Arc<[Duration]>)> {
     let recording = super::recording::open(app.ui, app.dir, file)?;
     let origin = url.origin().ascii_serialization();
-    let common = headers(&args.header, url)?;
+    let common = headers_at(&args.header, url)?;
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
     let (mut requests, mut times, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
     for exchange in &recording.exchanges {
@@ -338,19 +365,25 @@ fn recorded(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<
 }
 
 /// The headers that were asked for, and those that every request has.
-pub(super) fn headers(asked: &[String], url: &Url) -> Result<HeaderMap> {
+pub(super) fn headers(asked: &[String]) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert("user-agent", HeaderValue::from_static(concat!("vice/", env!("CARGO_PKG_VERSION"))));
     headers.insert("accept", HeaderValue::from_static("*/*"));
-    if !url.username().is_empty() {
-        headers.insert("authorization", basic(url)?);
-    }
     for text in asked {
         let bad = || usage("a header is not written as 'Name: value'");
         let (name, value) = text.split_once(':').ok_or_else(bad)?;
         let name = HeaderName::try_from(name.trim()).map_err(|_| bad())?;
         let value = HeaderValue::from_str(value.trim()).map_err(|_| bad())?;
         headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// The same with the user of a URL, who becomes a header.
+fn headers_at(asked: &[String], url: &Url) -> Result<HeaderMap> {
+    let mut headers = headers(asked)?;
+    if !url.username().is_empty() && !headers.contains_key("authorization") {
+        headers.insert("authorization", basic(url)?);
     }
     Ok(headers)
 }

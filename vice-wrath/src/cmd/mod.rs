@@ -3,6 +3,7 @@
 mod import;
 mod list;
 mod load;
+mod load_checks;
 mod probe;
 mod record;
 mod recording;

@@ -148,10 +148,10 @@ pub(crate) async fn run(app: &App, args: ReplayArgs) -> Result<Outcome> {
             .hint("Bodies that were not kept can't be sent; record with a larger --body-max."));
     }
     let saved = save(app, &args, &report, || replay::scenario(&exchanges, &kept, &report))?;
-    Ok(outcome(&report, two, saved, kept.len()))
+    Ok(outcome(&report, two, saved.as_deref(), kept.len()))
 }
 
-fn outcome(report: &Report, two: bool, saved: Option<String>, sessions: usize) -> Outcome {
+fn outcome(report: &Report, two: bool, saved: Option<&str>, sessions: usize) -> Outcome {
     let differs = !report.findings.is_empty() || !report.slower.is_empty();
     let mut json = replay::json(report);
     json["sessions"] = sessions.into();

@@ -111,11 +111,8 @@ impl Stream {
         };
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
-        match tcp.poll_peek(&mut Context::from_waker(std::task::Waker::noop()), &mut buffer) {
-            Poll::Pending => false,
-            // Data that nobody asked for is as bad as an end.
-            Poll::Ready(_) => true,
-        }
+        // Data that nobody asked for is as bad as an end.
+        tcp.poll_peek(&mut Context::from_waker(std::task::Waker::noop()), &mut buffer).is_ready()
     }
 }
 

@@ -325,7 +325,7 @@ mod tests {
             (&many, Failure::Malformed),
         ];
         for (text, failure) in cases {
-            assert_eq!(answered(text.as_bytes(), 4096, false).await, Err(failure), "{:.60}", text);
+            assert_eq!(answered(text.as_bytes(), 4096, false).await, Err(failure), "{text:.60}");
         }
     }
 }

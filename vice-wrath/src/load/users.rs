@@ -27,8 +27,8 @@ pub(super) async fn run(shard: &Rc<Shard>) {
         let target = shard.part.of(level.round() as usize);
         wanted.set(target);
         here.resize(here.len().max(target), false);
-        for number in 0..target {
-            if !std::mem::replace(&mut here[number], true) {
+        for (number, is_here) in here.iter_mut().enumerate().take(target) {
+            if !std::mem::replace(is_here, true) {
                 users.spawn_local(user(Rc::clone(shard), Rc::clone(&wanted), number));
             }
         }

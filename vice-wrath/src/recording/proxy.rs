@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use vice_core::{Code, Context, Result};
@@ -145,6 +146,7 @@ impl Proxy {
         let (stop, stopped) = watch::channel(false);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = 0;
+        let mut tasks = JoinSet::new();
         let mut end = pin!(end);
         let mut written = written;
         let mut ended = None;
@@ -158,22 +160,23 @@ impl Proxy {
                 }
                 (stream, place) = accept(&listener, &places) => {
                     connections += 1;
-                    tokio::spawn(serve(Arc::clone(&way), stream, tls.clone(), connections, stopped.clone(), place));
+                    tasks.spawn(serve(Arc::clone(&way), stream, tls.clone(), connections, stopped.clone(), place));
                 }
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             }
         }
         drop(listener);
         stop.send_replace(true);
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        // Whoever does not end in time is cut off with the runtime; what passed until then is not written.
-        drop(timeout(DRAIN, places.acquire_many(all)).await);
+        // Whoever does not end in time is cut off, and what passed until then is written.
+        drop(timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await);
+        tasks.shutdown().await;
         drop(way);
         let done = match ended {
             Some(done) => done,
-            None => match timeout(DRAIN, written).await {
-                Ok(done) => done,
-                Err(_) => return Ok(Served { exchanges: 0, lost: 0, connections }),
-            },
+            None => {
+                let late = || "The recording was not ended in time; it is read up to its last whole line.".to_owned();
+                timeout(DRAIN, written).await.context(Code::TimedOut, late)?
+            }
         };
         let broke = || "The writer of the recording broke.".to_owned();
         let Closing { exchanges, lost } = done.context(Code::Internal, broke)??;

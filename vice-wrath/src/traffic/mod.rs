@@ -15,4 +15,4 @@ pub(crate) use fit::{Fit, fit};
 pub(crate) use learn::{Learnt, learn};
 pub(crate) use log::{Visit, of_recording, read};
 pub(crate) use model::Model;
-pub(crate) use walk::Sessions;
+pub(crate) use walk::{Sessions, SharedSessions};

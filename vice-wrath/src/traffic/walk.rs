@@ -187,9 +187,12 @@ impl Walker for Visitor {
     }
 }
 
-impl Walk for Arc<Sessions> {
+/// The sessions of a model, shared by all threads of a load.
+pub(crate) struct SharedSessions(pub(crate) Arc<Sessions>);
+
+impl Walk for SharedSessions {
     fn session(&self, number: u64) -> Box<dyn Walker> {
-        let at = self.walk(number).at;
-        Box::new(Visitor { sessions: Arc::clone(self), at })
+        let at = self.0.walk(number).at;
+        Box::new(Visitor { sessions: Arc::clone(&self.0), at })
     }
 }

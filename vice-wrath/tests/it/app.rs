@@ -174,7 +174,7 @@ fn scope() -> Scope {
 }
 
 /// Says in the history that a version runs.
-async fn deployed(app: &App, version: &str) {
+pub(crate) async fn deployed(app: &App, version: &str) {
     let release =
         ReleaseRef { version: version.into(), artifact: None, source: String::new(), config: None, recipe: None };
     let ended = RolloutEnded {

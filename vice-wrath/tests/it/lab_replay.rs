@@ -50,7 +50,7 @@ async fn all_answers_come_again(url: &str) {
     let exchanges = lines.len() - 2;
     assert_eq!(exchanges, 3 * 8 + 3 + 5 + 6);
     for more in [vec![], vec!["--once"], vec!["--against", url]] {
-        let words = [vec!["replay", &file, "--to", url, "--speed", "max"], more].concat();
+        let words = [vec!["replay", &file, "--to", url, "--speed", "max", "--session", "cookie:sid"], more].concat();
         let outcome = wrath(&words).await.unwrap();
         assert_eq!(outcome.class, Class::Done, "{words:?} {:#}", outcome.json);
         assert_eq!(

@@ -12,7 +12,7 @@ use vice_core::ui::{Format, Outcome};
 use vice_core::{Class, Code, Result};
 use vice_wrath::cmd::{WrathArgs, run};
 
-use crate::app::setup;
+use crate::app::{deployed, setup};
 
 #[derive(clap::Parser)]
 struct Line {
@@ -173,6 +173,31 @@ async fn a_page_has_the_charts() {
     let page = wrath_as(Format::Html, &words).await.unwrap().text;
     assert_eq!(page.matches("<svg").count(), 3);
     assert!(page.contains("50/s for 1.0s, Poisson") && !page.contains("<script"));
+}
+
+#[tokio::test]
+async fn the_checks_of_a_project_are_a_load() {
+    let server = keeping(HELLO, None).await;
+    let checks = "[check.home]\nhttp = \"{{env.url}}/\"\n[check.search]\nhttp = \"{{env.url}}/search?v={{version}}\"\nstatus = 404\n\
+        [check.port]\ntcp = \"127.0.0.1:9\"\n";
+    let load = async |words: &[&str], url: &str| {
+        let app = setup(checks, Some(url.to_owned()), None, Format::Json);
+        deployed(&app.app, "1.2").await;
+        run(&app.app, line(words)).await
+    };
+    let words =
+        ["load", "hello", "--env", "dev", "--rate", "100/s", "--for", "200ms", "--fail-if", "search:errors>50%"];
+    let outcome = load(&words, &server.url).await.unwrap();
+    assert_eq!(outcome.class, Class::Verification, "{:#}", outcome.json);
+    let kinds = &outcome.json["kinds"];
+    assert_eq!((&kinds[0]["name"], &kinds[1]["name"], &kinds[2]), (&"home".into(), &"search".into(), &Value::Null));
+    assert_eq!((&kinds[0]["counts"]["failed"], &kinds[1]["counts"]["failed"]), (&0.into(), &10.into()));
+    let only = ["load", "hello", "--env", "dev", "--rate", "50/s", "--for", "100ms", "--check", "home"];
+    assert_eq!(load(&only, &server.url).await.unwrap().json["counts"]["failed"], 0);
+    for (check, code) in [("port", Code::Usage), ("nothing", Code::UnknownName)] {
+        let words = ["load", "hello", "--env", "dev", "--rate", "50/s", "--check", check];
+        assert_eq!(load(&words, &server.url).await.unwrap_err().code(), code, "{check}");
+    }
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn servers_that_lie_are_passed_on_as_they_are_and_noted() {
         let answer = raw(recorder.address, "GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
         let lines = recorder.end().await;
         let error = lines[1]["error"].as_str().unwrap_or_default();
-        assert!(error.contains(noted), "{:.80}: {error} {answer:.200}", bytes);
+        assert!(error.contains(noted), "{bytes:.80}: {error} {answer:.200}");
     }
 }
 
@@ -235,4 +235,23 @@ async fn what_makes_no_sense_is_refused() {
     assert_eq!(wrath(&words).await.unwrap_err().code(), Code::Io);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
     assert_eq!(wrath(&["recording", out]).await.unwrap_err().code(), Code::Decode);
+}
+
+#[tokio::test]
+async fn a_client_that_stays_does_not_hold_the_end_up() {
+    let server = Server::start(|_, mut conn| async move {
+        // The head and a part, and then nothing.
+        conn.write(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello").await;
+        conn.until_gone().await;
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(dir.path(), &server.url(), &[]).await;
+    let mut client = TcpStream::connect(recorder.address).await.unwrap();
+    client.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut head = [0; 15];
+    client.read_exact(&mut head).await.unwrap();
+    let lines = recorder.end().await;
+    assert_eq!((lines.len(), &lines[2]["exchanges"]), (3, &1.into()), "{lines:#?}");
+    assert!(lines[1]["error"].as_str().unwrap().contains("not read to its end"), "{}", lines[1]);
 }
