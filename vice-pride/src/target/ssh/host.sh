@@ -752,7 +752,9 @@ find_listener() {
         done <"$table"
     done
     [ -n "$inode" ] || end 33 "Nothing listens on port $1"
-    for fd in /proc/[0-9]*/fd/*; do
+    # One program for all of them where find knows what links say, else one a file.
+    fd=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | head -n 1)
+    for fd in ${fd:-/proc/[0-9]*/fd/*}; do
         if [ "$(readlink "$fd" 2>/dev/null)" = "socket:[$inode]" ]; then
             pid=${fd#/proc/} pid=${pid%%/*}
             return 0
