@@ -7,7 +7,8 @@
 #   lab_netns_stop
 #
 # VICE_LAB_NETNS is a folder as VICE_LAB_SSH is one, for hosts n1, n2, …; `hub` holds the namespace of the bridge, on which
-# the link of host I is `vI`, and `hosts/nI.pid` the process with whose end host nI is dead.
+# the link of host I is `vI`, and `hosts/nI.pid` the process with whose end host nI is dead. In the home of each are `small`,
+# a file system of 1 MB, and `readonly`.
 
 LAB_NETNS_DIR=
 LAB_NETNS_ABSENT=0
@@ -60,7 +61,7 @@ CONF
 
 lab_netns_host() {
     local dir=$1 hub=$2 i=$3 sshd=$4 name=vice-h$3-$$
-    mkdir -p "$dir/homes/n$i"
+    mkdir -p "$dir/homes/n$i/small" "$dir/homes/n$i/readonly"
     ip netns add "$name"
     ip -n "$hub" link add "v$i" type veth peer name eth0 netns "$name"
     ip -n "$hub" link set "v$i" master br0 up
@@ -83,7 +84,10 @@ CONF
     printf 'Host n%s\n    HostName 10.231.7.1%s\n' "$i" "$i" >>"$dir/config"
     echo "10.231.7.1$i $(cut -d' ' -f1,2 "$dir/hostkey.pub")" >>"$dir/known_hosts"
     lab_leashed ip netns exec "$name" unshare -u -m -p -f --kill-child --mount-proc \
-        bash -c "hostname n$i; exec '$sshd' -D -f '$dir/sshd_$i.conf' -E '$dir/sshd_$i.log'" \
+        bash -c "hostname n$i
+            mount -t tmpfs -o size=1m small '$dir/homes/n$i/small'
+            mount -t tmpfs -o ro readonly '$dir/homes/n$i/readonly'
+            exec '$sshd' -D -f '$dir/sshd_$i.conf' -E '$dir/sshd_$i.log'" \
         </dev/null >/dev/null 2>&1 &
     echo $! >"$dir/hosts/n$i.pid"
     echo "$name" >"$dir/hosts/n$i.netns"

@@ -1,5 +1,5 @@
 //! `vice pride adopt`: takes over what runs already, so that the first deploy knows what it replaces and can go back.
-//! Nothing is restarted; the checks run against it as after a deploy.
+//! Nothing is restarted. What is adopted counts as unproven: no rollout has checked it.
 
 use clap::Args;
 use serde_json::json;

@@ -106,7 +106,7 @@ enum PrideCommand {
     Judge(JudgeArgs),
     /// What another policy would have said of rollouts that are over
     Replay(ReplayArgs),
-    /// Take over what runs already, as the version to go back to
+    /// Take over what runs already, so that the first deploy knows what it replaces
     Adopt(AdoptArgs),
     /// Remove artifacts that nothing needs any more
     Prune(PruneArgs),

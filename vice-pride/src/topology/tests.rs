@@ -207,3 +207,25 @@ fn folders_of_variables_beside_an_inventory_are_labels_too() {
     let fault = made_now().unwrap_err();
     assert!(fault.to_string().contains("db1.yml"), "{fault}");
 }
+
+#[test]
+fn units_stand_on_the_hosts_of_a_target() {
+    let names = |text: &str| {
+        let text = format!("name = \"shop\"\n[env.prod]\n{text}\n");
+        let project = Project::parse("/p".into(), "vice.toml".into(), text.as_str()).unwrap();
+        let tree = load(&project, &"prod".parse().unwrap())?.unwrap();
+        Ok::<_, Fault>((0..tree.len()).map(|unit| tree.unit_name(UnitNo(unit))).collect::<Vec<_>>())
+    };
+    let hosts = "hosts = ['web1', 'ada@10.0.0.5:2222']";
+    assert_eq!(names(&format!("target = {{ kind = 'ssh', {hosts} }}")).unwrap(), ["web1", "10.0.0.5"]);
+    let two = names(&format!("target = {{ kind = 'ssh', {hosts}, instances = 2 }}")).unwrap();
+    assert_eq!(two, ["10.0.0.5.1", "10.0.0.5.2", "web1.1", "web1.2"]);
+    let several = format!("target.eu = {{ kind = 'ssh', {hosts} }}\ntarget.us = {{ kind = 'local' }}");
+    assert_eq!(names(&several).unwrap(), ["eu.10.0.0.5", "eu.web1", "us.1"]);
+    let tree = "target = { kind = 'ssh' }\ntopology.tree.eu = ['web1', 'web2']";
+    assert_eq!(names(tree).unwrap(), ["web1", "web2"]);
+    let strange = names(&format!("target = {{ kind = 'ssh', {hosts} }}\ntopology.tree.eu = ['web1', 'web9']"));
+    assert!(strange.unwrap_err().to_string().contains("web9"));
+    let none = names("target = { kind = 'ssh' }").unwrap_err();
+    assert!(none.place().is_some() && none.hints()[0].contains("hosts = "), "{none:?}");
+}

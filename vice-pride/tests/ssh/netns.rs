@@ -5,9 +5,9 @@ use std::process::Command;
 
 use vice_core::manifest::HealthAt;
 use vice_core::port::target::{Observed, Op, Target, UNREACHABLE, UnitHealth};
-use vice_core::{Code, Millis};
+use vice_core::{Code, Fault, Millis};
 
-use crate::support::{Ground, place, service};
+use crate::support::{Ground, place, service, with_files};
 
 #[expect(clippy::disallowed_methods, reason = "the lab's addresses are in the environment of the test process")]
 fn lab() -> PathBuf {
@@ -80,4 +80,31 @@ async fn lab_netns_hosts_that_are_cut_off_or_die_are_told_and_taken_up_again() {
     let op = place("c-n1", 2, "n1", &third, Some(&first));
     ground.target().apply(&op, Some(&third)).await.unwrap();
     assert_eq!(ground.unit("n1").await.release.unwrap().version, "3");
+}
+
+#[tokio::test]
+async fn lab_netns_a_full_and_a_read_only_disk_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ground = ground(&["n1"]);
+    let root = ground.options.root.clone();
+    let trouble = |fault: &Fault| fault.details().get("trouble").map(|name| name.as_str().unwrap().to_owned());
+
+    ground.options.root = root.replace("~/", "~/readonly/");
+    let fault = ground.target().fence(1).await.unwrap_err();
+    assert_eq!((fault.code(), trouble(&fault).as_deref()), (Code::Io, Some("read-only")), "{fault:?}");
+    assert!(ground.inventory().await.units.is_empty());
+
+    ground.options.root = root.replace("~/", "~/small/");
+    let first = service("1", &[]);
+    let target = ground.target();
+    target.apply(&place("a", 1, "n1", &first, None), Some(&first)).await.unwrap();
+    let large = with_files(service("2", &[]), &dir.path().join("2"), &"x".repeat(3_000_000));
+    let fault = target.apply(&place("b", 1, "n1", &large, Some(&first)), Some(&large)).await.unwrap_err();
+    assert_eq!((fault.code(), trouble(&fault).as_deref()), (Code::Io, Some("no-space")), "{fault:?}");
+    assert!(fault.to_string().contains("n1") && !fault.hints().is_empty(), "{fault:?}");
+    // What runs is not disturbed, and what did not fit is gone.
+    let unit = ground.unit("n1").await;
+    assert_eq!((unit.release.unwrap().version.as_str(), unit.health), ("1", UnitHealth::Healthy));
+    let small = with_files(service("3", &[]), &dir.path().join("3"), &"x".repeat(300_000));
+    target.apply(&place("c", 1, "n1", &small, Some(&first)), Some(&small)).await.unwrap();
 }

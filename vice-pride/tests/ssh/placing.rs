@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use vice_core::Code;
 use vice_core::Secret;
 use vice_core::port::command::EnvValue;
-use vice_core::port::target::{LogSource, Target, UnitHealth};
+use vice_core::port::target::{Change, LogSource, Op, Target, UnitHealth};
 use vice_core::{Digest, Millis};
 use vice_pride::target::{Adoption, Keeper};
 
@@ -118,6 +118,29 @@ async fn lab_ssh_a_crashed_instance_is_started_again() {
         }
         assert!(tokio::time::Instant::now() < deadline, "{unit:?}");
     }
+}
+
+/// A reboot takes the loop along that looks after an instance; what was to run is started when somebody says so.
+#[tokio::test]
+async fn lab_ssh_what_a_reboot_has_ended_is_started_again() {
+    let ground = Ground::on(&["h1"]);
+    let (target, release) = (ground.target(), service("1", &[]));
+    target.apply(&place("a", 1, "h1", &release, None), Some(&release)).await.unwrap();
+    for pid in processes(&[ground.root("h1").display().to_string()]) {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    assert_eq!(ground.unit("h1").await.health, UnitHealth::Crashed);
+    let op = Op {
+        id: "start".to_owned(),
+        epoch: 1,
+        unit: "h1".to_owned(),
+        change: Change::Start,
+        before: Some(release.release.clone()),
+    };
+    target.apply(&op, None).await.unwrap();
+    assert_eq!(ground.unit("h1").await.health, UnitHealth::Healthy);
+    assert_eq!(ground.effects("h1").len(), 2);
 }
 
 #[tokio::test]

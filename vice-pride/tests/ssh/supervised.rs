@@ -77,19 +77,17 @@ async fn lab_ssh_runit_looks_after_instances() {
     goes_there_and_back(RunBy::Runit, "runsvdir", &["-P"]).await;
 }
 
-/// systemd is not what runs this machine, as a rule: its commands are played by a script that does what they say.
+/// Where systemd does not run, asking it is a fault that leaves nothing behind. What it would be told is checked by its
+/// own `systemd-analyze` in the unit tests; a machine that it does run is not what this test may change.
 #[tokio::test]
-async fn lab_ssh_systemd_is_told_what_to_do() {
+async fn lab_ssh_a_host_without_systemd_says_so() {
+    if Path::new("/run/systemd/system").exists() {
+        return;
+    }
     let mut ground = Ground::on(&["h1"]);
     ground.options.run = RunBy::Systemd;
-    let folder = ground.root("h1");
-    let home = folder.parent().unwrap().to_path_buf();
-    let bin = home.join("bin");
-    std::fs::create_dir_all(&bin).unwrap();
-    let target = ground.target();
     let first = service("1", &[]);
-    let fault = target.apply(&place("a", 1, "h1", &first, None), Some(&first)).await.unwrap_err();
-    // Without systemd the answer is a fault, and the unit is not there.
+    let fault = ground.target().apply(&place("a", 1, "h1", &first, None), Some(&first)).await.unwrap_err();
     assert!(matches!(fault.code(), Code::Unhealthy | Code::Unsupported), "{fault:?}");
     assert!(ground.inventory().await.units.is_empty());
     let unit = Path::new("/etc/systemd/system/vice-shop-prod-h1.service");

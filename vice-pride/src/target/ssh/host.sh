@@ -568,7 +568,10 @@ do_apply() {
             ;;
         start)
             need_unit
-            if [ "$want" = up ]; then mark_only; else change "$key" up start; fi
+            conf "$key"
+            instance
+            # It may be meant to run and not do so, as after a reboot.
+            if [ "$want" = up ] && [ "$pid" != 0 ]; then mark_only; else change "$key" up start; fi
             ;;
         stop)
             need_unit
@@ -619,7 +622,11 @@ do_undo() {
 list() {
     see_epoch
     own_address
-    printf '@\t%s\t%s\n' "$seen" "$own"
+    has=
+    for dir in "$root"/releases/*; do
+        if [ -d "$dir" ]; then has=$has,${dir##*/}; fi
+    done
+    printf '@\t%s\t%s\t%s\n' "$seen" "$own" "${has#,}"
     for dir in "$root"/units/*; do
         [ -L "$dir/current" ] || continue
         use_unit "${dir##*/}"
@@ -737,10 +744,17 @@ adopt() {
 
 # The process that listens on a port: its socket's inode is looked for among everybody's open files.
 find_listener() {
-    hex=$(printf '%04X' "$1")
-    inode=$(sed -n "s/^ *[0-9]*: [0-9A-Fa-f]*:$hex [0-9A-Fa-f]*:0000 0A\( [^ ]*\)\{5\} *\([0-9]*\).*/\2/p" /proc/net/tcp /proc/net/tcp6 2>/dev/null | head -n 1)
+    port_hex=$(printf '%04X' "$1") inode=
+    for table in /proc/net/tcp /proc/net/tcp6; do
+        [ -r "$table" ] || continue
+        while read -r _ here _ state _ _ _ _ _ socket _; do
+            if [ "$state" = 0A ] && [ "${here##*:}" = "$port_hex" ] && [ -z "$inode" ]; then inode=$socket; fi
+        done <"$table"
+    done
     [ -n "$inode" ] || end 33 "Nothing listens on port $1"
-    for fd in /proc/[0-9]*/fd/*; do
+    # One program for all of them where find knows what links say, else one a file.
+    fd=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | head -n 1)
+    for fd in ${fd:-/proc/[0-9]*/fd/*}; do
         if [ "$(readlink "$fd" 2>/dev/null)" = "socket:[$inode]" ]; then
             pid=${fd#/proc/} pid=${pid%%/*}
             return 0

@@ -1,8 +1,9 @@
 //! One host: the session on it, and calls of vice's script there. The script is uploaded by its digest when the host
 //! does not have it; what it answers is read within bounds.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use openssh::{Child, Session, Stdio};
@@ -70,13 +71,32 @@ pub(super) struct Link {
     pub(super) host: Host,
     session: Mutex<Option<Arc<Session>>>,
     calls: Semaphore,
+    /// The release folders that the host had when it was last looked at; none when it was not.
+    pub(super) artifacts: std::sync::Mutex<Option<BTreeSet<String>>>,
     /// Held while an artifact is on its way, so that two units on one host do not send it twice.
     pub(super) uploads: Mutex<()>,
 }
 
 impl Link {
     pub(super) fn new(host: Host) -> Self {
-        Self { host, session: Mutex::new(None), calls: Semaphore::new(CALLS_MAX), uploads: Mutex::new(()) }
+        Self {
+            host,
+            session: Mutex::new(None),
+            calls: Semaphore::new(CALLS_MAX),
+            artifacts: std::sync::Mutex::new(None),
+            uploads: Mutex::new(()),
+        }
+    }
+
+    /// Notes which release folders the host has.
+    pub(super) fn has(&self, artifacts: BTreeSet<String>) {
+        *self.artifacts.lock().unwrap_or_else(PoisonError::into_inner) = Some(artifacts);
+    }
+
+    /// Whether the host is known not to have a release folder; it is taken to have it from now on.
+    pub(super) fn lacks(&self, artifact: &str) -> bool {
+        let mut known = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_mut().is_some_and(|known| known.insert(artifact.to_owned()))
     }
 
     async fn session(&self, dialling: &Dialling) -> Result<Arc<Session>> {

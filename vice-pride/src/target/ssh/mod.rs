@@ -12,7 +12,7 @@ mod package;
 mod report;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +198,13 @@ impl SshTarget {
         };
         let call =
             Call { command: change.command, args: change.args(), input: Input::Bytes(&request), limit: change.limit() };
+        // What is known to be missing is sent first; what turns out to be, afterwards.
+        if let Some(workload) = change.workload.filter(|_| change.sends)
+            && let Some(artifact) = self.artifact(workload).await?
+            && link.lacks(&artifact)
+        {
+            self.upload(link, workload).await?;
+        }
         let mut said = self.call(link, &call).await?;
         if let (status::NEEDS_ARTIFACT, Some(workload)) = (said.status, change.workload) {
             self.upload(link, workload).await?;
@@ -227,8 +234,15 @@ impl SshTarget {
     async fn report(&self, link: &Link) -> Result<report::Report> {
         let call = Call::short("list", Vec::new());
         match link.look(&self.dialling, &self.options.root, &call).await? {
-            None => Ok(report::Report::default()),
-            Some(said) if said.status == 0 => report::parse(&link.host, &said.stdout),
+            None => {
+                link.has(BTreeSet::new());
+                Ok(report::Report::default())
+            }
+            Some(said) if said.status == 0 => {
+                let report = report::parse(&link.host, &said.stdout)?;
+                link.has(report.artifacts.clone());
+                Ok(report)
+            }
             Some(said) => Err(trouble::refused(&link.host, None, "", &said, &Masker::default())),
         }
     }

@@ -1,6 +1,6 @@
 //! What a host says of its units, line by line, as units of an inventory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use vice_core::Result;
@@ -14,17 +14,23 @@ use super::link::nonsense;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) epoch: u64,
+    /// The release folders that are there.
+    pub(super) artifacts: BTreeSet<String>,
     pub(super) units: Vec<UnitState>,
 }
 
-/// Reads the answer to `list`: a first line with the epoch and the address, then one line a unit, parted by tabs.
+/// Reads the answer to `list`: a first line with the epoch, the address and the release folders, then one line a unit,
+/// parted by tabs.
 pub(super) fn parse(host: &Host, text: &str) -> Result<Report> {
     let mut lines = text.lines();
-    let first = lines.next().and_then(|line| line.strip_prefix("@\t")).and_then(|line| line.split_once('\t'));
-    let (epoch, address) = first.ok_or_else(|| nonsense(host, "it does not begin with an epoch"))?;
+    let first: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
+    let ["@", epoch, address, artifacts] = first.as_slice() else {
+        return Err(nonsense(host, "it does not begin with an epoch"));
+    };
     let epoch = epoch.parse().map_err(|_| nonsense(host, "its epoch is no number"))?;
+    let artifacts = artifacts.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let units = lines.map(|line| unit(host, address, line)).collect::<Result<_>>()?;
-    Ok(Report { epoch, units })
+    Ok(Report { epoch, artifacts, units })
 }
 
 fn unit(host: &Host, address: &str, line: &str) -> Result<UnitState> {
@@ -97,14 +103,17 @@ mod tests {
     #[test]
     fn a_host_says_what_it_has() {
         let host = Host::parse("web1").unwrap();
-        let text = "@\t7\t10.0.0.1\nweb1\thealthy\t1764374400\t2\t31\t8080\tprocess\t{\"version\":\"1\"}\n";
+        let text = "@\t7\t10.0.0.1\tabc,def\nweb1\thealthy\t1764374400\t2\t31\t8080\tprocess\t{\"version\":\"1\"}\n";
         let report = parse(&host, text).unwrap();
+        assert_eq!(report.artifacts.len(), 2);
         let unit = &report.units[0];
         assert_eq!((report.epoch, unit.health, unit.restarts), (7, UnitHealth::Healthy, 2));
         assert_eq!(unit.url.as_deref(), Some("http://10.0.0.1:8080"));
         assert_eq!(unit.release.as_ref().unwrap().version, "1");
         assert_eq!(url("::1", "80").as_deref(), Some("http://[::1]:80"));
-        for text in ["", "hello\n", "@\tx\t\n", "@\t1\t\nweb1\thealthy\n", "@\t1\t\na\tb\tc\td\te\tf\tg\t{\n"] {
+        for text in
+            ["", "hello\n", "@\t1\t\n", "@\tx\t\t\n", "@\t1\t\t\nweb1\thealthy\n", "@\t1\t\t\na\tb\tc\td\te\tf\tg\t{\n"]
+        {
             assert!(parse(&host, text).is_err(), "{text:?}");
         }
     }
