@@ -5,7 +5,8 @@ use std::sync::Arc;
 use vice_core::Result;
 use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
-use vice_core::manifest::{EnvSpec, LOCAL, Project, TargetsSpec};
+use vice_core::manifest::{EnvSpec, KUBERNETES, LOCAL, Project, TargetSpec, TargetsSpec};
+use vice_core::port::command::CommandRunner;
 use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
 use vice_core::time::Clock;
@@ -16,8 +17,20 @@ use crate::target::RoutedTarget;
 use crate::target::local::front::ClientOptions;
 use crate::target::local::{LocalOptions, LocalTarget};
 
+/// What a backend is made from.
+struct Making<'a> {
+    site: &'a Site<'a>,
+    project: &'a Project,
+    spec: &'a EnvSpec,
+    scope: &'a Scope,
+    /// The name of the target, where there are several.
+    part: Option<&'a str>,
+    /// What `vice.toml` says of the target; nothing for the one that need not be said.
+    target: Option<&'a TargetSpec>,
+}
+
 /// Makes the backend of an environment; starts nothing.
-type Maker = fn(&Site<'_>, &EnvSpec, &Scope, Option<&str>) -> Backend;
+type Maker = fn(&Making<'_>) -> Result<Backend>;
 
 /// What a local backend needs of its surroundings.
 #[derive(Clone, Copy)]
@@ -28,12 +41,18 @@ pub struct Site<'a> {
     pub env: &'a Arc<ProcessEnv>,
     /// The clock.
     pub clock: &'a Arc<dyn Clock>,
+    /// Runs what a target needs to have run, such as `helm template`; none for whoever only looks.
+    pub runner: Option<&'a Arc<dyn CommandRunner>>,
 }
 
 /// The kinds of target that can be named in `vice.toml`.
 fn kinds() -> Result<Registry<Maker>> {
     let mut kinds: Registry<Maker> = Registry::new("kinds of target");
-    kinds.add("local", local)?;
+    kinds.add(LOCAL, local)?;
+    #[cfg(feature = "kubernetes")]
+    kinds.add(KUBERNETES, kubernetes)?;
+    #[cfg(not(feature = "kubernetes"))]
+    kinds.add_absent(KUBERNETES, "Build with --features kubernetes.");
     Ok(kinds)
 }
 
@@ -78,7 +97,8 @@ fn local_target(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&st
 /// # Errors
 /// `BackendMissing` for an unknown kind, pointing at `vice.toml`.
 pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
-    connect_at(&Site { workspace: &app.workspace, env: &app.env, clock: &app.clock }, project, scope)
+    let site = Site { workspace: &app.workspace, env: &app.env, clock: &app.clock, runner: Some(&app.runner) };
+    connect_at(&site, project, scope)
 }
 
 /// As [`connect`], for whoever has no whole application.
@@ -88,20 +108,21 @@ pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
 pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<Backend> {
     let spec = project.env(&scope.env)?;
     let kinds = kinds()?;
-    let make = |part: Option<&str>, kind: &str| {
+    let make = |part: Option<&str>, target: Option<&TargetSpec>| {
+        let kind = target.map_or(LOCAL, |target| target.kind.as_str());
         let maker = kinds.get(kind).map_err(|fault| {
             let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
             fault.at(project.place(&keys.collect::<Vec<_>>(), "not a kind that is built in"))
         })?;
-        Ok(maker(site, spec, scope, part))
+        maker(&Making { site, project, spec, scope, part, target })
     };
     match &spec.target {
-        None => make(None, LOCAL),
-        Some(TargetsSpec::One(target)) => make(None, &target.kind),
+        None => make(None, None),
+        Some(TargetsSpec::One(target)) => make(None, Some(target)),
         Some(several) => {
-            let members = several
-                .kinds()
-                .map(|(name, kind)| make(name, kind).map(|backend| (name.unwrap_or_default().to_owned(), backend)));
+            let members = several.each().map(|(name, target)| {
+                make(name, Some(target)).map(|backend| (name.unwrap_or_default().to_owned(), backend))
+            });
             Ok(routed(members.collect::<Result<_>>()?))
         }
     }
@@ -109,17 +130,41 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
 
 /// Several targets as one.
 fn routed(members: Vec<(String, Backend)>) -> Backend {
+    let has_traffic = members.iter().all(|(_, backend)| backend.traffic.is_some());
     let has_front = members.iter().any(|(_, backend)| backend.front.is_some());
     let routed = Arc::new(RoutedTarget::new(members));
     Backend {
         target: routed.clone(),
-        traffic: Some(routed.clone()),
+        traffic: if has_traffic { Some(routed.clone()) } else { None },
         logs: Some(routed.clone()),
         front: if has_front { Some(routed) } else { None },
     }
 }
 
-fn local(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&str>) -> Backend {
-    let local = Arc::new(local_target(site, spec, scope, part));
-    Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local.clone()), front: Some(local) }
+fn local(making: &Making<'_>) -> Result<Backend> {
+    let local = Arc::new(local_target(making.site, making.spec, making.scope, making.part));
+    Ok(Backend { target: local.clone(), traffic: Some(local.clone()), logs: Some(local.clone()), front: Some(local) })
+}
+
+#[cfg(feature = "kubernetes")]
+fn kubernetes(making: &Making<'_>) -> Result<Backend> {
+    use crate::target::kubernetes::{KubernetesOptions, KubernetesTarget};
+    let Making { site, project, spec, scope, part, target } = *making;
+    if spec.instances.is_some() && part.is_none() {
+        let message = format!("`instances` of {} says nothing to a Kubernetes target.", scope.env);
+        return Err(project
+            .invalid(&["env", scope.env.as_str(), "instances"], message)
+            .hint("Write `replicas` in the manifests instead."));
+    }
+    let kubernetes = Arc::new(KubernetesTarget::new(KubernetesOptions {
+        scope: scope.clone(),
+        part: part.map(str::to_owned),
+        spec: target.cloned().unwrap_or_default(),
+        root: project.root.clone(),
+        url: spec.url.clone(),
+        clock: Arc::clone(site.clock),
+        env: Arc::clone(site.env),
+        runner: site.runner.cloned(),
+    }));
+    Ok(Backend { target: kubernetes.clone(), traffic: None, logs: Some(kubernetes), front: None })
 }

@@ -22,7 +22,7 @@ pub use rollout::{
     Weekday, WindowSpec, Windows,
 };
 pub use selector::{Conjunction, Selector, Term};
-pub use target::{LOCAL, TargetSpec, TargetsSpec};
+pub use target::{KUBERNETES, LOCAL, TargetSpec, TargetsSpec};
 pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,

@@ -7,11 +7,17 @@ use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::values::Command;
+use crate::time::Millis;
+
 /// The kind that an environment has without being asked.
 pub const LOCAL: &str = "local";
 
+/// The kind whose one unit is a set of objects in a Kubernetes cluster.
+pub const KUBERNETES: &str = "kubernetes";
+
 /// Where something runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSpec {
     /// The backend, such as `local`.
@@ -19,6 +25,100 @@ pub struct TargetSpec {
     /// How many instances run there; the environment's `instances` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
+    /// kubernetes: the context of the kubeconfig; its current one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// kubernetes: the namespace; that of the context when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// kubernetes: the kubeconfig, relative to `vice.toml`; `KUBECONFIG` or `~/.kube/config` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<String>,
+    /// kubernetes: a file or folder of manifests (`.yaml`, `.yml`, `.json`), relative to `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<String>,
+    /// kubernetes: a folder for `kubectl kustomize`, relative to `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kustomize: Option<String>,
+    /// kubernetes: a command that prints the manifests, such as `["helm", "template", "shop", "chart/"]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// kubernetes: how long the workloads may take to roll out; 10 minutes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Millis>,
+    /// kubernetes: whether fields that belong to other field managers are taken over; false when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
+}
+
+impl TargetSpec {
+    /// Takes one key; false for a key that no target has.
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "kind" => self.kind = map.next_value()?,
+            "instances" => self.instances = Some(map.next_value()?),
+            "context" => self.context = Some(map.next_value()?),
+            "namespace" => self.namespace = Some(map.next_value()?),
+            "kubeconfig" => self.kubeconfig = Some(map.next_value()?),
+            "manifests" => self.manifests = Some(map.next_value()?),
+            "kustomize" => self.kustomize = Some(map.next_value()?),
+            "command" => self.command = Some(map.next_value()?),
+            "timeout" => self.timeout = Some(map.next_value()?),
+            "force" => self.force = Some(map.next_value()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The keys that only a target in a cluster has, as far as they are written.
+    fn keys_of_clusters(&self) -> Vec<&'static str> {
+        let written = [
+            ("manifests", self.manifests.is_some()),
+            ("kustomize", self.kustomize.is_some()),
+            ("command", self.command.is_some()),
+            ("context", self.context.is_some()),
+            ("namespace", self.namespace.is_some()),
+            ("kubeconfig", self.kubeconfig.is_some()),
+            ("timeout", self.timeout.is_some()),
+            ("force", self.force.is_some()),
+        ];
+        written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
+    }
+
+    /// What makes no sense in a target in a cluster, or in one that is none.
+    fn check_cluster(&self) -> Result<(), String> {
+        let keys = self.keys_of_clusters();
+        if self.kind != KUBERNETES {
+            return match keys.first() {
+                // Of a kind that does not exist, the kind is what is wrong.
+                Some(key) if self.kind == LOCAL => Err(format!(
+                    "`{key}` belongs to a target of kind \"{KUBERNETES}\", and this one is {:?}",
+                    self.kind
+                )),
+                _ => Ok(()),
+            };
+        }
+        if self.instances.is_some() {
+            return Err("`instances` belongs in the manifests of a Kubernetes target, as `replicas`".to_owned());
+        }
+        let sources: Vec<&str> =
+            keys.into_iter().filter(|key| ["manifests", "kustomize", "command"].contains(key)).collect();
+        match sources.as_slice() {
+            [_] => {}
+            [] => return Err("a Kubernetes target needs `manifests`, `kustomize` or `command`".to_owned()),
+            [one, other, ..] => {
+                return Err(format!("the manifests are said twice, by `{one}` and by `{other}`; keep one of them"));
+            }
+        }
+        let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        match &self.namespace {
+            Some(name) if name.is_empty() || name.len() > 63 || !name.chars().all(label) => {
+                let shown: String = name.chars().take(80).collect();
+                Err(format!("{shown:?} can't be the name of a namespace"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// One target (`target = { kind = "local" }`), or several by name (`target.eu = { kind = "local" }`): one rollout, one
@@ -33,14 +133,19 @@ pub enum TargetsSpec {
 }
 
 impl TargetsSpec {
-    /// The kinds with the key that says each, below `target`.
-    pub fn kinds(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+    /// The targets with the key of each below `target`.
+    pub fn each(&self) -> impl Iterator<Item = (Option<&str>, &TargetSpec)> {
         let (one, several) = match self {
             Self::One(spec) => (Some(spec), None),
             Self::Several(specs) => (None, Some(specs)),
         };
-        let one = one.into_iter().map(|spec| (None, spec.kind.as_str()));
-        one.chain(several.into_iter().flatten().map(|(name, spec)| (Some(name.as_str()), spec.kind.as_str())))
+        let one = one.into_iter().map(|spec| (None, spec));
+        one.chain(several.into_iter().flatten().map(|(name, spec)| (Some(name.as_str()), spec)))
+    }
+
+    /// The kinds with the key that says each, below `target`.
+    pub fn kinds(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+        self.each().map(|(name, spec)| (name, spec.kind.as_str()))
     }
 }
 
@@ -61,28 +166,32 @@ impl<'de> Deserialize<'de> for TargetsSpec {
 }
 
 fn targets<'de, A: MapAccess<'de>>(mut map: A) -> Result<TargetsSpec, A::Error> {
-    let (mut kind, mut instances) = (None, None);
+    let (mut one, mut said) = (TargetSpec::default(), Vec::new());
     let mut several = IndexMap::new();
     while let Some(key) = map.next_key::<String>()? {
-        match key.as_str() {
-            "kind" => kind = Some(map.next_value::<String>()?),
-            "instances" => instances = Some(map.next_value::<u32>()?),
-            _ => {
-                check_name(&key).map_err(A::Error::custom)?;
-                several.insert(key, map.next_value::<TargetSpec>()?);
-            }
+        if one.take(&key, &mut map)? {
+            said.push(key);
+            continue;
         }
+        check_name(&key).map_err(A::Error::custom)?;
+        let spec = map.next_value::<TargetSpec>()?;
+        spec.check_cluster().map_err(|why| A::Error::custom(format!("the target {key:?}: {why}")))?;
+        several.insert(key, spec);
     }
-    match (kind, several.first()) {
-        (Some(kind), None) => Ok(TargetsSpec::One(TargetSpec { kind, instances })),
-        (Some(_), Some((name, _))) => Err(A::Error::custom(format!(
+    let has_kind = said.iter().any(|key| key == "kind");
+    match (has_kind, several.first()) {
+        (true, None) => {
+            one.check_cluster().map_err(A::Error::custom)?;
+            Ok(TargetsSpec::One(one))
+        }
+        (true, Some((name, _))) => Err(A::Error::custom(format!(
             "`target` has a kind of its own and also the target {name:?}; keep one of them"
         ))),
-        (None, Some(_)) if instances.is_some() => {
-            Err(A::Error::custom("`instances` belongs to each of several targets, not beside them"))
-        }
-        (None, Some(_)) => Ok(TargetsSpec::Several(several)),
-        (None, None) => Err(A::Error::custom("`target` needs a `kind`, such as \"local\"")),
+        (false, Some(_)) => match said.first() {
+            Some(key) => Err(A::Error::custom(format!("`{key}` belongs to each of several targets, not beside them"))),
+            None => Ok(TargetsSpec::Several(several)),
+        },
+        (false, None) => Err(A::Error::custom("`target` needs a `kind`, such as \"local\"")),
     }
 }
 
@@ -111,7 +220,7 @@ mod tests {
     #[test]
     fn one_target_or_several() {
         let one = read("target = { kind = 'local', instances = 3 }").unwrap();
-        assert_eq!(one, TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3) }));
+        assert_eq!(one, TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() }));
         let several = read("target.us = { kind = 'local' }\ntarget.eu = { kind = 'local', instances = 2 }").unwrap();
         assert_eq!(several.kinds().collect::<Vec<_>>(), [(Some("us"), "local"), (Some("eu"), "local")]);
     }
@@ -125,6 +234,11 @@ mod tests {
             ("target.EU = { kind = 'local' }", "lower case letters"),
             ("target.eu = { kind = 'local', colour = 1 }", "colour"),
             ("target.eu = 3", "invalid type"),
+            ("target = { kind = 'local', manifests = 'k8s' }", "belongs to a target of kind \"kubernetes\""),
+            ("target = { kind = 'kubernetes' }", "needs `manifests`"),
+            ("target = { kind = 'kubernetes', manifests = 'a', kustomize = 'b' }", "said twice"),
+            ("target.eu = { kind = 'kubernetes', manifests = 'a', instances = 2 }", "as `replicas`"),
+            ("target = { kind = 'kubernetes', manifests = 'a', namespace = 'A_b' }", "name of a namespace"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

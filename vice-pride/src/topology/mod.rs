@@ -14,7 +14,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 use vice_core::id::EnvName;
-use vice_core::manifest::{Project, TargetSpec, TargetsSpec, TopologySpec};
+use vice_core::manifest::{KUBERNETES, Project, TargetSpec, TargetsSpec, TopologySpec};
 use vice_core::{Code, Context, Fault, Result};
 use vice_pride_engine::{Roster, RosterHost, Topology};
 
@@ -55,7 +55,8 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
 fn of_targets(targets: &IndexMap<String, TargetSpec>, instances: Option<u32>) -> Result<Topology> {
     let mut hosts = Vec::new();
     for (name, target) in targets {
-        let count = target.instances.or(instances).unwrap_or(1);
+        let own = target.kind == KUBERNETES;
+        let count = target.instances.or(instances.filter(|_| !own)).unwrap_or(1);
         hosts.extend((1..=count).map(|number| RosterHost {
             name: format!("{name}.{number}"),
             vars: [("target".to_owned(), name.clone())].into(),
