@@ -13,7 +13,6 @@ use vice_core::{Code, Digest, Fault, Millis, Result};
 
 use super::cluster::{Answer, Cluster, backend};
 use super::names::Names;
-use super::object::ObjectId;
 
 /// The form of the ledger. A newer one is refused.
 const FORMAT: u32 = 1;
@@ -71,8 +70,6 @@ impl Pending {
 pub(super) struct Revision {
     pub(super) number: u32,
     pub(super) release: ReleaseRef,
-    /// The objects it had when it was written last.
-    pub(super) objects: Vec<ObjectId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,10 +121,6 @@ impl Ledger {
         while self.applied.len() > MARKS_MAX {
             self.applied.pop_front();
         }
-    }
-
-    pub(super) fn revision(&self, number: u32) -> Option<&Revision> {
-        self.revisions.iter().find(|revision| revision.number == number)
     }
 
     /// The latest kept release that fits.
@@ -273,9 +266,9 @@ mod tests {
         for _ in 0..REVISIONS_MAX + 3 {
             let number = ledger.next_revision();
             let release = Running::default().release;
-            ledger.revisions.push_back(Revision { number, release, objects: Vec::new() });
+            ledger.revisions.push_back(Revision { number, release });
         }
         assert_eq!(ledger.expired(), [2, 3, 4]);
-        assert!(ledger.revision(1).is_some() && ledger.revisions.len() == REVISIONS_MAX);
+        assert!(ledger.revisions[0].number == 1 && ledger.revisions.len() == REVISIONS_MAX);
     }
 }

@@ -201,11 +201,6 @@ impl Operator<'_> {
     /// Removes what the release no longer has, and notes that the operation was carried out.
     async fn conclude(&self, book: &mut Book, pending: &Pending, epoch: u64) -> Result<()> {
         self.prune(pending.before.as_ref(), pending.after.as_ref(), epoch).await?;
-        let ids = self.ids_of(pending.after.as_ref()).await?;
-        let number = pending.after.as_ref().map(|after| after.revision);
-        if let Some(revision) = book.ledger.revisions.iter_mut().find(|revision| Some(revision.number) == number) {
-            revision.objects = ids;
-        }
         book.ledger.finish();
         let gone = book.ledger.expired();
         book.write(self.cluster, self.names).await?;
@@ -430,7 +425,7 @@ impl Operator<'_> {
             }
             Answer::Conflict(status) => return Err(backend("to keep the release", &status)),
         }
-        book.ledger.revisions.push_back(Revision { number, release: of.clone(), objects: Vec::new() });
+        book.ledger.revisions.push_back(Revision { number, release: of.clone() });
         Ok(number)
     }
 
