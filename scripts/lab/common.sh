@@ -80,6 +80,7 @@ lab_install() {
     PATH=$PATH:/usr/sbin lab_apt nginx nginx-light
     lab_apt prometheus prometheus
     lab_apt victoria-metrics victoria-metrics
+    lab_apt kubectl kubernetes-client
     lab_consul_install
     lab_postgres_install
     lab_python

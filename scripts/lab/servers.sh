@@ -33,8 +33,9 @@ lab_ready() {
     lab_consul_ready
     lab_postgres_ready
     lab_s3_ready
-    export VICE_LAB_CHROMIUM VICE_LAB_NGINX
+    export VICE_LAB_CHROMIUM VICE_LAB_NGINX VICE_LAB_KUBECTL
     VICE_LAB_CHROMIUM=$(command -v chromium)
+    VICE_LAB_KUBECTL=$(command -v kubectl)
     # A server's program need not be on the path of an ordinary user.
     VICE_LAB_NGINX=$(PATH=$PATH:/usr/sbin command -v nginx)
 }

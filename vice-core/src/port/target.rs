@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{BackendInfo, Capabilities};
-use crate::fault::Result;
 use crate::digest::Digest;
+use crate::fault::Result;
 use crate::payload::ReleaseRef;
 use crate::port::command::EnvValue;
 use crate::time::Millis;

@@ -77,7 +77,8 @@ fn collect_orphans(store: &mut Store) {
         let owner = object["metadata"]["ownerReferences"][0]["uid"].as_str();
         owner.is_some_and(|owner| !uids.iter().any(|uid| uid == owner))
     };
-    let gone: Vec<Key> = store.objects.iter().filter(|(_, object)| orphaned(object)).map(|(key, _)| key.clone()).collect();
+    let gone: Vec<Key> =
+        store.objects.iter().filter(|(_, object)| orphaned(object)).map(|(key, _)| key.clone()).collect();
     gone.iter().for_each(|key| drop(store.remove(key)));
 }
 
@@ -163,7 +164,12 @@ fn status_of(memory: &mut Memory, deployment: &Value, new: &Value, old: &[(Key, 
     let (all, ready, available) = (sum("replicas"), sum("readyReplicas"), sum("availableReplicas"));
     let (updated, wanted) = (count(new, "replicas"), int(&deployment["spec"]["replicas"]));
     let done = updated == wanted && all == wanted && available == wanted;
-    let at = format!("{} {updated} {} {available} {}", new["metadata"]["name"], all - updated, deployment["metadata"]["generation"]);
+    let at = format!(
+        "{} {updated} {} {available} {}",
+        new["metadata"]["name"],
+        all - updated,
+        deployment["metadata"]["generation"]
+    );
     let entry = memory.progress.entry(uid(deployment).to_owned()).or_insert_with(|| (now_ms(), at.clone()));
     if entry.1 != at {
         *entry = (now_ms(), at);
@@ -213,8 +219,11 @@ fn new_pod(store: &mut Store, owner: &Value, name: &str, template: &Value) {
     metadata["name"] = json!(name);
     metadata["namespace"] = json!(namespace);
     metadata["ownerReferences"] = owner_of(owner);
-    store.put(&key, json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"],
-        "status": {"phase": "Pending"}}));
+    store.put(
+        &key,
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"],
+        "status": {"phase": "Pending"}}),
+    );
 }
 
 /// What becomes of a pod, which the name of its first image says.
@@ -244,7 +253,9 @@ fn pod(store: &mut Store, memory: &mut Memory, key: &Key, mut pod: Value) {
     match fate(&image) {
         Fate::Ready => {
             let ready = now_ms() - born >= READY_AFTER_MS;
-            let state = if ready { json!({"running": {"startedAt": pod["metadata"]["creationTimestamp"]}}) } else {
+            let state = if ready {
+                json!({"running": {"startedAt": pod["metadata"]["creationTimestamp"]}})
+            } else {
                 json!({"waiting": {"reason": "ContainerCreating"}})
             };
             pod["status"] = json!({"phase": if ready { "Running" } else { "Pending" },
@@ -275,9 +286,12 @@ fn event(store: &mut Store, key: &Key, pod: &Value, reason: &str, message: &str)
     if store.objects.contains_key(&at) {
         return;
     }
-    store.put(&at, json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": key.namespace},
+    store.put(
+        &at,
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": key.namespace},
         "involvedObject": {"kind": "Pod", "name": key.name, "namespace": key.namespace, "uid": uid(pod)},
-        "type": "Warning", "reason": reason, "message": message, "lastTimestamp": now(), "count": 1}));
+        "type": "Warning", "reason": reason, "message": message, "lastTimestamp": now(), "count": 1}),
+    );
 }
 
 fn template_of(set: &Value) -> (Value, String) {
@@ -319,7 +333,11 @@ fn stateful_set(store: &mut Store, key: &Key, mut set: Value) {
     let updated = pods.values().filter(|(_, pod)| is_of(pod, &revision)).count();
     let ready = pods.values().filter(|(_, pod)| is_ready(pod)).count();
     let whole = i64::try_from(updated.min(ready)).unwrap_or(0) == wanted;
-    let current = if whole || set["status"]["currentRevision"].is_null() { json!(revision) } else { set["status"]["currentRevision"].clone() };
+    let current = if whole || set["status"]["currentRevision"].is_null() {
+        json!(revision)
+    } else {
+        set["status"]["currentRevision"].clone()
+    };
     set["status"] = json!({"observedGeneration": set["metadata"]["generation"], "replicas": pods.len(), "readyReplicas": ready,
         "availableReplicas": ready, "updatedReplicas": updated, "currentRevision": current, "updateRevision": revision});
     store.put(key, set);

@@ -33,8 +33,16 @@ fn key_step(item: &Value, keys: &[&str]) -> String {
 /// What nobody owns.
 fn is_nobodys(path: &[String]) -> bool {
     let at = |index: usize| path.get(index).map(String::as_str);
-    let metadata = ["f:name", "f:namespace", "f:uid", "f:resourceVersion", "f:generation", "f:creationTimestamp",
-        "f:managedFields", "f:deletionTimestamp"];
+    let metadata = [
+        "f:name",
+        "f:namespace",
+        "f:uid",
+        "f:resourceVersion",
+        "f:generation",
+        "f:creationTimestamp",
+        "f:managedFields",
+        "f:deletionTimestamp",
+    ];
     match at(0) {
         Some("f:apiVersion" | "f:kind" | "f:status") => true,
         Some("f:metadata") => at(1).is_some_and(|name| metadata.contains(&name)),
@@ -399,7 +407,8 @@ mod tests {
     fn sets_survive_being_written_and_read() {
         let object = applied(&json!({}), &deployment("a", Some(2)), "one", false).unwrap();
         assert_eq!(owners(&object)[0].set, leaves(&deployment("a", Some(2))));
-        let fields = &object["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"];
+        let fields =
+            &object["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"];
         assert_eq!(*fields, json!({"k:{\"name\":\"web\"}": {"f:name": {}, "f:image": {}, ".": {}}}));
     }
 

@@ -58,14 +58,17 @@ pub(crate) fn resources(group: &str) -> Option<Value> {
     let mut entries = Vec::new();
     for kind in &of {
         let short: Vec<&str> = if kind.short.is_empty() { Vec::new() } else { vec![kind.short] };
-        entries.push(json!({"name": kind.plural, "singularName": kind.kind.to_lowercase(), "namespaced": kind.namespaced,
+        entries
+            .push(json!({"name": kind.plural, "singularName": kind.kind.to_lowercase(), "namespaced": kind.namespaced,
             "kind": kind.kind, "verbs": VERBS, "shortNames": short}));
         if kind.scale {
             entries.push(json!({"name": format!("{}/scale", kind.plural), "singularName": "", "namespaced": true,
                 "group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": ["get", "patch", "update"]}));
         }
     }
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": entries}))
+    Some(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": entries}),
+    )
 }
 
 fn group(name: &str) -> Value {

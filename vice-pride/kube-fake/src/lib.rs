@@ -135,7 +135,10 @@ impl Fake {
             token: Mutex::default(),
         });
         let fake = Self {
-            tasks: vec![tokio::spawn(listen(listener, tls, Arc::clone(&shared))), tokio::spawn(control(Arc::clone(&shared)))],
+            tasks: vec![
+                tokio::spawn(listen(listener, tls, Arc::clone(&shared))),
+                tokio::spawn(control(Arc::clone(&shared))),
+            ],
             shared,
             url,
         };

@@ -147,9 +147,13 @@ mod tests {
 
     #[test]
     fn a_strategic_patch_merges_containers_by_name() {
-        let mut object = json!({"containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}, {"name": "b"}]});
-        strategic(&mut object, &json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [
-            {"name": "a", "image": "2"}, {"name": "b", "$patch": "delete"}, {"name": "c"}]}));
+        let mut object =
+            json!({"containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}, {"name": "b"}]});
+        strategic(
+            &mut object,
+            &json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [
+            {"name": "a", "image": "2"}, {"name": "b", "$patch": "delete"}, {"name": "c"}]}),
+        );
         let a = json!({"name": "a", "image": "2", "env": [{"name": "X", "value": "1"}]});
         assert_eq!(object, json!({"containers": [a, {"name": "c"}]}));
     }

@@ -29,7 +29,9 @@ impl Selection {
 
     pub(crate) fn takes(&self, object: &Value) -> bool {
         let label = |name: &str| object["metadata"]["labels"][name].as_str().map(str::to_owned);
-        let field = |name: &str| object.pointer(&format!("/{}", name.replace('.', "/"))).and_then(Value::as_str).map(str::to_owned);
+        let field = |name: &str| {
+            object.pointer(&format!("/{}", name.replace('.', "/"))).and_then(Value::as_str).map(str::to_owned)
+        };
         self.labels.iter().all(|term| term.fits(&label)) && self.fields.iter().all(|term| term.fits(&field))
     }
 }
@@ -94,7 +96,9 @@ mod tests {
         let takes = |labels: &str, fields: &str| {
             let query = [("labelSelector", labels), ("fieldSelector", fields)];
             let query = query.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
-            Selection::of(&query).unwrap().takes(&json!({"metadata": {"name": "a", "labels": {"app": "web", "tier": "x"}}}))
+            Selection::of(&query)
+                .unwrap()
+                .takes(&json!({"metadata": {"name": "a", "labels": {"app": "web", "tier": "x"}}}))
         };
         assert!(takes("app=web,tier in (x, y)", "metadata.name=a"));
         assert!(!takes("app!=web", "") && !takes("", "metadata.name!=a") && !takes("!app", ""));

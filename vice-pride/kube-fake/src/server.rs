@@ -74,7 +74,8 @@ impl Call {
 /// Answers one request.
 pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, BrokenOff> {
     let (parts, body) = request.into_parts();
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let bytes = http_body_util::Limited::new(body, BODY_MAX).collect().await.map_err(|_| BrokenOff)?.to_bytes();
     let call = Call {
         method: parts.method.clone(),
@@ -126,8 +127,11 @@ async fn route(shared: &Arc<Shared>, call: &Call) -> Result<Response<Body>, Refu
     match path.as_slice() {
         ["version"] => Ok(respond(200, &json!({"major": "1", "minor": "32", "gitVersion": "v1.32.0-fake"}))),
         ["healthz" | "readyz" | "livez"] => Ok(text("ok".to_owned())),
-        ["api"] => Ok(respond(200, &json!({"kind": "APIVersions", "apiVersion": "v1", "versions": ["v1"],
-            "serverAddressByClientCIDRs": []}))),
+        ["api"] => Ok(respond(
+            200,
+            &json!({"kind": "APIVersions", "apiVersion": "v1", "versions": ["v1"],
+            "serverAddressByClientCIDRs": []}),
+        )),
         ["apis"] => Ok(respond(200, &kinds::groups())),
         ["api", "v1"] => kinds::resources("").map(|list| respond(200, &list)).ok_or_else(unknown),
         ["apis", group, "v1"] => kinds::resources(group).map(|list| respond(200, &list)).ok_or_else(unknown),
@@ -170,10 +174,17 @@ fn collection(shared: &Arc<Shared>, call: &Call, kind: Kind, namespace: &str) ->
         Method::GET => {
             let store = shared.store();
             let selection = Selection::of(&call.query)?;
-            let items: Vec<Value> =
-                store.of(kind, namespace).into_iter().map(|(_, object)| object).filter(|object| selection.takes(object)).collect();
-            Ok(respond(200, &json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-                "metadata": {"resourceVersion": store.version.to_string()}, "items": items})))
+            let items: Vec<Value> = store
+                .of(kind, namespace)
+                .into_iter()
+                .map(|(_, object)| object)
+                .filter(|object| selection.takes(object))
+                .collect();
+            Ok(respond(
+                200,
+                &json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+                "metadata": {"resourceVersion": store.version.to_string()}, "items": items}),
+            ))
         }
         Method::POST => {
             let body = call.json()?;
@@ -200,7 +211,11 @@ fn one(store: &mut Store, call: &Call, key: &Key) -> Result<Response<Body>, Refu
         Method::DELETE => {
             let options = call.json()?;
             let live = store.get(key)?.clone();
-            check_version(key, &live, &json!({"metadata": {"resourceVersion": options["preconditions"]["resourceVersion"]}}))?;
+            check_version(
+                key,
+                &live,
+                &json!({"metadata": {"resourceVersion": options["preconditions"]["resourceVersion"]}}),
+            )?;
             if !writer.dry {
                 store.effect("delete", key);
                 store.remove(key);
@@ -222,12 +237,20 @@ fn patched(store: &mut Store, call: &Call, key: &Key, writer: &Writer<'_>) -> Re
         "application/merge-patch+json" => patch::merge(&mut object, &body),
         "application/json-patch+json" => patch::json_patch(&mut object, &body).map_err(bad)?,
         "application/strategic-merge-patch+json" => patch::strategic(&mut object, &body),
-        other => return Err(Refusal::new(415, "UnsupportedMediaType", format!("the patch type {other:?} is not known"))),
+        other => {
+            return Err(Refusal::new(415, "UnsupportedMediaType", format!("the patch type {other:?} is not known")));
+        }
     }
     Ok(respond(200, &store.update(key, object, writer)?))
 }
 
-fn applied(store: &mut Store, call: &Call, key: &Key, mut body: Value, writer: &Writer<'_>) -> Result<Response<Body>, Refusal> {
+fn applied(
+    store: &mut Store,
+    call: &Call,
+    key: &Key,
+    mut body: Value,
+    writer: &Writer<'_>,
+) -> Result<Response<Body>, Refusal> {
     if !call.query.contains_key("fieldManager") {
         return Err(Refusal::new(400, "BadRequest", "fieldManager is required for apply patch"));
     }
@@ -245,17 +268,21 @@ fn applied(store: &mut Store, call: &Call, key: &Key, mut body: Value, writer: &
     }
     prepare(key, &mut body)?;
     let base = live.clone().unwrap_or_else(|| json!({}));
-    let (object, owners) = fields::apply(&base, &body, writer.manager, call.is("force"), &now()).map_err(|clashes| {
-        let causes: Vec<Value> = clashes
-            .iter()
-            .map(|clash| json!({"reason": "FieldManagerConflict", "field": clash.field,
-                "message": format!("conflict with {:?}", clash.manager)}))
-            .collect();
-        let all: Vec<String> = clashes.iter().map(|clash| format!("{} with {:?}", clash.field, clash.manager)).collect();
-        let plural = if all.len() == 1 { "conflict" } else { "conflicts" };
-        let message = format!("Apply failed with {} {plural}: {}", all.len(), all.join(", "));
-        Refusal { causes, ..Refusal::new(409, "Conflict", message) }
-    })?;
+    let (object, owners) =
+        fields::apply(&base, &body, writer.manager, call.is("force"), &now()).map_err(|clashes| {
+            let causes: Vec<Value> = clashes
+                .iter()
+                .map(|clash| {
+                    json!({"reason": "FieldManagerConflict", "field": clash.field,
+                "message": format!("conflict with {:?}", clash.manager)})
+                })
+                .collect();
+            let all: Vec<String> =
+                clashes.iter().map(|clash| format!("{} with {:?}", clash.field, clash.manager)).collect();
+            let plural = if all.len() == 1 { "conflict" } else { "conflicts" };
+            let message = format!("Apply failed with {} {plural}: {}", all.len(), all.join(", "));
+            Refusal { causes, ..Refusal::new(409, "Conflict", message) }
+        })?;
     match live {
         Some(_) => Ok(respond(200, &store.replace(key, object, &owners, writer)?)),
         None => Ok(respond(201, &store.insert(key, object, &owners, writer)?)),

@@ -267,22 +267,38 @@ pub(crate) fn complete(key: &Key, object: &mut Value) -> Result<(), Refusal> {
             default(&mut object["spec"], "replicas", json!(1));
             default(&mut object["spec"], "revisionHistoryLimit", json!(10));
             default(&mut object["spec"], "progressDeadlineSeconds", json!(600));
-            default(&mut object["spec"], "strategy", json!({"type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}));
+            default(
+                &mut object["spec"],
+                "strategy",
+                json!({"type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}),
+            );
         }
         "StatefulSet" => {
             default(&mut object["spec"], "replicas", json!(1));
-            default(&mut object["spec"], "updateStrategy", json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
+            default(
+                &mut object["spec"],
+                "updateStrategy",
+                json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
+            );
         }
-        "DaemonSet" => default(&mut object["spec"], "updateStrategy", json!({"type": "RollingUpdate",
-            "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}})),
+        "DaemonSet" => default(
+            &mut object["spec"],
+            "updateStrategy",
+            json!({"type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}),
+        ),
         "Service" => default(&mut object["spec"], "type", json!("ClusterIP")),
         "Secret" => secret(object),
         _ => {}
     }
     let ports = object.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut);
     for container in ports.into_iter().flatten() {
-        container["ports"].as_array_mut().into_iter().flatten().for_each(|port| default(port, "protocol", json!("TCP")));
+        container["ports"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .for_each(|port| default(port, "protocol", json!("TCP")));
         if container["ports"].is_null() {
             container.as_object_mut().map(|fields| fields.remove("ports"));
         }

@@ -109,7 +109,10 @@ async fn lab_k8s_kubectl_hears_of_the_progress_deadline() {
     let pods: Value = serde_json::from_str(&pods).unwrap();
     let ready = |pod: &&Value| pod["status"]["containerStatuses"][0]["ready"] == true;
     assert_eq!(pods["items"].as_array().unwrap().iter().filter(ready).count(), 3, "a quarter may be unavailable");
-    assert!(lab.ok("get events").await.contains("ImagePullBackOff") || lab.ok("get events -o yaml").await.contains("ImagePullBackOff"));
+    assert!(
+        lab.ok("get events").await.contains("ImagePullBackOff")
+            || lab.ok("get events -o yaml").await.contains("ImagePullBackOff")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +122,8 @@ async fn lab_k8s_kubectl_applies_on_the_server_and_hears_of_conflicts() {
     assert!(said.contains("serverside-applied"), "{said}");
     lab.write("web.yaml", &WEB.replace("shop:1", "shop:2"));
     lab.fails("apply --server-side --validate=false --field-manager=two -f web.yaml", "conflict with \"one\"").await;
-    lab.ok("apply --server-side --validate=false --field-manager=two --dry-run=server --force-conflicts -f web.yaml").await;
+    lab.ok("apply --server-side --validate=false --field-manager=two --dry-run=server --force-conflicts -f web.yaml")
+        .await;
     assert_eq!(lab.image(), "shop:1");
     lab.ok("apply --server-side --validate=false --field-manager=two --force-conflicts -f web.yaml").await;
     assert_eq!(lab.image(), "shop:2");
@@ -160,8 +164,13 @@ async fn lab_k8s_kubectl_is_told_what_is_invalid() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lab_k8s_kubectl_rolls_out_what_has_no_replica_sets() {
     let lab = Lab::new().await;
-    let of = |kind: &str| WEB.replace("kind: Deployment", &format!("kind: {kind}")).replace("  progressDeadlineSeconds: 2\n", "");
-    lab.write("set.yaml", &of("StatefulSet").replace("replicas: 4", "replicas: 2").replace("{name: web}", "{name: db}"));
+    let of = |kind: &str| {
+        WEB.replace("kind: Deployment", &format!("kind: {kind}")).replace("  progressDeadlineSeconds: 2\n", "")
+    };
+    lab.write(
+        "set.yaml",
+        &of("StatefulSet").replace("replicas: 4", "replicas: 2").replace("{name: web}", "{name: db}"),
+    );
     lab.write("agent.yaml", &of("DaemonSet").replace("  replicas: 4\n", "").replace("{name: web}", "{name: agent}"));
     lab.ok("apply --server-side --validate=false -f set.yaml -f agent.yaml").await;
     for what in ["statefulset/db", "daemonset/agent"] {

@@ -35,7 +35,10 @@ pub struct PlanArgs {
 /// Everything that would stop the deploy before it begins.
 pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
     let want = args.wanted.want(Direction::Deploy, args.artifact);
-    let prepared = prepare(app, &want).await?;
+    let mut prepared = prepare(app, &want).await?;
+    if prepared.plan.units.iter().any(|unit| matches!(unit.change(), UnitChange::Create | UnitChange::Update)) {
+        prepared.preview = prepared.backend.target.preview(&prepared.workload).await?;
+    }
     let foretold = foretell(app, &prepared).await;
     let outcome = render(&prepared, &foretold);
     let changes = !prepared.plan.is_noop();
@@ -56,6 +59,9 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
     text.push_str(&units(prepared));
     if !plan.is_noop() {
         tasks(prepared, &mut text);
+    }
+    for line in &prepared.preview {
+        text.push_str(&format!("    {}\n", sanitize(line)));
     }
     for change in &prepared.config_changes {
         let side =
@@ -106,6 +112,7 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
         "changes": !plan.is_noop(),
         "summary": summary,
         "plan": plan,
+        "preview": prepared.preview,
         "config_changes": prepared.config_changes,
         "forecast": foretold.as_ref().ok(),
         "no_forecast": foretold.as_ref().err(),

@@ -81,6 +81,8 @@ pub struct Prepared {
     pub config_changes: Vec<ConfigChange>,
     /// The number that the rollout will have.
     pub number: u64,
+    /// What would change on the target in detail, where it was asked and can tell.
+    pub preview: Vec<String>,
     /// What the simulator says of it, where it was asked; stored with the rollout.
     pub forecast: Option<Forecast>,
 }
@@ -133,6 +135,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     Ok(Prepared {
         number: state.last_number + 1,
         forecast: None,
+        preview: Vec::new(),
         project,
         scope,
         backend,

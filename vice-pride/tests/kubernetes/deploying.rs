@@ -165,9 +165,15 @@ async fn logs_are_those_of_all_pods_and_can_be_followed() {
 async fn every_kind_of_workload_is_waited_for() {
     let ground = Ground::new().await;
     let set = WEB.replace("  progressDeadlineSeconds: 1\n", "");
-    ground.write("k8s/db.yaml", &set.replace("kind: Deployment", "kind: StatefulSet").replace("name: web\nspec", "name: db\nspec"));
+    ground.write(
+        "k8s/db.yaml",
+        &set.replace("kind: Deployment", "kind: StatefulSet").replace("name: web\nspec", "name: db\nspec"),
+    );
     let agent = set.replace("  replicas: 2\n", "").replace("kind: Deployment", "kind: DaemonSet");
-    ground.write("k8s/agent.yaml", &agent.replace("name: web\nspec", "name: agent\nspec").replace("app: web", "app: agent"));
+    ground.write(
+        "k8s/agent.yaml",
+        &agent.replace("name: web\nspec", "name: agent\nspec").replace("app: web", "app: agent"),
+    );
     ground.place("1").await;
     ground.place("2").await;
     for (kind, name) in [("StatefulSet", "db"), ("DaemonSet", "agent")] {

@@ -26,7 +26,10 @@ async fn the_first_line_says_what_the_pods_wait_for() {
         let fault = refused(&ground, version).await;
         assert_eq!(fault.code(), Code::Unhealthy);
         let chain = fault.chain();
-        assert!(chain[0].starts_with(&format!("Deployment web did not become ready: {reason} in pod web-")), "{chain:?}");
+        assert!(
+            chain[0].starts_with(&format!("Deployment web did not become ready: {reason} in pod web-")),
+            "{chain:?}"
+        );
         assert!(chain.join("\n").contains(also), "{chain:?}");
         assert_eq!(ground.image(), "shop:1");
         assert_eq!(ground.unit().await.unwrap().health, UnitHealth::Healthy);

@@ -100,7 +100,8 @@ impl Cluster {
 
     /// A text, such as a log.
     pub(super) async fn text(&self, path: &str) -> Result<String> {
-        let request = Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())?;
+        let request =
+            Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())?;
         match timeout(ANSWER_TIMEOUT, self.client.request_text(request)).await {
             Ok(Ok(text)) => Ok(text),
             Ok(Err(kube::Error::Api(status))) => Err(backend("GET", &status)),
@@ -111,7 +112,8 @@ impl Cluster {
 
     /// A text as it comes, for as long as it comes.
     pub(super) async fn stream(&self, path: &str) -> Result<impl futures::AsyncBufRead + use<>> {
-        let request = Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())?;
+        let request =
+            Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())?;
         self.client.request_stream(request).await.map_err(|error| match error {
             kube::Error::Api(status) => backend("GET", &status),
             error => silent("GET", error),
@@ -143,7 +145,10 @@ impl Cluster {
             let (Some(plural), Some(kind)) = (entry["name"].as_str(), entry["kind"].as_str()) else { continue };
             if !plural.contains('/') {
                 let namespaced = entry["namespaced"].as_bool().unwrap_or(false);
-                found.insert((api_version.to_owned(), kind.to_owned()), Resource { plural: plural.to_owned(), namespaced });
+                found.insert(
+                    (api_version.to_owned(), kind.to_owned()),
+                    Resource { plural: plural.to_owned(), namespaced },
+                );
             }
         }
         self.resources.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
@@ -174,7 +179,8 @@ async fn config(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Result<Conf
     }
     for user in all.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
         // A plug-in that asks questions would take the terminal from vice, which may have none.
-        if let Some(exec) = user.exec.as_mut().filter(|exec| exec.interactive_mode != Some(ExecInteractiveMode::Always)) {
+        if let Some(exec) = user.exec.as_mut().filter(|exec| exec.interactive_mode != Some(ExecInteractiveMode::Always))
+        {
             exec.interactive_mode = Some(ExecInteractiveMode::Never);
         }
     }
@@ -192,7 +198,10 @@ fn files(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Vec<PathBuf> {
         return vec![root.join(file)];
     }
     if let Some(list) = env.get("KUBECONFIG") {
-        return std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).map(|path| env.dir.join(path)).collect();
+        return std::env::split_paths(list)
+            .filter(|path| !path.as_os_str().is_empty())
+            .map(|path| env.dir.join(path))
+            .collect();
     }
     vec![Path::new(env.get("HOME").unwrap_or("/")).join(".kube/config")]
 }
@@ -259,7 +268,8 @@ fn refused(what: &str, status: Box<Status>) -> Result<Answer> {
 /// What a refusal means.
 pub(super) fn backend(what: &str, status: &Status) -> Fault {
     let text: String = status.message.chars().take(TEXT_CHARS_MAX).collect();
-    let fault = |code: Code, message: &str| Fault::new(code, message).because(text.clone()).detail("status", status.code);
+    let fault =
+        |code: Code, message: &str| Fault::new(code, message).because(text.clone()).detail("status", status.code);
     match status.code {
         401 => fault(Code::Backend, "The cluster does not know who is asking.")
             .hint("The token or certificate of the kubeconfig may have expired."),

@@ -60,9 +60,8 @@ fn trouble(pod: &Value) -> Option<Trouble> {
         }
     }
     let conditions = status["conditions"].as_array().into_iter().flatten();
-    let is_false = |kind: &'static str| {
-        move |condition: &&Value| condition["type"] == kind && condition["status"] == "False"
-    };
+    let is_false =
+        |kind: &'static str| move |condition: &&Value| condition["type"] == kind && condition["status"] == "False";
     let unscheduled = conditions.clone().find(is_false("PodScheduled"));
     if let Some(condition) = unscheduled {
         let reason = condition["reason"].as_str().unwrap_or("Unschedulable").to_owned();
@@ -142,10 +141,12 @@ mod tests {
     #[test]
     fn the_reason_is_that_of_the_container_or_of_the_scheduler() {
         let reason = |status: Value| trouble(&json!({"status": status})).map(|trouble| trouble.reason);
-        let waiting = |reason: &str| json!({"containerStatuses": [{"name": "web", "state": {"waiting": {"reason": reason}}}]});
+        let waiting =
+            |reason: &str| json!({"containerStatuses": [{"name": "web", "state": {"waiting": {"reason": reason}}}]});
         assert_eq!(reason(waiting("ImagePullBackOff")).as_deref(), Some("ImagePullBackOff"));
         assert_eq!(reason(waiting("ContainerCreating")), None);
-        let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]});
+        let unscheduled =
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]});
         assert_eq!(reason(unscheduled).as_deref(), Some("Unschedulable"));
         let unready = json!({"conditions": [{"type": "ContainersReady", "status": "False"}]});
         assert_eq!(reason(unready).as_deref(), Some("NotReady"));

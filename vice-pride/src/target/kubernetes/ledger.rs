@@ -40,7 +40,8 @@ pub(super) struct Running {
 #[cfg(test)]
 impl Default for Running {
     fn default() -> Self {
-        let release = ReleaseRef { version: "1".into(), artifact: None, source: String::new(), config: None, recipe: None };
+        let release =
+            ReleaseRef { version: "1".into(), artifact: None, source: String::new(), config: None, recipe: None };
         Self { release, revision: 1, op: "op".into(), since: Timestamp::UNIX_EPOCH, stopped: false, restarted: None }
     }
 }

@@ -117,9 +117,8 @@ impl KubernetesTarget {
     /// same.
     async fn planned(&self, workload: &Workload) -> Result<Vec<Value>> {
         let version = &workload.release.version;
-        let fits = |objects: &[Value]| {
-            workload.objects.is_empty() || workload.objects.contains(&manifests::digest(objects))
-        };
+        let fits =
+            |objects: &[Value]| workload.objects.is_empty() || workload.objects.contains(&manifests::digest(objects));
         let last = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, objects)) = last.filter(|(of, objects)| of == version && fits(objects)) {
             return Ok(objects);
@@ -175,8 +174,9 @@ impl KubernetesTarget {
         workload: Option<&Workload>,
     ) -> Result<Running> {
         let version = &release.version;
-        let workload = workload
-            .ok_or_else(|| Fault::new(Code::Usage, format!("Version {version} can't be placed without its release.")))?;
+        let workload = workload.ok_or_else(|| {
+            Fault::new(Code::Usage, format!("Version {version} can't be placed without its release."))
+        })?;
         if workload.release != *release {
             return Err(Fault::new(Code::Usage, "The operation and the release do not fit together."));
         }
@@ -297,7 +297,8 @@ impl Target for KubernetesTarget {
     fn describe(&self) -> BackendInfo {
         let spec = &self.options.spec;
         let context = spec.context.as_deref().unwrap_or("the current context");
-        let namespace = spec.namespace.as_deref().map_or_else(String::new, |namespace| format!(", namespace {namespace}"));
+        let namespace =
+            spec.namespace.as_deref().map_or_else(String::new, |namespace| format!(", namespace {namespace}"));
         BackendInfo { kind: "kubernetes", location: format!("{context}{namespace}"), shared: true }
     }
 

@@ -20,7 +20,7 @@ use super::cluster::{Answer, Cluster, MANAGER, backend};
 use super::failing;
 use super::ledger::{Book, Pending, RESUME_TIMEOUT, Revision, Running};
 use super::names::Names;
-use super::object::{EPOCH, FENCE, OP, ObjectId, OWNER, RELEASE, annotate, annotation, epoch_of};
+use super::object::{EPOCH, FENCE, OP, OWNER, ObjectId, RELEASE, annotate, annotation, epoch_of};
 use super::owner;
 use super::release::Release;
 use super::rollout::{self, Rollout};
@@ -151,8 +151,10 @@ impl Operator<'_> {
         match self.put_back(book, &pending, op.epoch).await {
             Ok(None) => Err(fault),
             Ok(Some(unwell)) => Err(with(fault, format!("What ran before was put back: {unwell}"))),
-            Err(second) => Err(Fault::new(Code::InDoubt, format!("{fault} What ran before could not be put back."))
-                .because(second)),
+            Err(second) => {
+                Err(Fault::new(Code::InDoubt, format!("{fault} What ran before could not be put back."))
+                    .because(second))
+            }
         }
     }
 
@@ -245,7 +247,9 @@ impl Operator<'_> {
             match self.write(object, &stamp, true).await {
                 Ok(object) => made.push(object),
                 // What would define the kind, or be its place, is only rehearsed itself.
-                Err(fault) if fault.code() == Code::UnknownName && (has("Namespace") || has("CustomResourceDefinition")) => {
+                Err(fault)
+                    if fault.code() == Code::UnknownName && (has("Namespace") || has("CustomResourceDefinition")) =>
+                {
                     made.push(object.clone());
                 }
                 Err(fault) => return Err(fault),
@@ -302,8 +306,11 @@ impl Operator<'_> {
     fn check_epoch(&self, id: &ObjectId, live: &Value, epoch: u64) -> Result<()> {
         // An object of another owner has another count.
         if annotation(live, OWNER).is_none_or(|owner| owner == self.names.owner) && epoch_of(live) > epoch {
-            return Err(Fault::new(Code::Fenced, format!("{id} has seen epoch {} and refuses {epoch}.", epoch_of(live)))
-                .hint("Another holder has taken over; look at `vice status`."));
+            return Err(Fault::new(
+                Code::Fenced,
+                format!("{id} has seen epoch {} and refuses {epoch}.", epoch_of(live)),
+            )
+            .hint("Another holder has taken over; look at `vice status`."));
         }
         Ok(())
     }
@@ -411,7 +418,8 @@ impl Operator<'_> {
         });
         let folder = format!("/api/v1/namespaces/{}/secrets", self.cluster.namespace);
         // One that is there already is that of an attempt which did not get to the ledger. Its type can't be changed.
-        let mut answer = self.cluster.ask(Method::POST, &format!("{folder}?fieldManager={MANAGER}"), Some(&object)).await?;
+        let mut answer =
+            self.cluster.ask(Method::POST, &format!("{folder}?fieldManager={MANAGER}"), Some(&object)).await?;
         if matches!(answer, Answer::Conflict(_)) {
             let path = format!("{folder}/{name}?fieldManager={MANAGER}");
             answer = self.cluster.ask(Method::PUT, &path, Some(&object)).await?;
@@ -434,7 +442,13 @@ impl Operator<'_> {
     }
 
     /// What runs after a release was placed.
-    pub(super) async fn placed(&self, book: &mut Book, op: &Op, release: &ReleaseRef, content: Content) -> Result<Running> {
+    pub(super) async fn placed(
+        &self,
+        book: &mut Book,
+        op: &Op,
+        release: &ReleaseRef,
+        content: Content,
+    ) -> Result<Running> {
         let revision = match content {
             Content::Kept(number) => number,
             Content::New(new) => self.keep(book, release, &new).await?,
@@ -477,8 +491,11 @@ fn decoded(text: &str) -> Option<String> {
 
 /// The release is known and its objects are not.
 pub(super) fn lost(release: &ReleaseRef) -> Fault {
-    Fault::new(Code::ArtifactMissing, format!("The objects of version {} are not kept in the cluster any more.", release.version))
-        .hint("Deploy it anew from its manifests.")
+    Fault::new(
+        Code::ArtifactMissing,
+        format!("The objects of version {} are not kept in the cluster any more.", release.version),
+    )
+    .hint("Deploy it anew from its manifests.")
 }
 
 fn busy(what: &str) -> Fault {

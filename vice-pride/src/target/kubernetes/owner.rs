@@ -5,7 +5,7 @@ use kube::core::Status;
 use serde_json::Value;
 use vice_core::{Code, Fault, Result};
 
-use super::object::{ObjectId, OWNER, annotation};
+use super::object::{OWNER, ObjectId, annotation};
 
 /// Refuses an object of the cluster that somebody else would change back.
 pub(super) fn check(id: &ObjectId, live: &Value, owner: &str) -> Result<()> {
@@ -57,9 +57,10 @@ pub(super) fn conflict(id: &ObjectId, status: &Status) -> Option<Fault> {
         return None;
     }
     let message = format!("Fields of {id} belong to somebody else: {}.", fields.join(", "));
-    Some(Fault::new(Code::Conflict, message).hint(
-        "Leave the fields out of the manifests, or take them over once with `force = true` in the target.",
-    ))
+    Some(
+        Fault::new(Code::Conflict, message)
+            .hint("Leave the fields out of the manifests, or take them over once with `force = true` in the target."),
+    )
 }
 
 #[cfg(test)]
@@ -82,7 +83,8 @@ mod tests {
             let fault = check(&id, &json!({"metadata": metadata}), "shop/prod").unwrap_err();
             assert!(fault.to_string().contains(said) && fault.code() == Code::Conflict, "{fault}");
         }
-        let ours = json!({"metadata": {"annotations": {OWNER: "shop/prod"}, "managedFields": [{"manager": "kubectl"}]}});
+        let ours =
+            json!({"metadata": {"annotations": {OWNER: "shop/prod"}, "managedFields": [{"manager": "kubectl"}]}});
         check(&id, &ours, "shop/prod").unwrap();
     }
 }

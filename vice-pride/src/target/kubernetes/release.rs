@@ -86,7 +86,9 @@ impl Release {
         let failed = || "The release can't be packed.".to_owned();
         let bytes = serde_json::to_vec(self).map_err(|_| Fault::internal(failed()))?;
         let mut packed = Vec::new();
-        GzEncoder::new(bytes.as_slice(), Compression::best()).read_to_end(&mut packed).context(Code::Internal, failed)?;
+        GzEncoder::new(bytes.as_slice(), Compression::best())
+            .read_to_end(&mut packed)
+            .context(Code::Internal, failed)?;
         let text = STANDARD.encode(packed);
         if text.len() > PACKED_MAX {
             let message = format!("The objects of version {} have {} bytes when packed.", of.version, text.len());
@@ -155,8 +157,10 @@ mod tests {
     #[test]
     fn a_stopped_unit_has_no_replicas() {
         let workload = workload("1");
-        let object = |kind: &str| json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a"},
-            "spec": {"replicas": 3, "template": {}}});
+        let object = |kind: &str| {
+            json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a"},
+            "spec": {"replicas": 3, "template": {}}})
+        };
         let release = Release::new(vec![object("Deployment"), object("DaemonSet")], &workload);
         let stopped = Running { stopped: true, restarted: Some("op".into()), ..running(&workload) };
         let objects = release.objects(&Names::for_tests(), &stopped);

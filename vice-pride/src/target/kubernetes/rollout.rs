@@ -75,7 +75,8 @@ impl Workload<'_> {
         if ready < wanted {
             return Rollout::Going(format!("{ready} of {wanted} pods are ready"));
         }
-        if let Some(partition) = self.spec["updateStrategy"]["rollingUpdate"]["partition"].as_i64().filter(|at| *at > 0) {
+        if let Some(partition) = self.spec["updateStrategy"]["rollingUpdate"]["partition"].as_i64().filter(|at| *at > 0)
+        {
             let due = wanted - partition;
             return if updated < due {
                 Rollout::Going(format!("{updated} of {due} new pods have been updated"))
