@@ -10,6 +10,8 @@ mod disk;
 mod docs;
 mod everyday;
 mod judge;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lab;
 mod layers;
 mod masking;
