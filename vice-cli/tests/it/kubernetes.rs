@@ -47,7 +47,10 @@ fn the_example_of_the_page_works() {
     let toml = &toml_blocks("kubernetes-target.md")[0];
     lab.write("vice.toml", &toml.replace("https://shop.example", fake.url()));
     lab.write("k8s/web.yaml", &blocks("kubernetes-target.md", "yaml")[0]);
-    lab.write("kubeconfig", &fake.kubeconfig().replace("\"name\":\"fake\",\"context\"", "\"name\":\"prod\",\"context\""));
+    lab.write(
+        "kubeconfig",
+        &fake.kubeconfig().replace("\"name\":\"fake\",\"context\"", "\"name\":\"prod\",\"context\""),
+    );
     let config = lab.path("kubeconfig").display().to_string();
     for command in commands("kubernetes-target.md", &[]) {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
@@ -55,7 +58,8 @@ fn the_example_of_the_page_works() {
         let plans = words[0] == "plan";
         assert_eq!(plans, ran.stdout.contains("+ Deployment web"), "{}", ran.stdout);
     }
-    let status = lab.vice_with(&[("KUBECONFIG", &config)], &["status", "--env", "prod", "--format", "json"]).expect(0).json();
+    let status =
+        lab.vice_with(&[("KUBECONFIG", &config)], &["status", "--env", "prod", "--format", "json"]).expect(0).json();
     let unit = &status["environments"][0]["units"][0];
     assert_eq!((&unit["name"], &unit["release"]["version"]), (&Value::from("1"), &Value::from("1.4.2")));
 }
@@ -67,7 +71,9 @@ fn a_bad_image_in_the_second_cluster_brings_both_back() {
     lab.write("eu.yaml", &eu.kubeconfig());
     lab.write("us.yaml", &us.kubeconfig());
     let target = |name: &str| {
-        format!("target.{name} = {{ kind = \"kubernetes\", kubeconfig = \"{name}.yaml\", manifests = \"k8s/{name}.yaml\" }}\n")
+        format!(
+            "target.{name} = {{ kind = \"kubernetes\", kubeconfig = \"{name}.yaml\", manifests = \"k8s/{name}.yaml\" }}\n"
+        )
     };
     lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\n{}{}", target("eu"), target("us")));
     lab.write("k8s/eu.yaml", WEB);

@@ -54,6 +54,20 @@ async fn a_plug_in_gives_the_token_and_its_failure_tells_no_secret() {
     assert!(!format!("{fault:?}").contains("top-secret"), "{fault:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_kubeconfig_is_not_quoted() {
+    let ground = Ground::new().await;
+    for text in [
+        "users: [{name: me, user: {token: hunter2-hunter2",
+        "users:\n- name: me\n  user: {token: {hunter2-hunter2: 1}}\n",
+    ] {
+        ground.write("kubeconfig", text);
+        let fault = ground.target().inventory().await.unwrap_err();
+        assert_eq!(fault.code(), Code::Usage);
+        assert!(!format!("{fault:?}").contains("hunter2"), "{fault:?}");
+    }
+}
+
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {

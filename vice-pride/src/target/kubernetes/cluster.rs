@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use kube::client::AuthError;
-use kube::config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig};
+use kube::config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config};
 use serde_json::Value;
@@ -59,7 +59,8 @@ impl Cluster {
         let mut config = config(spec, root, env).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let namespace = spec.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| unusable(error))?;
+        // A plug-in for credentials is started here.
+        let client = Client::try_from(config).map_err(|error| auth(error).unwrap_or_else(|error| unusable(&error)))?;
         Ok(Self { client, namespace, resources: Mutex::default() })
     }
 
@@ -166,7 +167,7 @@ async fn config(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Result<Conf
     let present: Vec<&PathBuf> = files.iter().filter(|file| spec.kubeconfig.is_some() || file.exists()).collect();
     if present.is_empty() {
         if env.get("KUBERNETES_SERVICE_HOST").is_some() && spec.context.is_none() {
-            return Config::incluster_env().map_err(|error| unusable(error));
+            return Config::incluster_env().map_err(|error| unusable(&error));
         }
         let looked = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
         return Err(Fault::new(Code::Usage, format!("There is no kubeconfig; looked for {looked}."))
@@ -175,7 +176,7 @@ async fn config(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Result<Conf
     let mut all = Kubeconfig::default();
     for file in present {
         let read = Kubeconfig::read_from(file).and_then(|read| all.clone().merge(read));
-        all = read.map_err(|error| unusable(error).detail("file", file.display().to_string()))?;
+        all = read.map_err(|error| unusable(&error).detail("file", file.display().to_string()))?;
     }
     for user in all.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
         // A plug-in that asks questions would take the terminal from vice, which may have none.
@@ -190,7 +191,7 @@ async fn config(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Result<Conf
             .hint(format!("It has: {}.", known.join(", "))));
     }
     let options = KubeConfigOptions { context: spec.context.clone(), ..KubeConfigOptions::default() };
-    Config::from_custom_kubeconfig(all, &options).await.map_err(|error| unusable(error))
+    Config::from_custom_kubeconfig(all, &options).await.map_err(|error| unusable(&error))
 }
 
 fn files(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Vec<PathBuf> {
@@ -206,11 +207,14 @@ fn files(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Vec<PathBuf> {
     vec![Path::new(env.get("HOME").unwrap_or("/")).join(".kube/config")]
 }
 
-/// What the kubeconfig says can't be followed. Its own texts are kept: they name files, never what stands in them.
-fn unusable(error: impl std::error::Error + 'static) -> Fault {
-    Fault::new(Code::Usage, "The kubeconfig can't be used.")
-        .because(causes(root_cause(&error)))
-        .hint("`kubectl config view` shows it.")
+/// What the kubeconfig says can't be followed. The parser's own text is not kept: it quotes the file, which may hold
+/// credentials.
+fn unusable(error: &(dyn std::error::Error + 'static)) -> Fault {
+    let why = match error.downcast_ref::<KubeconfigError>() {
+        Some(KubeconfigError::Parse(_)) => "it is not the YAML of a kubeconfig".to_owned(),
+        _ => causes(root_cause(error)),
+    };
+    Fault::new(Code::Usage, "The kubeconfig can't be used.").because(why).hint("`kubectl config view` shows it.")
 }
 
 /// A request that got no answer.

@@ -207,8 +207,10 @@ impl Operator<'_> {
         let gone = book.ledger.expired();
         book.write(self.cluster, self.names).await?;
         for number in gone {
-            // One that stays is overwritten by nothing and read by nobody.
-            let _answer = self.cluster.ask(Method::DELETE, &self.revision_path(number), None).await?;
+            // One that stays is read by nobody, and the operation was carried out.
+            if let Err(fault) = self.cluster.ask(Method::DELETE, &self.revision_path(number), None).await {
+                tracing::warn!(number, %fault, "a release that is not needed stays in the cluster");
+            }
         }
         Ok(())
     }
