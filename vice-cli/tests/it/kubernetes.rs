@@ -70,12 +70,13 @@ fn a_bad_image_in_the_second_cluster_brings_both_back() {
     let (eu, us) = (clusters.start(), clusters.start());
     lab.write("eu.yaml", &eu.kubeconfig());
     lab.write("us.yaml", &us.kubeconfig());
-    let target = |name: &str| {
-        format!(
-            "target.{name} = {{ kind = \"kubernetes\", kubeconfig = \"{name}.yaml\", manifests = \"k8s/{name}.yaml\" }}\n"
-        )
+    let target = |name: &str, source: &str| {
+        format!("target.{name} = {{ kind = \"kubernetes\", kubeconfig = \"{name}.yaml\", {source} }}\n")
     };
-    lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\n{}{}", target("eu"), target("us")));
+    // One reads its manifests, the other one has them printed.
+    let eu_target = target("eu", "manifests = \"k8s/eu.yaml\"");
+    let us_target = target("us", "command = [\"cat\", \"k8s/us.yaml\"]");
+    lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\n{eu_target}{us_target}"));
     lab.write("k8s/eu.yaml", WEB);
     lab.write("k8s/us.yaml", WEB);
     lab.vice(&["deploy", "shop@1"]).expect(0);
@@ -90,4 +91,40 @@ fn a_bad_image_in_the_second_cluster_brings_both_back() {
     lab.vice(&["deploy", "shop@3"]).expect(0);
     lab.vice(&["rollback"]).expect(0);
     assert_eq!((image(&eu), image(&us)), ("shop:1".to_owned(), "shop:1".to_owned()));
+}
+
+#[test]
+fn lab_k8s_kustomize_makes_the_manifests() {
+    let (lab, clusters) = (Lab::new(), Clusters::new());
+    let fake = clusters.start();
+    lab.write("kubeconfig", &fake.kubeconfig());
+    let target = "{ kind = \"kubernetes\", kubeconfig = \"kubeconfig\", kustomize = \"k8s\" }";
+    lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\ntarget = {target}\n"));
+    lab.write("k8s/web.yaml", WEB);
+    lab.write("k8s/kustomization.yaml", "resources: [web.yaml]\nnamePrefix: my-\n");
+    lab.vice(&["deploy", "shop@1"]).expect(0);
+    let web = fake.get("Deployment", "my-web").expect("kustomize has given it a prefix");
+    assert_eq!(web["spec"]["template"]["spec"]["containers"][0]["image"], "shop:1");
+    lab.write("k8s/kustomization.yaml", "resources: [absent.yaml]\n");
+    let refused = lab.vice(&["deploy", "shop@2"]).expect(1);
+    assert!(
+        refused.stderr.contains("printed no manifests") && refused.stderr.contains("absent.yaml"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_its_place() {
+    let lab = Lab::new();
+    for (section, said) in [
+        ("target = { kind = \"kubernetes\" }", "needs `manifests`"),
+        ("instances = 2\ntarget = { kind = \"kubernetes\", manifests = \"k8s\" }", "`instances` of dev"),
+        ("target = { kind = \"kubernetes\", manifests = \"k8s\", context = \"mars\" }", "kubeconfig"),
+    ] {
+        lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\n{section}\n"));
+        lab.write("k8s/web.yaml", WEB);
+        let refused = lab.vice(&["plan", "shop@1"]).expect(2);
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
 }

@@ -278,7 +278,7 @@ fn applied(
                 })
                 .collect();
             let all: Vec<String> =
-                clashes.iter().map(|clash| format!("{} with {:?}", clash.field, clash.manager)).collect();
+                clashes.iter().map(|clash| format!("conflict with {:?}: {}", clash.manager, clash.field)).collect();
             let plural = if all.len() == 1 { "conflict" } else { "conflicts" };
             let message = format!("Apply failed with {} {plural}: {}", all.len(), all.join(", "));
             Refusal { causes, ..Refusal::new(409, "Conflict", message) }
