@@ -60,9 +60,7 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
     if !plan.is_noop() {
         tasks(prepared, &mut text);
     }
-    for line in &prepared.preview {
-        text.push_str(&format!("    {}\n", sanitize(line)));
-    }
+    text.extend(prepared.preview.iter().map(|line| format!("    {}\n", sanitize(line))));
     for change in &prepared.config_changes {
         let side =
             |value: &Option<String>| value.as_ref().map_or_else(|| "(absent)".to_owned(), |value| sanitize(value));
