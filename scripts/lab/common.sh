@@ -81,6 +81,7 @@ lab_install() {
     lab_apt caddy caddy
     lab_apt prometheus prometheus
     lab_apt victoria-metrics victoria-metrics
+    lab_apt kubectl kubernetes-client
     lab_consul_install
     lab_api_install
     lab_postgres_install

@@ -54,8 +54,9 @@ lab_ready() {
     lab_api_start "$LAB_TMP/api"
     lab_api_ready
     lab_s3_ready
-    export VICE_LAB_CHROMIUM
+    export VICE_LAB_CHROMIUM VICE_LAB_KUBECTL
     VICE_LAB_CHROMIUM=$(command -v chromium)
+    VICE_LAB_KUBECTL=$(command -v kubectl)
 }
 
 lab_down() {

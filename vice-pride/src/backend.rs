@@ -7,7 +7,8 @@ use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
 #[cfg(feature = "ssh")]
 use vice_core::manifest::RunBy;
-use vice_core::manifest::{EnvSpec, LOCAL, Project, SSH, TargetSpec, TargetsSpec};
+use vice_core::manifest::{EnvSpec, KUBERNETES, LOCAL, Project, SSH, TargetSpec, TargetsSpec};
+use vice_core::port::command::CommandRunner;
 use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
 use vice_core::time::Clock;
@@ -43,6 +44,8 @@ pub struct Site<'a> {
     pub env: &'a Arc<ProcessEnv>,
     /// The clock.
     pub clock: &'a Arc<dyn Clock>,
+    /// Runs what a target needs to have run, such as `helm template`; none for whoever only looks.
+    pub runner: Option<&'a Arc<dyn CommandRunner>>,
 }
 
 /// The kinds of target that can be named in `vice.toml`.
@@ -53,6 +56,10 @@ fn kinds() -> Result<Registry<Maker>> {
     kinds.add(SSH, ssh)?;
     #[cfg(not(feature = "ssh"))]
     kinds.add_absent(SSH, "Build with --features ssh.");
+    #[cfg(feature = "kubernetes")]
+    kinds.add(KUBERNETES, kubernetes)?;
+    #[cfg(not(feature = "kubernetes"))]
+    kinds.add_absent(KUBERNETES, "Build with --features kubernetes.");
     Ok(kinds)
 }
 
@@ -99,7 +106,8 @@ fn local_target(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&st
 /// # Errors
 /// `BackendMissing` for an unknown kind, pointing at `vice.toml`.
 pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
-    connect_at(&Site { workspace: &app.workspace, env: &app.env, clock: &app.clock }, project, scope)
+    let site = Site { workspace: &app.workspace, env: &app.env, clock: &app.clock, runner: Some(&app.runner) };
+    connect_at(&site, project, scope)
 }
 
 /// As [`connect`], for whoever has no whole application.
@@ -206,4 +214,27 @@ fn ssh(making: &Making<'_>) -> Result<Backend> {
         env: Arc::clone(site.env),
     }));
     Ok(Backend { target: ssh.clone(), traffic: None, logs: Some(ssh.clone()), front: None, keepers: vec![ssh] })
+}
+
+#[cfg(feature = "kubernetes")]
+fn kubernetes(making: &Making<'_>) -> Result<Backend> {
+    use crate::target::kubernetes::{KubernetesOptions, KubernetesTarget};
+    let Making { site, project, spec, scope, part, target } = *making;
+    if spec.instances.is_some() && part.is_none() {
+        let message = format!("`instances` of {} says nothing to a Kubernetes target.", scope.env);
+        return Err(project
+            .invalid(&["env", scope.env.as_str(), "instances"], message)
+            .hint("Write `replicas` in the manifests instead."));
+    }
+    let kubernetes = Arc::new(KubernetesTarget::new(KubernetesOptions {
+        scope: scope.clone(),
+        part: part.map(str::to_owned),
+        spec: target.cloned().unwrap_or_default(),
+        root: project.root.clone(),
+        url: spec.url.clone(),
+        clock: Arc::clone(site.clock),
+        env: Arc::clone(site.env),
+        runner: site.runner.cloned(),
+    }));
+    Ok(Backend { target: kubernetes.clone(), traffic: None, logs: Some(kubernetes), front: None, keepers: Vec::new() })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::lab::{Lab, hello_project};
 
 /// The commands `vice …` of a page, without what stands beside them, in the words of the lab.
-fn commands(page: &str, words: &[(&str, &str)]) -> Vec<Vec<String>> {
+pub(crate) fn commands(page: &str, words: &[(&str, &str)]) -> Vec<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
     let text = std::fs::read_to_string(path).expect("the page");
     let mut inside = false;
@@ -29,11 +29,16 @@ fn run(lab: &Lab, command: &[String]) -> String {
 }
 
 /// The blocks of a page that are TOML.
-fn toml_blocks(page: &str) -> Vec<String> {
+pub(crate) fn toml_blocks(page: &str) -> Vec<String> {
+    blocks(page, "toml")
+}
+
+/// The blocks of a page in a language.
+pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
     let text = std::fs::read_to_string(path).expect("the page");
-    let blocks = text.split("```toml\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect()
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]

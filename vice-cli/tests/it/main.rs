@@ -13,6 +13,8 @@ mod doomed;
 mod envy;
 mod everyday;
 mod judge;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lab;
 mod layers;
 mod masking;

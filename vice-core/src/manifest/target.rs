@@ -56,6 +56,8 @@ pub enum HealthAt {
     /// `VICE_ADDRESS`.
     Address,
 }
+/// The kind whose one unit is a set of objects in a Kubernetes cluster.
+pub const KUBERNETES: &str = "kubernetes";
 
 /// Where something runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +109,30 @@ pub struct TargetSpec {
     /// ssh: how long connecting to a host may take; 10 s when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Millis>,
+    /// kubernetes: the context of the kubeconfig; its current one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// kubernetes: the namespace; that of the context when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// kubernetes: the kubeconfig, relative to `vice.toml`; `KUBECONFIG` or `~/.kube/config` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<String>,
+    /// kubernetes: a file or folder of manifests (`.yaml`, `.yml`, `.json`), relative to `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<String>,
+    /// kubernetes: a folder for `kubectl kustomize`, relative to `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kustomize: Option<String>,
+    /// kubernetes: a command that prints the manifests, such as `["helm", "template", "shop", "chart/"]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// kubernetes: how long the workloads may take to roll out; 10 minutes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Millis>,
+    /// kubernetes: whether fields that belong to other field managers are taken over; false when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
 }
 
 /// Keys of one target; none of them can be the name of one of several.
@@ -126,6 +152,14 @@ const KEYS: &[&str] = &[
     "health_at",
     "concurrency",
     "connect_timeout",
+    "manifests",
+    "kustomize",
+    "command",
+    "context",
+    "namespace",
+    "kubeconfig",
+    "timeout",
+    "force",
 ];
 
 impl TargetSpec {
@@ -147,6 +181,14 @@ impl TargetSpec {
             "health_at" => self.health_at = Some(map.next_value()?),
             "concurrency" => self.concurrency = Some(map.next_value()?),
             "connect_timeout" => self.connect_timeout = Some(map.next_value()?),
+            "context" => self.context = Some(map.next_value()?),
+            "namespace" => self.namespace = Some(map.next_value()?),
+            "kubeconfig" => self.kubeconfig = Some(map.next_value()?),
+            "manifests" => self.manifests = Some(map.next_value()?),
+            "kustomize" => self.kustomize = Some(map.next_value()?),
+            "command" => self.command = Some(map.next_value()?),
+            "timeout" => self.timeout = Some(map.next_value()?),
+            "force" => self.force = Some(map.next_value()?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -172,13 +214,29 @@ impl TargetSpec {
         written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
     }
 
+    /// The keys that only a target in a cluster has, as far as they are written.
+    fn keys_of_clusters(&self) -> Vec<&'static str> {
+        let written = [
+            ("manifests", self.manifests.is_some()),
+            ("kustomize", self.kustomize.is_some()),
+            ("command", self.command.is_some()),
+            ("context", self.context.is_some()),
+            ("namespace", self.namespace.is_some()),
+            ("kubeconfig", self.kubeconfig.is_some()),
+            ("timeout", self.timeout.is_some()),
+            ("force", self.force.is_some()),
+        ];
+        written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
+    }
+
     /// What makes no sense in it.
     fn check(&self) -> Result<(), String> {
+        self.check_cluster()?;
         let hosts = self.keys_of_hosts();
-        if self.kind == LOCAL
+        if [LOCAL, KUBERNETES].contains(&self.kind.as_str())
             && let Some(key) = hosts.first()
         {
-            return Err(format!("`{key}` belongs to a target of kind \"ssh\", and this one is \"local\""));
+            return Err(format!("`{key}` belongs to a target of kind \"ssh\", and this one is {:?}", self.kind));
         }
         let sources: Vec<&str> =
             hosts.iter().copied().filter(|key| ["hosts", "inventory", "hosts_from"].contains(key)).collect();
@@ -204,6 +262,41 @@ impl TargetSpec {
             ));
         }
         Ok(())
+    }
+
+    /// What makes no sense in a target in a cluster, or in one that is none.
+    fn check_cluster(&self) -> Result<(), String> {
+        let keys = self.keys_of_clusters();
+        if self.kind != KUBERNETES {
+            return match keys.first() {
+                // Of a kind that does not exist, the kind is what is wrong.
+                Some(key) if [LOCAL, SSH].contains(&self.kind.as_str()) => Err(format!(
+                    "`{key}` belongs to a target of kind \"{KUBERNETES}\", and this one is {:?}",
+                    self.kind
+                )),
+                _ => Ok(()),
+            };
+        }
+        if self.instances.is_some() {
+            return Err("`instances` belongs in the manifests of a Kubernetes target, as `replicas`".to_owned());
+        }
+        let sources: Vec<&str> =
+            keys.into_iter().filter(|key| ["manifests", "kustomize", "command"].contains(key)).collect();
+        match sources.as_slice() {
+            [_] => {}
+            [] => return Err("a Kubernetes target needs `manifests`, `kustomize` or `command`".to_owned()),
+            [one, other, ..] => {
+                return Err(format!("the manifests are said twice, by `{one}` and by `{other}`; keep one of them"));
+            }
+        }
+        let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        match &self.namespace {
+            Some(name) if name.is_empty() || name.len() > 63 || !name.chars().all(label) => {
+                let shown: String = name.chars().take(80).collect();
+                Err(format!("{shown:?} can't be the name of a namespace"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -361,6 +454,11 @@ mod tests {
             ("target = { kind = 'ssh', hosts = ['a'], services = '/x' }", "belongs to `run"),
             ("target = { kind = 'ssh', hosts = ['a'], group = 'web' }", "chooses from"),
             ("target.eu = { kind = 'ssh', hosts = ['a'], port = 0 }", "at least 1"),
+            ("target = { kind = 'local', manifests = 'k8s' }", "belongs to a target of kind \"kubernetes\""),
+            ("target = { kind = 'kubernetes' }", "needs `manifests`"),
+            ("target = { kind = 'kubernetes', manifests = 'a', kustomize = 'b' }", "said twice"),
+            ("target.eu = { kind = 'kubernetes', manifests = 'a', instances = 2 }", "as `replicas`"),
+            ("target = { kind = 'kubernetes', manifests = 'a', namespace = 'A_b' }", "name of a namespace"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

@@ -15,6 +15,10 @@ use crate::time::Millis;
 pub struct Recipe {
     /// The command; `{{port}}` and `{{unit}}` are filled in by the target.
     pub command: Vec<String>,
+    /// What the target makes of the release by itself, by digest, such as rendered manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub objects: Vec<Digest>,
     /// How to tell that an instance is healthy.
     #[schemars(with = "serde_json::Value")]
     pub health: Option<HealthProbe>,
@@ -35,6 +39,7 @@ impl Recipe {
     pub fn of(workload: &Workload) -> Self {
         Self {
             command: workload.command.clone(),
+            objects: workload.objects.clone(),
             health: workload.health.clone(),
             ready_timeout: workload.ready_timeout,
             drain_timeout: workload.drain_timeout,

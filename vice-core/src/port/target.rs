@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{BackendInfo, Capabilities};
+use crate::digest::Digest;
 use crate::fault::Result;
 use crate::manifest::ReloadSignal;
 use crate::payload::ReleaseRef;
@@ -27,6 +28,8 @@ pub struct Workload {
     pub command: Vec<String>,
     /// The configuration as environment variables.
     pub environment: BTreeMap<String, EnvValue>,
+    /// What the target makes of the release by itself, such as rendered manifests; see [`Target::objects`].
+    pub objects: Vec<Digest>,
     /// How to tell that an instance is healthy.
     pub health: Option<HealthProbe>,
     /// How long a new instance may take to become healthy.
@@ -221,6 +224,24 @@ pub trait Target: Send + Sync + 'static {
     /// # Errors
     /// As `apply`.
     async fn undo(&self, op: &Op, workload: Option<&Workload>) -> Result<()>;
+
+    /// What the target makes of a version from files of its own, by digest. It belongs to the release as the command
+    /// does. Nothing for targets that only run what they are given.
+    ///
+    /// # Errors
+    /// When the files can't be read or make no sense.
+    async fn objects(&self, _version: &str) -> Result<Vec<Digest>> {
+        Ok(Vec::new())
+    }
+
+    /// What placing this release would change, one line each, for people; nothing where the target can't tell
+    /// beforehand. Must not change anything.
+    ///
+    /// # Errors
+    /// When the target refuses the release, or can't be asked.
+    async fn preview(&self, _workload: &Workload) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// One line of an instance's output.

@@ -21,6 +21,7 @@ pub fn workload(version: &str) -> Workload {
         files: None,
         command: vec!["true".to_owned()],
         environment: BTreeMap::new(),
+        objects: Vec::new(),
         health: None,
         ready_timeout: Millis::from_secs(10),
         drain_timeout: Millis::from_secs(10),

@@ -37,8 +37,11 @@ pub struct PlanArgs {
 /// Everything that would stop the deploy before it begins.
 pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
     let want = args.wanted.want(Direction::Deploy, args.artifact);
-    let prepared = prepare(app, &want).await?;
+    let mut prepared = prepare(app, &want).await?;
     warn_of_short_secrets(app, &prepared);
+    if prepared.plan.units.iter().any(|unit| matches!(unit.change(), UnitChange::Create | UnitChange::Update)) {
+        prepared.preview = prepared.backend.target.preview(&prepared.workload).await?;
+    }
     let foretold = foretell(app, &prepared).await;
     let outcome = render(&prepared, &foretold);
     let changes = !prepared.plan.is_noop();
@@ -68,6 +71,7 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
     if !plan.is_noop() {
         tasks(prepared, &mut text);
     }
+    text.extend(prepared.preview.iter().map(|line| format!("    {}\n", sanitize(line))));
     for change in &prepared.config_changes {
         let side =
             |value: &Option<String>| value.as_ref().map_or_else(|| "(absent)".to_owned(), |value| sanitize(value));
@@ -117,6 +121,7 @@ pub(super) fn render(prepared: &Prepared, foretold: &Result<Foretold, String>) -
         "changes": !plan.is_noop(),
         "summary": summary,
         "plan": plan,
+        "preview": prepared.preview,
         "config_changes": prepared.config_changes,
         "forecast": foretold.as_ref().ok(),
         "no_forecast": foretold.as_ref().err(),

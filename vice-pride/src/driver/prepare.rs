@@ -81,6 +81,8 @@ pub struct Prepared {
     pub config_changes: Vec<ConfigChange>,
     /// The number that the rollout will have.
     pub number: u64,
+    /// What would change on the target in detail, where it was asked and can tell.
+    pub preview: Vec<String>,
     /// What the simulator says of it, where it was asked; stored with the rollout.
     pub forecast: Option<Forecast>,
 }
@@ -96,7 +98,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
     let (state, version) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
     let (workload, config) = match want.direction {
         _ if want.config.is_some() => reconfigured(app, &project, &scope, &state, want).await?,
-        Direction::Deploy => forward(app, &project, &scope, &state, want).await?,
+        Direction::Deploy => forward(app, &project, &scope, &state, &backend, want).await?,
         Direction::Rollback => backward(app, &project, &scope, &state, want).await?,
     };
     let wanted = Wanted { direction: want.direction, workload, config };
@@ -159,6 +161,7 @@ pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<P
     Ok(Prepared {
         number: state.last_number + 1,
         forecast: None,
+        preview: Vec::new(),
         project,
         scope,
         backend,
@@ -193,7 +196,8 @@ pub(crate) async fn wanted_release(app: &App, want: &Want) -> Result<ReleaseRef>
     let (project, scope) = app.scope(want.project.as_deref(), want.env.as_ref())?;
     let stream = environment_stream(&scope);
     let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
-    Ok(forward(app, &project, &scope, &state, want).await?.0.release)
+    let backend = connect(app, &project, &scope)?;
+    Ok(forward(app, &project, &scope, &state, &backend, want).await?.0.release)
 }
 
 async fn forward(
@@ -201,8 +205,10 @@ async fn forward(
     project: &Arc<Project>,
     scope: &Scope,
     state: &EnvironmentState,
+    backend: &Backend,
     want: &Want,
 ) -> Result<(Workload, ResolvedConfig)> {
+    let target = backend.target.as_ref();
     let version = version(app, project, scope, want).await?;
     if let Some(hold) = version.as_ref().and_then(|version| state.holds.get(version).map(|hold| (version, hold))) {
         return Err(held(scope, hold.0, hold.1));
@@ -212,7 +218,7 @@ async fn forward(
     let pattern = want.artifact.as_ref().or(project.manifest.artifact.as_ref());
     let Some(pattern) = pattern else {
         let version = version.ok_or_else(|| unknown_version(project))?;
-        let recipe = workload::recipe(project, scope, &version)?;
+        let recipe = workload::whole_recipe(project, scope, &version, target).await?;
         let (source, recorded) = (String::new(), Some(recipe.digest()));
         let release = ReleaseRef { version, artifact: None, source, config: digest, recipe: recorded };
         refuse_held(scope, state, &release)?;
@@ -246,7 +252,7 @@ async fn forward(
     let said = format!("artifact {} ({})", artifact.digest.short(), count(artifact.files, "file", "files"));
     app.ui.progress(Progress { key, text: said, state: ProgressState::Done, gist: None });
     let version = version.unwrap_or_else(|| artifact.digest.short());
-    let recipe = workload::recipe(project, scope, &version)?;
+    let recipe = workload::whole_recipe(project, scope, &version, target).await?;
     let (source, recorded) = (artifact.origin.reference, Some(recipe.digest()));
     let release = ReleaseRef { version, artifact: Some(artifact.digest), source, config: digest, recipe: recorded };
     refuse_held(scope, state, &release)?;

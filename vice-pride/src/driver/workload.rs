@@ -7,13 +7,13 @@ use std::sync::Arc;
 use vice_core::app::App;
 use vice_core::event::Payload;
 use vice_core::id::Scope;
-use vice_core::manifest::{HealthSpec, Project, ReloadKind, ReloadSpec};
+use vice_core::manifest::{HealthSpec, KUBERNETES, Project, ReloadKind, ReloadSpec};
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::recipe::{Recipe, RecipeRecorded};
 use vice_core::payload::{ReleaseRef, config_stream, recipe_stream};
 use vice_core::port::command::EnvValue;
 use vice_core::port::config::ResolvedConfig;
-use vice_core::port::target::{HealthProbe, Reload, ReloadBy, Workload};
+use vice_core::port::target::{HealthProbe, Reload, ReloadBy, Target, Workload};
 use vice_core::store::{Order, Query};
 use vice_core::template::{Vars, render};
 use vice_core::{Code, Digest, Fault, Millis, Result};
@@ -62,26 +62,52 @@ pub(crate) fn vars(scope: &Scope, version: &str) -> Vars {
 /// How `vice.toml` says that a version is run.
 pub(crate) fn recipe(project: &Project, scope: &Scope, version: &str) -> Result<Recipe> {
     let manifest = &project.manifest;
-    let command = manifest.command.as_ref().ok_or_else(|| {
-        project
-            .invalid(&[], format!("{} has no `command`, so there is nothing to run.", project.file))
-            .hint("Add a line such as: command = [\"./shop\", \"--port\", \"{{port}}\"].")
-    })?;
+    let command: &[String] = match &manifest.command {
+        Some(command) => &command.0,
+        None if brings_its_own(project, scope)? => &[],
+        None => {
+            return Err(project
+                .invalid(&[], format!("{} has no `command`, so there is nothing to run.", project.file))
+                .hint("Add a line such as: command = [\"./shop\", \"--port\", \"{{port}}\"]."));
+        }
+    };
     let mut vars = vars(scope, version);
     // The target fills these in for each unit; here they stay as they are.
     vars.insert("port".to_owned(), "{{port}}".to_owned());
     vars.insert("unit".to_owned(), "{{unit}}".to_owned());
     let place = || project.place(&["command"], "");
-    let command = command.0.iter().map(|word| render(word, &vars).map_err(|fault| fault.at(place())));
+    let command = command.iter().map(|word| render(word, &vars).map_err(|fault| fault.at(place())));
     let health = manifest.health.as_ref().map(|health| &health.0);
     Ok(Recipe {
         command: command.collect::<Result<_>>()?,
+        objects: Vec::new(),
         health: Some(probe(health)),
         ready_timeout: health.and_then(|health| health.ready_timeout).unwrap_or(READY_TIMEOUT),
         drain_timeout: manifest.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
         stop_timeout: manifest.stop_timeout.unwrap_or(STOP_TIMEOUT),
         reload: manifest.config.reload.as_ref().map(|spec| reload(project, spec)).transpose()?,
     })
+}
+
+/// Whether every target of the environment knows by itself what to run.
+fn brings_its_own(project: &Project, scope: &Scope) -> Result<bool> {
+    let targets = project.env(&scope.env)?.target.as_ref();
+    Ok(targets.is_some_and(|targets| targets.kinds().all(|(_, kind)| kind == KUBERNETES)))
+}
+
+/// How `vice.toml` and the target's own files say that a version is run.
+///
+/// # Errors
+/// What [`recipe`] and the target say.
+pub(crate) async fn whole_recipe(
+    project: &Project,
+    scope: &Scope,
+    version: &str,
+    target: &dyn Target,
+) -> Result<Recipe> {
+    let mut recipe = recipe(project, scope, version)?;
+    recipe.objects = target.objects(version).await?;
+    Ok(recipe)
 }
 
 /// The workload of a release whose parts are at hand.
@@ -96,6 +122,7 @@ pub(crate) fn assemble(
         files,
         command: recipe.command,
         environment: config.environment(),
+        objects: recipe.objects,
         health: recipe.health,
         ready_timeout: recipe.ready_timeout,
         drain_timeout: recipe.drain_timeout,
@@ -111,6 +138,7 @@ pub(crate) fn hollow(release: &ReleaseRef) -> Workload {
         files: None,
         command: Vec::new(),
         environment: BTreeMap::new(),
+        objects: Vec::new(),
         health: None,
         ready_timeout: READY_TIMEOUT,
         drain_timeout: DRAIN_TIMEOUT,

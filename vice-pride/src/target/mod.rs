@@ -1,6 +1,8 @@
 //! Where artifacts run. One folder a backend.
 
 pub mod hosts;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod local;
 mod routed;
 #[cfg(feature = "ssh")]

@@ -10,7 +10,7 @@ use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::port::target::{
     Inventory, LogLine, LogSource, Observed, Op, Target, Traffic, Weight, WeightTable, Workload,
 };
-use vice_core::{Code, Fault, Millis, Result};
+use vice_core::{Code, Digest, Fault, Millis, Result};
 
 use crate::backend::Backend;
 use crate::metric::FrontCounts;
@@ -131,6 +131,22 @@ impl Target for RoutedTarget {
     async fn undo(&self, op: &Op, workload: Option<&Workload>) -> Result<()> {
         let (backend, op) = self.routed(op)?;
         backend.target.undo(&op, workload).await
+    }
+
+    async fn objects(&self, version: &str) -> Result<Vec<Digest>> {
+        let each = self
+            .members
+            .iter()
+            .map(|(name, backend)| async move { backend.target.objects(version).await.map_err(on(name)) });
+        Ok(try_join_all(each).await?.concat())
+    }
+
+    async fn preview(&self, workload: &Workload) -> Result<Vec<String>> {
+        let each = self.members.iter().map(|(name, backend)| async move {
+            let lines = backend.target.preview(workload).await.map_err(on(name))?;
+            Ok::<_, Fault>(lines.into_iter().map(|line| format!("{name}: {line}")).collect::<Vec<_>>())
+        });
+        Ok(try_join_all(each).await?.concat())
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 use vice_core::id::EnvName;
-use vice_core::manifest::{Project, TargetSpec, TargetsSpec, TopologySpec};
+use vice_core::manifest::{KUBERNETES, Project, TargetSpec, TargetsSpec, TopologySpec};
 use vice_core::port::config::UnitFacts;
 use vice_core::{Code, Context, Fault, Result};
 use vice_pride_engine::{Roster, RosterHost, Topology, UnitNo};
@@ -118,7 +118,8 @@ fn of_targets(project: &Project, env: &EnvName, targets: &IndexMap<String, Targe
     let instances = project.env(env)?.instances;
     let mut units = Vec::new();
     for (name, target) in targets {
-        let count = target.instances.or(instances).unwrap_or(1);
+        let own = target.kind == KUBERNETES;
+        let count = target.instances.or(instances.filter(|_| !own)).unwrap_or(1);
         let vars = || [("target".to_owned(), name.clone())].into();
         if has_hosts(target) {
             let hosts = hosts::of(project, env, Some(name), target)?;

@@ -160,6 +160,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
         files: None,
         command,
         environment: BTreeMap::new(),
+        objects: Vec::new(),
         health: Some(HealthProbe {
             path: Some("/health".to_owned()),
             interval: Millis(100),

@@ -11,7 +11,7 @@ use vice_core::payload::ReleaseRef;
 use vice_core::port::command::EnvValue;
 use vice_core::port::target::{HealthProbe, Reload, Workload};
 use vice_core::secret::Masker;
-use vice_core::{Code, Context, Fault, Millis, Result, Secret};
+use vice_core::{Code, Context, Digest, Fault, Millis, Result, Secret};
 
 use super::layout::{Layout, write_durably};
 use super::patience::Timeouts;
@@ -24,6 +24,8 @@ pub(super) struct StoredWorkload {
     files: Option<PathBuf>,
     command: Vec<String>,
     environment: BTreeMap<String, StoredValue>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    objects: Vec<Digest>,
     health: Option<HealthProbe>,
     ready_timeout: Millis,
     drain_timeout: Millis,
@@ -51,6 +53,7 @@ impl From<&Workload> for StoredWorkload {
             files: workload.files.as_ref().map(|files| std::path::absolute(files).unwrap_or_else(|_| files.clone())),
             command: workload.command.clone(),
             environment: workload.environment.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
+            objects: workload.objects.clone(),
             health: workload.health.clone(),
             ready_timeout: workload.ready_timeout,
             drain_timeout: workload.drain_timeout,
@@ -70,6 +73,7 @@ impl From<StoredWorkload> for Workload {
             files: stored.files,
             command: stored.command,
             environment: stored.environment.into_iter().map(|(name, text)| (name, value(text))).collect(),
+            objects: stored.objects,
             health: stored.health,
             ready_timeout: stored.ready_timeout,
             drain_timeout: stored.drain_timeout,

@@ -1,0 +1,421 @@
+//! The Kubernetes target: one unit, `1`, which is a set of objects in one context.
+//!
+//! A release there is the user's manifests rendered for its version, with its configuration as a ConfigMap and a
+//! Secret. vice applies them on the server's side under its own field manager, waits as `kubectl rollout status` does,
+//! and keeps what it needs to go back in the cluster itself: a ConfigMap with the record of what runs (the ledger) and
+//! a Secret for each of the latest releases. It never stores manifests in the history, because they may hold secrets.
+//!
+//! How often pods run is the manifests' business (`replicas`), and replacing them is the workload controllers'. Several
+//! contexts are several targets, which one rollout takes together.
+
+mod cluster;
+mod diff;
+mod failing;
+mod ledger;
+mod logs;
+mod manifests;
+mod names;
+mod object;
+mod operate;
+mod owner;
+mod release;
+mod rollout;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use vice_core::app::ProcessEnv;
+use vice_core::capability::{BackendInfo, Capabilities, Capability};
+use vice_core::id::Scope;
+use vice_core::manifest::TargetSpec;
+use vice_core::payload::ReleaseRef;
+use vice_core::port::command::CommandRunner;
+use vice_core::port::target::{
+    Change, Inventory, LogLine, LogSource, Observed, Op, Target, UnitHealth, UnitState, Workload,
+};
+use vice_core::{Clock, Code, Digest, Fault, Millis, Result};
+
+use cluster::Cluster;
+use ledger::{Book, Running};
+use manifests::Source;
+use names::Names;
+use object::ObjectId;
+use operate::{Content, Operator};
+use release::Release;
+use rollout::Rollout;
+
+/// The name of the one unit.
+const UNIT: &str = "1";
+/// How long workloads may take to roll out when `vice.toml` does not say: as long as a Deployment may without progress.
+const TIMEOUT: Millis = Millis(10 * 60 * 1000);
+
+/// What a Kubernetes target is made from.
+pub struct KubernetesOptions {
+    /// What it is the target of.
+    pub scope: Scope,
+    /// Its name, where there are several.
+    pub part: Option<String>,
+    /// What `vice.toml` says of it.
+    pub spec: TargetSpec,
+    /// The folder of `vice.toml`.
+    pub root: PathBuf,
+    /// Where the service answers, where `vice.toml` says so.
+    pub url: Option<String>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The environment of the process: KUBECONFIG and HOME.
+    pub env: Arc<ProcessEnv>,
+    /// Runs kustomize, Helm and the like.
+    pub runner: Option<Arc<dyn CommandRunner>>,
+}
+
+/// A set of objects in a cluster. Making one asks nothing.
+pub struct KubernetesTarget {
+    options: KubernetesOptions,
+    names: Names,
+    cluster: OnceCell<Cluster>,
+    /// What was rendered last, with its version: what is applied is what was planned.
+    rendered: Mutex<Option<(String, Vec<Value>)>>,
+}
+
+impl KubernetesTarget {
+    /// The target that the options say.
+    #[must_use]
+    pub fn new(options: KubernetesOptions) -> Self {
+        let names = Names::new(&options.scope, options.part.as_deref());
+        Self { options, names, cluster: OnceCell::new(), rendered: Mutex::default() }
+    }
+
+    async fn cluster(&self) -> Result<&Cluster> {
+        let KubernetesOptions { spec, root, env, .. } = &self.options;
+        self.cluster.get_or_try_init(|| Cluster::connect(spec, root, env)).await
+    }
+
+    async fn operator(&self) -> Result<Operator<'_>> {
+        Ok(Operator {
+            cluster: self.cluster().await?,
+            names: &self.names,
+            clock: self.options.clock.as_ref(),
+            timeout: self.options.spec.timeout.unwrap_or(TIMEOUT),
+            force: self.options.spec.force.unwrap_or(false),
+        })
+    }
+
+    async fn render(&self, version: &str) -> Result<Vec<Value>> {
+        let KubernetesOptions { spec, root, scope, runner, .. } = &self.options;
+        let objects = Source { spec, root, scope, runner: runner.as_ref() }.objects(version).await?;
+        let made = Some((version.to_owned(), objects.clone()));
+        *self.rendered.lock().unwrap_or_else(PoisonError::into_inner) = made;
+        Ok(objects)
+    }
+
+    /// The objects that a workload was planned with: those that were rendered, or rendered again if they still are the
+    /// same.
+    async fn planned(&self, workload: &Workload) -> Result<Vec<Value>> {
+        let version = &workload.release.version;
+        let fits =
+            |objects: &[Value]| workload.objects.is_empty() || workload.objects.contains(&manifests::digest(objects));
+        let last = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, objects)) = last.filter(|(of, objects)| of == version && fits(objects)) {
+            return Ok(objects);
+        }
+        let objects = self.render(version).await?;
+        if fits(&objects) {
+            return Ok(objects);
+        }
+        let message = format!("The manifests of version {version} are not those that the rollout was planned with.");
+        Err(Fault::new(Code::PlanDrifted, message).hint("Deploy again to take the new ones."))
+    }
+
+    /// The content of a release: kept from the last time it ran, or made from the manifests.
+    async fn content(&self, operator: &Operator<'_>, book: &Book, workload: &Workload) -> Result<Content> {
+        let release = &workload.release;
+        if let Some(kept) = book.ledger.latest(|kept| kept.runs_like(release)).map(|kept| kept.number) {
+            if operator.load(kept).await?.is_some() {
+                return Ok(Content::Kept(kept));
+            }
+        }
+        let same_objects = |kept: &ReleaseRef| {
+            kept.version == release.version && kept.recipe.is_some() && kept.recipe == release.recipe
+        };
+        if let Some(kept) = book.ledger.latest(same_objects).map(|kept| kept.number)
+            && let Some(content) = operator.load(kept).await?
+        {
+            return Ok(Content::New(Box::new(content.reconfigured(workload))));
+        }
+        Ok(Content::New(Box::new(Release::new(self.planned(workload).await?, workload))))
+    }
+
+    /// What runs after the operation.
+    async fn after(
+        &self,
+        operator: &Operator<'_>,
+        book: &mut Book,
+        op: &Op,
+        workload: Option<&Workload>,
+    ) -> Result<Option<Running>> {
+        match &op.change {
+            Change::Place(release) => self.place(operator, book, op, release, workload).await.map(Some),
+            Change::Remove => Ok(None),
+            Change::Start | Change::Stop | Change::Restart => operator.powered(book, op).await.map(Some),
+        }
+    }
+
+    async fn place(
+        &self,
+        operator: &Operator<'_>,
+        book: &mut Book,
+        op: &Op,
+        release: &ReleaseRef,
+        workload: Option<&Workload>,
+    ) -> Result<Running> {
+        let version = &release.version;
+        let workload = workload.ok_or_else(|| {
+            Fault::new(Code::Usage, format!("Version {version} can't be placed without its release."))
+        })?;
+        if workload.release != *release {
+            return Err(Fault::new(Code::Usage, "The operation and the release do not fit together."));
+        }
+        let content = self.content(operator, book, workload).await?;
+        let objects = self.objects_of(operator, op, release, &content).await?;
+        operator.rehearse(&objects, version, op.epoch).await?;
+        operator.placed(book, op, release, content).await
+    }
+
+    async fn objects_of(
+        &self,
+        operator: &Operator<'_>,
+        op: &Op,
+        release: &ReleaseRef,
+        content: &Content,
+    ) -> Result<Vec<Value>> {
+        let mut running = Running {
+            release: release.clone(),
+            revision: 0,
+            op: op.id.clone(),
+            since: self.options.clock.now(),
+            stopped: false,
+            restarted: None,
+        };
+        match content {
+            Content::Kept(number) => {
+                running.revision = *number;
+                operator.objects_of(Some(&running)).await
+            }
+            Content::New(new) => Ok(new.objects(&self.names, &running)),
+        }
+    }
+
+    /// What ran before an operation.
+    async fn before(
+        &self,
+        operator: &Operator<'_>,
+        book: &mut Book,
+        op: &Op,
+        workload: Option<&Workload>,
+    ) -> Result<Option<Running>> {
+        let running = book.ledger.running.clone();
+        match (&op.change, running, &op.before) {
+            (Change::Start, Some(running), _) => Ok(Some(Running { stopped: true, ..running })),
+            (Change::Stop, Some(running), _) => Ok(Some(Running { stopped: false, ..running })),
+            (Change::Restart, Some(running), _) => Ok(Some(running)),
+            (_, _, None) => Ok(None),
+            (_, _, Some(release)) => {
+                let kept = book.ledger.latest(|kept| kept.runs_like(release)).map(|kept| kept.number);
+                let content = match (kept, workload) {
+                    (Some(number), _) => Content::Kept(number),
+                    (None, Some(workload)) => self.content(operator, book, workload).await?,
+                    (None, None) => return Err(operate::lost(release)),
+                };
+                operator.placed(book, op, release, content).await.map(Some)
+            }
+        }
+    }
+
+    /// How the objects of what runs are, with what their workloads say for themselves.
+    async fn unit(&self, operator: &Operator<'_>, running: &Running) -> Result<UnitState> {
+        let (mut health, mut restarts) = (UnitHealth::Healthy, 0);
+        let mut facts = BTreeMap::from([
+            ("namespace".to_owned(), operator.cluster.namespace.clone()),
+            ("revision".to_owned(), running.revision.to_string()),
+        ]);
+        for id in operator.ids_of(Some(running)).await?.into_iter().filter(ObjectId::is_workload) {
+            let live = match operator.cluster.path(&id).await? {
+                Some(path) => operator.cluster.get(&path).await?,
+                None => None,
+            };
+            let (worst, said) = match live.as_ref().map(rollout::of) {
+                None => (UnitHealth::Unhealthy, "it is not there".to_owned()),
+                Some(Rollout::Done) => (UnitHealth::Healthy, "ready".to_owned()),
+                Some(Rollout::Going(missing)) => (UnitHealth::Starting, missing),
+                Some(Rollout::Failed(why)) => (UnitHealth::Unhealthy, why),
+            };
+            if worst == UnitHealth::Unhealthy || health == UnitHealth::Healthy {
+                health = worst;
+            }
+            if let Some(live) = &live {
+                restarts += restarts_of(&failing::pods(operator.cluster, &id, live).await);
+            }
+            facts.insert(id.to_string(), said);
+        }
+        if running.stopped && health == UnitHealth::Healthy {
+            health = UnitHealth::Stopped;
+        }
+        Ok(UnitState {
+            name: UNIT.to_owned(),
+            release: Some(running.release.clone()),
+            health,
+            since: Some(running.since),
+            restarts,
+            url: None,
+            facts,
+        })
+    }
+}
+
+fn restarts_of(pods: &[Value]) -> u32 {
+    let containers = pods.iter().flat_map(|pod| pod["status"]["containerStatuses"].as_array().into_iter().flatten());
+    let count: u64 = containers.filter_map(|container| container["restartCount"].as_u64()).sum();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn check_unit(unit: &str) -> Result<()> {
+    if unit == UNIT {
+        return Ok(());
+    }
+    let shown: String = unit.chars().take(80).collect();
+    Err(Fault::new(Code::UnknownName, format!("A Kubernetes target has no unit {shown:?}."))
+        .hint("Its objects together are the unit 1."))
+}
+
+#[async_trait]
+impl Target for KubernetesTarget {
+    fn describe(&self) -> BackendInfo {
+        let spec = &self.options.spec;
+        let context = spec.context.as_deref().unwrap_or("the current context");
+        let namespace =
+            spec.namespace.as_deref().map_or_else(String::new, |namespace| format!(", namespace {namespace}"));
+        BackendInfo { kind: "kubernetes", location: format!("{context}{namespace}"), shared: true }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::of([Capability::Fence, Capability::Observe, Capability::StartStop, Capability::Logs])
+    }
+
+    async fn inventory(&self) -> Result<Inventory> {
+        let operator = self.operator().await?;
+        let book = Book::read(operator.cluster, &self.names).await?;
+        let units = match &book.ledger.running {
+            Some(running) => vec![self.unit(&operator, running).await?],
+            None => Vec::new(),
+        };
+        Ok(Inventory { units, url: self.options.url.clone(), metrics: None, epoch: book.ledger.epoch })
+    }
+
+    async fn fence(&self, epoch: u64) -> Result<()> {
+        self.operator().await?.fence(epoch).await
+    }
+
+    async fn observe(&self, op: &Op) -> Result<Observed> {
+        let book = Book::read(self.cluster().await?, &self.names).await?;
+        if book.ledger.is_applied(op)? {
+            return Ok(Observed::Applied);
+        }
+        Ok(match &book.ledger.pending {
+            Some(pending) if pending.op == op.id => {
+                Observed::Unknown { reason: format!("The operation {} is under way in the cluster.", op.id) }
+            }
+            _ => Observed::NotApplied,
+        })
+    }
+
+    async fn apply(&self, op: &Op, workload: Option<&Workload>) -> Result<()> {
+        check_unit(&op.unit)?;
+        let operator = self.operator().await?;
+        let mut book = Book::read(operator.cluster, &self.names).await?;
+        book.check_epoch(op.epoch)?;
+        operator.recover(&mut book, op.epoch).await?;
+        if book.ledger.is_applied(op)? {
+            return Ok(());
+        }
+        let after = self.after(&operator, &mut book, op, workload).await?;
+        operator.change(&mut book, op, after).await
+    }
+
+    async fn undo(&self, op: &Op, workload: Option<&Workload>) -> Result<()> {
+        check_unit(&op.unit)?;
+        let operator = self.operator().await?;
+        let mut book = Book::read(operator.cluster, &self.names).await?;
+        book.check_epoch(op.epoch)?;
+        operator.recover(&mut book, op.epoch).await?;
+        let runs = book.ledger.running.as_ref().map(|running| &running.release);
+        if !book.ledger.is_applied(op)? && runs == op.before.as_ref() {
+            return Ok(());
+        }
+        let before = self.before(&operator, &mut book, op, workload).await?;
+        operator.change_back(&mut book, op, before).await
+    }
+
+    async fn objects(&self, version: &str) -> Result<Vec<Digest>> {
+        Ok(vec![manifests::digest(&self.render(version).await?)])
+    }
+
+    async fn preview(&self, workload: &Workload) -> Result<Vec<String>> {
+        let operator = self.operator().await?;
+        let book = Book::read(operator.cluster, &self.names).await?;
+        let release = &workload.release;
+        let op = Op {
+            id: "preview".to_owned(),
+            epoch: book.ledger.epoch,
+            unit: UNIT.to_owned(),
+            change: Change::Place(release.clone()),
+            before: None,
+        };
+        let content = self.content(&operator, &book, workload).await?;
+        let objects = self.objects_of(&operator, &op, release, &content).await?;
+        let made = operator.rehearse(&objects, &release.version, book.ledger.epoch).await?;
+        let mut lines = Vec::new();
+        let mut kept = Vec::new();
+        for (object, after) in objects.iter().zip(&made) {
+            let Some(id) = ObjectId::of(object) else { continue };
+            let live = match operator.cluster.path(&id).await? {
+                Some(path) => operator.cluster.get(&path).await?,
+                None => None,
+            };
+            lines.extend(diff::lines(&id, live.as_ref(), after));
+            kept.push(id);
+        }
+        let gone = operator.ids_of(book.ledger.running.as_ref()).await?;
+        lines.extend(gone.iter().filter(|id| !kept.contains(id)).map(|id| format!("- {id}")));
+        if lines.len() > diff::LINES_MAX {
+            let more = lines.len() - diff::LINES_MAX;
+            lines.truncate(diff::LINES_MAX);
+            lines.push(format!("… and {more} more"));
+        }
+        Ok(lines)
+    }
+}
+
+#[async_trait]
+impl LogSource for KubernetesTarget {
+    async fn logs(
+        &self,
+        unit: Option<&str>,
+        lines: usize,
+        follow: bool,
+        sink: &(dyn Fn(LogLine) -> bool + Send + Sync),
+    ) -> Result<()> {
+        unit.map_or(Ok(()), check_unit)?;
+        let operator = self.operator().await?;
+        let book = Book::read(operator.cluster, &self.names).await?;
+        if book.ledger.running.is_none() && unit.is_some() {
+            return Err(Fault::new(Code::UnknownName, "There is no unit \"1\".").hint("Nothing is deployed here."));
+        }
+        let ids = operator.ids_of(book.ledger.running.as_ref()).await?;
+        logs::tell(operator.cluster, &ids, lines, follow, sink).await
+    }
+}
