@@ -15,6 +15,7 @@ mod layers;
 mod masking;
 mod replay;
 mod rollout;
+mod scenarios;
 mod stores;
 mod supersede;
 mod targets;
