@@ -11,7 +11,7 @@ const DEPTH_MAX: usize = 512;
 const TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// So many elements one question may look at. A page of ours needs thousands; one that was made to be slow ends here.
-const VISITS_MAX: u64 = 20_000_000;
+const VISITS_MAX: u64 = 3_000_000;
 
 /// What one question may cost.
 pub(crate) struct Budget {
