@@ -1,8 +1,6 @@
 //! CSS selectors: names, `*`, `#id`, `.class`, `[attribute]` with its operators, the four combinators, lists, and
 //! `:first-child`, `:last-child`, `:nth-child(n)` and `:not(…)`. `@name` at the end takes an attribute.
 
-use serde_json::Value;
-
 use super::Found;
 use super::html::{Budget, Document, Id};
 
