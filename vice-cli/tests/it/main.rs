@@ -23,6 +23,7 @@ mod replay;
 mod rollout;
 mod shared;
 mod ssh;
+mod scenarios;
 mod stores;
 mod supersede;
 mod targets;

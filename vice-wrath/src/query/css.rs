@@ -1,10 +1,8 @@
 //! CSS selectors: names, `*`, `#id`, `.class`, `[attribute]` with its operators, the four combinators, lists, and
 //! `:first-child`, `:last-child`, `:nth-child(n)` and `:not(…)`. `@name` at the end takes an attribute.
 
-use serde_json::Value;
-
 use super::Found;
-use super::html::{Document, Id};
+use super::html::{Budget, Document, Id};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Combinator {
@@ -45,13 +43,16 @@ pub(crate) fn check(selector: &str) -> Result<(), String> {
 pub(crate) fn find(document: &Document, selector: &str) -> Result<Found, String> {
     let (selector, attribute) = split_attribute(selector);
     let any = parse(selector)?;
+    let budget = Budget::new();
+    let scene = (document, &budget);
     let chosen =
-        document.descendants(0).into_iter().filter(|id| any.iter().any(|complex| matches(document, *id, complex)));
+        document.descendants(0).into_iter().filter(|id| any.iter().any(|complex| matches(scene, *id, complex)));
     let value = |id: Id| match attribute {
         None => Some(document.text(id).trim().to_owned()),
         Some(name) => document.elements[id].attribute(name).map(str::to_owned),
     };
-    Ok(Found::Many(chosen.filter_map(value).map(Value::String).collect()))
+    let found = budget.collect(chosen.filter_map(value)).map_err(|why| format!("{selector:?}, which {why}"))?;
+    Ok(Found::Many(found))
 }
 
 fn split_attribute(selector: &str) -> (&str, Option<&str>) {
@@ -64,14 +65,17 @@ fn split_attribute(selector: &str) -> (&str, Option<&str>) {
 /// So many ways a selector may be tried at one element; combinators can branch.
 const TRIES_MAX: usize = 10_000;
 
-fn matches(document: &Document, id: Id, complex: &Complex) -> bool {
+/// A page, and what may be spent on it.
+type Scene<'d> = (&'d Document, &'d Budget);
+
+fn matches((document, budget): Scene<'_>, id: Id, complex: &Complex) -> bool {
     let Some(last) = complex.len().checked_sub(1) else { return false };
     let mut tries = 0;
     let mut open = vec![(id, last)];
     while let Some((id, at)) = open.pop() {
         tries += 1;
         let (combinator, compound) = &complex[at];
-        if tries > TRIES_MAX || !compound.iter().all(|test| holds(document, id, test)) {
+        if tries > TRIES_MAX || !budget.take(1) || !compound.iter().all(|test| holds((document, budget), id, test)) {
             continue;
         }
         let Some(before) = at.checked_sub(1) else { return true };
@@ -85,20 +89,23 @@ fn matches(document: &Document, id: Id, complex: &Complex) -> bool {
                     up = document.elements[id].parent.filter(|parent| *parent != 0);
                 }
             }
-            Combinator::Next => open.extend(earlier(document, id).last().map(|id| (*id, before))),
-            Combinator::Later => open.extend(earlier(document, id).into_iter().map(|id| (id, before))),
+            Combinator::Next => open.extend(earlier((document, budget), id).last().map(|id| (*id, before))),
+            Combinator::Later => open.extend(earlier((document, budget), id).into_iter().map(|id| (id, before))),
         }
     }
     false
 }
 
 /// The siblings before an element.
-fn earlier(document: &Document, id: Id) -> Vec<Id> {
+fn earlier((document, budget): Scene<'_>, id: Id) -> Vec<Id> {
     let parent = document.elements[id].parent.unwrap_or(0);
+    if !budget.take(document.elements[parent].children.len()) {
+        return Vec::new();
+    }
     document.children(parent).take_while(|sibling| *sibling != id).collect()
 }
 
-fn holds(document: &Document, id: Id, test: &Test) -> bool {
+fn holds((document, budget): Scene<'_>, id: Id, test: &Test) -> bool {
     let element = &document.elements[id];
     let siblings = || document.children(element.parent.unwrap_or(0));
     match test {
@@ -106,8 +113,11 @@ fn holds(document: &Document, id: Id, test: &Test) -> bool {
         Test::Name(name) => element.name.eq_ignore_ascii_case(name),
         Test::First => siblings().next() == Some(id),
         Test::Last => siblings().next_back() == Some(id),
-        Test::Nth(number) => siblings().position(|sibling| sibling == id) == number.checked_sub(1),
-        Test::Not(compound) => !compound.iter().all(|test| holds(document, id, test)),
+        Test::Nth(number) => {
+            budget.take(*number);
+            siblings().take(*number).position(|sibling| sibling == id) == number.checked_sub(1)
+        }
+        Test::Not(compound) => !compound.iter().all(|test| holds((document, budget), id, test)),
         Test::Attribute { name, operator, value } => {
             let Some(got) = element.attribute(name) else { return false };
             match operator {

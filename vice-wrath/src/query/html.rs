@@ -7,6 +7,47 @@ const NODES_MAX: usize = 200_000;
 /// So deep a tree may be.
 const DEPTH_MAX: usize = 512;
 
+/// So much text all findings of one question may have together, in bytes: the texts of nested elements hold each other.
+const TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// So many elements one question may look at. A page of ours needs thousands; one that was made to be slow ends here.
+const VISITS_MAX: u64 = 3_000_000;
+
+/// What one question may cost.
+pub(crate) struct Budget {
+    visits: std::cell::Cell<u64>,
+}
+
+impl Budget {
+    pub(crate) const fn new() -> Self {
+        Self { visits: std::cell::Cell::new(VISITS_MAX) }
+    }
+
+    /// Takes visits; false when there are none left.
+    pub(crate) fn take(&self, visits: usize) -> bool {
+        let left = self.visits.get().saturating_sub(u64::try_from(visits).unwrap_or(u64::MAX));
+        self.visits.set(left);
+        left > 0
+    }
+
+    /// Texts as findings, as far as they stay within bounds.
+    ///
+    /// # Errors
+    /// Text that says that the question costs too much for this page.
+    pub(crate) fn collect(&self, texts: impl Iterator<Item = String>) -> Result<Vec<serde_json::Value>, String> {
+        let mut bytes = 0_usize;
+        let mut all = Vec::new();
+        for text in texts {
+            bytes = bytes.saturating_add(text.len());
+            if bytes > TEXT_BYTES_MAX {
+                return Err("selects more text than can be looked at".to_owned());
+            }
+            all.push(serde_json::Value::String(text));
+        }
+        if self.visits.get() == 0 { Err("takes too long on a page of this size".to_owned()) } else { Ok(all) }
+    }
+}
+
 /// The index of an element.
 pub(crate) type Id = usize;
 

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::Found;
-use super::html::{Child, Document, Id};
+use super::html::{Budget, Child, Document, Id};
 
 /// How deep an expression may nest.
 const DEPTH_MAX: usize = 32;
@@ -72,11 +72,17 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
 /// Text that says why it can't be understood.
 pub(crate) fn find(document: &Document, text: &str) -> Result<Found, String> {
     let expr = parse(text)?;
-    let scene = Scene { document, node: Node::Element(0), position: 1, last: 1 };
-    Ok(match scene.compute(&expr) {
-        Computed::Nodes(nodes) => {
-            Found::Many(nodes.iter().map(|node| Value::String(scene.string(node).trim().to_owned())).collect())
-        }
+    let budget = Budget::new();
+    let scene = Scene { document, budget: &budget, node: Node::Element(0), position: 1, last: 1 };
+    let computed = scene.compute(&expr);
+    let texts = match &computed {
+        Computed::Nodes(nodes) => nodes.as_slice(),
+        _ => &[],
+    };
+    let texts = texts.iter().map(|node| scene.string(node).trim().to_owned());
+    let texts = budget.collect(texts).map_err(|why| format!("{text:?}, which {why}"))?;
+    Ok(match computed {
+        Computed::Nodes(_) => Found::Many(texts),
         Computed::Text(text) => Found::One(Value::String(text)),
         Computed::Bool(value) => Found::One(Value::Bool(value)),
         Computed::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
@@ -89,6 +95,7 @@ pub(crate) fn find(document: &Document, text: &str) -> Result<Found, String> {
 /// Where an expression is computed.
 struct Scene<'d> {
     document: &'d Document,
+    budget: &'d Budget,
     node: Node,
     position: usize,
     last: usize,
@@ -229,12 +236,18 @@ impl Scene<'_> {
         let mut from = vec![*id];
         if step.deep {
             from.extend(self.document.descendants(*id));
+            if !self.budget.take(from.len()) {
+                return Vec::new();
+            }
         }
         from.into_iter().flat_map(|id| self.filtered(self.tested(id, &step.test), &step.predicates)).collect()
     }
 
     fn tested(&self, id: Id, test: &NodeTest) -> Vec<Node> {
         let document = self.document;
+        if !self.budget.take(1 + document.elements[id].children.len()) {
+            return Vec::new();
+        }
         match test {
             NodeTest::Itself => vec![Node::Element(id)],
             NodeTest::Parent => document.elements[id].parent.map(Node::Element).into_iter().collect(),
@@ -267,7 +280,13 @@ impl Scene<'_> {
         for predicate in predicates {
             let last = nodes.len();
             let kept = nodes.into_iter().enumerate().filter(|(index, node)| {
-                let scene = Scene { document: self.document, node: node.clone(), position: index + 1, last };
+                let scene = Scene {
+                    document: self.document,
+                    budget: self.budget,
+                    node: node.clone(),
+                    position: index + 1,
+                    last,
+                };
                 match scene.compute(predicate) {
                     Computed::Number(number) => number == (index + 1) as f64,
                     Computed::Nodes(nodes) => !nodes.is_empty(),
@@ -510,6 +529,17 @@ mod tests {
         let document = Document::parse(xml).unwrap();
         assert_eq!(find(&document, "/Envelope/s:Body/Price").unwrap(), Found::Many(vec![json!("12")]));
         assert_eq!(find(&document, "//price").unwrap(), Found::Many(vec![]), "XML tells cases apart");
+    }
+
+    #[test]
+    fn pages_that_were_made_to_be_slow_are_given_up() {
+        let nested = Document::parse(&format!("{}{}", "<b>".repeat(500), "<i>x</i>".repeat(20_000))).unwrap();
+        assert!(find(&nested, "//*//*//*[.//i]//i").unwrap_err().contains("takes too long"));
+        let heavy = Document::parse(&format!("{}{}", "<b>".repeat(500), "x".repeat(200_000))).unwrap();
+        assert!(find(&heavy, "//b").unwrap_err().contains("more text"));
+        assert!(super::super::css::find(&heavy, "b").unwrap_err().contains("more text"));
+        let wide = Document::parse(&"<i>x</i>".repeat(20_000)).unwrap();
+        assert!(super::super::css::find(&wide, "i + i").unwrap_err().contains("takes too long"));
     }
 
     #[test]

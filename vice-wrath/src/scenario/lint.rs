@@ -92,7 +92,7 @@ fn unknown(spot: &Spot, name: &str, given: &Given, own: &BTreeSet<&str>) -> Faul
         return fault.hint("Give the address with --url, or deploy the project first.");
     }
     if name.starts_with("config.") {
-        return fault.hint("The configuration has no such key; see `vice envy list`.");
+        return fault.hint("The configuration has no such key; see `vice envy`.");
     }
     let all: Vec<&str> = given.names.iter().map(String::as_str).chain(own.iter().copied()).collect();
     match nearest(name, all.iter().copied()) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+use rustls::{ProtocolVersion, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -143,10 +143,10 @@ fn store(roots: &[CertificateDer<'static>]) -> RootCertStore {
 /// # Errors
 /// Text that says why TLS can't be set up.
 #[cfg(feature = "postgres")]
-pub(super) fn client_config(needed: bool) -> Result<ClientConfig, String> {
+pub(super) fn client_config(needed: bool) -> Result<rustls::ClientConfig, String> {
     let store = if needed { store(&[]) } else { RootCertStore::empty() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| format!("TLS: {error}"))?;
     Ok(builder.with_root_certificates(store).with_no_client_auth())
 }
