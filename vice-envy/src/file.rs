@@ -13,6 +13,22 @@ use vice_core::{Code, Context, Fault, Result};
 /// The largest file that is read, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
+/// What the names of files begin with that are not put in their place yet.
+const UNFINISHED: &str = ".vice-";
+/// How many characters of chance follow.
+const UNFINISHED_CHARS: usize = 8;
+
+/// Whether a name is that of a file that was being written.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    let chance = name.strip_prefix(UNFINISHED);
+    chance.is_some_and(|rest| rest.len() == UNFINISHED_CHARS && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// A new file in a folder, which becomes another one in one step.
+fn unfinished(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(UNFINISHED).rand_bytes(UNFINISHED_CHARS).tempfile_in(dir)
+}
+
 /// Refuses paths that are absolute or go up.
 pub(crate) fn check_relative(path: &str) -> Result<()> {
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
@@ -98,7 +114,7 @@ pub(crate) fn write(root: &Path, path: &str, bytes: &[u8]) -> Result<()> {
     let dir = target.parent().unwrap_or(root);
     std::fs::create_dir_all(dir).context(Code::Io, unwritable)?;
     let mode = std::fs::metadata(&target).map_or(0o644, |meta| meta.permissions().mode() & 0o777);
-    let mut file = tempfile::Builder::new().prefix(".vice-").tempfile_in(dir).context(Code::Io, unwritable)?;
+    let mut file = unfinished(dir).context(Code::Io, unwritable)?;
     file.write_all(bytes).context(Code::Io, unwritable)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).context(Code::Io, unwritable)?;
     file.as_file().sync_all().context(Code::Io, unwritable)?;
@@ -130,7 +146,7 @@ pub(crate) fn create_private(path: &Path, bytes: &[u8], code: Code) -> Result<bo
     let unwritable = || format!("{} can't be written.", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).context(code, unwritable)?;
-    let mut file = tempfile::Builder::new().prefix(".vice-").tempfile_in(dir).context(code, unwritable)?;
+    let mut file = unfinished(dir).context(code, unwritable)?;
     file.write_all(bytes).context(code, unwritable)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o600)).context(code, unwritable)?;
     file.as_file().sync_all().context(code, unwritable)?;

@@ -1,6 +1,5 @@
 //! Fresh random bytes, and bytes as hexadecimal digits.
 
-use std::fmt::Write as _;
 use std::io::Read;
 
 use vice_core::{Code, Context, Result};
@@ -19,10 +18,9 @@ pub(crate) fn fresh() -> Result<Zeroizing<[u8; KEY_BYTES]>> {
 
 /// Two lower-case digits for each byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string can't fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-    }
+    text.extend(digits.map(|digit| DIGITS[usize::from(digit)]));
     text
 }

@@ -80,6 +80,11 @@ pub(crate) fn follows(stack: &Stack, say: &Say<'_>) -> bool {
     stack.interpolates() && !say.layer.literal && !encrypted
 }
 
+/// Whether what a layer says has references that are followed.
+pub(crate) fn may_refer(stack: &Stack, say: &Say<'_>) -> bool {
+    stack.interpolates() && has_dollar(&say.found.value) && follows(stack, say)
+}
+
 /// Follows the references of a stack's values, each once.
 pub(crate) struct Resolver<'s> {
     stack: &'s Stack,
@@ -92,11 +97,6 @@ pub(crate) struct Resolver<'s> {
 impl<'s> Resolver<'s> {
     pub(crate) fn new(stack: &'s Stack, lock: &'s Lock<'s>) -> Self {
         Self { stack, lock, done: BTreeMap::new(), path: Vec::new(), bytes: 0 }
-    }
-
-    /// What was resolved.
-    pub(crate) fn into_entries(self) -> BTreeMap<String, ConfigEntry> {
-        self.done
     }
 
     /// The effective value of a key.
@@ -112,7 +112,7 @@ impl<'s> Resolver<'s> {
         }
         let say = self.stack.say(key).ok_or_else(|| self.stack.unknown(key))?;
         let mut entry = self.stack.entry(key, &say, self.lock)?;
-        if follows(self.stack, &say) && has_dollar(&say.found.value) {
+        if may_refer(self.stack, &say) {
             entry.value = self.followed(key, &say)?;
         }
         self.done.insert(key.to_owned(), entry);

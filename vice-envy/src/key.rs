@@ -1,9 +1,6 @@
 //! Keys, and the entries of one layer as a flat sheet. This module decides what a key may look like and what a value
 //! may be; it knows nothing about files or formats.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use serde_json::Value;
 use vice_core::{Code, Fault};
 
@@ -45,42 +42,49 @@ pub(crate) struct Found {
     pub(crate) line: Option<u32>,
 }
 
-/// The entries of one layer by dotted key. Values are scalars and lists; tables are flattened.
+/// The entries of one layer by dotted key. Values are scalars and lists; tables are flattened. They are gathered in any
+/// order and stand sorted once it is finished.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Sheet {
-    entries: BTreeMap<String, Found>,
+    rows: Vec<(String, Found)>,
+    unsorted: bool,
 }
 
 impl Sheet {
-    /// Adds an entry.
+    /// Adds an entry. That a key is given twice is found when the sheet is finished.
     pub(crate) fn add(&mut self, key: String, value: Value, line: Option<u32>) -> Result<(), Flaw> {
         check_key(&key).map_err(|what| Flaw::new(line, what))?;
         check_value(&value, 0).map_err(|what| Flaw::new(line, format!("the value of {key} {what}")))?;
-        let full = self.entries.len() >= ENTRIES_MAX;
-        match self.entries.entry(key) {
-            Entry::Occupied(first) => {
-                let at = first.get().line.map_or_else(String::new, |line| format!("; the first is at line {line}"));
-                Err(Flaw::new(line, format!("the key {} is given twice{at}", first.key())))
-            }
-            Entry::Vacant(_) if full => Err(Flaw::new(line, format!("it has more than {ENTRIES_MAX} entries"))),
-            Entry::Vacant(slot) => {
-                slot.insert(Found { value, line });
-                Ok(())
-            }
+        if self.rows.len() >= ENTRIES_MAX {
+            return Err(Flaw::new(line, format!("it has more than {ENTRIES_MAX} entries")));
         }
+        self.unsorted |= self.rows.last().is_some_and(|(last, _)| *last >= key);
+        self.rows.push((key, Found { value, line }));
+        Ok(())
     }
 
-    /// Refuses a key that is both a value and a table.
-    pub(crate) fn finish(self) -> Result<Self, Flaw> {
+    /// Sorts the entries; refuses a key that is given twice, and one that is both a value and a table.
+    pub(crate) fn finish(mut self) -> Result<Self, Flaw> {
+        if self.unsorted {
+            // Stable, so that the first of two stays the first.
+            self.rows.sort_by(|(one, _), (two, _)| one.cmp(two));
+            self.unsorted = false;
+            if let Some([(key, first), (_, second)]) =
+                self.rows.array_windows().find(|[(one, _), (two, _)]| one == two)
+            {
+                let at = first.line.map_or_else(String::new, |line| format!("; the first is at line {line}"));
+                return Err(Flaw::new(second.line, format!("the key {key} is given twice{at}")));
+            }
+        }
         let mut looked = "";
-        for (key, found) in &self.entries {
+        for (key, found) in &self.rows {
             let around = ancestors(key).next().unwrap_or_default();
             // Keys of one table mostly stand together, and what is around them is looked for once.
             if around == looked {
                 continue;
             }
             looked = around;
-            if let Some(parent) = ancestors(key).find(|parent| self.entries.contains_key(*parent)) {
+            if let Some(parent) = ancestors(key).find(|parent| self.get(parent).is_some()) {
                 return Err(Flaw::new(found.line, format!("{parent} is a value and can't also hold {key}")));
             }
         }
@@ -88,24 +92,25 @@ impl Sheet {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Found> {
-        self.entries.get(key)
+        let row = self.rows.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok()?;
+        self.rows.get(row).map(|(_, found)| found)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Found)> {
-        self.entries.iter().map(|(key, found)| (key.as_str(), found))
+        self.rows.iter().map(|(key, found)| (key.as_str(), found))
     }
 
     /// Whether another sheet has the same keys with the same values, wherever they stand.
     pub(crate) fn same_values(&self, other: &Self) -> bool {
         let values = |sheet: &Self| {
-            sheet.entries.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>()
+            sheet.rows.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>()
         };
         values(self) == values(other)
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.rows.len()
     }
 }
 
@@ -185,7 +190,9 @@ mod tests {
         assert!(sheet.add("a".into(), Value::Null, Some(1)).is_err());
         assert!(sheet.add("a".into(), serde_json::json!([1, null]), Some(1)).is_err());
         sheet.add("a".into(), 1.into(), Some(1)).unwrap();
-        let twice = sheet.add("a".into(), 2.into(), Some(4)).unwrap_err();
+        let mut again = sheet.clone();
+        again.add("a".into(), 2.into(), Some(4)).unwrap();
+        let twice = again.finish().err().unwrap();
         assert_eq!((twice.line, twice.what.as_str()), (Some(4), "the key a is given twice; the first is at line 1"));
         sheet.add("a-b".into(), 2.into(), None).unwrap();
         sheet.add("a.b".into(), 2.into(), Some(7)).unwrap();

@@ -43,12 +43,13 @@ impl DigestKey {
     /// A digest of every value with its key, so that versions can be compared key by key. Twelve bytes tell changes apart
     /// and fit into a line.
     pub(crate) fn each(&self, entries: &BTreeMap<String, ConfigEntry>) -> Result<BTreeMap<String, String>> {
+        let begun = self.begin(b"vice configuration value 1\0")?;
         let one = |(key, entry): (&String, &ConfigEntry)| {
-            let mut mac = self.begin(b"vice configuration value 1\0")?;
+            let mut mac = begun.clone();
             value(&mut mac, key, entry);
-            Ok((key.clone(), hex(&mac.finalize().into_bytes()[..12])))
+            (key.clone(), hex(&mac.finalize().into_bytes()[..12]))
         };
-        entries.iter().map(one).collect()
+        Ok(entries.iter().map(one).collect())
     }
 
     fn begin(&self, purpose: &[u8]) -> Result<Hmac<Sha256>> {

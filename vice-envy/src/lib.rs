@@ -10,6 +10,7 @@ mod credential;
 mod envelope;
 mod export;
 mod file;
+mod guard;
 mod hex;
 mod interpolate;
 mod key;

@@ -1,8 +1,8 @@
 //! Opening what is encrypted, with errors that say what is locked, which keys were tried and what to do. Keys are
-//! collected only when something encrypted is met.
+//! collected only when something encrypted is met. Many values are opened at the same time, ahead of being asked for.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use vice_core::app::ProcessEnv;
 use vice_core::text::sanitize;
@@ -12,12 +12,20 @@ use zeroize::Zeroizing;
 use crate::backend::{Closed, Keyring, parse_value};
 use crate::envelope::{Binding, unwrap};
 
+/// Below so many values, starting threads costs more than it saves.
+const PARALLEL_VALUES_MIN: usize = 8;
+
+/// What came of decrypting a value.
+type Plain = Result<Zeroizing<Vec<u8>>, Closed>;
+
 /// The keys of whoever runs this, collected at first use.
 pub(crate) struct Lock<'e> {
     process: &'e ProcessEnv,
     ring: OnceCell<Keyring>,
     project: OnceCell<String>,
     seals: RefCell<BTreeMap<String, String>>,
+    /// What was opened ahead, by the text of the value.
+    ahead: RefCell<HashMap<String, Plain>>,
 }
 
 /// A value that was decrypted.
@@ -29,11 +37,51 @@ pub(crate) struct Opened {
 
 impl<'e> Lock<'e> {
     pub(crate) fn new(process: &'e ProcessEnv) -> Self {
-        Self { process, ring: OnceCell::new(), project: OnceCell::new(), seals: RefCell::default() }
+        Self {
+            process,
+            ring: OnceCell::new(),
+            project: OnceCell::new(),
+            seals: RefCell::default(),
+            ahead: RefCell::default(),
+        }
     }
 
     pub(crate) fn ring(&self) -> &Keyring {
         self.ring.get_or_init(|| Keyring::load(self.process))
+    }
+
+    /// Decrypts values that will be asked for, on all processors. What is no encrypted value is left out.
+    pub(crate) fn open_ahead<'t>(&self, texts: impl Iterator<Item = &'t str>) {
+        let known = |text: &&str| self.ahead.borrow().contains_key(*text);
+        let sealed = |text: &'t str| Some((text, parse_value(text)?.ok()?.bytes));
+        let sealed: Vec<_> = texts.filter(|text| !known(text)).filter_map(sealed).collect();
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if sealed.len() < PARALLEL_VALUES_MIN || threads < 2 {
+            return;
+        }
+        let ring = self.ring();
+        std::thread::scope(|scope| {
+            let parts = sealed.chunks(sealed.len().div_ceil(threads));
+            let running: Vec<_> = parts
+                .map(|part| {
+                    let open = move || part.iter().map(|(_, bytes)| ring.open(bytes)).collect::<Vec<Plain>>();
+                    (part, scope.spawn(open))
+                })
+                .collect();
+            for (part, thread) in running {
+                // What a thread could not do is done when it is asked for.
+                let opened = thread.join().unwrap_or_default();
+                let pairs = part.iter().zip(opened).map(|((text, _), plain)| ((*text).to_owned(), plain));
+                self.ahead.borrow_mut().extend(pairs);
+            }
+        });
+    }
+
+    fn open_sealed(&self, text: &str, sealed: &[u8]) -> Plain {
+        if let Some(plain) = self.ahead.borrow().get(text) {
+            return plain.clone();
+        }
+        self.ring().open(sealed)
     }
 
     /// Decrypts a layer that is encrypted as a whole.
@@ -122,7 +170,7 @@ impl<'e> Lock<'e> {
                     .detail("key", key)));
             }
         };
-        let plain = match self.ring().open(&sealed.bytes) {
+        let plain = match self.open_sealed(text, &sealed.bytes) {
             Ok(plain) => plain,
             Err(why) => return Some(Err(self.fault(why, &what).detail("key", key))),
         };

@@ -133,41 +133,75 @@ pub(crate) struct Pick {
 
 /// The effective keys of layers.
 pub(crate) fn merge(layers: &[Layer], rules: &Rules) -> BTreeMap<String, Pick> {
-    let mut effective: BTreeMap<String, Pick> = BTreeMap::new();
-    for (index, layer) in layers.iter().enumerate() {
-        for (key, found) in layer.sheet.iter() {
-            let Some(pick) = effective.get_mut(key) else {
-                effective.insert(key.to_owned(), Pick { top: index, under: Vec::new() });
-                make_room(&mut effective, key);
-                continue;
-            };
-            let before = std::mem::replace(&mut pick.top, index);
-            // A pattern may name values too, and those replace each other. A list beside a value is an error later on.
-            let lists = || found.value.is_array() || layers[before].sheet.get(key).is_some_and(|f| f.value.is_array());
-            if rules.get(key) != MergeRule::Replace && lists() {
-                pick.under.push(before);
-            } else {
-                pick.under.clear();
-            }
-        }
+    let mut effective: Vec<(&str, Pick)> = Vec::new();
+    for index in 0..layers.len() {
+        effective = laid_over(effective, index, layers, rules);
     }
-    effective
+    effective.into_iter().map(|(key, pick)| (key.to_owned(), pick)).collect()
 }
 
-/// A value replaces the table of the same key below it, and a table the value.
-fn make_room(effective: &mut BTreeMap<String, Pick>, key: &str) {
-    for parent in ancestors(key) {
-        effective.remove(parent);
+/// A layer on top of those below it. Both are sorted, so that one walk along them suffices.
+fn laid_over<'l>(
+    below: Vec<(&'l str, Pick)>,
+    index: usize,
+    layers: &'l [Layer],
+    rules: &Rules,
+) -> Vec<(&'l str, Pick)> {
+    let first = below.is_empty();
+    let mut all = Vec::with_capacity(below.len());
+    let mut new = Vec::new();
+    let mut below = below.into_iter().peekable();
+    for (key, found) in layers[index].sheet.iter() {
+        while let Some(weaker) = below.next_if(|(known, _)| *known < key) {
+            all.push(weaker);
+        }
+        let pick = match below.next_if(|(known, _)| *known == key) {
+            Some((_, weaker)) => over(weaker, key, found, index, layers, rules),
+            None => {
+                new.push(key);
+                Pick { top: index, under: Vec::new() }
+            }
+        };
+        all.push((key, pick));
     }
-    let prefix = format!("{key}.");
-    let below: Vec<String> = effective
-        .range(prefix.clone()..)
-        .map(|(known, _)| known)
-        .take_while(|known| known.starts_with(&prefix))
-        .cloned()
-        .collect();
-    for known in below {
-        effective.remove(&known);
+    all.extend(below);
+    if !first {
+        make_room(&mut all, &new);
+    }
+    all
+}
+
+/// What becomes of a key that a weaker layer has as well.
+fn over(weaker: Pick, key: &str, found: &Found, index: usize, layers: &[Layer], rules: &Rules) -> Pick {
+    let Pick { top: before, mut under } = weaker;
+    // A pattern may name values too, and those replace each other. A list beside a value is an error later on.
+    let lists = || found.value.is_array() || layers[before].sheet.get(key).is_some_and(|f| f.value.is_array());
+    if rules.get(key) != MergeRule::Replace && lists() {
+        under.push(before);
+    } else {
+        under.clear();
+    }
+    Pick { top: index, under }
+}
+
+/// A value replaces the table of the same key below it, and a table the value. Of one layer none does so to another, so
+/// that what is in the way of a new key is always weaker.
+fn make_room(all: &mut Vec<(&str, Pick)>, new: &[&str]) {
+    let mut gone: BTreeSet<usize> = BTreeSet::new();
+    for key in new {
+        let place = |wanted: &str| all.binary_search_by(|(known, _)| (*known).cmp(wanted));
+        gone.extend(ancestors(key).filter_map(|parent| place(parent).ok()));
+        let prefix = format!("{key}.");
+        let start = all.partition_point(|(known, _)| *known < prefix.as_str());
+        let below = all[start..].iter().take_while(|(known, _)| known.starts_with(&prefix)).count();
+        gone.extend(start..start + below);
+    }
+    if !gone.is_empty() {
+        let mut place = 0;
+        all.retain(|_| {
+            place += 1;
+            !gone.contains(&(place - 1))
+        });
     }
 }
 

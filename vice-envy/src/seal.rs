@@ -110,6 +110,7 @@ fn opened(layer: &Layer, lock: &Lock<'_>) -> Result<BTreeMap<String, Secret>> {
         };
         Ok((key.to_owned(), Secret::new(text)))
     };
+    lock.open_ahead(layer.sheet.iter().filter_map(|(_, found)| found.value.as_str()));
     layer.sheet.iter().map(open).collect()
 }
 

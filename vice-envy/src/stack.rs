@@ -2,7 +2,8 @@
 //! what it overrides, and opens what is encrypted. How layers are merged is the business of `merge`, what references in
 //! values mean that of `interpolate`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
 
 use serde_json::Value;
 use vice_core::app::ProcessEnv;
@@ -14,7 +15,7 @@ use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result, Secret};
 
 use crate::backend::parse_value;
-use crate::interpolate::Resolver;
+use crate::interpolate::{Resolver, may_refer};
 use crate::key::{Found, ancestors};
 use crate::layer::{Layer, LayerPlan, Scene, Tree, read_all};
 use crate::locked::Lock;
@@ -159,9 +160,12 @@ impl Stack {
 
     /// What the effective layer says about a key; for a list that several layers make, the whole of it.
     pub(crate) fn say(&self, key: &str) -> Option<Say<'_>> {
-        let pick = self.effective.get(key)?;
+        self.say_of(key, self.effective.get(key)?)
+    }
+
+    fn say_of(&self, key: &str, pick: &Pick) -> Option<Say<'_>> {
         let (layer, found) = self.part(key, pick.top)?;
-        let found = self.lists.get(key).unwrap_or(found);
+        let found = if pick.under.is_empty() { found } else { self.lists.get(key).unwrap_or(found) };
         let sealed = pick.under.iter().chain([&pick.top]).any(|index| self.layers[*index].sealed);
         Some(Say { layer, found, sealed })
     }
@@ -217,17 +221,24 @@ impl Stack {
         if let Some(fault) = self.collisions().into_iter().next() {
             return Err(fault);
         }
+        let says = || self.effective.iter().filter_map(|(key, pick)| Some((key, self.say_of(key, pick)?)));
+        lock.open_ahead(says().filter_map(|(_, say)| say.found.value.as_str()));
         let mut resolver = Resolver::new(self, lock);
-        for key in self.keys() {
-            resolver.resolve(key)?;
-        }
-        Ok(resolver.into_entries())
+        let entry = |(key, say): (&String, Say<'_>)| {
+            let refers = may_refer(self, &say);
+            let entry = if refers { resolver.entry(key)? } else { self.entry(key, &say, lock)? };
+            Ok((key.clone(), entry))
+        };
+        says().map(entry).collect()
     }
 
     /// Keys that would be the same environment variable.
     pub(crate) fn collisions(&self) -> Vec<Fault> {
-        let mut names: BTreeMap<String, &str> = BTreeMap::new();
         let mut faults = Vec::new();
+        if self.all_variables_differ() {
+            return faults;
+        }
+        let mut names: BTreeMap<String, &str> = BTreeMap::new();
         for key in self.keys() {
             let name = variable_name(key);
             match names.get(&name) {
@@ -238,6 +249,17 @@ impl Stack {
             }
         }
         faults
+    }
+
+    /// Whether it is certain that no two keys are the same variable; most often it is, and costs little to find out.
+    fn all_variables_differ(&self) -> bool {
+        let mut seen = HashSet::with_capacity(self.effective.len());
+        self.keys().all(|key| {
+            let mut hasher = DefaultHasher::new();
+            let letter = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' };
+            key.bytes().for_each(|byte| hasher.write_u8(letter(byte)));
+            seen.insert(hasher.finish())
+        })
     }
 
     fn collision(&self, name: &str, one: &str, two: &str) -> Fault {

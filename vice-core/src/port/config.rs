@@ -55,6 +55,16 @@ impl ResolvedConfig {
         masker
     }
 
+    /// The secrets that are too short to be masked in what programs print, with their length in bytes.
+    pub fn unmaskable(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.entries.iter().filter_map(|(key, entry)| match &entry.value {
+            ConfigValue::Secret(secret) if !Masker::default().add(key, secret) => {
+                Some((key.as_str(), secret.reveal().len()))
+            }
+            _ => None,
+        })
+    }
+
     /// The environment for a process: `a.b-c` becomes `A_B_C`; tables are already flattened; lists are JSON.
     #[must_use]
     pub fn environment(&self) -> BTreeMap<String, EnvValue> {

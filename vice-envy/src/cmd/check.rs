@@ -9,7 +9,7 @@ use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::config::ConfigValue;
 use vice_core::port::notifier::Severity;
-use vice_core::secret::MASK_BYTES_MIN;
+use vice_core::secret::Masker;
 use vice_core::text::sanitize;
 use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Result};
@@ -117,7 +117,7 @@ fn findings(reading: Reading<'_>, env: &EnvName, extent: &Extent) -> Result<Find
             }
             Ok(entry) => {
                 if let ConfigValue::Secret(secret) = &entry.value
-                    && secret.reveal().len() < MASK_BYTES_MIN
+                    && !Masker::default().add(key, secret)
                 {
                     found
                         .warnings

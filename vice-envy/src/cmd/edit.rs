@@ -58,7 +58,10 @@ pub(super) async fn run(desk: &Desk, project: Arc<Project>, what: Option<String>
         return Ok(Outcome::done(text, json!({ "layer": opened.path, "changed": [] })));
     };
     let path = opened.path.clone();
-    desk.envy.off_thread(move |envy| keep(envy, &project, &opened, &after)).await?;
+    {
+        let theirs = Arc::clone(&project);
+        desk.alone(&project, "vice envy edit", move |envy| keep(envy, &theirs, &opened, &after)).await?;
+    };
     let mut text = format!("Wrote {}.\n", sanitize(&path));
     if !changed.is_empty() {
         text.push_str(&format!("Encrypted: {}.\n", changed.join(", ")));

@@ -15,7 +15,11 @@ use crate::layer::{self, LayerSpec, kind_of, specs};
 
 pub(super) async fn run(desk: &Desk, project: Arc<Project>, named: Vec<String>, check: bool) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
-    desk.envy.off_thread(move |_| format_all(&project, named, check)).await
+    if check {
+        return desk.envy.off_thread(move |_| format_all(&project, named, true)).await;
+    }
+    let theirs = Arc::clone(&project);
+    desk.alone(&project, "vice envy fmt", move |_| format_all(&theirs, named, false)).await
 }
 
 fn format_all(project: &Project, named: Vec<String>, check: bool) -> Result<Outcome> {

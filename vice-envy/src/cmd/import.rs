@@ -48,7 +48,8 @@ struct Taken {
 pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName, wish: Wish) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
     let shown = sanitize(&wish.file);
-    let done = desk.envy.off_thread(move |envy| import(envy, &project, &env, &wish)).await?;
+    let theirs = Arc::clone(&project);
+    let done = desk.alone(&project, "vice envy import", move |envy| import(envy, &theirs, &env, &wish)).await?;
     for name in &done.skipped {
         let name = sanitize(name);
         let text = format!("{name} is fetched by a command or from a variable there, and was left out.");

@@ -36,7 +36,8 @@ pub(super) async fn run(
         }
         None => common_path(&project).to_owned(),
     };
-    desk.envy.off_thread(move |envy| init(envy, &project, &path, &recipient, &recipient_file)).await
+    let theirs = Arc::clone(&project);
+    desk.alone(&project, "vice envy init", move |envy| init(envy, &theirs, &path, &recipient, &recipient_file)).await
 }
 
 fn init(

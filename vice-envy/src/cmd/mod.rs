@@ -25,11 +25,13 @@ use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
+use vice_core::port::notifier::Severity;
 use vice_core::store::EventStore;
 use vice_core::ui::{Format, Outcome, Ui};
 use vice_core::{App, Code, Fault, Millis, Result};
 
 use crate::Envy;
+use crate::guard::Guard;
 use crate::rotate::Wish;
 use crate::site::Named;
 use crate::source::Ask;
@@ -393,6 +395,25 @@ impl Desk {
     fn ask(&self, at: &Where, site: SiteArgs) -> Result<(Arc<Project>, Ask)> {
         let (project, env) = self.at(at)?;
         Ok((project, Ask { env, named: site.named()?, at: None }))
+    }
+
+    /// Does work that changes files of a project, while no other command does. `command` is what it is told to be.
+    pub(crate) async fn alone<T: Send + 'static>(
+        &self,
+        project: &Arc<Project>,
+        command: &'static str,
+        work: impl FnOnce(&Envy) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let project = Arc::clone(project);
+        let done = self.envy.off_thread(move |envy| {
+            let guard = Guard::take(&envy.state, &project, command, envy.clock.as_ref())?;
+            Ok((guard.killed.clone(), work(envy)))
+        });
+        let (killed, done) = done.await?;
+        if let Some(note) = killed {
+            self.ui.say(Severity::Warning, &note.advice());
+        }
+        done
     }
 
     fn at(&self, at: &Where) -> Result<(Arc<Project>, EnvName)> {

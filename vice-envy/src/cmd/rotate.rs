@@ -15,7 +15,10 @@ use crate::rotate::{Rotated, Wish, chosen, layer};
 
 pub(super) async fn run(desk: &Desk, project: Arc<Project>, named: Option<String>, wish: Wish) -> Result<Outcome> {
     desk.ui.format().among(&[])?;
+    let command = if wish.seal { "vice envy seal" } else { "vice envy rotate" };
+    let theirs = Arc::clone(&project);
     let work = move |envy: &crate::Envy| {
+        let project = theirs;
         let lock = Lock::new(&envy.process);
         lock.about(project.name().as_str());
         let mut done = Vec::new();
@@ -24,7 +27,7 @@ pub(super) async fn run(desk: &Desk, project: Arc<Project>, named: Option<String
         }
         Ok(done)
     };
-    Ok(told(&desk.envy.off_thread(work).await?))
+    Ok(told(&desk.alone(&project, command, work).await?))
 }
 
 fn told(done: &[Rotated]) -> Outcome {

@@ -37,7 +37,7 @@ pub(super) struct Change {
     pub(super) secret: bool,
     pub(super) from_file: Option<String>,
     pub(super) layer: Option<String>,
-    /// What was typed at a prompt.
+    /// What was typed at a prompt or read from a file.
     pub(super) typed: Option<Secret>,
 }
 
@@ -50,10 +50,16 @@ pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName, change
     desk.ui.format().among(&[])?;
     let (key, secret) = (change.key.clone(), change.secret);
     let mut change = change;
-    if secret && change.from_file.is_none() {
+    // Before the lock is taken: whoever types or sends it may take any time.
+    if let Some(from) = change.from_file.take() {
+        change.typed = Some(desk.envy.off_thread(move |envy| read_value(envy, &from)).await?);
+    } else if secret {
         change.typed = Some(desk.ui.ask_secret(&format!("The value of {}:", sanitize(&key)), "--from-file FILE")?);
     }
-    let done = desk.envy.off_thread(move |envy| set(envy, &project, &env, change)).await?;
+    let done = {
+        let theirs = Arc::clone(&project);
+        desk.alone(&project, "vice envy set", move |envy| set(envy, &theirs, &env, change)).await?
+    };
     if let Some(stronger) = done.stronger {
         desk.ui.say(Severity::Warning, &format!("{key} is set, but {} overrides it.", sanitize(&stronger)));
     }
@@ -63,7 +69,7 @@ pub(super) async fn run(desk: &Desk, project: Arc<Project>, env: EnvName, change
 }
 
 fn set(envy: &Envy, project: &Project, env: &EnvName, change: Change) -> Result<Done> {
-    let Change { key, value, text, secret, from_file, layer, typed } = change;
+    let Change { key, value, text, secret, from_file: _, layer, typed } = change;
     check_key(&key).map_err(|why| Fault::new(Code::Usage, format!("The key can't be set: {why}.")))?;
     let specs = specs(project, env)?;
     let (spec, path) = choose(&specs, layer.as_deref())?;
@@ -71,10 +77,9 @@ fn set(envy: &Envy, project: &Project, env: &EnvName, change: Change) -> Result<
         return Err(Fault::new(Code::Usage, format!("{key} is declared secret and has to be encrypted."))
             .hint(format!("vice envy set {key} --secret")));
     }
-    let given = match (value, from_file, typed) {
-        (Some(value), None, None) if !secret => Zeroizing::new(value),
-        (None, Some(from), None) => read_value(envy, &from)?,
-        (None, None, Some(typed)) => Zeroizing::new(typed.reveal().to_owned()),
+    let given = match (value, typed) {
+        (Some(value), None) if !secret => Zeroizing::new(value),
+        (None, Some(typed)) => Zeroizing::new(typed.reveal().to_owned()),
         _ => return Err(Fault::new(Code::Usage, "Give the value, or --from-file.")),
     };
     let before = file::read_text(&project.root, path)?.unwrap_or_default();
@@ -119,7 +124,7 @@ pub(super) fn choose<'s>(specs: &'s [LayerSpec], named: Option<&str>) -> Result<
     })
 }
 
-fn read_value(envy: &Envy, from: &str) -> Result<Zeroizing<String>> {
+fn read_value(envy: &Envy, from: &str) -> Result<Secret> {
     let unreadable = || format!("The value can't be read from {from:?}.");
     let mut bytes = Zeroizing::new(Vec::new());
     let read = if from == "-" {
@@ -135,7 +140,7 @@ fn read_value(envy: &Envy, from: &str) -> Result<Zeroizing<String>> {
     let text = std::str::from_utf8(&bytes).map_err(|_| Fault::new(Code::Usage, "The value is not UTF-8 text."))?;
     // Editors and `echo` end a file with a line end that nobody means.
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok(Secret::new(text))
 }
 
 /// A number, a flag or a list as in TOML; anything else is text.

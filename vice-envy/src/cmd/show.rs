@@ -7,7 +7,6 @@ use vice_core::Result;
 use vice_core::manifest::Project;
 use vice_core::port::config::{ConfigValue, ResolvedConfig};
 use vice_core::port::notifier::Severity;
-use vice_core::secret::MASK_BYTES_MIN;
 use vice_core::text::{Table, Tone, paint};
 use vice_core::ui::{Format, Outcome};
 
@@ -36,7 +35,7 @@ fn warn(desk: &Desk, config: &ResolvedConfig, reveal: bool) {
     if reveal && secrets(config).next().is_some() {
         desk.ui.say(Severity::Warning, "The output has secrets as they are.");
     }
-    for (key, length) in secrets(config).filter(|(_, length)| *length < MASK_BYTES_MIN) {
+    for (key, length) in config.unmaskable() {
         let text =
             format!("The secret {key} has only {length} bytes: too short to be masked in the output of programs.");
         desk.ui.say(Severity::Warning, &text);
