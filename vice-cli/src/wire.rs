@@ -126,6 +126,7 @@ pub(crate) fn wire(
     let (events, series) = history(env, &workspace, &clock, &ui)?;
     install_tls();
     let envy = Envy::new(workspace.state.clone(), Arc::clone(env), Arc::clone(&clock));
+    let envy = envy.knowing_units(Arc::new(vice_pride::topology::unit_facts));
     let envy = Arc::new(envy.with_runner(Arc::clone(&runner)).telling(terminal.known().clone()));
     let config: Arc<dyn ConfigSource> = envy.clone();
     let lust = Arc::new(Lust::new(LustParts {

@@ -35,6 +35,8 @@ pub enum Capability {
     Weights,
     /// Targets: waits for requests under way before it stops an instance.
     Drain,
+    /// Targets: gives a running instance another configuration.
+    Reload,
 }
 
 /// The declared set.

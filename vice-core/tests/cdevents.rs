@@ -164,6 +164,7 @@ fn custom_events_follow_the_rules_of_custom_events() {
             digest: "d".into(),
             entries: std::collections::BTreeMap::default(),
             digests: std::collections::BTreeMap::default(),
+            variants: Vec::new(),
         },
     );
     valid("custom", &PowerChanged { scope: scope(), state: PowerState::Stopped, reason: None });

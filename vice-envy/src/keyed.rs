@@ -7,7 +7,7 @@ use std::path::Path;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
-use vice_core::port::config::{ConfigEntry, ConfigValue};
+use vice_core::port::config::{ConfigEntry, ConfigValue, Variant};
 use vice_core::{Code, Context, Fault, Result};
 use zeroize::Zeroizing;
 
@@ -59,10 +59,15 @@ impl DigestKey {
         Ok(mac)
     }
 
-    /// The digest over names, types and values.
-    pub(crate) fn digest(&self, entries: &BTreeMap<String, ConfigEntry>) -> Result<String> {
+    /// The digest over names, types and values of what all units have, and of what parts of them have beside it. Which
+    /// units those are makes no difference: one more that is like others leaves the digest as it is.
+    pub(crate) fn digest(&self, entries: &BTreeMap<String, ConfigEntry>, variants: &[Variant]) -> Result<String> {
         let mut mac = self.begin(b"vice configuration 1\0")?;
         entries.iter().for_each(|(key, entry)| value(&mut mac, key, entry));
+        for variant in variants {
+            part(&mut mac, b'v', variant.name.as_bytes());
+            variant.entries.iter().for_each(|(key, entry)| value(&mut mac, key, entry));
+        }
         Ok(format!("hmac-sha256:{}", hex(&mac.finalize().into_bytes())))
     }
 }
@@ -118,7 +123,7 @@ mod tests {
         let origin = Origin { layer: layer.to_owned(), line: None };
         let entry = |value: &ConfigValue| ConfigEntry { value: value.clone(), origin: origin.clone() };
         DigestKey::fixed(key)
-            .digest(&values.iter().map(|(key, value)| ((*key).to_owned(), entry(value))).collect())
+            .digest(&values.iter().map(|(key, value)| ((*key).to_owned(), entry(value))).collect(), &[])
             .unwrap()
     }
 
@@ -147,8 +152,8 @@ mod tests {
     fn the_key_is_made_once_and_private() {
         let state = tempfile::tempdir().unwrap();
         let nested = state.path().join("new");
-        let first = DigestKey::of_state(&nested).unwrap().digest(&BTreeMap::new()).unwrap();
-        assert_eq!(first, DigestKey::of_state(&nested).unwrap().digest(&BTreeMap::new()).unwrap());
+        let first = DigestKey::of_state(&nested).unwrap().digest(&BTreeMap::new(), &[]).unwrap();
+        assert_eq!(first, DigestKey::of_state(&nested).unwrap().digest(&BTreeMap::new(), &[]).unwrap());
         assert_eq!(std::fs::metadata(nested.join("config.key")).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(nested.join("config.key"), "nonsense").unwrap();
         assert_eq!(DigestKey::of_state(&nested).err().unwrap().code(), Code::Decode);

@@ -33,9 +33,11 @@ mod source;
 mod stack;
 mod template;
 mod usage;
+mod variants;
 
 pub use actions::actions;
 pub use source::Envy;
+pub use variants::UnitsOf;
 
 #[cfg(test)]
 mod tests;

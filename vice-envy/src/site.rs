@@ -30,6 +30,8 @@ pub(crate) struct Named {
     pub(crate) target: Option<String>,
     pub(crate) host: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Whether these are all labels that there are.
+    pub(crate) whole: bool,
 }
 
 /// A layer that does not apply at a site.
@@ -55,7 +57,7 @@ impl Site {
             None => only_target(spec),
         };
         let here = Some(process.host.clone()).filter(|host| !host.is_empty() && all_local(spec));
-        let labels = (!named.labels.is_empty() || spec.topology.is_none()).then_some(named.labels);
+        let labels = (named.whole || !named.labels.is_empty() || spec.topology.is_none()).then_some(named.labels);
         Ok(Self { env: env.clone(), target, host: named.host.or(here), labels })
     }
 
@@ -151,7 +153,7 @@ fn unknown_fact(layer: &str, fact: &str) -> Fault {
     };
     Fault::new(Code::ConfigInvalid, format!("The layer {layer} depends on {what}."))
         .hint(format!("Name it to look at one configuration: {flag}."))
-        .hint("A rollout gives all its units one configuration, so that it can't use a layer that differs among them.")
+        .hint("A rollout gives each unit its own.")
         .detail("layer", layer)
         .detail("fact", fact)
 }

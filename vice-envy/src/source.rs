@@ -1,6 +1,6 @@
 //! The [`ConfigSource`] of vice: resolves from files, records secrets by reference, restores what was recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use serde_json::Value;
 use vice_core::app::ProcessEnv;
 use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::Project;
-use vice_core::payload::config::{ConfigRecorded, StoredEntry, StoredValue};
+use vice_core::payload::config::{ConfigRecorded, RecordedVariant, StoredEntry, StoredValue};
 use vice_core::port::command::CommandRunner;
-use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
+use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig, Variant};
 use vice_core::secret::{Known, Masker};
 use vice_core::{Clock, Code, Context, Fault, Result, Secret};
 
@@ -23,6 +23,7 @@ use crate::locked::Lock;
 use crate::remote::{Repository, Tools, check_revision, fetch_all, past};
 use crate::site::{Named, Site};
 use crate::stack::Stack;
+use crate::variants::{Parts, UnitsOf};
 
 /// Resolves configurations. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Envy {
     /// Runs git; none in places that start no commands.
     pub(crate) runner: Option<Arc<dyn CommandRunner>>,
     pub(crate) known: Known,
+    /// Which units an environment has; none in places that know no topology.
+    pub(crate) units: Option<UnitsOf>,
 }
 
 /// Which configuration of a project is meant.
@@ -67,13 +70,20 @@ impl Envy {
     /// given environment.
     #[must_use]
     pub fn new(state: PathBuf, process: Arc<ProcessEnv>, clock: Arc<dyn Clock>) -> Self {
-        Self { state, process, clock, runner: None, known: Known::default() }
+        Self { state, process, clock, runner: None, known: Known::default(), units: None }
     }
 
     /// The same, able to read layers and revisions from git.
     #[must_use]
     pub fn with_runner(mut self, runner: Arc<dyn CommandRunner>) -> Self {
         self.runner = Some(runner);
+        self
+    }
+
+    /// The same, able to tell which units an environment has, so that layers may differ among them.
+    #[must_use]
+    pub fn knowing_units(mut self, units: UnitsOf) -> Self {
+        self.units = Some(units);
         self
     }
 
@@ -188,49 +198,87 @@ impl Envy {
 
     /// The effective configuration of a site.
     pub(crate) async fn resolve_for(&self, project: &Arc<Project>, ask: Ask) -> Result<ResolvedConfig> {
-        let entries = self.with_stack_of(project, ask, Stack::entries).await?;
-        self.off_thread(move |envy| envy.digested(entries)).await
+        let common = self.with_stack_of(project, ask, Stack::entries).await?;
+        self.off_thread(move |envy| envy.digested(Parts { common, variants: Vec::new() })).await
     }
 
-    pub(crate) fn digested(&self, entries: BTreeMap<String, ConfigEntry>) -> Result<ResolvedConfig> {
+    pub(crate) fn digested(&self, parts: Parts) -> Result<ResolvedConfig> {
         let key = DigestKey::of_state(&self.state)?;
-        let (digest, digests) = (key.digest(&entries)?, key.each(&entries)?);
-        let config = ResolvedConfig { entries, digest, digests };
+        let Parts { common: entries, mut variants } = parts;
+        for variant in &mut variants {
+            variant.digests = key.each(&variant.entries)?;
+        }
+        let (digest, digests) = (key.digest(&entries, &variants)?, key.each(&entries)?);
+        let config = ResolvedConfig { entries, digest, digests, variants };
         self.known.learn(&config.masker());
         Ok(config)
+    }
+
+    /// Entries as they were recorded, with the secrets that some units have now.
+    async fn restored(
+        &self,
+        project: &Arc<Project>,
+        env: &EnvName,
+        entries: &BTreeMap<String, StoredEntry>,
+        units: Option<&BTreeSet<String>>,
+    ) -> Result<BTreeMap<String, ConfigEntry>> {
+        let names: Vec<String> = entries.values().filter_map(secret_name).map(str::to_owned).collect();
+        // A configuration without secrets comes back whole even if the files can't be read any more.
+        let secrets = if names.is_empty() {
+            BTreeMap::new()
+        } else {
+            let ask = Ask { env: env.clone(), named: self.site_of(project, env, units)?, at: None };
+            self.with_stack_of(project, ask, move |stack, lock| current(stack, lock, names)).await?
+        };
+        entries.iter().map(|(key, entry)| Ok((key.clone(), restored(entry, &secrets)?))).collect()
     }
 }
 
 #[async_trait]
 impl ConfigSource for Envy {
     async fn resolve(&self, project: &Arc<Project>, env: &EnvName) -> Result<ResolvedConfig> {
-        self.resolve_for(project, Ask::env(env)).await
+        let parts = self.parts(project, env).await?;
+        self.off_thread(move |envy| envy.digested(parts)).await
     }
 
     fn record(&self, scope: &Scope, config: &ResolvedConfig) -> ConfigRecorded {
-        let stored = |(key, entry): (&String, &ConfigEntry)| {
-            let value = match &entry.value {
-                ConfigValue::Plain(value) => StoredValue::Plain(value.clone()),
-                ConfigValue::Secret(_) => StoredValue::Secret(key.clone()),
-            };
-            (key.clone(), StoredEntry { value, origin: entry.origin.clone() })
+        let variant = |variant: &Variant| RecordedVariant {
+            name: variant.name.clone(),
+            units: variant.units.clone(),
+            entries: stored(&variant.entries),
+            digests: variant.digests.clone(),
         };
-        let entries = config.entries.iter().map(stored).collect();
-        ConfigRecorded { scope: scope.clone(), digest: config.digest.clone(), entries, digests: config.digests.clone() }
+        ConfigRecorded {
+            scope: scope.clone(),
+            digest: config.digest.clone(),
+            entries: stored(&config.entries),
+            digests: config.digests.clone(),
+            variants: config.variants.iter().map(variant).collect(),
+        }
     }
 
     async fn restore(&self, project: &Arc<Project>, recorded: &ConfigRecorded) -> Result<ResolvedConfig> {
-        let names: Vec<String> = recorded.entries.values().filter_map(secret_name).map(str::to_owned).collect();
-        // A configuration without secrets comes back whole even if the files can't be read any more.
-        let secrets = if names.is_empty() {
-            BTreeMap::new()
-        } else {
-            self.with_stack(project, &recorded.scope.env, move |stack, lock| current(stack, lock, names)).await?
-        };
-        let entries = recorded.entries.iter().map(|(key, entry)| Ok((key.clone(), restored(entry, &secrets)?)));
-        let entries = entries.collect::<Result<_>>()?;
-        self.off_thread(move |envy| envy.digested(entries)).await
+        let env = &recorded.scope.env;
+        let common = self.restored(project, env, &recorded.entries, None).await?;
+        let mut variants = Vec::new();
+        for RecordedVariant { name, units, entries, .. } in &recorded.variants {
+            let entries = self.restored(project, env, entries, Some(units)).await?;
+            variants.push(Variant { name: name.clone(), units: units.clone(), entries, ..Variant::default() });
+        }
+        self.off_thread(move |envy| envy.digested(Parts { common, variants })).await
     }
+}
+
+/// Entries for the log: secrets by name.
+fn stored(entries: &BTreeMap<String, ConfigEntry>) -> BTreeMap<String, StoredEntry> {
+    let stored = |(key, entry): (&String, &ConfigEntry)| {
+        let value = match &entry.value {
+            ConfigValue::Plain(value) => StoredValue::Plain(value.clone()),
+            ConfigValue::Secret(_) => StoredValue::Secret(key.clone()),
+        };
+        (key.clone(), StoredEntry { value, origin: entry.origin.clone() })
+    };
+    entries.iter().map(stored).collect()
 }
 
 fn secret_name(entry: &StoredEntry) -> Option<&str> {

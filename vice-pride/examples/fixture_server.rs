@@ -2,6 +2,7 @@
 //! and misbehaves in every way that its flags ask for.
 
 use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +46,10 @@ struct Args {
     /// Prints escape sequences and so many MiB without a line end.
     #[arg(long)]
     shout_mib: Option<usize>,
+    /// Reads the file that VICE_CONFIG_FILE names, again at SIGHUP and at POST /reload, and tells at /config what it has.
+    /// Its GREETING says how it goes: `bad` makes it unhealthy, `deadly` ends it, and `deaf` is not taken up.
+    #[arg(long)]
+    reload: bool,
     /// Each answer takes so long.
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
@@ -62,13 +67,24 @@ async fn main() -> Result<()> {
         });
     }
     sleep(Duration::from_millis(args.slow_start_ms)).await;
+    let config = Arc::new(Mutex::new(String::new()));
+    if args.reload {
+        load(&config);
+        let mut told = signal(SignalKind::hangup()).context(Code::Io, || "No signals.".to_owned())?;
+        let config = Arc::clone(&config);
+        tokio::spawn(async move {
+            while told.recv().await.is_some() {
+                load(&config);
+            }
+        });
+    }
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await;
     let listener = listener.context(Code::PortInUse, || format!("bind 127.0.0.1:{}", args.port))?;
     loop {
         let (stream, _) = listener.accept().await.context(Code::Io, || "accept".to_owned())?;
-        let args = args.clone();
+        let (args, config) = (args.clone(), Arc::clone(&config));
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(args.clone(), request));
+            let service = service_fn(move |request| answer(args.clone(), Arc::clone(&config), request));
             let served =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             // A client that goes away is no matter of the service.
@@ -100,8 +116,32 @@ fn speak(args: &Args) -> std::io::Result<()> {
     out.flush()
 }
 
-async fn answer(args: Args, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    if request.uri().path() == "/health" && args.unhealthy {
+/// Reads the configuration: the release and the greeting in one text.
+#[expect(clippy::disallowed_methods, reason = "what a service finds in its environment is what is tested")]
+fn load(config: &Mutex<String>) {
+    let text = std::env::var("VICE_CONFIG_FILE").ok().and_then(|path| std::fs::read_to_string(path).ok());
+    let found = text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok()).unwrap_or_default();
+    let word = |name: &str| found.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    match word("GREETING").as_str() {
+        "deadly" => crash(),
+        "deaf" => {}
+        greeting => *config.lock().unwrap_or_else(PoisonError::into_inner) = format!("{} {greeting}", word("VICE_RELEASE")),
+    }
+}
+
+async fn answer(
+    args: Args,
+    config: Arc<Mutex<String>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    if args.reload && request.uri().path() == "/reload" {
+        load(&config);
+    }
+    let told = config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if request.uri().path() == "/config" {
+        return Ok(Response::new(Full::from(told)));
+    }
+    if request.uri().path() == "/health" && (args.unhealthy || told.ends_with(" bad")) {
         let mut response = Response::new(Full::from("not well"));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         return Ok(response);

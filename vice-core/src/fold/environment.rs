@@ -118,7 +118,14 @@ impl EnvironmentState {
         self.proven
             .iter()
             .filter(|placed| running.is_none_or(|running| !running.runs_like(&placed.release)))
-            .find(|placed| !self.holds.contains_key(&placed.release.version))
+            .find(|placed| self.hold_on(&placed.release).is_none())
+    }
+
+    /// The hold on a release: on its version, or on it alone among those of its version.
+    #[must_use]
+    pub fn hold_on(&self, release: &ReleaseRef) -> Option<(String, &Hold)> {
+        let names = [release.version.clone(), release.full_name()];
+        names.into_iter().find_map(|name| self.holds.get(&name).map(|hold| (name, hold)))
     }
 
     fn queue(&mut self, recorded: &Recorded, queued: RolloutQueued) {

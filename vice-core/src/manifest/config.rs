@@ -13,6 +13,50 @@ use super::topology::LabelValue;
 use super::values::OneOrMany;
 use crate::id::EnvName;
 
+/// How a running instance takes up another configuration: `by = "signal"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadSpec {
+    /// How it is told.
+    pub by: ReloadKind,
+    /// By signal: which one; `HUP` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<ReloadSignal>,
+    /// By HTTP: the path that the new configuration is posted to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A path that answers with a text in which `VICE_RELEASE` of the configuration in use stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
+}
+
+/// How an instance is told that there is another configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadKind {
+    /// By a signal.
+    Signal,
+    /// By a request.
+    Http,
+    /// Not at all: it looks at the file that `VICE_CONFIG_FILE` names.
+    File,
+}
+
+/// A signal that asks for nothing but this. Others end processes that do not expect them in worse ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ReloadSignal {
+    /// SIGHUP.
+    #[default]
+    #[serde(rename = "HUP")]
+    Hup,
+    /// SIGUSR1.
+    #[serde(rename = "USR1")]
+    Usr1,
+    /// SIGUSR2.
+    #[serde(rename = "USR2")]
+    Usr2,
+}
+
 /// A layer as it is written: a text, or a table with a condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::config::{ConfigFile, ConfigRule, LayerRef, MergeRule};
+use super::config::{ConfigFile, ConfigRule, LayerRef, MergeRule, ReloadSpec};
 use super::metric::MetricSpec;
 
 use super::model::ModelSpec;
@@ -196,6 +196,9 @@ pub struct ConfigSpec {
     /// Whether `${other.key}` in a value stands for the value of that key; false when absent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interpolate: bool,
+    /// How a running instance takes up another configuration; it is replaced by a new one when nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<ReloadSpec>,
     /// Rules that `vice envy check` holds the configuration to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<ConfigRule>,

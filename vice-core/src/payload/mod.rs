@@ -37,6 +37,17 @@ pub struct ReleaseRef {
     pub recipe: Option<Digest>,
 }
 
+/// What stands between the version and the digits in a release's full name.
+const NAME_MARK: char = '~';
+/// So many digits of a digest tell releases of one version apart.
+const NAME_DIGITS: usize = 8;
+
+/// The version in a release's name, full or not.
+#[must_use]
+pub fn version_in(name: &str) -> &str {
+    name.split_once(NAME_MARK).map_or(name, |(version, _)| version)
+}
+
 impl ReleaseRef {
     /// Whether two releases run alike. Where the artifact came from makes no difference to what runs.
     #[must_use]
@@ -45,6 +56,33 @@ impl ReleaseRef {
             && self.artifact == other.artifact
             && self.config == other.config
             && self.recipe == other.recipe
+    }
+
+    /// A name that tells it from every other release, also from one of the same version: `1.4.2~3fa9c17e`. No version
+    /// has a `~`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        let parts = serde_json::json!([self.artifact, self.config, self.recipe]).to_string();
+        let mark: String = Digest::of(parts.as_bytes()).to_string().chars().take(NAME_DIGITS).collect();
+        format!("{}{NAME_MARK}{mark}", self.version)
+    }
+
+    /// What it is called beside another release: its version, or its full name where that one has the same version.
+    #[must_use]
+    pub fn name_beside(&self, other: &Self) -> String {
+        if self.version == other.version && !self.runs_like(other) { self.full_name() } else { self.version.clone() }
+    }
+
+    /// Whether a name is its own: the version or the full name.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        if name.contains(NAME_MARK) { self.full_name() == name } else { self.version == name }
+    }
+
+    /// Whether it differs from another release in its configuration and in nothing else.
+    #[must_use]
+    pub fn only_reconfigures(&self, other: &Self) -> bool {
+        self.config != other.config && self.runs_like(&Self { config: self.config.clone(), ..other.clone() })
     }
 
     /// A short text that tells releases apart: version, and the first digits of artifact and configuration.

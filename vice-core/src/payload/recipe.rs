@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::event::Payload;
 use crate::id::Scope;
-use crate::port::target::{HealthProbe, Workload};
+use crate::port::target::{HealthProbe, Reload, Workload};
 use crate::time::Millis;
 
 /// Command, health and patience of a release. Its digest is part of [`super::ReleaseRef`].
@@ -24,6 +24,9 @@ pub struct Recipe {
     pub drain_timeout: Millis,
     /// How long an instance may take to end after SIGTERM.
     pub stop_timeout: Millis,
+    /// How a running instance takes up another configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
 }
 
 impl Recipe {
@@ -36,6 +39,7 @@ impl Recipe {
             ready_timeout: workload.ready_timeout,
             drain_timeout: workload.drain_timeout,
             stop_timeout: workload.stop_timeout,
+            reload: workload.reload.clone(),
         }
     }
 

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{BackendInfo, Capabilities};
 use crate::fault::Result;
+use crate::manifest::ReloadSignal;
 use crate::payload::ReleaseRef;
 use crate::port::command::EnvValue;
 use crate::time::Millis;
@@ -33,6 +35,31 @@ pub struct Workload {
     pub drain_timeout: Millis,
     /// How long an instance may take to end after SIGTERM before SIGKILL.
     pub stop_timeout: Millis,
+    /// How a running instance takes up another configuration; it is replaced when none.
+    pub reload: Option<Reload>,
+}
+
+/// How an instance takes up another configuration while it runs. It finds all values in the file that `VICE_CONFIG_FILE`
+/// names: a JSON object of its variables, replaced in one step before it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reload {
+    /// How it is told.
+    pub by: ReloadBy,
+    /// A path that answers with a text in which the release's full name stands once the configuration is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
+}
+
+/// How an instance is told that its configuration is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadBy {
+    /// By a signal to its first process.
+    Signal(ReloadSignal),
+    /// By a POST of the same document to this path; it answers 2xx when it has taken it up.
+    Http(String),
+    /// Not at all: it looks at the file by itself.
+    File,
 }
 
 /// How to tell that an instance is healthy.

@@ -25,6 +25,7 @@ pub fn workload(version: &str) -> Workload {
         ready_timeout: Millis::from_secs(10),
         drain_timeout: Millis::from_secs(10),
         stop_timeout: Millis::from_secs(10),
+        reload: None,
     }
 }
 

@@ -58,12 +58,13 @@ async fn versions(desk: &Desk, scope: &Scope) -> Result<Vec<Version>> {
 /// The keys that differ, each with a sign: `+` new, `-` gone, `~` changed.
 fn changes(before: Option<&ConfigRecorded>, after: &ConfigRecorded) -> Vec<String> {
     let Some(before) = before else { return Vec::new() };
-    let keys: BTreeSet<&String> = before.entries.keys().chain(after.entries.keys()).collect();
-    let sign = |key: &String| match (before.entries.get(key), after.entries.get(key)) {
+    let (before, after) = (before.named_entries(), after.named_entries());
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let sign = |key: &String| match (before.get(key), after.get(key)) {
         (None, _) => Some('+'),
         (_, None) => Some('-'),
-        (Some(one), Some(two)) => {
-            let digests = before.digests.get(key).zip(after.digests.get(key));
+        (Some((one, first)), Some((two, second))) => {
+            let digests = first.zip(*second);
             let differs = digests.map_or(one.value != two.value, |(one, two)| one != two);
             differs.then_some('~')
         }
@@ -83,19 +84,20 @@ pub(super) async fn run(desk: &Desk, project: &Project, env: EnvName, limit: usi
     for (index, version) in found.iter().enumerate().take(limit) {
         let before = found.get(index + 1).map(|before| &before.config);
         let changed = changes(before, &version.config);
+        let keys = version.config.named_entries().len();
         let in_use = running.as_deref() == Some(version.config.digest.as_str());
         let told = if before.is_none() { "the first".to_owned() } else { changed.join(" ") };
         table.row([
             (Tone::Strong, short(&version.config.digest)),
             (Tone::Plain, ago(version.at, now)),
             (Tone::Plain, version.by.clone()),
-            (Tone::Plain, version.config.entries.len().to_string()),
+            (Tone::Plain, keys.to_string()),
             (Tone::Plain, told),
             (Tone::Good, if in_use { "in use".to_owned() } else { String::new() }),
         ]);
         list.push(json!({
             "version": bare(&version.config.digest), "recorded": version.at, "by": version.by,
-            "keys": version.config.entries.len(), "changes": changed, "in_use": in_use,
+            "keys": keys, "changes": changed, "in_use": in_use,
         }));
     }
     let text =
@@ -119,7 +121,7 @@ pub(super) async fn show_at(desk: &Desk, project: &Project, env: EnvName, wanted
     };
     let mut table = Table::with_heading(&["key", "value", "origin"]);
     let mut values = serde_json::Map::new();
-    for (key, entry) in &version.config.entries {
+    for (key, (entry, _)) in version.config.named_entries() {
         let value = match &entry.value {
             StoredValue::Plain(value) => value.clone(),
             StoredValue::Secret(name) => Value::String(masked(name)),
@@ -129,7 +131,7 @@ pub(super) async fn show_at(desk: &Desk, project: &Project, env: EnvName, wanted
             (Tone::Plain, render::as_text(&value)),
             (Tone::Faint, place(&entry.origin)),
         ]);
-        values.insert(key.clone(), value);
+        values.insert(key, value);
     }
     Ok(Outcome::done(table.render(), json!({ "version": bare(&version.config.digest), "values": values })))
 }

@@ -82,7 +82,7 @@ impl SiteArgs {
             _ => Err(Fault::new(Code::Usage, format!("{text:?} is no label.")).hint("Write --label NAME=VALUE.")),
         };
         let labels = self.label.into_iter().map(pair).collect::<Result<_>>()?;
-        Ok(Named { target: self.target, host: self.host, labels })
+        Ok(Named { target: self.target, host: self.host, labels, whole: false })
     }
 }
 

@@ -46,6 +46,7 @@ impl ConfigSource for Nothing {
             digest: String::new(),
             entries: BTreeMap::new(),
             digests: BTreeMap::new(),
+            variants: Vec::new(),
         }
     }
     async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {

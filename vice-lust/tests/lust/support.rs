@@ -101,6 +101,7 @@ impl ConfigSource for FakeConfig {
             digest: String::new(),
             entries: BTreeMap::new(),
             digests: BTreeMap::new(),
+            variants: Vec::new(),
         }
     }
     async fn restore(&self, project: &Arc<Project>, recorded: &ConfigRecorded) -> Result<ResolvedConfig> {

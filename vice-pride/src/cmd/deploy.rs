@@ -16,7 +16,7 @@ use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Digest, Fault, Result};
 
 use super::forecast::foretell;
-use super::plan::render;
+use super::plan::{render, warn_of_short_secrets};
 use super::{ConsentArgs, WantedArgs};
 use crate::driver::{Asks, EndState, Ended, Prepared, Want, begin, prepare, unfinished};
 use crate::lease;
@@ -73,6 +73,7 @@ pub(crate) async fn roll_out(app: &App, want: &Want, consent: &Consent) -> Resul
         return Ok(outcome);
     }
     let mut prepared = prepare(app, want).await?;
+    warn_of_short_secrets(app, &prepared);
     if let Some(code) = app.stop.raised() {
         return Err(Fault::new(code, "Ended before anything was changed."));
     }
@@ -162,7 +163,7 @@ pub(crate) async fn conclude(app: &App, ended: Ended) -> Result<Outcome> {
         EndState::Finished { outcome, .. } => {
             let stream = environment_stream(&ended.id.scope);
             let (state, _) = fold::load::<EnvironmentState>(app.events.as_ref(), &stream).await?;
-            let held = view.to.as_ref().is_some_and(|to| state.holds.contains_key(&to.version));
+            let held = view.to.as_ref().is_some_and(|to| state.hold_on(to).is_some());
             let done = finished(&ended, *outcome, &view, held, url.as_deref());
             Ok(followed(done, &super::supersede::follow(app, &ended.id.scope).await))
         }

@@ -3,9 +3,11 @@
 use clap::Args;
 use serde_json::json;
 use vice_core::app::App;
+use vice_core::capability::Capability;
 use vice_core::manifest::VerifyWhen;
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
+use vice_core::port::notifier::Severity;
 use vice_core::text::{Table, Tone, count, paint, sanitize};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Result};
@@ -36,10 +38,19 @@ pub struct PlanArgs {
 pub async fn run(app: &App, args: PlanArgs) -> Result<Outcome> {
     let want = args.wanted.want(Direction::Deploy, args.artifact);
     let prepared = prepare(app, &want).await?;
+    warn_of_short_secrets(app, &prepared);
     let foretold = foretell(app, &prepared).await;
     let outcome = render(&prepared, &foretold);
     let changes = !prepared.plan.is_noop();
     Ok(if changes && args.detailed_exitcode { outcome.with_class(Class::Changes) } else { outcome })
+}
+
+/// Secrets that no output of a program can be cleared of.
+pub(super) fn warn_of_short_secrets(app: &App, prepared: &Prepared) {
+    for (key, length) in prepared.config.unmaskable() {
+        let text = format!("The secret {key} has only {length} bytes: too short to be masked in what programs print.");
+        app.ui.say(Severity::Warning, &text);
+    }
 }
 
 /// The plan as a diff, with what the simulator says of it.
@@ -148,7 +159,7 @@ fn units(prepared: &Prepared) -> String {
             (
                 Tone::Plain,
                 if before == after {
-                    same_label(unit.before.as_ref(), &plan.to, change)
+                    same_label(unit.before.as_ref(), prepared, change)
                 } else {
                     format!("{before} → {after}")
                 },
@@ -160,7 +171,8 @@ fn units(prepared: &Prepared) -> String {
 }
 
 /// Two releases that are called alike may differ in what the name does not say.
-fn same_label(before: Option<&ReleaseRef>, to: &ReleaseRef, change: UnitChange) -> String {
+fn same_label(before: Option<&ReleaseRef>, prepared: &Prepared, change: UnitChange) -> String {
+    let to = &prepared.plan.to;
     let label = to.label();
     let Some(before) = before.filter(|_| change == UnitChange::Update) else { return label };
     let mut differs = Vec::new();
@@ -173,7 +185,11 @@ fn same_label(before: Option<&ReleaseRef>, to: &ReleaseRef, change: UnitChange) 
     if differs.is_empty() {
         format!("{label}, which is not healthy")
     } else {
-        format!("{label} with another {}", differs.join(" and "))
+        let reloads = prepared.workload.reload.is_some()
+            && to.only_reconfigures(before)
+            && prepared.backend.target.capabilities().has(Capability::Reload);
+        let how = if reloads { ", reloaded in place" } else { "" };
+        format!("{label} with another {}{how}", differs.join(" and "))
     }
 }
 

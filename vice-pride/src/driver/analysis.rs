@@ -65,6 +65,15 @@ pub(super) fn metric_names(analysis: &Analysis) -> BTreeSet<&str> {
     analysis.metrics.iter().map(|metric| metric.name.as_str()).collect()
 }
 
+/// Those of some metrics that can't tell two releases of one version apart: what is asked elsewhere without their names.
+pub(super) fn blind_to_releases(project: &Project, env: &EnvName, names: &BTreeSet<&str>) -> Vec<String> {
+    let blind = |metric: &MetricSpec| {
+        !metric.front && !serde_json::to_string(metric).is_ok_and(|text| text.contains("{{release}}"))
+    };
+    let specs = metric::specs(project, env, false).into_iter();
+    specs.filter(|(name, metric)| names.contains(name.as_str()) && blind(metric)).map(|(name, _)| name).collect()
+}
+
 fn metrics(project: &Project, env: &EnvName, spec: &RolloutSpec) -> Result<Vec<MetricPlan>> {
     let defined = metric::specs(project, env, false);
     if spec.metrics.is_empty() {

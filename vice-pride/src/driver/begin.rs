@@ -22,7 +22,7 @@ use vice_core::store::{Append, Expected};
 use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Course, Input, PLANNER_VERSION, Plan, State};
 
-use super::analysis::metric_names;
+use super::analysis::{blind_to_releases, metric_names};
 use super::journal::{self, Texts};
 use super::perform::Performer;
 use super::prepare::Prepared;
@@ -143,13 +143,19 @@ async fn meters(app: &App, prepared: &Prepared, run: &str) -> Result<Option<Mete
     };
     let front = prepared.backend.front.clone();
     let names = metric_names(analysis);
+    if prepared.plan.to.version == from.version {
+        for name in blind_to_releases(&prepared.project, &prepared.scope.env, &names) {
+            let text = format!("The metric {name} counts both configurations of {} as one.", from.version);
+            app.ui.say(Severity::Warning, &format!("{text} Ask it for {{{{release}}}}, or judge by the front end."));
+        }
+    }
     let mut meters = Meters::open(app, &prepared.project, &prepared.scope, front, run, &names).await?;
     let now = app.clock.now();
     let window = MetricWindow {
         from: now.checked_sub(analysis.interval.as_duration()).unwrap_or(now),
         until: now,
-        canary: prepared.plan.to.version.clone(),
-        baseline: from.version.clone(),
+        canary: prepared.plan.to.name_beside(from),
+        baseline: from.name_beside(&prepared.plan.to),
     };
     meters.begin(&window).await?;
     Ok(Some(meters))
@@ -195,7 +201,7 @@ async fn opening(
     }
     events.extend(queue::outrun(app, prepared)?);
     let known = workload::find_config(app, scope, &prepared.record.digest).await?.is_some();
-    if !known && !prepared.record.entries.is_empty() {
+    if !known && !prepared.record.is_empty() {
         events.push(app.event(config_stream(scope), Some(scope), &prepared.record)?);
     }
     let recipe = Recipe::of(&prepared.workload);

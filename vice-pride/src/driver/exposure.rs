@@ -54,16 +54,10 @@ impl Performer {
         let before = self.plan.from.as_ref().ok_or_else(|| {
             Fault::new(Code::Usage, "Traffic can't be split before the first version runs.".to_owned())
         })?;
-        if before.version == self.plan.to.version {
-            return Err(Fault::new(
-                Code::Unsupported,
-                format!("Traffic can't be split between two releases of the same version {}.", before.version),
-            )
-            .hint("Give the new one a version of its own."));
-        }
         let rest = WHOLE.saturating_sub(share);
-        let weight = |release: &ReleaseRef, basis_points| Weight { version: release.version.clone(), basis_points };
-        let both = [weight(before, rest), weight(&self.plan.to, share.min(WHOLE))];
+        let to = &self.plan.to;
+        let weight = |version: String, basis_points| Weight { version, basis_points };
+        let both = [weight(before.name_beside(to), rest), weight(to.name_beside(before), share.min(WHOLE))];
         Ok(both.into_iter().filter(|weight| weight.basis_points > 0).collect())
     }
 
@@ -73,8 +67,8 @@ impl Performer {
         let (Some(analysis), Some(before)) = (self.plan.analysis.as_ref(), self.plan.from.as_ref()) else {
             return Answer::plain(Input::EffectDone { op, result: OpResult::Done });
         };
-        let window =
-            MetricWindow { from, until, canary: self.plan.to.version.clone(), baseline: before.version.clone() };
+        let to = &self.plan.to;
+        let window = MetricWindow { from, until, canary: to.name_beside(before), baseline: before.name_beside(to) };
         let mut meters = self.meters.lock().await;
         if meters.is_none() {
             match self.open_meters(analysis).await {

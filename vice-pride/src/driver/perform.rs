@@ -1,5 +1,6 @@
 //! Carries out one effect and turns what happened into the input that answers it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -78,6 +79,14 @@ fn failure(fault: &Fault) -> Failure {
     }
 }
 
+/// The workload of a release for a unit: its own configuration, where units differ.
+fn for_unit<'r>((workload, config): &'r (Workload, ResolvedConfig), unit: &str) -> Cow<'r, Workload> {
+    if config.variants.is_empty() {
+        return Cow::Borrowed(workload);
+    }
+    Cow::Owned(Workload { environment: config.environment_of(unit), ..workload.clone() })
+}
+
 impl Performer {
     /// Carries out an effect that acts; none for effects that are only stored.
     pub(crate) async fn perform(&self, effect: Effect, work: Option<Work>) -> Option<Answer> {
@@ -138,8 +147,8 @@ impl Performer {
     async fn apply(&self, op: OpNo, unit: UnitNo) -> Result<()> {
         let op = self.op(op, unit)?;
         let places = matches!(op.change, Change::Place(_));
-        let workload = if places { Some(&self.wanted()?.0) } else { None };
-        let applied = self.backend.target.apply(&op, workload).await;
+        let workload = if places { Some(for_unit(self.wanted()?, &op.unit)) } else { None };
+        let applied = self.backend.target.apply(&op, workload.as_deref()).await;
         self.settle(&op, applied).await
     }
 
@@ -165,8 +174,9 @@ impl Performer {
 
     async fn undo(&self, op: OpNo, unit: UnitNo) -> Result<()> {
         let op = self.op(op, unit)?;
-        let workload = op.before.as_ref().and_then(|before| self.earlier(before)).map(|(workload, _)| workload);
-        let undone = self.backend.target.undo(&op, workload).await;
+        let workload = op.before.as_ref().and_then(|before| self.earlier(before));
+        let workload = workload.map(|release| for_unit(release, &op.unit));
+        let undone = self.backend.target.undo(&op, workload.as_deref()).await;
         self.settle(&op, undone).await
     }
 
@@ -202,10 +212,11 @@ impl Performer {
         // What takes a task back belongs to the release that ran it: on the way to an earlier one, that is the one
         // being left.
         let left = self.plan.from.as_ref().filter(|_| undo && self.plan.direction == Direction::Rollback);
-        let (workload, config) = match left.and_then(|release| self.earlier(release)) {
+        let release = match left.and_then(|release| self.earlier(release)) {
             Some(left) => left,
             None => self.wanted()?,
         };
+        let (workload, config) = (unit.map_or(Cow::Borrowed(&release.0), |unit| for_unit(release, unit)), &release.1);
         let errand = tasks::Errand {
             spec,
             root: &self.project.root,
@@ -217,7 +228,7 @@ impl Performer {
             unit,
             undo,
             direction,
-            workload,
+            workload: &workload,
             previous: self.plan.from.as_ref().map(|release| release.version.as_str()),
             masker: config.masker(),
         };

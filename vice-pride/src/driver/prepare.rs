@@ -21,7 +21,7 @@ use vice_core::template::{names, render};
 use vice_core::text::count;
 use vice_core::ui::{Progress, ProgressState};
 use vice_core::{Code, Fault, Millis, Result};
-use vice_pride_engine::{Plan, PlanRequest, plan};
+use vice_pride_engine::{Plan, PlanRequest, UnitAction, plan};
 
 use super::analysis::analysis;
 use super::version::check_version;
@@ -127,6 +127,7 @@ pub async fn prepare(app: &App, want: &Want) -> Result<Prepared> {
         let path = ["env", scope.env.as_str(), "rollout", key.as_str()];
         fault.at(project.place(&path, ""))
     })?;
+    refuse_uncovered(&scope, &plan, &config)?;
     plan.frees_traffic = state.split && backend.traffic.is_some() && !plan.is_noop();
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;
@@ -170,13 +171,14 @@ async fn forward(
         return Err(held(scope, hold.0, hold.1));
     }
     let config = app.config.resolve(project, &scope.env).await?;
-    let digest = (!config.entries.is_empty()).then(|| config.digest.clone());
+    let digest = config.bound();
     let pattern = want.artifact.as_ref().or(project.manifest.artifact.as_ref());
     let Some(pattern) = pattern else {
         let version = version.ok_or_else(|| unknown_version(project))?;
         let recipe = workload::recipe(project, scope, &version)?;
         let (source, recorded) = (String::new(), Some(recipe.digest()));
         let release = ReleaseRef { version, artifact: None, source, config: digest, recipe: recorded };
+        refuse_held(scope, state, &release)?;
         return Ok((workload::assemble(release, recipe, None, &config), config));
     };
     // What was named on the command line stands nowhere in the file.
@@ -210,6 +212,7 @@ async fn forward(
     let recipe = workload::recipe(project, scope, &version)?;
     let (source, recorded) = (artifact.origin.reference, Some(recipe.digest()));
     let release = ReleaseRef { version, artifact: Some(artifact.digest), source, config: digest, recipe: recorded };
+    refuse_held(scope, state, &release)?;
     Ok((workload::assemble(release, recipe, Some(artifact.path), &config), config))
 }
 
@@ -262,6 +265,22 @@ async fn describe(app: &App, project: &Project) -> Option<String> {
     (output.ok() && check_version(&version).is_ok()).then_some(version)
 }
 
+/// Refuses a configuration that says nothing of a unit that shall run: an earlier one, of before the unit was there.
+fn refuse_uncovered(scope: &Scope, plan: &Plan, config: &ResolvedConfig) -> Result<()> {
+    let mut running = plan.units.iter().filter(|unit| unit.action != UnitAction::Remove);
+    let uncovered = running.find(|unit| !config.variants.is_empty() && config.variant_of(&unit.name).is_none());
+    uncovered.map_or(Ok(()), |unit| {
+        let message = format!("The configuration of {scope} says nothing of the unit {}.", unit.name);
+        Err(Fault::new(Code::ConfigInvalid, message)
+            .hint("It was made before the unit was there. Deploy, instead of going back.")
+            .detail("unit", unit.name.as_str()))
+    })
+}
+
+fn refuse_held(scope: &Scope, state: &EnvironmentState, release: &ReleaseRef) -> Result<()> {
+    state.hold_on(release).map_or(Ok(()), |(name, hold)| Err(held(scope, &name, hold)))
+}
+
 fn held(scope: &Scope, version: &str, hold: &fold::environment::Hold) -> Fault {
     Fault::new(Code::Held, format!("Version {version} is on hold in {scope}: {}", hold.reason))
         .hint(format!(
@@ -295,12 +314,10 @@ async fn backward(
             fault.hint(format!("Proven: {}.", known.join(", ")))
         });
     };
-    if let Some(hold) = state.holds.get(&placed.release.version) {
-        return Err(held(scope, &placed.release.version, hold));
-    }
+    refuse_held(scope, state, &placed.release)?;
     let (mut workload, config) = workload::restore(app, project, scope, &placed.release).await?;
     // Secrets resolve to their current values, so that the configuration may have another digest than it had.
-    workload.release.config = (!config.entries.is_empty()).then(|| config.digest.clone());
+    workload.release.config = config.bound();
     Ok((workload, config))
 }
 
@@ -318,7 +335,8 @@ async fn reconfigured(
     let release = ReleaseRef { config: Some(earlier), ..running.clone() };
     let (mut workload, config) = workload::restore(app, project, scope, &release).await?;
     // Secrets resolve to their current values.
-    workload.release.config = (!config.entries.is_empty()).then(|| config.digest.clone());
+    workload.release.config = config.bound();
+    refuse_held(scope, state, &workload.release)?;
     Ok((workload, config))
 }
 
@@ -335,24 +353,24 @@ async fn config_changes(
         Some(digest) => workload::find_config(app, scope, digest).await?,
         None => None,
     };
-    let (old, digests) = before.map(|config| (config.entries, config.digests)).unwrap_or_default();
+    let (old, new) = (before.as_ref().map(ConfigRecorded::named_entries).unwrap_or_default(), record.named_entries());
     let shown = |key: &str, value: &StoredValue| match value {
         StoredValue::Plain(Value::String(text)) => text.clone(),
         StoredValue::Plain(other) => other.to_string(),
         StoredValue::Secret(_) => masked(key),
     };
     let mut changes = Vec::new();
-    let keys: std::collections::BTreeSet<&String> = old.keys().chain(record.entries.keys()).collect();
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for key in keys {
-        let (before, after) = (old.get(key), record.entries.get(key));
+        let (before, after) = (old.get(key), new.get(key));
         // Secrets are stored by name; that one changed is told by the digests, where both have them.
-        let digest_differs =
-            matches!((digests.get(key), record.digests.get(key)), (Some(one), Some(two)) if one != two);
-        if digest_differs || before.map(|entry| &entry.value) != after.map(|entry| &entry.value) {
+        let digest = |side: Option<&(&StoredEntry, Option<&String>)>| side.and_then(|(_, digest)| *digest).cloned();
+        let digest_differs = matches!((digest(before), digest(after)), (Some(one), Some(two)) if one != two);
+        if digest_differs || before.map(|(entry, _)| &entry.value) != after.map(|(entry, _)| &entry.value) {
             changes.push(ConfigChange {
                 key: key.clone(),
-                before: before.map(|entry| shown(key, &entry.value)),
-                after: after.map(|entry| shown(key, &entry.value)),
+                before: before.map(|(entry, _)| shown(key, &entry.value)),
+                after: after.map(|(entry, _)| shown(key, &entry.value)),
             });
         }
     }

@@ -153,7 +153,10 @@ impl Session {
         match effect {
             Effect::PlaceHold { reason } => {
                 let reason = describe_reason(reason, plan);
-                Ok(vec![hold_event(&self.app, &self.id, &plan.to.version, reason)?])
+                // A version that runs already is not what failed: then only this release of it is put on hold.
+                let from = plan.from.as_ref();
+                let name = from.map_or_else(|| plan.to.version.clone(), |from| plan.to.name_beside(from));
+                Ok(vec![hold_event(&self.app, &self.id, &name, reason)?])
             }
             Effect::Finish { outcome } => {
                 let running = match state.running() {

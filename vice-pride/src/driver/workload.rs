@@ -7,13 +7,13 @@ use std::sync::Arc;
 use vice_core::app::App;
 use vice_core::event::Payload;
 use vice_core::id::Scope;
-use vice_core::manifest::{HealthSpec, Project};
+use vice_core::manifest::{HealthSpec, Project, ReloadKind, ReloadSpec};
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::recipe::{Recipe, RecipeRecorded};
 use vice_core::payload::{ReleaseRef, config_stream, recipe_stream};
 use vice_core::port::command::EnvValue;
 use vice_core::port::config::ResolvedConfig;
-use vice_core::port::target::{HealthProbe, Workload};
+use vice_core::port::target::{HealthProbe, Reload, ReloadBy, Workload};
 use vice_core::store::{Order, Query};
 use vice_core::template::{Vars, render};
 use vice_core::{Code, Digest, Fault, Millis, Result};
@@ -80,6 +80,7 @@ pub(crate) fn recipe(project: &Project, scope: &Scope, version: &str) -> Result<
         ready_timeout: health.and_then(|health| health.ready_timeout).unwrap_or(READY_TIMEOUT),
         drain_timeout: manifest.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
         stop_timeout: manifest.stop_timeout.unwrap_or(STOP_TIMEOUT),
+        reload: manifest.config.reload.as_ref().map(|spec| reload(project, spec)).transpose()?,
     })
 }
 
@@ -99,6 +100,7 @@ pub(crate) fn assemble(
         ready_timeout: recipe.ready_timeout,
         drain_timeout: recipe.drain_timeout,
         stop_timeout: recipe.stop_timeout,
+        reload: recipe.reload,
     }
 }
 
@@ -113,7 +115,32 @@ pub(crate) fn hollow(release: &ReleaseRef) -> Workload {
         ready_timeout: READY_TIMEOUT,
         drain_timeout: DRAIN_TIMEOUT,
         stop_timeout: STOP_TIMEOUT,
+        reload: None,
     }
+}
+
+/// How a running instance is given another configuration.
+fn reload(project: &Project, spec: &ReloadSpec) -> Result<Reload> {
+    let bad = |key: &str, text: String| {
+        let fault = Fault::new(Code::ManifestInvalid, text).at(project.place(&["config", "reload", key], ""));
+        fault.hint("For example:\n[config.reload]\nby = \"signal\"\nsignal = \"HUP\"")
+    };
+    for (key, path) in [("path", &spec.path), ("confirm", &spec.confirm)] {
+        if path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            return Err(bad(key, format!("`{key}` of [config.reload] is no path: it has to begin with /.")));
+        }
+    }
+    let by = match (spec.by, spec.signal, &spec.path) {
+        (ReloadKind::Signal, signal, None) => ReloadBy::Signal(signal.unwrap_or_default()),
+        (ReloadKind::Http, None, Some(path)) => ReloadBy::Http(path.clone()),
+        (ReloadKind::Http, _, None) => {
+            return Err(bad("by", "[config.reload] by HTTP needs the `path` to post to.".to_owned()));
+        }
+        (ReloadKind::File, None, None) => ReloadBy::File,
+        (_, Some(_), _) => return Err(bad("signal", "`signal` belongs to a reload by signal only.".to_owned())),
+        (_, _, Some(_)) => return Err(bad("path", "`path` belongs to a reload by HTTP only.".to_owned())),
+    };
+    Ok(Reload { by, confirm: spec.confirm.clone() })
 }
 
 fn probe(spec: Option<&HealthSpec>) -> HealthProbe {

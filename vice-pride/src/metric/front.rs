@@ -7,6 +7,7 @@ use vice_core::Result;
 use vice_core::capability::BackendInfo;
 use vice_core::histogram::{LATENCY_BUCKETS, latency_edge_seconds};
 use vice_core::manifest::MetricKind;
+use vice_core::payload::version_in;
 
 use super::number::{Histogram, Numbers};
 use super::scene::Asked;
@@ -78,9 +79,14 @@ impl Ask for FrontEnd {
             }
         })?;
         let counters = counters.ok_or_else(|| Trouble::no_series("The local front end does not run."))?;
-        let units = counters.units.iter().filter(|unit| unit.version == asked.version);
+        let named = |unit: &&UnitCounters| {
+            unit.version == asked.version || unit.release.as_deref() == Some(asked.version)
+        };
+        let units = counters.units.iter().filter(named);
         let tally = |unit: &UnitCounters| {
-            let process = format!("{}/{}", counters.run, unit.id);
+            // One process may have run several configurations, and each is counted from zero.
+            let mark = unit.release.as_deref().map_or("", |name| &name[version_in(name).len()..]);
+            let process = format!("{}/{}{mark}", counters.run, unit.id);
             self.numbers(unit).map(|numbers| Tally { process, numbers })
         };
         units.map(tally).collect()

@@ -2,10 +2,11 @@
 
 use vice_core::Result;
 use vice_core::id::Scope;
+use vice_core::payload::version_in;
 use vice_core::port::metric::MetricWindow;
 use vice_core::template::{self, Vars};
 
-/// One question: which version, which stratum, which window.
+/// One question: which release by its name (the version, or the full name where both are of one version), which stratum, which window.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) scope: &'a Scope,
@@ -25,7 +26,8 @@ impl Asked<'_> {
         let millis = until.saturating_sub(from).max(1);
         let length = if millis % 1000 == 0 { format!("{}s", millis / 1000) } else { format!("{millis}ms") };
         let pairs = [
-            ("version", self.version.to_owned()),
+            ("version", version_in(self.version).to_owned()),
+            ("release", self.version.to_owned()),
             ("stratum", self.stratum.unwrap_or_default().to_owned()),
             ("half", self.half.unwrap_or(WHOLE).to_owned()),
             ("project", self.scope.project.to_string()),
@@ -79,13 +81,16 @@ mod tests {
             canary: "2".into(),
             baseline: "1".into(),
         };
-        let asked = Asked { scope: &scope, window: &window, version: "a/b~\"c+ d", stratum: None, half: None };
-        assert_eq!(asked.promql("{v=\"{{version}}\"}[{{window}}]").unwrap(), "{v=\"a/b~\\\"c+ d\"}[1500ms]");
+        let asked = Asked { scope: &scope, window: &window, version: "a/b\"c+ d", stratum: None, half: None };
+        assert_eq!(asked.promql("{v=\"{{version}}\"}[{{window}}]").unwrap(), "{v=\"a/b\\\"c+ d\"}[1500ms]");
         assert_eq!(
             asked.url("http://x/{{version}}?u={{until}}").unwrap(),
-            "http://x/a%2Fb%7E%22c%2B%20d?u=1767225601.500"
+            "http://x/a%2Fb%22c%2B%20d?u=1767225601.500"
         );
-        assert_eq!(asked.pointer("/{{version}}/bad").unwrap(), "/a~1b~0\"c+ d/bad");
+        assert_eq!(asked.pointer("/{{version}}/bad").unwrap(), "/a~1b\"c+ d/bad");
         assert!(asked.plain("{{nothing}}").is_err());
+        let one = Asked { version: "2~3fa9c17e", ..asked };
+        assert_eq!(one.plain("{{version}} {{release}}").unwrap(), "2 2~3fa9c17e");
+        assert_eq!(one.pointer("/{{release}}").unwrap(), "/2~03fa9c17e");
     }
 }

@@ -491,7 +491,8 @@ impl Counters {
     fn set(&self, run: &str, units: &[Unit<'_>]) {
         let unit = |(id, version, exposures, failures, client_failures): &Unit<'_>| UnitCounters {
             id: (*id).to_owned(),
-            version: (*version).to_owned(),
+            version: version_in(version).to_owned(),
+            release: version.contains('~').then(|| (*version).to_owned()),
             exposures: *exposures,
             failures: *failures,
             client_failures: *client_failures,
@@ -527,6 +528,22 @@ async fn the_front_end_is_read_by_process_and_a_restart_loses_nothing_else() {
     assert_eq!(third.readings, [errors((15, 1), (100, 0))]);
     counters.set("b", &[("1#1", "1", 7, 0, None), ("2#3", "2", 3, 3, None)]);
     assert_eq!(source.read(&window(4), &third.mark).await.readings, [errors((3, 3), (7, 0))]);
+}
+
+#[tokio::test]
+async fn two_configurations_of_one_version_are_told_apart_in_one_process() {
+    let counters = Arc::new(Counters::default());
+    let source = counters.source("front = true\nsensor = false");
+    let window = |minute| MetricWindow { canary: "1~bbbb".into(), baseline: "1~aaaa".into(), ..window(minute) };
+    counters.set("a", &[("1#1", "1~aaaa", 1000, 10, None), ("2#1", "1~aaaa", 900, 9, None)]);
+    let mark = source.begin(&window(0)).await.unwrap();
+    // The second process has been given another configuration, and goes on.
+    counters.set(
+        "a",
+        &[("1#1", "1~aaaa", 1100, 11, None), ("2#1", "1~aaaa", 950, 9, None), ("2#1", "1~bbbb", 40, 4, None)],
+    );
+    let read = source.read(&window(1), &mark).await;
+    assert_eq!(read.readings, [errors((40, 4), (150, 1))]);
 }
 
 #[tokio::test]

@@ -86,6 +86,7 @@ impl Target for RoutedTarget {
             Capability::Logs,
             Capability::Weights,
             Capability::Drain,
+            Capability::Reload,
         ];
         let everywhere =
             |what: &Capability| self.members.iter().all(|(_, backend)| backend.target.capabilities().has(*what));
@@ -146,8 +147,10 @@ impl Traffic for RoutedTarget {
     async fn set_weights(&self, table: &WeightTable) -> Result<()> {
         let each = self.traffics()?.into_iter().map(|(backend, traffic)| async move {
             let inventory = backend.target.inventory().await?;
-            let runs = inventory.units.iter().filter_map(|unit| unit.release.as_ref()).map(|release| &release.version);
-            let own = own_table(table, &runs.map(String::as_str).collect());
+            let runs = inventory.units.iter().filter_map(|unit| unit.release.as_ref());
+            let names: BTreeSet<String> =
+                runs.flat_map(|release| [release.version.clone(), release.full_name()]).collect();
+            let own = own_table(table, &names.iter().map(String::as_str).collect());
             traffic.set_weights(&own).await
         });
         try_join_all(each).await.map(drop)

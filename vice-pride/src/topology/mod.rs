@@ -8,6 +8,7 @@ mod vars;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +16,9 @@ use indexmap::IndexMap;
 use serde_json::Value;
 use vice_core::id::EnvName;
 use vice_core::manifest::{Project, TargetSpec, TargetsSpec, TopologySpec};
+use vice_core::port::config::UnitFacts;
 use vice_core::{Code, Context, Fault, Result};
-use vice_pride_engine::{Roster, RosterHost, Topology};
+use vice_pride_engine::{Roster, RosterHost, Topology, UnitNo};
 
 /// The largest file that is read. An inventory of a hundred thousand hosts has about 10 MB.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -49,6 +51,27 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
         let path: Vec<&str> = ["env", env.as_str(), "topology"].into_iter().chain(key.split('.')).collect();
         fault.at(project.place(&path, ""))
     })
+}
+
+/// What is known of each unit of an environment before anything runs there, for layers of the configuration that apply
+/// only somewhere. The label `host`, where units have it, names their machine.
+///
+/// # Errors
+/// As [`load`].
+pub fn unit_facts(project: &Project, env: &EnvName) -> Result<Vec<UnitFacts>> {
+    let Some(tree) = load(project, env)? else {
+        let count = project.env(env)?.instances.unwrap_or(1);
+        return Ok((1..=count).map(|unit| UnitFacts { name: unit.to_string(), ..UnitFacts::default() }).collect());
+    };
+    let keys: Vec<&str> = tree.label_keys().collect();
+    let facts = |unit: UnitNo| {
+        let labels = keys.iter().filter_map(|key| Some(((*key).to_owned(), tree.label(unit, key)?.to_owned())));
+        let labels: BTreeMap<String, String> = labels.collect();
+        let several = matches!(project.env(env).map(|spec| &spec.target), Ok(Some(TargetsSpec::Several(_))));
+        let target = tree.place(unit).filter(|_| several);
+        UnitFacts { name: tree.unit_name(unit), target, host: labels.get("host").cloned(), labels }
+    };
+    Ok((0..tree.len()).map(|unit| facts(UnitNo(unit))).collect())
 }
 
 /// One level, `target`, with the instances of each target in it; a unit is named as in `eu.1`.

@@ -10,6 +10,7 @@ mod escaping;
 mod failing;
 mod killing;
 mod outliving;
+mod reloading;
 mod reused;
 mod rolling;
 mod secrets;

@@ -170,6 +170,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
         ready_timeout: Millis::from_secs(20),
         drain_timeout: Millis::from_secs(10),
         stop_timeout: Millis::from_secs(5),
+        reload: None,
     }
 }
 
@@ -195,6 +196,15 @@ impl Client {
         let (sender, connection) = shaken.map_err(|error| error.to_string())?;
         tokio::spawn(connection);
         Ok(Self { sender })
+    }
+
+    /// The text at a path.
+    pub(crate) async fn get(&mut self, path: &str) -> String {
+        let request = Request::get(path).header("host", "test").body(Full::default()).unwrap();
+        self.sender.ready().await.unwrap();
+        let response = self.sender.send_request(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8_lossy(&body).into_owned()
     }
 
     /// Status, who answered, and the body.

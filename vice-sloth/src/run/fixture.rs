@@ -353,6 +353,7 @@ impl ConfigSource for Nothing {
             digest: config.digest.clone(),
             entries: BTreeMap::new(),
             digests: BTreeMap::new(),
+            variants: Vec::new(),
         }
     }
     async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {

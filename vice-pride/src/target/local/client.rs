@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+use vice_core::payload::version_in;
 use vice_core::port::target::{Inventory, Op, UnitHealth, UnitState, Workload};
 use vice_core::{Code, Context, Fault, Result};
 
@@ -76,6 +77,9 @@ pub struct UnitCounters {
     pub id: String,
     /// The version it ran.
     pub version: String,
+    /// The full name of the release that it ran; none from an agent that counts versions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// Requests that were handed to it first and have ended.
     pub exposures: u64,
     /// Those of them that went wrong.
@@ -101,7 +105,8 @@ impl From<&UpstreamCounts> for UnitCounters {
         let buckets = counts.latency.iter().enumerate().filter(|(_, count)| **count > 0);
         Self {
             id: counts.id.clone(),
-            version: counts.version.clone(),
+            version: version_in(&counts.version).to_owned(),
+            release: Some(counts.version.clone()),
             exposures: counts.exposures,
             failures: counts.failures,
             client_failures: Some(counts.client_failures),

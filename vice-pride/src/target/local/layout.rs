@@ -65,6 +65,16 @@ impl Layout {
         self.releases().join(format!("{key}.json"))
     }
 
+    /// Where what a running instance is configured with lies.
+    pub(super) fn lives(&self) -> PathBuf {
+        self.dir.join("live")
+    }
+
+    /// The configuration of one process.
+    pub(super) fn live(&self, generation: u64) -> PathBuf {
+        self.lives().join(format!("{generation}.json"))
+    }
+
     /// What marks the processes of this folder: the start of their `VICE_INSTANCE`.
     pub(super) fn token_prefix(&self) -> String {
         format!("{}.", Digest::of(self.dir.as_os_str().as_bytes()).short())
@@ -72,7 +82,7 @@ impl Layout {
 
     /// Makes the folders, readable by nobody else.
     pub(super) fn prepare(&self) -> Result<()> {
-        for dir in [self.dir.clone(), self.logs(), self.releases(), self.work()] {
+        for dir in [self.dir.clone(), self.logs(), self.releases(), self.work(), self.lives()] {
             DirBuilder::new().recursive(true).mode(0o700).create(&dir).context(Code::StateUnwritable, || {
                 format!("The folder {} of the local target can't be made.", dir.display())
             })?;

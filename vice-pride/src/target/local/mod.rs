@@ -14,6 +14,7 @@ mod client;
 pub mod front;
 mod health;
 mod layout;
+mod live;
 mod mark;
 mod output;
 mod patience;
@@ -126,8 +127,8 @@ impl Target for LocalTarget {
     }
 
     fn capabilities(&self) -> Capabilities {
-        use Capability::{Drain, Fence, Logs, Observe, StartStop, Weights};
-        Capabilities::of([Fence, Observe, StartStop, Logs, Weights, Drain])
+        use Capability::{Drain, Fence, Logs, Observe, Reload, StartStop, Weights};
+        Capabilities::of([Fence, Observe, StartStop, Logs, Weights, Drain, Reload])
     }
 
     async fn inventory(&self) -> Result<Inventory> {

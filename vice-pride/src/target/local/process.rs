@@ -71,10 +71,15 @@ pub(super) fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
-fn signal_one(pid: u32, signal: Signal) {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    if let Err(error) = rustix::process::kill_process(pid, signal) {
-        tracing::debug!(?pid, ?signal, %error, "the signal was not delivered");
+/// Sends a signal to one process; says whether it was delivered.
+pub(super) fn signal_one(pid: u32, signal: Signal) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    match rustix::process::kill_process(pid, signal) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(?pid, ?signal, %error, "the signal was not delivered");
+            false
+        }
     }
 }
 
@@ -88,12 +93,16 @@ pub(super) async fn gone(pid: u32, started: u64) {
 /// Ends processes that nobody owns any more: politely first, surely at the deadline.
 pub(super) async fn end_all(processes: &[Marked], politely: Duration) {
     let alive = || processes.iter().filter(|process| is_alive(process.pid, process.start_time));
-    alive().for_each(|process| signal_one(process.pid, Signal::TERM));
+    for process in alive() {
+        signal_one(process.pid, Signal::TERM);
+    }
     let deadline = Instant::now() + politely;
     while Instant::now() < deadline && alive().next().is_some() {
         sleep(Duration::from_millis(20)).await;
     }
-    alive().for_each(|process| signal_one(process.pid, Signal::KILL));
+    for process in alive() {
+        signal_one(process.pid, Signal::KILL);
+    }
     let all_gone = async {
         for process in processes {
             gone(process.pid, process.start_time).await;
@@ -119,7 +128,9 @@ pub(super) async fn kill_marked(prefix: &str, generation: u64) {
             tracing::warn!(generation, left = left.len(), "what an instance has started does not go away");
             return;
         }
-        left.iter().for_each(|process| signal_one(process.pid, Signal::KILL));
+        for process in &left {
+            signal_one(process.pid, Signal::KILL);
+        }
         sleep(LOOK_AGAIN_AFTER).await;
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use vice_core::payload::ReleaseRef;
 use vice_core::port::command::EnvValue;
-use vice_core::port::target::{HealthProbe, Workload};
+use vice_core::port::target::{HealthProbe, Reload, Workload};
 use vice_core::secret::Masker;
 use vice_core::{Code, Context, Fault, Millis, Result, Secret};
 
@@ -28,6 +28,8 @@ pub(super) struct StoredWorkload {
     ready_timeout: Millis,
     drain_timeout: Millis,
     stop_timeout: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reload: Option<Reload>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +55,7 @@ impl From<&Workload> for StoredWorkload {
             ready_timeout: workload.ready_timeout,
             drain_timeout: workload.drain_timeout,
             stop_timeout: workload.stop_timeout,
+            reload: workload.reload.clone(),
         }
     }
 }
@@ -71,6 +74,7 @@ impl From<StoredWorkload> for Workload {
             ready_timeout: stored.ready_timeout,
             drain_timeout: stored.drain_timeout,
             stop_timeout: stored.stop_timeout,
+            reload: stored.reload,
         }
     }
 }

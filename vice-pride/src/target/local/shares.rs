@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vice_core::payload::version_in;
 use vice_core::port::target::{Weight, WeightTable};
 use vice_core::{Code, Fault, Result};
 
@@ -14,27 +15,35 @@ const FINENESS: u32 = 2_520;
 /// A unit that could get traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {
-    pub(super) version: String,
+    /// The full name of its release.
+    pub(super) release: String,
     pub(super) healthy: bool,
     pub(super) drained: bool,
+}
+
+/// The entry of a table that is about a release: its own, or that of its version.
+fn entry<'t>(table: &'t WeightTable, release: &str) -> Option<&'t Weight> {
+    let named = |name: &str| table.weights.iter().find(|weight| weight.version == name);
+    named(release).or_else(|| named(version_in(release)))
 }
 
 /// The weight of each unit, in the same order. A version's share is split among its healthy units; without a table,
 /// or when it gives nothing to what is there, all units are equal.
 pub(super) fn weights(units: &[Candidate], table: Option<&WeightTable>) -> Vec<u32> {
     let in_rotation = |unit: &Candidate| !unit.drained;
+    let of = |unit: &Candidate| table.and_then(|table| entry(table, &unit.release));
     let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     for unit in units.iter().filter(|unit| in_rotation(unit)) {
-        let count = counts.entry(&unit.version).or_default();
+        let Some(weight) = of(unit) else { continue };
+        let count = counts.entry(&weight.version).or_default();
         count.0 += 1;
         count.1 += u32::from(unit.healthy);
     }
     let share = |unit: &Candidate| {
-        let table = table?;
-        let points = table.weights.iter().find(|weight| weight.version == unit.version)?.basis_points;
-        let (all, healthy) = counts.get(unit.version.as_str())?;
+        let weight = of(unit)?;
+        let (all, healthy) = counts.get(weight.version.as_str())?;
         let among = if *healthy > 0 { *healthy } else { *all };
-        Some(points.min(WHOLE) * FINENESS / among.max(1))
+        Some(weight.basis_points.min(WHOLE) * FINENESS / among.max(1))
     };
     let shares: Vec<u32> =
         units.iter().map(|unit| if in_rotation(unit) { share(unit).unwrap_or(0) } else { 0 }).collect();
@@ -65,7 +74,7 @@ pub(super) fn implied(versions: &[String]) -> Vec<Weight> {
 }
 
 /// Refuses a table that does not add up or names a version that is not there. An empty one ends the split.
-pub(super) fn check(table: &WeightTable, versions: &std::collections::BTreeSet<&str>) -> Result<()> {
+pub(super) fn check(table: &WeightTable, versions: &std::collections::BTreeSet<String>) -> Result<()> {
     if table.weights.is_empty() {
         return Ok(());
     }
@@ -78,7 +87,7 @@ pub(super) fn check(table: &WeightTable, versions: &std::collections::BTreeSet<&
     for weight in &table.weights {
         let shown: String = weight.version.chars().take(80).collect();
         if !versions.contains(weight.version.as_str()) {
-            let known = versions.iter().copied().collect::<Vec<_>>().join(", ");
+            let known = versions.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             return Err(Fault::new(Code::Usage, format!("No unit runs version {shown:?}, so it can't get traffic."))
                 .hint(format!("Running: {known}.")));
         }
@@ -94,7 +103,7 @@ mod tests {
     use super::*;
 
     fn unit(version: &str) -> Candidate {
-        Candidate { version: version.to_owned(), healthy: true, drained: false }
+        Candidate { release: version.to_owned(), healthy: true, drained: false }
     }
 
     fn table(weights: &[(&str, u32)]) -> WeightTable {
@@ -125,6 +134,16 @@ mod tests {
     }
 
     #[test]
+    fn two_releases_of_one_version_have_shares_of_their_own() {
+        let units = [unit("1~aa"), unit("1~aa"), unit("1~bb")];
+        let split = weights(&units, Some(&table(&[("1~aa", 9000), ("1~bb", 1000)])));
+        assert_eq!(split[0] * 2, split[2] * 9);
+        let all = weights(&units, Some(&table(&[("1", 10_000)])));
+        assert!(all[0] > 0 && all[0] == all[2], "what is said of a version is said of all its releases: {all:?}");
+        assert_eq!(weights(&[unit("1~aa"), unit("2~cc")], Some(&table(&[("1", 9_000), ("2", 1_000)])))[1], 2_520_000);
+    }
+
+    #[test]
     fn implied_weights_always_add_up() {
         for versions in [vec!["1"; 3], vec!["1", "2", "3"], vec!["1", "1", "1", "2", "2", "3", "3"]] {
             let versions: Vec<String> = versions.into_iter().map(str::to_owned).collect();
@@ -135,7 +154,7 @@ mod tests {
 
     #[test]
     fn tables_that_make_no_sense_are_refused() {
-        let running = ["1", "2"].into();
+        let running = ["1".to_owned(), "2".to_owned()].into();
         for bad in [vec![("1", 9999)], vec![("1", 5000), ("3", 5000)], vec![("1", 5000), ("1", 5000)]] {
             assert_eq!(check(&table(&bad), &running).unwrap_err().code(), Code::Usage, "{bad:?}");
         }

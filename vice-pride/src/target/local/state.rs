@@ -144,6 +144,12 @@ impl State {
         running.map(|unit| unit.placed.release.version.as_str()).collect()
     }
 
+    /// What weights can name: the running versions, and the full names of their releases.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        let running = self.units.values().filter(|unit| unit.running).map(|unit| &unit.placed.release);
+        running.flat_map(|release| [release.version.clone(), release.full_name()]).collect()
+    }
+
     /// The weights in force: those that were set, or what the units make up.
     pub(super) fn table(&self) -> WeightTable {
         self.weights.clone().unwrap_or_else(|| {

@@ -8,6 +8,7 @@ use vice_core::port::target::Workload;
 use vice_core::{Code, Fault, Millis, Result};
 
 use super::super::health;
+use super::super::live;
 use super::super::output;
 use super::super::release::masker;
 use super::Agent;
@@ -60,6 +61,7 @@ pub(super) async fn discard(agent: &Agent, instance: &Instance) {
 /// Takes an ended process off the list of loose ones.
 pub(super) async fn forget(agent: &Agent, instance: &Instance) {
     let generation = instance.record.generation;
+    live::remove(&agent.layout, generation);
     let forgotten = agent.store.update(|state| {
         state.loose.retain(|loose| loose.generation != generation);
         Ok(())

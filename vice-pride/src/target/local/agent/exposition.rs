@@ -174,7 +174,7 @@ fn answer(request: &Request<Incoming>, front: &FrontEnd, scope: Option<&Scope>) 
     if request.uri().path() != "/metrics" {
         return refused(StatusCode::NOT_FOUND, "Look at /metrics.\n");
     }
-    let counts = front.get().map(|front| front.version_counts()).unwrap_or_default();
+    let counts = front.version_counts();
     let mut response = Response::new(Full::from(exposition(&counts, scope)));
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response

@@ -1,13 +1,15 @@
 //! The front end in the agent's hands: where it listens, and keeping its table true.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use vice_core::payload::version_in;
 use vice_core::port::target::UnitHealth;
 use vice_core::{Code, Fault, Millis, Result};
 
 use super::super::client::{FrontCounters, UnitCounters, VersionCounts};
-use super::super::front::{Front, FrontOptions, Upstream};
+use super::super::front::{Front, FrontOptions, Upstream, UpstreamCounts};
 use super::super::health::address;
 use super::super::process;
 use super::super::shares::{self, Candidate};
@@ -46,6 +48,16 @@ impl FrontEnd {
 
     pub(super) fn port(&self) -> Option<u16> {
         self.get().map(|front| front.local_addr().port())
+    }
+
+    /// The counters of each version; the front end counts each of a version's releases by itself.
+    pub(super) fn version_counts(&self) -> Vec<UpstreamCounts> {
+        let counts = self.get().map(|front| front.version_counts()).unwrap_or_default();
+        let mut versions: BTreeMap<String, UpstreamCounts> = BTreeMap::new();
+        for of_release in counts {
+            versions.entry(version_in(&of_release.version).to_owned()).or_default().add(&of_release);
+        }
+        versions.into_iter().map(|(version, counts)| UpstreamCounts { version, ..counts }).collect()
     }
 
     /// Takes a unit's process out of the rotation and waits for its requests; says how many are left.
@@ -121,10 +133,11 @@ impl Agent {
             .cells()
             .into_iter()
             .filter_map(|cell| {
-                let drained = state.units.get(&cell.name)?.drained;
+                let unit = state.units.get(&cell.name)?;
+                let (release, drained) = (unit.placed.release.full_name(), unit.drained);
                 let instance = cell.instance().filter(|instance| instance.has_ended().is_none())?;
                 let healthy = cell.health() == UnitHealth::Healthy;
-                let candidate = Candidate { version: instance.record.version.clone(), healthy, drained };
+                let candidate = Candidate { release, healthy, drained };
                 Some((instance.front_id(&cell.name), instance.record.port, candidate))
             })
             .collect();
@@ -134,7 +147,7 @@ impl Agent {
             id: id.clone(),
             addr: address(*port),
             weight,
-            version: candidate.version.clone(),
+            version: candidate.release.clone(),
         });
         front.set_table(upstreams.collect());
         for (id, _, candidate) in &units {
@@ -144,9 +157,7 @@ impl Agent {
 
     /// What the front end has counted for each version since this agent began.
     pub(super) fn counts(&self) -> Vec<VersionCounts> {
-        let front = self.front.get();
-        let counts = front.map(|front| front.version_counts()).unwrap_or_default();
-        counts.into_iter().map(VersionCounts::from).collect()
+        self.front.version_counts().into_iter().map(VersionCounts::from).collect()
     }
 
     /// What it has counted for each upstream, with what tells one beginning at zero from the next.

@@ -14,6 +14,7 @@ use vice_core::port::target::Workload;
 use vice_core::template::{Vars, render};
 use vice_core::{Code, Context, Fault, Millis, Result};
 
+use super::super::live::{self, FILE_VARIABLE, RELEASE_VARIABLE};
 use super::super::output;
 use super::super::process::{self, TOKEN_VARIABLE};
 use super::super::state::InstanceRecord;
@@ -105,6 +106,10 @@ pub(super) async fn spawn(agent: &Agent, unit: &str, workload: &Workload) -> Res
     let generation = agent.next_generation().await?;
     let port = free_port()?;
     let mut command = command(agent, unit, workload, port, generation)?;
+    if workload.reload.is_some() {
+        live::write(&agent.layout, generation, workload)?;
+        command.env(FILE_VARIABLE, agent.layout.live(generation));
+    }
     let log = agent.layout.log(unit);
     let log_from = output::size(&log);
     let opened = output::open(&log).and_then(|file| Ok((file.try_clone()?, file)));
@@ -185,6 +190,7 @@ fn own_variables(
         ("VICE_PROJECT", scope.as_ref().map(|scope| scope.project.to_string()).unwrap_or_default()),
         ("VICE_ENV", scope.as_ref().map(|scope| scope.env.to_string()).unwrap_or_default()),
         ("VICE_VERSION", workload.release.version.clone()),
+        (RELEASE_VARIABLE, workload.release.full_name()),
         ("VICE_UNIT", unit.to_owned()),
         (TOKEN_VARIABLE, format!("{}{generation}", agent.layout.token_prefix())),
     ])

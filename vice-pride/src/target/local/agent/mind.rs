@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use vice_core::port::target::{HealthProbe, UnitHealth};
 use vice_core::{Code, Fault, Result};
 
-use super::super::{health, output, release};
+use super::super::{health, live, output, release};
 use super::Agent;
 use super::bring_up::{bring_up, discard};
 use super::instance::Instance;
@@ -116,6 +116,7 @@ impl Agent {
         if let Some(ended) = cell.instance() {
             // What the crashed process had started goes with it.
             ended.stop(vice_core::Millis::ZERO).await;
+            live::remove(&self.layout, ended.record.generation);
         }
         let key = self.store.read().unit(&cell.name)?.placed.key;
         let workload = release::load(&self.layout, key)?;

@@ -10,6 +10,7 @@ mod instance;
 mod mind;
 mod operate;
 mod recover;
+mod reload;
 mod running;
 mod serve;
 mod unit;

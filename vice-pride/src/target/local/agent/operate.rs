@@ -20,7 +20,7 @@ use super::unit::UnitCell;
 const DEFAULT_TIMEOUT: Millis = Millis::from_secs(10);
 
 /// What a decided operation leaves to do.
-type Leftover = Option<(Instance, Millis)>;
+pub(super) type Leftover = Option<(Instance, Millis)>;
 
 /// What a unit shall be.
 enum Goal {
@@ -36,13 +36,13 @@ enum Goal {
 
 /// How the operation's marker changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Marking {
+pub(super) enum Marking {
     Applied,
     Undone,
 }
 
 impl Marking {
-    fn note(self, state: &mut State, op: &Op) -> Result<()> {
+    pub(super) fn note(self, state: &mut State, op: &Op) -> Result<()> {
         match self {
             Self::Applied => state.mark(op),
             Self::Undone => state.unmark(op),
@@ -156,10 +156,18 @@ impl Agent {
         let key = self.next_generation().await?;
         release::save(&self.layout, key, workload)?;
         let placed = Placed { release: workload.release.clone(), key };
-        let started = bring_up(self, &cell.name, workload, cancel).await;
-        let switched = match started {
-            Ok(instance) => self.switch(cell, op, instance, placed, marking).await,
-            Err(fault) => Err(fault),
+        let switched = match self.reloadable(cell, workload) {
+            Some((instance, before)) => {
+                let reloaded = self.reload(cell, &instance, &before, workload, cancel).await;
+                match reloaded {
+                    Ok(()) => self.reconfigured(cell, op, (&instance, &before), placed, marking).await,
+                    Err(fault) => Err(fault),
+                }
+            }
+            None => match bring_up(self, &cell.name, workload, cancel).await {
+                Ok(instance) => self.switch(cell, op, instance, placed, marking).await,
+                Err(fault) => Err(fault),
+            },
         };
         if switched.is_err() {
             release::remove(&self.layout, key);

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use vice_core::Result;
 use vice_core::port::target::UnitHealth;
 
+use super::super::live;
 use super::super::process::{self, Marked};
 use super::super::release;
 use super::super::state::InstanceRecord;
@@ -41,7 +42,9 @@ impl Agent {
         });
         settled.await?;
         release::prune(&self.layout, &self.store.read());
+        live::prune(&self.layout, &self.store.read());
         self.adopt(alive);
+        self.settle_reloads().await;
         if self.store.read().units.values().any(|unit| unit.running) {
             let listening = self.listen(None).await;
             // Not the end: the next client that changes something is told.

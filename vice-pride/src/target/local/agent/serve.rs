@@ -167,7 +167,7 @@ impl Agent {
         self.fence(table.epoch).await?;
         let set = self.store.update(|state| {
             state.check_epoch(table.epoch)?;
-            shares::check(&table, &state.versions())?;
+            shares::check(&table, &state.names())?;
             state.weights = Some(table).filter(|table| !table.weights.is_empty());
             Ok(())
         });
