@@ -292,8 +292,9 @@ impl Ui for Terminal {
             return Err(Fault::new(Code::NoInput, format!("{question} Nobody can be asked here."))
                 .hint(format!("Pass {flag}.")));
         }
-        self.err(&format!("{} ", paint(Tone::Strong, question)));
+        // Before the question is seen, so that no answer comes too early to be hidden.
         let _hidden = Hidden::begin().context(Code::Io, || "The terminal can't hide what is typed.".to_owned())?;
+        self.err(&format!("{} ", paint(Tone::Strong, question)));
         let mut answer = Zeroizing::new(String::new());
         io::stdin().read_line(&mut answer).context(Code::Io, || "The answer can't be read.".to_owned())?;
         Ok(Secret::new(answer.trim_end_matches(['\r', '\n'])))

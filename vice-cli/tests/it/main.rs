@@ -8,6 +8,7 @@ mod contract;
 mod crash;
 mod disk;
 mod docs;
+mod envy;
 mod everyday;
 mod judge;
 mod lab;

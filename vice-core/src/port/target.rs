@@ -141,6 +141,9 @@ pub enum UnitHealth {
     Unknown,
 }
 
+/// The fact of a unit that has another configuration in use than it was given, where a target can tell: in which way.
+pub const CONFIG_FACT: &str = "configuration";
+
 /// One unit as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitState {

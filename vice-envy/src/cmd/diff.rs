@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vice_core::id::EnvName;
+use vice_core::fold;
+use vice_core::fold::environment::EnvironmentState;
+use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::Project;
-use vice_core::port::config::{ConfigEntry, ConfigValue};
+use vice_core::payload::config::{ConfigRecorded, StoredEntry, StoredValue};
+use vice_core::payload::environment_stream;
+use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue};
 use vice_core::secret::masked;
 use vice_core::text::{Table, Tone};
 use vice_core::ui::{Format, Outcome};
-use vice_core::{Code, Fault, Result};
+use vice_core::{Code, Fault, Result, Secret};
 
-use super::{Desk, markdown};
+use super::{Desk, history, markdown};
 use crate::render;
 use crate::site::Named;
 use crate::source::Ask;
@@ -30,6 +34,8 @@ pub(super) struct Pair {
     pub(super) from: EnvName,
     pub(super) to: Option<EnvName>,
     pub(super) at: Vec<String>,
+    /// Whether the first is what is deployed there.
+    pub(super) deployed: bool,
 }
 
 impl Pair {
@@ -39,7 +45,7 @@ impl Pair {
             let title = at.map_or_else(|| env.to_string(), |at| format!("{env} at {at}"));
             (title, Ask { env: env.clone(), named: named.clone(), at: at.cloned() })
         };
-        let Self { from, to, at } = self;
+        let Self { from, to, at, deployed: _ } = self;
         match (to, at.as_slice()) {
             (Some(to), []) => Ok([ask(&from, None), ask(&to, None)]),
             (Some(to), [at]) => Ok([ask(&from, Some(at)), ask(&to, Some(at))]),
@@ -47,7 +53,7 @@ impl Pair {
             (None, [at]) => Ok([ask(&from, Some(at)), ask(&from, None)]),
             (None, [first, second]) => Ok([ask(&from, Some(first)), ask(&from, Some(second))]),
             (None, _) => Err(Fault::new(Code::Usage, format!("What is {from} to be compared with?"))
-                .hint("Name a second environment, or a revision with --at.")),
+                .hint("Name a second environment, a revision with --at, or say --deployed.")),
             (Some(_), _) => Err(Fault::new(Code::Usage, "Two revisions at most can be compared.")),
         }
     }
@@ -55,11 +61,50 @@ impl Pair {
 
 pub(super) async fn run(desk: &Desk, project: &Arc<Project>, pair: Pair, named: &Named, all: bool) -> Result<Outcome> {
     let format = desk.ui.format().among(&[Format::Markdown])?;
+    if pair.deployed {
+        return Ok(compare(&deployed(desk, project, &pair.from).await?, &next(desk, project, &pair.from).await?, all, format));
+    }
     let mut sides = Vec::new();
     for (title, ask) in pair.asks(named)? {
         sides.push(Side { title, entries: desk.envy.with_stack_of(project, ask, Stack::entries).await? });
     }
     Ok(compare(&sides[0], &sides[1], all, format))
+}
+
+/// What runs in an environment, as it was recorded.
+async fn deployed(desk: &Desk, project: &Project, env: &EnvName) -> Result<Side> {
+    let scope = Scope::new(project.name().clone(), env.clone());
+    let stream = environment_stream(&scope);
+    let (state, _) = fold::load::<EnvironmentState>(desk.events.as_ref(), &stream).await?;
+    let running = state.running.ok_or_else(|| {
+        Fault::new(Code::UnknownName, format!("Nothing is deployed in {scope}."))
+            .hint("Compare with another environment, or with a revision by --at.")
+    })?;
+    let title = format!("{env} as deployed");
+    let Some(digest) = running.release.config else { return Ok(Side { title, entries: BTreeMap::new() }) };
+    match history::find(desk, &scope, &digest).await? {
+        Some(recorded) => Ok(Side { title, entries: by_digest(&recorded) }),
+        None => Err(Fault::new(Code::ConfigInvalid, format!("What {scope} runs with is not in the history."))),
+    }
+}
+
+/// What the next deploy would give it.
+async fn next(desk: &Desk, project: &Arc<Project>, env: &EnvName) -> Result<Side> {
+    let config = desk.envy.resolve(project, env).await?;
+    let recorded = desk.envy.record(&Scope::new(project.name().clone(), env.clone()), &config);
+    Ok(Side { title: format!("{env} now"), entries: by_digest(&recorded) })
+}
+
+/// The entries of a record; a secret, of which a record has the name only, is compared by its keyed digest.
+fn by_digest(recorded: &ConfigRecorded) -> BTreeMap<String, ConfigEntry> {
+    let entry = |(key, (entry, digest)): (String, (&StoredEntry, Option<&String>))| {
+        let value = match &entry.value {
+            StoredValue::Plain(value) => ConfigValue::Plain(value.clone()),
+            StoredValue::Secret(name) => ConfigValue::Secret(Secret::new(digest.unwrap_or(name).as_str())),
+        };
+        (key, ConfigEntry { value, origin: entry.origin.clone() })
+    };
+    recorded.named_entries().into_iter().map(entry).collect()
 }
 
 /// What differs between two configurations, whatever they come from.

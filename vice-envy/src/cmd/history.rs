@@ -55,6 +55,12 @@ async fn versions(desk: &Desk, scope: &Scope) -> Result<Vec<Version>> {
     Ok(found)
 }
 
+/// The recorded configuration with a digest.
+pub(super) async fn find(desk: &Desk, scope: &Scope, digest: &str) -> Result<Option<ConfigRecorded>> {
+    let found = versions(desk, scope).await?;
+    Ok(found.into_iter().map(|version| version.config).find(|config| config.digest == digest))
+}
+
 /// The keys that differ, each with a sign: `+` new, `-` gone, `~` changed.
 fn changes(before: Option<&ConfigRecorded>, after: &ConfigRecorded) -> Vec<String> {
     let Some(before) = before else { return Vec::new() };

@@ -187,7 +187,7 @@ pub(crate) enum EnvyCommand {
     },
     /// Compare two environments or revisions; secrets are compared and not shown
     #[command(
-        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2\n  vice envy diff dev prod --format markdown"
+        after_help = "Examples:\n  vice envy diff dev prod\n  vice envy diff prod --at HEAD~1\n  vice envy diff prod --at v1 --at v2\n  vice envy diff prod --deployed\n  vice envy diff dev prod --format markdown"
     )]
     Diff {
         /// The first environment
@@ -197,6 +197,9 @@ pub(crate) enum EnvyCommand {
         /// A git revision; one is compared with the files as they are now, two with each other
         #[arg(long, value_name = "REV")]
         at: Vec<String>,
+        /// Compare what is deployed with what the next deploy would give
+        #[arg(long, conflicts_with_all = ["to", "at", "target", "host", "label"])]
+        deployed: bool,
         /// The project; the one of this folder when absent
         #[arg(short, long, value_name = "NAME")]
         project: Option<String>,
@@ -448,9 +451,9 @@ async fn carry_out(desk: &Desk, command: EnvyCommand) -> Result<Outcome> {
             let (project, ask) = desk.ask(&at, site)?;
             explain::run(desk, &project, ask, key).await
         }
-        EnvyCommand::Diff { from, to, at, project, all, site } => {
+        EnvyCommand::Diff { from, to, at, deployed, project, all, site } => {
             let project = desk.workspace.project_or_here(project.as_deref())?;
-            diff::run(desk, &project, diff::Pair { from, to, at }, &site.named()?, all).await
+            diff::run(desk, &project, diff::Pair { from, to, at, deployed }, &site.named()?, all).await
         }
         EnvyCommand::Check { at, unused, scan, site } => {
             let (project, ask) = desk.ask(&at, site)?;

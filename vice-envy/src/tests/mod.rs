@@ -3,6 +3,7 @@
 mod commands;
 mod credentials;
 mod layering;
+mod parts;
 mod resolving;
 #[cfg(feature = "secrets")]
 mod sealed;

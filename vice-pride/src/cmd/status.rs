@@ -14,7 +14,7 @@ use vice_core::manifest::Project;
 use vice_core::payload::judged::Judged;
 use vice_core::payload::rollout::Note;
 use vice_core::payload::{environment_stream, rollout_stream};
-use vice_core::port::target::{Inventory, UnitHealth, UnitState};
+use vice_core::port::target::{CONFIG_FACT, Inventory, UnitHealth, UnitState};
 use vice_core::text::{Table, Tone, paint};
 use vice_core::time::ago;
 use vice_core::ui::Outcome;
@@ -104,7 +104,10 @@ impl Row {
 
 fn unit_drift(unit: &UnitState, wanted: Option<&vice_core::payload::ReleaseRef>) -> Option<String> {
     match (&unit.release, wanted) {
-        (Some(has), Some(wanted)) if has.runs_like(wanted) => None,
+        (Some(has), Some(wanted)) if has.runs_like(wanted) => {
+            let drift = unit.facts.get(CONFIG_FACT)?;
+            Some(format!("unit {} runs {} with another configuration: {drift}", unit.name, has.version))
+        }
         (Some(has), Some(wanted)) if has.version == wanted.version => {
             let what = match (has.artifact == wanted.artifact, has.config == wanted.config) {
                 (false, _) => "artifact",

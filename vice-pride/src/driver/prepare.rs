@@ -8,7 +8,7 @@ use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::{CheckSpec, EnvClass, Project};
-use vice_core::payload::config::{ConfigRecorded, StoredValue};
+use vice_core::payload::config::{ConfigRecorded, StoredEntry, StoredValue};
 use vice_core::payload::environment::Direction;
 use vice_core::payload::rollout::ConfigChange;
 use vice_core::payload::simulation::Forecast;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use vice_core::manifest::ReloadSignal;
 use vice_core::port::command::EnvValue;
-use vice_core::port::target::{Change, Observed, Op, Reload, ReloadBy, Target, UnitHealth, Workload};
+use vice_core::port::target::{CONFIG_FACT, Change, Observed, Op, Reload, ReloadBy, Target, UnitHealth, Workload};
 use vice_core::{Code, Millis, Secret};
 
 use crate::support::{Client, Ground, place, service, until};
@@ -108,6 +108,25 @@ async fn what_differs_in_more_than_its_configuration_is_replaced() {
     until("the old one has ended", async || ground.instances().len() == 1).await;
     assert_ne!(ground.instances(), first);
     assert!(told(&ground).await.ends_with(" salut"));
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_else_changed_is_drift() {
+    let ground = Ground::new();
+    let one = hup("hello");
+    ground.target().apply(&place("a/1", 1, "1", &one, None), Some(&one)).await.unwrap();
+    let drift = async || ground.inventory().await.units[0].facts.get(CONFIG_FACT).cloned();
+    assert_eq!(drift().await, None);
+    let text = std::fs::read_to_string(live(&ground)).unwrap();
+    std::fs::write(live(&ground), text.replace("hello", "salut")).unwrap();
+    assert!(drift().await.unwrap().contains("somebody else"));
+    // Put right again, while the process still uses what it read in between.
+    let other = text.replace(&one.release.full_name(), "1~other");
+    std::fs::write(live(&ground), other).unwrap();
+    crate::support::signal(ground.instances()[0], rustix::process::Signal::HUP);
+    until("it has read it", async || told(&ground).await.starts_with("1~other")).await;
+    std::fs::write(live(&ground), text).unwrap();
+    assert!(drift().await.unwrap().contains("it says"));
 }
 
 #[tokio::test]

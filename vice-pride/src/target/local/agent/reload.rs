@@ -25,6 +25,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 /// How long the answer to one request may take, besides the whole.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a process may take to say what it uses, when somebody only looks.
+const TELLS_WITHIN: Duration = Duration::from_millis(500);
+
 impl Agent {
     /// The unit's process with what it runs, when it can take up a release as it is: it runs well, says how it is told, and
     /// nothing but the configuration is another one.
@@ -155,6 +158,27 @@ impl Agent {
         cell.set_health(UnitHealth::Healthy);
         self.route();
         Ok(None)
+    }
+
+    /// In which way a unit has another configuration in use than it was given: that can only happen to one that takes up
+    /// configurations while it runs.
+    pub(super) async fn config_drift(&self, unit: &str) -> Option<String> {
+        let key = self.store.read().units.get(unit).filter(|unit| unit.running)?.placed.key;
+        let instance = self.cell(unit).instance().filter(|instance| instance.has_ended().is_none())?;
+        let generation = instance.record.generation;
+        let workload = release::load(&self.layout, key).ok()?;
+        let reload = workload.reload.as_ref().filter(|_| self.layout.live(generation).exists())?;
+        if !live::is_current(&self.layout, generation, &workload) {
+            return Some("its file was changed by somebody else".to_owned());
+        }
+        let path = reload.confirm.as_ref()?;
+        match timeout(TELLS_WITHIN, health::request(instance.record.port, path, None)).await {
+            Ok(Ok(text)) if !text.contains(&workload.release.full_name()) => {
+                Some("it says that it uses another one than it was given".to_owned())
+            }
+            // One that does not answer is the matter of its health.
+            _ => None,
+        }
     }
 
     /// After an agent that ended between giving a process its configuration and noting it: the note counts.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
-use vice_core::port::target::{Inventory, UnitState, WeightTable};
+use vice_core::port::target::{CONFIG_FACT, Inventory, UnitState, WeightTable};
 use vice_core::{Code, Context, Fault, Millis, Result};
 
 use super::super::client::described;
@@ -128,7 +128,7 @@ fn unknown_request() -> Fault {
 
 async fn carry_out(agent: &Arc<Agent>, request: Request) -> Reply {
     match request {
-        Request::Inventory => Reply::of(Ok(agent.inventory())),
+        Request::Inventory => Reply::of(Ok(agent.inventory().await)),
         Request::Fence { epoch } => Reply::of(agent.fence(epoch).await),
         Request::Observe { op } => Reply::of(Ok(agent.observe(&op).await)),
         Request::Apply { op, workload } => Reply::of(agent.apply(&op, workload.map(Into::into)).await),
@@ -143,13 +143,17 @@ async fn carry_out(agent: &Arc<Agent>, request: Request) -> Reply {
 }
 
 impl Agent {
-    fn inventory(&self) -> Inventory {
+    async fn inventory(&self) -> Inventory {
         let state = self.store.read();
-        let units: Vec<UnitState> = state
+        let mut units: Vec<UnitState> = state
             .units
             .iter()
             .map(|(name, unit)| described(name, unit, self.cell(name).health(), unit.current.as_ref()))
             .collect();
+        let looked = futures::future::join_all(units.iter().map(|unit| self.config_drift(&unit.name))).await;
+        for (unit, drift) in units.iter_mut().zip(looked) {
+            unit.facts.extend(drift.map(|drift| (CONFIG_FACT.to_owned(), drift)));
+        }
         let port = self.front.port().filter(|_| !units.is_empty());
         Inventory {
             units,

@@ -1,0 +1,142 @@
+//! Files of the configuration under commands that are killed, that meet each other, and that ask a person.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::lab::{Lab, ran};
+
+const LAYERS: usize = 8;
+
+/// A project with layers that each hold some secrets, readable by a first key.
+fn project() -> Lab {
+    let lab = Lab::new();
+    let layers: Vec<String> = (0..LAYERS).map(|layer| format!("\"config/{layer}.toml\"")).collect();
+    lab.write(
+        "vice.toml",
+        &format!(
+            "name = \"shop\"\nartifact = \"x\"\ncommand = [\"./x\"]\n[env.dev]\n[config]\nlayers = [{}]\n",
+            layers.join(", ")
+        ),
+    );
+    for layer in 0..LAYERS {
+        lab.write(&format!("config/{layer}.toml"), &format!("kept = {layer} # a comment\n"));
+    }
+    lab.vice(&["envy", "init"]).expect(0);
+    for layer in 0..LAYERS {
+        for key in 0..3 {
+            let (file, key) = (format!("config/{layer}.toml"), format!("l{layer}.k{key}"));
+            lab.write("value", &format!("secret-{layer}-{key}"));
+            lab.vice(&["envy", "set", &key, "--secret", "--from-file", "value", "--layer", &file]).expect(0);
+        }
+    }
+    fs::remove_file(lab.path("value")).expect("the value");
+    lab
+}
+
+fn layers(lab: &Lab) -> BTreeMap<usize, String> {
+    (0..LAYERS).map(|layer| (layer, lab.read(&format!("config/{layer}.toml")))).collect()
+}
+
+/// What stands in `config` beside the layers and the readers.
+fn unfinished(lab: &Lab) -> usize {
+    let names = fs::read_dir(lab.path("config")).expect("a folder").flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_string_lossy().starts_with(".vice-")).count()
+}
+
+#[test]
+fn a_rotation_that_is_killed_anywhere_leaves_whole_files_and_says_how_to_go_on() {
+    let lab = project();
+    let values = lab.vice(&["envy", "--reveal", "--format", "json"]).expect(0).json();
+    let mut cut_off = 0;
+    // One kill before anything is changed, and one after each number of layers.
+    for at in 0..LAYERS {
+        // One reader more, so that everything has to be encrypted again.
+        let made = Command::new("age-keygen").output().expect("age-keygen");
+        let public = String::from_utf8_lossy(&made.stderr).trim().rsplit(' ').next().expect("a key").to_owned();
+        lab.vice(&["envy", "init", "--recipient", &public]).expect(0);
+        let before = layers(&lab);
+        let mut child = lab.command(&["envy", "rotate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("vice");
+        let changed = |now: &BTreeMap<usize, String>| now.iter().filter(|(layer, text)| before[layer] != **text).count();
+        while changed(&layers(&lab)) < at && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        drop(child.kill());
+        let killed = child.wait().expect("its end").code().is_none();
+
+        let after = layers(&lab);
+        for (layer, text) in &after {
+            assert!(text.ends_with('\n') && text.matches("age:v2:").count() == 3, "layer {layer} is not whole: {text}");
+            assert!(text.starts_with(&format!("kept = {layer} # a comment\n")), "{text}");
+        }
+        let seen = lab.vice(&["envy", "--reveal", "--format", "json"]).expect(0).json();
+        assert_eq!(seen, values, "killed after {at}");
+        let again = lab.vice(&["envy", "rotate"]).expect(0);
+        if killed && changed(&after) < LAYERS {
+            cut_off += 1;
+            let told = again.stderr.contains("`vice envy rotate` (pid") && again.stderr.contains("run it again");
+            // Killed before it had the lock, it had begun nothing and left no note.
+            assert!(told || changed(&after) == 0, "after {at}: {}", again.stderr);
+        }
+        let whole = layers(&lab);
+        assert!(whole.iter().all(|(layer, text)| before[layer] != *text), "the second run completes the first");
+        assert_eq!(unfinished(&lab), 0, "half-written files stay");
+        let third = lab.vice(&["envy", "rotate"]).expect(0);
+        assert!(!third.stderr.contains("cut off"), "{}", third.stderr);
+        assert_eq!(layers(&lab), whole, "what is right stays byte for byte");
+    }
+    assert!(cut_off > 0, "no run was cut off in the middle");
+}
+
+#[test]
+fn commands_at_the_same_time_lose_nothing() {
+    let lab = project();
+    let set = |key: &str| {
+        lab.command(&["envy", "set", key, "there", "--layer", "config/0.toml"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("vice")
+    };
+    let keys: Vec<String> = (0..8).map(|number| format!("at_once.k{number}")).collect();
+    let children: Vec<_> = keys.iter().map(|key| set(key)).collect();
+    for child in children {
+        ran(&child.wait_with_output().expect("its end")).expect(0);
+    }
+    let seen = lab.vice(&["envy", "--format", "json"]).expect(0).json();
+    for key in 0..8 {
+        assert_eq!(seen["at_once"][format!("k{key}")], "there", "{}", lab.read("config/0.toml"));
+    }
+}
+
+#[test]
+fn a_secret_is_asked_for_on_a_terminal_and_not_shown_there() {
+    let lab = project();
+    let command = format!("{} envy set typed --secret --layer config/0.toml", env!("CARGO_BIN_EXE_vice"));
+    // `script` gives it a terminal of its own, and shows what would be seen there.
+    let mut child = lab.command(&[]);
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).current_dir(lab.root()).env_clear();
+    script.envs(child.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+    child.stdin(Stdio::null());
+    let mut running = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("script");
+    let mut keyboard = running.stdin.take().expect("a keyboard");
+    // What is typed before the question is asked would be echoed by the terminal, as anywhere.
+    let mut screen = running.stdout.take().expect("a screen");
+    let mut seen = String::new();
+    let mut byte = [0_u8; 256];
+    while !seen.contains("The value of typed") {
+        let read = std::io::Read::read(&mut screen, &mut byte).expect("the screen");
+        assert!(read > 0, "it ended without asking: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&byte[..read]));
+    }
+    keyboard.write_all(b"hunter22-canary-typed\n").expect("typing");
+    std::io::Read::read_to_string(&mut screen, &mut seen).expect("the rest");
+    drop(keyboard);
+    assert!(running.wait().expect("its end").success(), "{seen}");
+    assert!(seen.contains("Set encrypted typed") && !seen.contains("hunter22-canary"), "{seen}");
+    assert_eq!(lab.vice(&["envy", "--reveal", "--format", "json"]).expect(0).json()["typed"], "hunter22-canary-typed");
+    assert!(!lab.read("config/0.toml").contains("hunter22"));
+}
