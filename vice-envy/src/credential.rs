@@ -1,36 +1,34 @@
-//! Layers from programs: `credential:NAME/PATH` asks `vice-credential-NAME` on PATH, which may ask a password manager.
-//! One JSON document in on standard input, one out on standard output; nothing secret is an argument. See docs/secrets.md
-//! for the protocol. Everything that comes back is secret.
+//! Values from programs: the layer `credential:NAME/PATH` and the value `cred://NAME/PATH/KEY` ask `vice-credential-NAME` on
+//! PATH, which may ask a password manager. One JSON document in on standard input, one out on standard output; nothing
+//! secret is an argument. See docs/secrets.md for the protocol. Everything that comes back is secret.
 
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use vice_core::app::ProcessEnv;
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
+use vice_core::port::command::{CommandOutput, CommandSpec, Ended, EnvValue, OUTPUT_BYTES_MAX};
 use vice_core::text::sanitize;
-use vice_core::{Code, Context, Fault, Result};
+use vice_core::{Code, Fault, Millis, Result, Secret};
 use zeroize::Zeroizing;
 
 use crate::key::{Flaw, Sheet, join};
+use crate::remote::Tools;
+use crate::stack::Stack;
 
 /// How long a program may take: password managers ask their servers, and sometimes a person.
-const DEADLINE: Duration = Duration::from_secs(60);
-/// The largest answer, in bytes.
-const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
-/// How much of what it says on standard error is kept, in bytes.
-const COMPLAINT_BYTES_MAX: u64 = 8 * 1024;
+const DEADLINE: Millis = Millis(60_000);
+/// What a value begins with that a program gives.
+pub(crate) const VALUE_START: &str = "cred://";
+/// How many different paths values may refer to.
+const PATHS_MAX: usize = 64;
 
 /// What a layer names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reference {
     name: String,
     path: String,
@@ -65,21 +63,41 @@ impl Reference {
     }
 
     /// Asks the program.
-    pub(crate) fn read(&self, project: &Project, env: &EnvName, process: &ProcessEnv) -> Result<Sheet> {
-        let program = self.find(process)?;
+    pub(crate) async fn ask(&self, scope: (&Project, &EnvName), tools: &Tools) -> Result<Sheet> {
+        let runner = tools.runner.as_ref().ok_or_else(|| Fault::unsupported("a program", "giving values here"))?;
+        let program = self.find(&tools.process)?;
         let asked = json!({
-            "version": 1, "operation": "get", "path": self.path, "project": project.name(), "env": env,
+            "version": 1, "operation": "get", "path": self.path, "project": scope.0.name(), "env": scope.1,
         });
-        let said = run(&program, process, &asked.to_string()).map_err(|fault| self.named(fault))?;
-        let answer: Answer = serde_json::from_slice(&said.answer).map_err(|error| {
+        let argv = vec![program.display().to_string()];
+        let mut command = CommandSpec::new(argv, tools.process.dir.clone(), DEADLINE);
+        command.env = their_variables(&tools.process);
+        command.stdin = Some(Secret::new(asked.to_string()));
+        let said = runner.run(command).await.map_err(|fault| self.named(fault))?;
+        self.understood(&said)
+    }
+
+    fn understood(&self, said: &CommandOutput) -> Result<Sheet> {
+        if said.ended == Ended::TimedOut {
+            return Err(self.refused(&format!("took longer than {DEADLINE}"), said));
+        }
+        if said.truncated {
+            return Err(self.refused(&format!("answered more than {OUTPUT_BYTES_MAX} bytes"), said));
+        }
+        let answer: Answer = serde_json::from_str(&said.stdout).map_err(|error| {
             // The text is not quoted: it may be half of an answer.
-            self.refused(&format!("answered no JSON of the protocol (line {})", error.line()), &said)
+            self.refused(&format!("answered no JSON of the protocol (line {})", error.line()), said)
         })?;
         if let Some(error) = answer.error {
-            return Err(self.refused(&format!("says: {}", short(&error)), &said));
+            return Err(self.refused(&format!("says: {}", short(&error)), said));
         }
-        let Some(values) = answer.values.filter(|_| said.status.success()) else {
-            return Err(self.refused(&format!("gave no values ({})", said.status), &said));
+        let Some(values) = answer.values.filter(|_| said.ok()) else {
+            let how = match said.ended {
+                Ended::Exited(status) => format!("exit status {status}"),
+                Ended::Signalled(signal) => format!("signal {signal}"),
+                Ended::TimedOut => "no end".to_owned(),
+            };
+            return Err(self.refused(&format!("gave no values ({how})"), said));
         };
         let layer = format!("credential:{}/{}", self.name, self.path);
         let mut sheet = Sheet::default();
@@ -110,15 +128,20 @@ impl Reference {
         Fault::new(fault.code(), message).because(fault)
     }
 
-    fn refused(&self, why: &str, said: &Said) -> Fault {
-        let complaint = String::from_utf8_lossy(&said.complaint);
-        let last = complaint.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(short);
+    fn refused(&self, why: &str, said: &CommandOutput) -> Fault {
+        let last = said.stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(short);
         let fault = Fault::new(Code::ConfigInvalid, format!("vice-credential-{} {why}.", self.name));
         match last {
             Some(last) => fault.because(last),
             None => fault,
         }
     }
+}
+
+/// The variables for a program that logs in somewhere: its own login is in variables, and our keys are nothing to it.
+pub(crate) fn their_variables(process: &ProcessEnv) -> BTreeMap<String, EnvValue> {
+    let theirs = process.vars.iter().filter(|(name, _)| !name.starts_with("VICE_") && !name.starts_with("SOPS_"));
+    theirs.map(|(name, value)| (name.clone(), EnvValue::Plain(value.clone()))).collect()
 }
 
 fn short(text: &str) -> String {
@@ -132,58 +155,63 @@ fn add(sheet: &mut Sheet, key: &str, value: Value) -> std::result::Result<(), Fl
     }
 }
 
-struct Said {
-    answer: Zeroizing<Vec<u8>>,
-    complaint: Vec<u8>,
-    status: ExitStatus,
+/// What a value refers to: the program with its path, and the key in its answer. None when it refers to nothing there.
+pub(crate) fn referred(text: &str) -> Option<Result<(Reference, String)>> {
+    let rest = text.strip_prefix(VALUE_START)?;
+    let parsed = rest.rsplit_once('/').filter(|(program, key)| !program.is_empty() && crate::key::check_key(key).is_ok());
+    Some(match parsed {
+        Some((program, key)) => Reference::parse(program).map(|reference| (reference, key.to_owned())),
+        None => Err(Fault::new(Code::ConfigInvalid, format!("A value that begins with {VALUE_START} names no key."))
+            .hint("Write cred://NAME/PATH/KEY: what vice-credential-NAME gives as KEY for PATH.")),
+    })
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "layers are read without a runtime; argv only, bounded, ended at a deadline"
-)]
-fn run(program: &PathBuf, process: &ProcessEnv, asked: &str) -> Result<Said> {
-    // Its own login is in variables; our keys are nothing to it.
-    let vars = process.vars.iter().filter(|(name, _)| !name.starts_with("VICE_") && !name.starts_with("SOPS_"));
-    let mut command = std::process::Command::new(program);
-    command.env_clear().envs(vars).current_dir(&process.dir).process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().context(Code::ConfigInvalid, || format!("{} can't be started.", program.display()))?;
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let (send, receive) = mpsc::channel();
-    let asked = asked.to_owned();
-    std::thread::spawn(move || drop(send.send(converse(child, &asked))));
-    match receive.recv_timeout(DEADLINE) {
-        Ok(said) => said.context(Code::ConfigInvalid, || "It can't be talked to.".to_owned()),
-        Err(_) => {
-            // One that is gone already needs no end.
-            let _gone = group.map(|group| kill_process_group(group, Signal::KILL));
-            Err(Fault::new(Code::ConfigInvalid, format!("It took longer than {} s.", DEADLINE.as_secs())))
+/// What programs gave for the values of a stack that refer to them, by text of the value.
+pub(crate) type Given = BTreeMap<String, Secret>;
+
+/// Asks for everything that effective values refer to, each program once for each path. What can't be had is a fault at
+/// the key that wants it.
+pub(crate) async fn give(stack: &Stack, scope: (&Project, &EnvName), tools: &Tools) -> (Given, Vec<Fault>) {
+    let mut wanted: BTreeMap<Reference, Vec<(String, String, String)>> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (key, place, text) in stack.credentials() {
+        match referred(text) {
+            Some(Ok((program, name))) => {
+                wanted.entry(program).or_default().push((format!("{key} ({place})"), text.to_owned(), name));
+            }
+            Some(Err(fault)) => faults.push(wants(&format!("{key} ({place})")).because(fault)),
+            None => {}
         }
     }
+    if wanted.len() > PATHS_MAX {
+        let message = format!("Values refer to {} paths of programs; {PATHS_MAX} are asked for.", wanted.len());
+        faults.push(Fault::new(Code::ConfigInvalid, message).hint("Use a layer: credential:NAME/PATH."));
+        return (Given::new(), faults);
+    }
+    let asked = wanted.keys().map(|program| program.ask(scope, tools));
+    let answers = futures::future::join_all(asked).await;
+    let mut given = Given::new();
+    for ((program, places), answer) in wanted.iter().zip(answers) {
+        match answer {
+            Ok(sheet) => {
+                for (place, text, name) in places {
+                    match sheet.get(name) {
+                        Some(found) => drop(given.insert(text.clone(), secret_of(&found.value))),
+                        None => faults.push(wants(place).because(format!("vice-credential-{} has no {name} there.", program.name))),
+                    }
+                }
+            }
+            Err(fault) => faults.push(wants(&places[0].0).because(fault)),
+        }
+    }
+    (given, faults)
 }
 
-fn converse(mut child: Child, asked: &str) -> std::io::Result<Said> {
-    let complaints = child.stderr.take().map(|pipe| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            drop(pipe.take(COMPLAINT_BYTES_MAX).read_to_end(&mut bytes));
-            bytes
-        })
-    });
-    if let Some(mut pipe) = child.stdin.take() {
-        // One that does not read knows what it needs.
-        drop(pipe.write_all(asked.as_bytes()));
-    }
-    let mut answer = Zeroizing::new(Vec::new());
-    if let Some(pipe) = child.stdout.take() {
-        pipe.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer)?;
-    }
-    if answer.len() as u64 > ANSWER_BYTES_MAX {
-        child.kill()?;
-        return Err(std::io::Error::other(format!("the answer has more than {ANSWER_BYTES_MAX} bytes")));
-    }
-    let status = child.wait()?;
-    let complaint = complaints.and_then(|thread| thread.join().ok()).unwrap_or_default();
-    Ok(Said { answer, complaint, status })
+fn wants(place: &str) -> Fault {
+    Fault::new(Code::ConfigInvalid, format!("The value of {place} can't be had from its program."))
+}
+
+fn secret_of(value: &Value) -> Secret {
+    let text = Zeroizing::new(value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    Secret::new(text.as_str())
 }

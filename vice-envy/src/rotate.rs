@@ -9,11 +9,12 @@ use vice_core::{Code, Fault, Result};
 use crate::envelope::Binding;
 use crate::file;
 use crate::key::Sheet;
-use crate::layer::{self, Layer, LayerSpec, specs};
+use crate::layer::{Kind, Layer, LayerSpec, kind_of, specs};
 use crate::locked::Lock;
 use crate::recipients::{self, Readers};
 use crate::seal::{self, Seal, SealKey};
-use crate::sealed::{document, each_text, encrypt};
+use crate::sealed::{document, each_text, encrypt, is_encrypted};
+use crate::sops;
 
 /// What is asked for beside new readers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,7 +45,7 @@ pub(crate) fn files(project: &Project) -> Result<Vec<LayerSpec>> {
     let mut found: BTreeMap<String, LayerSpec> = BTreeMap::new();
     for env in project.manifest.env.keys() {
         for spec in specs(project, env)? {
-            if let Some(path) = spec.file().filter(|_| spec.editable().is_some() || spec.is_sealed()) {
+            if let Some(path) = spec.file().filter(|_| spec.place.sealable() || spec.is_sealed()) {
                 found.insert(path.to_owned(), spec);
             }
         }
@@ -60,6 +61,10 @@ pub(crate) fn layer(project: &Project, spec: &LayerSpec, lock: &Lock<'_>, wish: 
         return whole(project, path, &bytes, lock).map(Some);
     }
     let text = file::text_of(bytes, path)?;
+    if sops::read(kind_of(path)?.0, &text, path, lock).is_ok_and(|sheet| sheet.is_some()) {
+        // Its own program encrypts it again.
+        return Ok(None);
+    }
     let readers = recipients::of_layer(project, path);
     let Some(readers) =
         readers.map(Some).or_else(|fault| if holds_encrypted(&text) { Err(fault) } else { Ok(None) })?
@@ -79,7 +84,8 @@ fn holds_encrypted(text: &str) -> bool {
 }
 
 fn parsed(path: &str, text: &str) -> Result<Layer> {
-    let sheet: Sheet = layer::toml::read(text).map_err(|flaw| flaw.in_layer(path))?;
+    let (kind, _) = kind_of(path)?;
+    let sheet: Sheet = kind.read(text).map_err(|flaw| flaw.in_layer(path))?;
     Ok(Layer::plain(path, sheet))
 }
 
@@ -112,9 +118,8 @@ fn values(
     wish: Wish,
 ) -> Result<Rotated> {
     let mut done = Rotated { layer: path.to_owned(), sealed: key.is_some(), ..Rotated::default() };
-    let mut document = document(text, path)?;
     let seal = key.map(SealKey::name);
-    each_text(&mut document, &mut |name, text| {
+    let after = changed(path, text, &mut |name, text| {
         let Some(opened) = lock.open_unchecked(name, path, text) else { return Ok(None) };
         let opened = opened?;
         let wanted = Binding {
@@ -139,7 +144,6 @@ fn values(
         done.rewritten.push(name.to_owned());
         encrypt(project, path, name, opened.secret.reveal(), readers, seal.clone()).map(Some)
     })?;
-    let after = document.to_string();
     if after != text {
         file::write(&project.root, path, after.as_bytes())?;
     }
@@ -147,6 +151,33 @@ fn values(
         seal::write(project, &parsed(path, &after)?, key, readers, lock)?;
     }
     Ok(done)
+}
+
+/// A layer with other texts in place of some of its own, and nothing else changed.
+fn changed(
+    path: &str,
+    text: &str,
+    change: &mut dyn FnMut(&str, &str) -> Result<Option<String>>,
+) -> Result<String> {
+    if kind_of(path)?.0 == Kind::Toml {
+        let mut document = document(text, path)?;
+        each_text(&mut document, change)?;
+        return Ok(document.to_string());
+    }
+    // An encrypted value stands nowhere else by chance, so that it can be replaced where it stands.
+    let mut after = text.to_owned();
+    for (key, found) in parsed(path, text)?.sheet.iter() {
+        let Some(before) = found.value.as_str().filter(|before| is_encrypted(before)) else { continue };
+        let Some(new) = change(key, before)? else { continue };
+        if after.matches(before).count() != 1 {
+            let message = format!("The encrypted value of {key} can't be replaced in {path}.");
+            return Err(Fault::new(Code::ConfigInvalid, message)
+                .hint("Write it on one line, once.")
+                .detail("key", key));
+        }
+        after = after.replace(before, &new);
+    }
+    Ok(after)
 }
 
 /// A file that is encrypted as a whole does not say for whom, so that it is always encrypted again.

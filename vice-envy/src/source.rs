@@ -15,7 +15,7 @@ use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedCo
 use vice_core::secret::{Known, Masker};
 use vice_core::{Clock, Code, Context, Fault, Result, Secret};
 
-use crate::file;
+use crate::{credential, file};
 use crate::interpolate::Resolver;
 use crate::keyed::DigestKey;
 use crate::layer::{LayerPlan, Place, Scene, Tree};
@@ -46,13 +46,6 @@ pub(crate) struct Ask {
     pub(crate) named: Named,
     /// The revision of the repository; the files as they are now when absent.
     pub(crate) at: Option<String>,
-}
-
-impl Ask {
-    /// The configuration of an environment as its files are now.
-    pub(crate) fn env(env: &EnvName) -> Self {
-        Self { env: env.clone(), named: Named::default(), at: None }
-    }
 }
 
 /// What was read of a configuration.
@@ -113,17 +106,7 @@ impl Envy {
         ended.context(Code::Internal, || "Reading the configuration ended unexpectedly.".to_owned())?
     }
 
-    /// Reads the layers of a project in an environment and works on them, where it does not block other tasks.
-    pub(crate) async fn with_stack<T: Send + 'static>(
-        &self,
-        project: &Arc<Project>,
-        env: &EnvName,
-        work: impl FnOnce(&Stack, &Lock<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.with_stack_of(project, Ask::env(env), work).await
-    }
-
-    /// As `with_stack`, for one site or revision.
+    /// Reads the layers of a project at a site and works on them, where it does not block other tasks.
     pub(crate) async fn with_stack_of<T: Send + 'static>(
         &self,
         project: &Arc<Project>,
@@ -151,13 +134,20 @@ impl Envy {
         let plan = LayerPlan::new(&project, &Site::new(&project, &ask.env, &self.process, ask.named)?)?;
         let tools =
             Tools { process: Arc::clone(&self.process), root: project.root.clone(), runner: self.runner.clone() };
-        let fetched = fetch_all(&plan.specs, &tools).await?;
         let env = ask.env;
+        let fetched = fetch_all(&plan.specs, (&project, &env), &tools).await?;
+        let runtime = tokio::runtime::Handle::current();
         self.off_thread(move |envy| {
             let lock = Lock::new(&envy.process);
             let tree = past.map_or_else(|| Tree::Disk(project.root.as_path()), Tree::Past);
             let mut scene = Scene { project: &project, env: &env, process: &envy.process, tree: &tree, plan, fetched };
-            let (stack, faults) = Stack::load_scene(&mut scene, &lock)?;
+            let (mut stack, mut faults) = Stack::load_scene(&mut scene, &lock)?;
+            if stack.credentials().next().is_some() {
+                // This thread is one that may wait.
+                let (given, missing) = runtime.block_on(credential::give(&stack, (&*project, &env), &tools));
+                stack.take_given(given);
+                faults.extend(missing);
+            }
             work(Reading { project: &project, stack: &stack, lock: &lock, faults, tree: &tree })
         })
         .await

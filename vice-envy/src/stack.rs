@@ -15,6 +15,7 @@ use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result, Secret};
 
 use crate::backend::parse_value;
+use crate::credential::{Given, VALUE_START};
 use crate::interpolate::{Resolver, may_refer};
 use crate::key::{Found, ancestors};
 use crate::layer::{Layer, LayerPlan, Scene, Tree, read_all};
@@ -49,6 +50,8 @@ pub(crate) struct Stack {
     effective: BTreeMap<String, Pick>,
     /// The lists that several layers make together.
     lists: BTreeMap<String, Found>,
+    /// What programs gave for values that refer to them, by the text of the value.
+    given: Given,
 }
 
 /// One layer's say about a key.
@@ -81,7 +84,7 @@ impl Stack {
         for read in read_all(&specs, scene, lock) {
             match read {
                 Ok(layer) => {
-                    if scene.tree.is_present() && layer.editable() {
+                    if scene.tree.is_present() && layer.sealable() {
                         match seal::verify(scene.project, &layer, lock) {
                             Ok(broken) => faults.extend(broken),
                             Err(fault) => faults.push(fault),
@@ -101,7 +104,8 @@ impl Stack {
     /// Puts layers on top of each other; also says which lists can't be put together.
     pub(crate) fn new(layers: Vec<Layer>, policy: Policy) -> (Self, Vec<Fault>) {
         let effective = merge(&layers, &policy.rules);
-        let mut stack = Self { layers, skipped: Vec::new(), policy, effective, lists: BTreeMap::new() };
+        let mut stack =
+            Self { layers, skipped: Vec::new(), policy, effective, lists: BTreeMap::new(), given: Given::new() };
         let (mut lists, mut faults) = (BTreeMap::new(), Vec::new());
         for (key, pick) in stack.effective.iter().filter(|(_, pick)| !pick.under.is_empty()) {
             match stack.list(key, pick) {
@@ -137,6 +141,20 @@ impl Stack {
     fn part(&self, key: &str, index: usize) -> Option<(&Layer, &Found)> {
         let layer = self.layers.get(index)?;
         Some((layer, layer.sheet.get(key)?))
+    }
+
+    /// The effective values that refer to a program: key, place and text.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = (&str, String, &str)> {
+        self.effective.iter().filter_map(|(key, pick)| {
+            let say = self.say_of(key, pick)?;
+            let place = say.place();
+            Some((key.as_str(), place, say.program_value()?))
+        })
+    }
+
+    /// What programs gave.
+    pub(crate) fn take_given(&mut self, given: Given) {
+        self.given = given;
     }
 
     /// The effective keys, sorted.
@@ -191,6 +209,7 @@ impl Stack {
     /// Whether what a layer says about a key must not be shown.
     pub(crate) fn is_secret(&self, key: &str, say: &Say<'_>) -> bool {
         say.sealed
+            || say.program_value().is_some()
             || self.declared_secret(key)
             || say.found.value.as_str().is_some_and(|text| parse_value(text).is_some())
     }
@@ -199,6 +218,7 @@ impl Stack {
     pub(crate) fn entry(&self, key: &str, say: &Say<'_>, lock: &Lock<'_>) -> Result<ConfigEntry> {
         let origin = say.origin();
         let value = match &say.found.value {
+            Value::String(text) if say.program_value().is_some() => ConfigValue::Secret(self.given(key, say, text)?),
             Value::String(text) => match lock.open_value(key, &say.layer.name, &say.place(), text) {
                 Some(opened) => ConfigValue::Secret(opened?),
                 None if self.is_secret(key, say) => ConfigValue::Secret(Secret::new(text.as_str())),
@@ -214,6 +234,15 @@ impl Stack {
             other => ConfigValue::Plain(other.clone()),
         };
         Ok(ConfigEntry { value, origin })
+    }
+
+    fn given(&self, key: &str, say: &Say<'_>, text: &str) -> Result<Secret> {
+        self.given.get(text).cloned().ok_or_else(|| {
+            let message = format!("The value of {key} ({}) was not asked for.", say.place());
+            Fault::new(Code::ConfigInvalid, message)
+                .hint("Programs are asked for values that are in force only.")
+                .detail("key", key)
+        })
     }
 
     /// All effective entries, references followed.
@@ -291,7 +320,13 @@ impl Stack {
     }
 }
 
-impl Say<'_> {
+impl<'s> Say<'s> {
+    /// The text, where it refers to a program. What was encrypted and what comes from a store of secrets never does.
+    pub(crate) fn program_value(&self) -> Option<&'s str> {
+        let text = self.found.value.as_str().filter(|_| !self.layer.literal && !self.sealed)?;
+        text.starts_with(VALUE_START).then_some(text)
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         Origin { layer: self.layer.name.clone(), line: self.found.line }
     }

@@ -81,10 +81,10 @@ impl<'t> Text<'t> {
         engine.register_escape_fn(handlebars::no_escape);
         engine.unregister_helper("log");
         for syntax in SYNTAX {
-            engine.register_helper(syntax, Box::new(Written(syntax)));
+            engine.register_helper(syntax, in_syntax(syntax));
         }
-        engine.register_helper("default", Box::new(Default));
-        engine.register_helper("base64", Box::new(Written("base64")));
+        engine.register_helper("default", or_default());
+        engine.register_helper("base64", in_syntax("base64"));
         // The engine's words may hold a value.
         engine.render_template(self.source, values).map_err(|error| {
             let at = match (error.line_no, error.column_no) {
@@ -225,10 +225,10 @@ struct Wrapped<'v> {
     v: &'v Value,
 }
 
-/// `{{json x}}` and its like.
-struct Written(&'static str);
+/// A helper that makes one value of what it is given; nothing where it can't.
+struct Help<F>(F);
 
-impl HelperDef for Written {
+impl<F: Fn(&Helper<'_>) -> Option<Value> + Send + Sync> HelperDef for Help<F> {
     fn call_inner<'reg: 'rc, 'rc>(
         &self,
         helper: &Helper<'rc>,
@@ -236,28 +236,27 @@ impl HelperDef for Written {
         _: &'rc handlebars::Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> std::result::Result<ScopedJson<'rc>, RenderError> {
-        let given = helper.param(0).filter(|given| !given.is_value_missing());
-        let text = given.and_then(|given| written(self.0, given.value()));
-        let text = text.ok_or_else(|| handlebars::RenderErrorReason::Other("no such value".to_owned()))?;
-        Ok(ScopedJson::Derived(Value::String(text)))
+        let made = (self.0)(helper).ok_or_else(|| handlebars::RenderErrorReason::Other("no such value".to_owned()))?;
+        Ok(ScopedJson::Derived(made))
     }
 }
 
-/// `{{default name "text"}}`: the text where there is no such value.
-struct Default;
+/// What a helper is given at a place, if it exists.
+fn given<'h>(helper: &'h Helper<'_>, index: usize) -> Option<&'h Value> {
+    helper.param(index).filter(|given| !given.is_value_missing()).map(|given| given.value())
+}
 
-impl HelperDef for Default {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc handlebars::Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> std::result::Result<ScopedJson<'rc>, RenderError> {
-        let value =
-            |index| helper.param(index).filter(|given| !given.is_value_missing()).map(|given| given.value().clone());
-        Ok(ScopedJson::Derived(value(0).filter(|value| !value.is_null()).or_else(|| value(1)).unwrap_or(Value::Null)))
-    }
+/// `{{json x}}` and its like.
+fn in_syntax(syntax: &'static str) -> Box<dyn HelperDef + Send + Sync> {
+    Box::new(Help(move |helper: &Helper<'_>| written(syntax, given(helper, 0)?).map(Value::String)))
+}
+
+/// `{{default name "text"}}`: the text where there is no such value.
+fn or_default() -> Box<dyn HelperDef + Send + Sync> {
+    Box::new(Help(|helper: &Helper<'_>| {
+        let named = given(helper, 0).filter(|value| !value.is_null());
+        Some(named.or_else(|| given(helper, 1)).cloned().unwrap_or(Value::Null))
+    }))
 }
 
 #[cfg(test)]

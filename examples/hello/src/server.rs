@@ -35,6 +35,8 @@ pub struct Release {
 struct Config {
     greeting: String,
     api_token_set: bool,
+    /// One order in so many fails; what the release does by itself when nothing is said. A configuration can be bad too.
+    order_fails_every: Option<u64>,
 }
 
 impl Config {
@@ -42,6 +44,7 @@ impl Config {
         Self {
             greeting: std::env::var("GREETING").unwrap_or_else(|_| "Hello".to_owned()),
             api_token_set: std::env::var_os("API_TOKEN").is_some_and(|token| !token.is_empty()),
+            order_fails_every: std::env::var("ORDER_FAILS_EVERY").ok().and_then(|text| text.parse().ok()),
         }
     }
 }
@@ -53,6 +56,11 @@ struct Service {
 }
 
 impl Service {
+    fn work(&self) -> Work {
+        let fails_every = self.config.order_fails_every.unwrap_or(self.release.work.fails_every);
+        Work { fails_every, ..self.release.work }
+    }
+
     fn answer(&self, request: &Request) -> Response {
         let get = matches!(request.method.as_str(), "GET" | "HEAD");
         match request.path.as_str() {
@@ -62,7 +70,7 @@ impl Service {
                 let sentence = (self.release.greet)(&self.config.greeting, &request.query);
                 Response::json(200, format!(r#"{{"greeting":{}}}"#, json_string(&sentence)))
             }
-            "/order" if get => match self.release.work.done(self.orders.fetch_add(1, Ordering::Relaxed)) {
+            "/order" if get => match self.work().done(self.orders.fetch_add(1, Ordering::Relaxed)) {
                 Ok(number) => Response::json(200, format!(r#"{{"order":{number}}}"#)),
                 Err(why) => Response::error(500, why),
             },

@@ -86,6 +86,35 @@ fn errors_on_one_request_in_a_hundred_are_stopped_while_small() {
 }
 
 #[test]
+fn a_bad_configuration_of_the_version_that_runs_is_stopped_while_small() {
+    let lab = Lab::new();
+    lab.write("config/default.toml", "other = 1\n");
+    let metrics = format!("[config]\nlayers = [\"config/default.toml\"]\n{FRONT}");
+    let url = project(&lab, 4, "strategy = \"canary\"\nsteps = [\"5%\", \"20%\"]\n", &metrics);
+    let traffic = load(&url);
+    lab.write("config/default.toml", "other = 1\norder_fails_every = 100\n");
+    let deploy = lab.vice(&["deploy", "hello@1"]).expect(6);
+    assert!(deploy.stdout.contains("`errors`"), "{}", deploy.stdout);
+    let (bad, highest) = (traffic.bad(), shares(&lab, "hello.dev.2").into_iter().max());
+    assert!(highest.is_some_and(|highest| (1..=2_000).contains(&highest)), "{highest:?}");
+    assert!((1..100).contains(&bad), "{bad} bad requests, the budget is 100");
+    assert_eq!(traffic.broken(), 0, "no request was cut off");
+    settled(&lab, "1");
+    // The version is not what failed: another configuration of it may be tried, and this one not again.
+    let holds = status(&lab)["holds"].as_object().expect("holds").clone();
+    assert_eq!(holds.len(), 1);
+    let name = holds.keys().next().expect("a hold").clone();
+    assert!(name.starts_with("1~"), "{name}");
+    assert!(lab.vice(&["deploy", "hello@1"]).expect(4).stderr.contains(&name));
+    lab.write("config/default.toml", "other = 2\n");
+    lab.vice(&["deploy", "hello@1"]).expect(0);
+    assert!(shares(&lab, "hello.dev.3").contains(&500));
+    assert_eq!(traffic.broken(), 0);
+    drop(traffic);
+    settled(&lab, "1");
+}
+
+#[test]
 fn a_ramp_finds_latencies_of_thirty_percent_more_while_small() {
     let lab = Lab::new();
     let url = project(&lab, 4, "strategy = \"ramp\"\n", FRONT);

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::lab::{Lab, ran};
+use crate::lab::{Lab, hello_project, ran};
 
 const LAYERS: usize = 8;
 
@@ -139,4 +139,45 @@ fn a_secret_is_asked_for_on_a_terminal_and_not_shown_there() {
     assert!(seen.contains("Set encrypted typed") && !seen.contains("hunter22-canary"), "{seen}");
     assert_eq!(lab.vice(&["envy", "--reveal", "--format", "json"]).expect(0).json()["typed"], "hunter22-canary-typed");
     assert!(!lab.read("config/0.toml").contains("hunter22"));
+}
+
+/// What each unit says of its greeting.
+fn greetings(lab: &Lab) -> BTreeMap<String, String> {
+    let status = lab.vice(&["status", "--format", "json"]).expect(0).json();
+    let units = status["environments"][0]["units"].as_array().expect("units").clone();
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    units.iter().map(|unit| (text(&unit["name"]), crate::rollout::get(&text(&unit["url"]), "/config"))).collect()
+}
+
+#[test]
+fn each_target_has_its_own_configuration_and_gets_it_back() {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    let toml = lab.read("vice.toml");
+    let (head, _) = toml.split_once("[env.dev]").expect("an environment");
+    lab.write(
+        "vice.toml",
+        &format!(
+            "{head}[env.dev.target.eu]\nkind = \"local\"\n[env.dev.target.us]\nkind = \"local\"\n\
+             [config]\nlayers = [\"config/all.toml\", \"config/{{{{target}}}}.toml?\"]\n"
+        ),
+    );
+    lab.write("config/all.toml", "greeting = \"hello\"\n").write("config/eu.toml", "greeting = \"salut\"\n");
+    lab.vice(&["deploy"]).expect(0);
+    let seen = greetings(&lab);
+    assert!(seen["eu.1"].contains("salut") && seen["us.1"].contains("hello"), "{seen:?}");
+    assert!(lab.vice(&["deploy"]).expect(0).stdout.contains("nothing to do"));
+
+    lab.write("config/eu.toml", "greeting = \"bonjour\"\n");
+    let plan = lab.vice(&["plan"]).expect(0);
+    assert!(plan.stdout.contains("config greeting (config/eu.toml): salut → bonjour"), "{}", plan.stdout);
+    let diff = lab.vice(&["envy", "diff", "dev", "--deployed", "--format", "json"]).expect(0).json();
+    assert_eq!(diff["keys"][0]["key"], "greeting (config/eu.toml)", "{diff}");
+    lab.vice(&["deploy"]).expect(0);
+    assert!(greetings(&lab)["eu.1"].contains("bonjour"));
+    lab.vice(&["envy", "rollback"]).expect(0);
+    let seen = greetings(&lab);
+    assert!(seen["eu.1"].contains("salut") && seen["us.1"].contains("hello"), "{seen:?}");
+    let explained = lab.vice(&["envy", "explain", "greeting", "--target", "us", "--format", "json"]).expect(0).json();
+    assert_eq!(explained["effective"]["value"], "hello", "{explained}");
 }

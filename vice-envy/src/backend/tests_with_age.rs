@@ -12,6 +12,8 @@ use crate::tests::{Bench, CANARY, all_output};
 
 const SSH_PRIVATE: &str = include_str!("test_keys/ed25519");
 const SSH_PUBLIC: &str = include_str!("test_keys/ed25519.pub");
+const RSA_PRIVATE: &str = include_str!("test_keys/rsa");
+const RSA_PUBLIC: &str = include_str!("test_keys/rsa.pub");
 const SSH_PASSPHRASE: &str = include_str!("test_keys/ed25519_passphrase");
 
 /// A project with one plain and one encrypted value, after `init` and `set --secret`.
@@ -56,6 +58,22 @@ async fn init_and_set_make_a_value_that_comes_back() {
     assert!(!all_output(&Ok(again.clone()), "").contains(private));
     assert!(again.text.contains("VICE_AGE_IDENTITY"));
     assert_eq!(again.json["added"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn ssh_keys_of_the_older_kind_read_as_well() {
+    let bench = with_secret("").await;
+    bench.ok(&["init", "--recipient", RSA_PUBLIC.trim()]).await;
+    bench.ok(&["rotate"]).await;
+    let other = Bench::new("[config]\nlayers = [\"config/{{env}}.toml\"]\n");
+    other.file("config/dev.toml", bench.text("config/dev.toml"));
+    let ssh = other.dir.path().join("home/.ssh");
+    std::fs::create_dir_all(&ssh).unwrap();
+    assert_eq!(other.resolve().await.unwrap_err().code(), Code::SecretLocked);
+    std::fs::write(ssh.join("id_rsa"), RSA_PRIVATE).unwrap();
+    assert_eq!(secret(&other.resolve().await.unwrap(), "db.password"), CANARY);
+    let told = other.ok(&["keys", "--env", "dev"]).await;
+    assert!(told.text.contains("ssh-rsa "), "{}", told.text);
 }
 
 #[tokio::test]

@@ -93,9 +93,16 @@ impl Layer {
         Self { name: name.to_owned(), place: None, sealed: false, literal: false, sheet }
     }
 
-    /// Whether single values in it can be set and encrypted: a TOML file that is not encrypted as a whole.
-    pub(crate) const fn editable(&self) -> bool {
-        matches!(self.place, Some(Place::File { kind: Kind::Toml, sealed: false, .. }))
+    /// Whether a seal can be over it; not over what SOPS or age covers already.
+    pub(crate) fn sealable(&self) -> bool {
+        !self.sealed && self.place.as_ref().is_some_and(Place::sealable)
+    }
+}
+
+impl Place {
+    /// Whether it is a file of a format with types that is not encrypted as a whole: what a seal can be over.
+    pub(crate) const fn sealable(&self) -> bool {
+        matches!(self, Self::File { kind: Kind::Toml | Kind::Yaml | Kind::Json, sealed: false, .. })
     }
 }
 
@@ -250,10 +257,12 @@ impl LayerSpec {
         let name = self.name.as_str();
         let (sheet, literal) = match &self.place {
             Place::Environ { prefix } => (environ::read(prefix, scene.process), true),
-            Place::Credential(reference) => {
-                let sheet = reference.read(scene.project, scene.env, scene.process)?;
-                return Ok(Raw::Read(Layer { sealed: true, literal: true, ..Layer::plain(name, sheet) }));
-            }
+            Place::Credential(_) => match scene.fetched.remove(&index).unwrap_or_else(|| Err(not_fetched(name)))? {
+                Some(Fetched::Sheet(sheet)) => {
+                    return Ok(Raw::Read(Layer { sealed: true, literal: true, ..Layer::plain(name, sheet) }));
+                }
+                _ => return Err(absent(name)),
+            },
             Place::Inline => (toml::read_below(&scene.project.text, &["env", scene.env.as_str(), "config"]), false),
             Place::File { path, kind, sealed, optional } => match scene.tree.read(path)? {
                 Some(bytes) => return self.open(*kind, *sealed, bytes, lock),

@@ -5,12 +5,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use vice_core::app::ProcessEnv;
 use vice_core::{Code, Fault, Result};
 
 use super::http::Http;
 use super::kubeconfig::cluster;
-use super::{Ability, Address, Fetched, Remote, document, sheet};
+use super::{Ability, Address, Fetched, Remote, Tools, document, sheet};
 use crate::layer::kind_of;
 
 pub(super) fn parse(rest: &str) -> Result<Address, String> {
@@ -49,26 +48,35 @@ pub(super) struct Object<'a> {
 
 /// A layer in Kubernetes.
 pub(super) struct K8s {
-    http: Http,
+    tools: Tools,
     name: String,
-    url: String,
+    path: String,
     secret: bool,
     entry: Option<String>,
 }
 
 impl K8s {
-    pub(super) fn new(name: &str, object: &Object<'_>, env: &ProcessEnv) -> Result<Self> {
-        let cluster = cluster(name, env)?;
-        let bearer = cluster.token.as_ref().map(|token| format!("Bearer {token}"));
-        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
-        let http = Http::new(name, &cluster.trust, &headers, env)?;
+    pub(super) fn new(name: &str, object: &Object<'_>, tools: &Tools) -> Self {
         let plural = if object.secret { "secrets" } else { "configmaps" };
-        let url = format!("{}/api/v1/namespaces/{}/{plural}/{}", cluster.server, object.namespace, object.name);
-        Ok(Self { http, name: name.to_owned(), url, secret: object.secret, entry: object.entry.map(str::to_owned) })
+        let path = format!("/api/v1/namespaces/{}/{plural}/{}", object.namespace, object.name);
+        let entry = object.entry.map(str::to_owned);
+        Self { tools: tools.clone(), name: name.to_owned(), path, secret: object.secret, entry }
     }
 
-    fn text(&self, entry: &str, value: &Value) -> Result<String> {
-        let unknown = || self.http.fault(Code::Backend, "gave an answer that is not its API's");
+    /// Finds the cluster and the way in.
+    async fn way_in(&self) -> Result<(Http, String)> {
+        let mut cluster = cluster(&self.name, &self.tools.process)?;
+        if let Some(login) = cluster.login.take() {
+            login.log_in(&self.name, &self.tools, &mut cluster).await?;
+        }
+        let bearer = cluster.token.as_ref().map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        let http = Http::new(&self.name, &cluster.trust, &headers, &self.tools.process)?;
+        Ok((http, format!("{}{}", cluster.server, self.path)))
+    }
+
+    fn text(&self, http: &Http, entry: &str, value: &Value) -> Result<String> {
+        let unknown = || http.fault(Code::Backend, "gave an answer that is not its API's");
         let text = value.as_str().ok_or_else(unknown)?;
         if !self.secret {
             return Ok(text.to_owned());
@@ -88,21 +96,22 @@ impl Remote for K8s {
     }
 
     async fn fetch(&self) -> Result<Option<Fetched>> {
-        let answer = self.http.get(&self.url).await?;
+        let (http, url) = self.way_in().await?;
+        let answer = http.get(&url).await?;
         if !answer.found {
             return Ok(None);
         }
-        let found = self.http.json(&answer.body)?;
+        let found = http.json(&answer.body)?;
         if !found.get("kind").and_then(Value::as_str).is_some_and(|kind| matches!(kind, "ConfigMap" | "Secret")) {
-            return Err(self.http.fault(Code::Backend, "gave an answer that is not its API's"));
+            return Err(http.fault(Code::Backend, "gave an answer that is not its API's"));
         }
         let empty = serde_json::Map::new();
         let data = found.get("data").and_then(Value::as_object).unwrap_or(&empty);
         if let Some(entry) = &self.entry {
-            let text = data.get(entry).map(|value| self.text(entry, value)).transpose()?;
+            let text = data.get(entry).map(|value| self.text(&http, entry, value)).transpose()?;
             return text.map(|text| document(&self.name, entry, text.into_bytes())).transpose();
         }
-        let entries = data.iter().map(|(entry, value)| Ok((entry.clone(), self.text(entry, value)?)));
+        let entries = data.iter().map(|(entry, value)| Ok((entry.clone(), self.text(&http, entry, value)?)));
         sheet(&self.name, entries.collect::<Result<Vec<_>>>()?).map(Some)
     }
 }

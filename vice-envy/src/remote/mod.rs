@@ -23,6 +23,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use vice_core::app::ProcessEnv;
+use vice_core::id::EnvName;
+use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
 use vice_core::{Code, Fault, Result};
 
@@ -149,7 +151,7 @@ pub(crate) fn connect(name: &str, address: &Address, tools: &Tools) -> Result<Bo
         Address::Consul { base, path } => Box::new(consul::Consul::new(name, base.as_deref(), path, &tools.process)?),
         Address::K8s { namespace, secret, name: object, entry } => {
             let object = k8s::Object { namespace, secret: *secret, name: object, entry: entry.as_deref() };
-            Box::new(k8s::K8s::new(name, &object, &tools.process)?)
+            Box::new(k8s::K8s::new(name, &object, tools))
         }
         Address::Vault { mount, path } => Box::new(vault::Vault::new(name, mount, path, &tools.process)?),
     })
@@ -159,9 +161,18 @@ pub(crate) fn connect(name: &str, address: &Address, tools: &Tools) -> Result<Bo
 pub(crate) type Answers = BTreeMap<usize, Result<Option<Fetched>>>;
 
 /// Asks all stores of a list of layers at once.
-pub(crate) async fn fetch_all(specs: &[LayerSpec], tools: &Tools) -> Result<Answers> {
+pub(crate) async fn fetch_all(specs: &[LayerSpec], scope: (&Arc<Project>, &EnvName), tools: &Tools) -> Result<Answers> {
     let mut asked = tokio::task::JoinSet::new();
     for (index, spec) in specs.iter().enumerate() {
+        if let Place::Credential(program) = &spec.place {
+            let (program, project, env) = (program.clone(), Arc::clone(scope.0), scope.1.clone());
+            let tools = tools.clone();
+            asked.spawn(async move {
+                let sheet = program.ask((&*project, &env), &tools).await;
+                (index, sheet.map(|sheet| Some(Fetched::Sheet(sheet))))
+            });
+            continue;
+        }
         let Place::Remote { address, .. } = &spec.place else { continue };
         if asked.len() >= REMOTES_MAX {
             let message = format!("The configuration has more than {REMOTES_MAX} layers in other stores.");

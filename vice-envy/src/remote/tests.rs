@@ -32,7 +32,8 @@ fn env(vars: &[(&str, &str)]) -> ProcessEnv {
 async fn ask(layer: &str, env: ProcessEnv) -> Result<Option<Fetched>> {
     tls();
     let address = Address::parse(layer)?.expect("a layer in a store");
-    let tools = Tools { process: Arc::new(env), root: PathBuf::from("/"), runner: None };
+    let runner: Arc<dyn CommandRunner> = Arc::new(git::Real);
+    let tools = Tools { process: Arc::new(env), root: PathBuf::from("/"), runner: Some(runner) };
     connect(layer, &address, &tools)?.fetch().await
 }
 
@@ -324,7 +325,7 @@ async fn the_ways_into_vault() {
 }
 
 #[tokio::test]
-async fn a_pod_finds_its_own_account_and_programs_are_not_started() {
+async fn a_pod_finds_its_own_account() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("token"), TOKEN).unwrap();
     let account = dir.path().display().to_string();
@@ -337,7 +338,7 @@ async fn a_pod_finds_its_own_account_and_programs_are_not_started() {
     let fault = ask("k8s:shop/secret/app", env(&[])).await.err().unwrap();
     assert!(fault.hints()[0].contains("KUBECONFIG"), "{fault:?}");
     for (text, said) in [
-        ("users: [{ name: u, user: { exec: { command: aws } } }]", "does not start"),
+        ("users: [{ name: u, user: { exec: { command: aws, apiVersion: x/v1 } } }]", "does not know"),
         ("clusters: [{ name: k, cluster: { server: https://x, insecure-skip-tls-verify: true } }]", "unchecked"),
         ("current-context: other", "no current context"),
         ("current-context: [", "can't be read"),
@@ -352,6 +353,47 @@ async fn a_pod_finds_its_own_account_and_programs_are_not_started() {
         std::fs::write(&path, parts.join("\n")).unwrap();
         let fault = ask("k8s:shop/secret/app", env(&[("KUBECONFIG", path.to_str().unwrap())])).await.err().unwrap();
         assert!(fault.to_string().contains(said), "{text}: {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_program_that_a_kubeconfig_names_logs_in() {
+    let fake = Fake::start().await;
+    let fixture = configmap(&fake.base);
+    fake.answer_with(fixture.answers);
+    let path = fixture.dir.path().join("kubeconfig");
+    let given = std::fs::read_to_string(&path).unwrap();
+    let program = |script: &str, more: &str| {
+        let file = fixture.dir.path().join("login");
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let exec = format!(
+            "exec: {{ apiVersion: client.authentication.k8s.io/v1, command: ./login, args: [one], \
+             env: [{{ name: PROFILE, value: team }}]{more} }}"
+        );
+        std::fs::write(&path, given.replace(&format!("token: {TOKEN}"), &exec)).unwrap();
+    };
+    let answer = format!("{{\\\"kind\\\":\\\"ExecCredential\\\",\\\"status\\\":{{\\\"token\\\":\\\"{TOKEN}\\\"}}}}");
+    // It is told what it is for, and given no key of ours.
+    let asked = format!(
+        "[ \"$1$PROFILE$VICE_AGE_IDENTITY\" = oneteam ] && case \"$KUBERNETES_EXEC_INFO\" in *'\"interactive\":false'*) \
+         echo \"{answer}\";; esac"
+    );
+    program(&asked, "");
+    let mut env = fixture.env();
+    env.vars.insert("VICE_AGE_IDENTITY".to_owned(), "AGE-SECRET-KEY-1X".to_owned());
+    let found = ask(&fixture.good, env).await.unwrap().unwrap();
+    assert_eq!(flat(found)[0], ("db.host".to_owned(), json!("x")));
+    for (script, more, said) in [
+        ("echo expired >&2; exit 3", "", "failed (exit status 3: expired)"),
+        ("echo hello", "", "no ExecCredential"),
+        ("echo '{\"status\":{}}'", "", "neither a token"),
+        ("true", ", interactiveMode: Always", "ask a person"),
+    ] {
+        program(script, more);
+        let fault = ask(&fixture.good, fixture.env()).await.err().unwrap();
+        assert!(fault.code() == Code::Usage && fault.to_string().contains(said), "{script}: {fault:?}");
+        assert!(!format!("{fault:?}").contains(TOKEN));
     }
 }
 

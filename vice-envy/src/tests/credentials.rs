@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use vice_core::Code;
-use vice_core::port::config::{ConfigValue, ResolvedConfig};
+use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended};
+use vice_core::port::config::{ConfigSource, ConfigValue, ResolvedConfig};
+use vice_core::{Code, Millis};
 
 use super::{Bench, CANARY, all_output};
 
@@ -68,7 +70,7 @@ async fn programs_that_misbehave_are_told_apart_and_nothing_of_them_is_shown() {
         (format!("echo '{CANARY}'"), "answered no JSON"),
         ("echo '{\"error\": \"the vault is locked\"}'".to_owned(), "the vault is locked"),
         ("echo 'not logged in' >&2; exit 3".to_owned(), "not logged in"),
-        (format!("echo '{{\"values\": {{\"a\": \"{CANARY}\"}}}}'; exit 1"), "exit status: 1"),
+        (format!("echo '{{\"values\": {{\"a\": \"{CANARY}\"}}}}'; exit 1"), "exit status 1"),
         ("echo '{}'".to_owned(), "gave no values"),
         (format!("echo '{{\"values\": {{\"a b\": \"{CANARY}\"}}}}'"), "other characters"),
         (format!("echo '{{\"values\": {{\"a\": null, \"b\": \"{CANARY}\"}}}}'"), "null"),
@@ -178,5 +180,72 @@ async fn the_example_asks_the_usual_password_managers() {
         if let Err(fault) = told {
             assert!(!all_output(&Err(fault), "").contains(CANARY), "{name}");
         }
+    }
+}
+
+/// A runner under which every program takes too long.
+struct Slow(std::sync::Mutex<Vec<CommandSpec>>);
+
+#[async_trait::async_trait]
+impl CommandRunner for Slow {
+    async fn run(&self, spec: CommandSpec) -> vice_core::Result<CommandOutput> {
+        let took = spec.timeout;
+        self.0.lock().unwrap().push(spec);
+        let (stdout, stderr) = (format!("{{\"values\": {{\"a\": \"{CANARY}\""), "waiting for a finger".to_owned());
+        Ok(CommandOutput { ended: Ended::TimedOut, stdout, stderr, truncated: false, took })
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_takes_too_long_is_ended_and_told() {
+    let bench = bench("test/x");
+    program(&bench, "vice-credential-test", "true");
+    let slow = Arc::new(Slow(std::sync::Mutex::default()));
+    let envy = bench.envy().with_runner(Arc::<Slow>::clone(&slow));
+    let fault = envy.resolve(&bench.project(), &"dev".parse().unwrap()).await.unwrap_err();
+    assert!(fault.to_string().contains("took longer than"), "{fault}");
+    let text = all_output(&Err(fault), "");
+    assert!(text.contains("waiting for a finger") && !text.contains(CANARY), "{text}");
+    let ran = slow.0.lock().unwrap();
+    assert_eq!((ran.len(), ran[0].timeout, ran[0].argv.len()), (1, Millis(60_000), 1));
+}
+
+#[tokio::test]
+async fn a_single_value_may_come_from_a_program() {
+    let mut bench = bench("test/none");
+    let layers = "[config]\nlayers = [\"config/a.toml\", \"config/b.toml\"]\ninterpolate = true\n";
+    bench.remanifest(layers);
+    let asked = bench.dir.path().join("asked");
+    let script = format!(
+        "cat >> '{}'; printf '{{\"values\": {{\"pw\": \"{CANARY}\", \"n\": {{\"port\": 5432}}}}}}'",
+        asked.display()
+    );
+    program(&bench, "vice-credential-test", &script);
+    bench.file("config/a.toml", "pw = \"cred://test/gone/x\"\nsame = \"cred://test/team/shop/pw\"\n");
+    bench.file(
+        "config/b.toml",
+        "pw = \"cred://test/team/shop/pw\"\nport = \"cred://test/team/shop/n.port\"\nurl = \"x:${pw}@h\"\n",
+    );
+    let config = bench.resolve().await.unwrap();
+    for (key, value) in [("pw", CANARY), ("same", CANARY), ("port", "5432"), ("url", &format!("x:{CANARY}@h"))] {
+        assert_eq!(secret(&config, key), value);
+    }
+    // Once for all, and not for what is overridden.
+    assert_eq!(std::fs::read_to_string(&asked).unwrap().matches("\"path\":\"team/shop\"").count(), 1);
+    assert!(!std::fs::read_to_string(&asked).unwrap().contains("gone"));
+    let shown = bench.ok(&["--env", "dev"]).await;
+    assert!(shown.text.contains("«secret:pw»") && !shown.text.contains(CANARY), "{}", shown.text);
+
+    for (value, why) in [
+        ("cred://test/team/shop/nothing", "has no nothing there"),
+        ("cred://absent/x/y", "no vice-credential-absent on PATH"),
+        ("cred://test", "names no key"),
+        ("cred://TEST/x/y", "no usable name"),
+    ] {
+        bench.file("config/b.toml", format!("pw = \"{value}\"\n"));
+        bench.file("config/a.toml", "");
+        let fault = bench.resolve().await.unwrap_err();
+        assert!(fault.to_string().contains("pw (config/b.toml:1)"), "{fault}");
+        assert!(all_output(&Err(fault), "").contains(why), "{why}");
     }
 }

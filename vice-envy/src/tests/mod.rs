@@ -109,6 +109,12 @@ impl Bench {
         Self { dir, manifest, vars: vec![("HOME".into(), home)], format: Format::Text }
     }
 
+    /// Says something else behind the first lines of the manifest.
+    pub(crate) fn remanifest(&mut self, config: &str) {
+        let start = self.manifest.find("[config]").unwrap();
+        self.manifest.replace_range(start.., config);
+    }
+
     /// Gives the project another name.
     pub(crate) fn rename(&mut self, name: &str) {
         self.manifest = self.manifest.replacen("\"shop\"", &format!("{name:?}"), 1);

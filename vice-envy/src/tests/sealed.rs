@@ -280,3 +280,40 @@ async fn digests_tell_which_secret_changed_and_not_to_what() {
     .unwrap();
     assert!(text.contains("digests") && !text.contains(CANARY));
 }
+
+#[tokio::test]
+async fn yaml_and_json_are_sealed_and_encrypted_again_as_toml_is() {
+    for (name, text) in [
+        ("config/x.yaml", "# who\ndb:\n  host: here # kept\n  port: 5432\n  pw: \"FORM\"\n"),
+        ("config/x.json", "{\n  \"db\": { \"host\": \"here\", \"port\": 5432,\n    \"pw\": \"FORM\" }\n}\n"),
+    ] {
+        let bench = Bench::new(&format!("[config]\nlayers = [\"config/t.toml\", \"{name}\"]\n"));
+        bench.file("config/t.toml", "").file("one", CANARY);
+        bench.ok(&["init"]).await;
+        bench.ok(&["set", "db.pw", "--secret", "--from-file", "one", "--layer", "config/t.toml", "--env", "dev"]).await;
+        // It was put there by hand.
+        let bound = form(&bench.text("config/t.toml"), "pw");
+        bench.file("config/t.toml", "").file(name, text.replace("FORM", &bound));
+        bench.ok(&["rotate", "--moved"]).await;
+        assert_eq!(secret(&bench.resolve().await.unwrap(), "db.pw"), CANARY);
+        let written = bench.text(name);
+        assert!(!written.contains(&bound) && written.replace(&now(&written), "FORM") == text, "{written}");
+
+        bench.ok(&["seal", name]).await;
+        assert_eq!(secret(&bench.resolve().await.unwrap(), "db.pw"), CANARY);
+        let sealed = bench.text(name);
+        bench.file(name, sealed.replace("5432", "6543"));
+        let fault = bench.resolve().await.unwrap_err();
+        assert!(fault.to_string().contains("db.port was changed after the layer was sealed"), "{fault}");
+        assert_eq!(bench.fails(&["rotate"]).await.code(), Code::ConfigInvalid);
+        bench.file(name, &sealed);
+        bench.ok(&["rotate"]).await;
+        assert_eq!(bench.text(name), sealed, "what is right stays byte for byte");
+    }
+}
+
+/// The encrypted value in a text that has one.
+fn now(text: &str) -> String {
+    let start = text.find("age:v2:").unwrap();
+    text[start..].split('"').next().unwrap().to_owned()
+}

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use vice_core::memory::MemorySeriesStore;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended};
+use vice_core::payload::version_in;
 use vice_core::port::metric::{MetricArm, MetricMark, MetricReading, MetricSource, MetricWindow};
 use vice_core::secret::Masker;
 use vice_core::series::{Labels, Point, SeriesStore};

@@ -1,10 +1,11 @@
 //! git itself, in a repository of the test's own.
 #![expect(clippy::disallowed_methods, reason = "the test has no other runner of commands than the real one")]
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use async_trait::async_trait;
-use vice_core::Millis;
+use vice_core::{Millis, Secret};
 use vice_core::port::command::{CommandOutput, CommandSpec, Ended};
 
 use super::*;
@@ -17,8 +18,15 @@ impl CommandRunner for Real {
     async fn run(&self, spec: CommandSpec) -> Result<CommandOutput> {
         let mut command = Command::new(&spec.argv[0]);
         command.args(&spec.argv[1..]).current_dir(&spec.dir).env_clear().env("PATH", "/usr/bin:/bin");
-        let output = command.envs(spec.env.iter().map(|(name, value)| (name, value.reveal()))).output();
-        let output = output.map_err(|_| Fault::new(Code::Usage, "The program can't be started."))?;
+        command.envs(spec.env.iter().map(|(name, value)| (name, value.reveal())));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn();
+        let mut child = child.map_err(|_| Fault::new(Code::Usage, "The program can't be started."))?;
+        let mut pipe = child.stdin.take().unwrap();
+        // One that does not read knows what it needs.
+        pipe.write_all(spec.stdin.as_ref().map_or("", Secret::reveal).as_bytes()).ok();
+        drop(pipe);
+        let output = child.wait_with_output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let max = vice_core::port::command::OUTPUT_BYTES_MAX;
         let truncated = output.stdout.len() > max;
