@@ -166,49 +166,37 @@ pub(crate) fn referred(text: &str) -> Option<Result<(Reference, String)>> {
     })
 }
 
-/// What programs gave for the values of a stack that refer to them, by text of the value.
-pub(crate) type Given = BTreeMap<String, Secret>;
+/// What programs gave for the values of a stack that refer to them, or why they did not, by text of the value.
+pub(crate) type Given = BTreeMap<String, Result<Secret, String>>;
 
-/// Asks for everything that effective values refer to, each program once for each path. What can't be had is a fault at
-/// the key that wants it.
-pub(crate) async fn give(stack: &Stack, scope: (&Project, &EnvName), tools: &Tools) -> (Given, Vec<Fault>) {
-    let mut wanted: BTreeMap<Reference, Vec<(String, String, String)>> = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (key, place, text) in stack.credentials() {
+/// Asks for everything that effective values refer to, each program once for each path.
+pub(crate) async fn give(stack: &Stack, scope: (&Project, &EnvName), tools: &Tools) -> Given {
+    let mut wanted: BTreeMap<Reference, Vec<(&str, String)>> = BTreeMap::new();
+    let mut given = Given::new();
+    for text in stack.credentials() {
         match referred(text) {
-            Some(Ok((program, name))) => {
-                wanted.entry(program).or_default().push((format!("{key} ({place})"), text.to_owned(), name));
+            Some(Ok((program, _))) if wanted.len() >= PATHS_MAX && !wanted.contains_key(&program) => {
+                let why = format!("Values refer to more than {PATHS_MAX} paths of programs.");
+                given.insert(text.to_owned(), Err(why));
             }
-            Some(Err(fault)) => faults.push(wants(&format!("{key} ({place})")).because(fault)),
+            Some(Ok((program, name))) => wanted.entry(program).or_default().push((text, name)),
+            Some(Err(fault)) => drop(given.insert(text.to_owned(), Err(fault.to_string()))),
             None => {}
         }
     }
-    if wanted.len() > PATHS_MAX {
-        let message = format!("Values refer to {} paths of programs; {PATHS_MAX} are asked for.", wanted.len());
-        faults.push(Fault::new(Code::ConfigInvalid, message).hint("Use a layer: credential:NAME/PATH."));
-        return (Given::new(), faults);
-    }
-    let asked = wanted.keys().map(|program| program.ask(scope, tools));
-    let answers = futures::future::join_all(asked).await;
-    let mut given = Given::new();
+    let answers = futures::future::join_all(wanted.keys().map(|program| program.ask(scope, tools))).await;
     for ((program, places), answer) in wanted.iter().zip(answers) {
-        match answer {
-            Ok(sheet) => {
-                for (place, text, name) in places {
-                    match sheet.get(name) {
-                        Some(found) => drop(given.insert(text.clone(), secret_of(&found.value))),
-                        None => faults.push(wants(place).because(format!("vice-credential-{} has no {name} there.", program.name))),
-                    }
-                }
-            }
-            Err(fault) => faults.push(wants(&places[0].0).because(fault)),
+        for (text, name) in places {
+            let found = match &answer {
+                Ok(sheet) => sheet.get(name).map(|found| secret_of(&found.value)).ok_or_else(|| {
+                    format!("vice-credential-{} has no {name} there.", program.name)
+                }),
+                Err(fault) => Err(fault.chain().join(" ")),
+            };
+            given.insert((*text).to_owned(), found);
         }
     }
-    (given, faults)
-}
-
-fn wants(place: &str) -> Fault {
-    Fault::new(Code::ConfigInvalid, format!("The value of {place} can't be had from its program."))
+    given
 }
 
 fn secret_of(value: &Value) -> Secret {

@@ -141,12 +141,11 @@ impl Envy {
             let lock = Lock::new(&envy.process);
             let tree = past.map_or_else(|| Tree::Disk(project.root.as_path()), Tree::Past);
             let mut scene = Scene { project: &project, env: &env, process: &envy.process, tree: &tree, plan, fetched };
-            let (mut stack, mut faults) = Stack::load_scene(&mut scene, &lock)?;
+            let (mut stack, faults) = Stack::load_scene(&mut scene, &lock)?;
             if stack.credentials().next().is_some() {
                 // This thread is one that may wait.
-                let (given, missing) = runtime.block_on(credential::give(&stack, (&*project, &env), &tools));
+                let given = runtime.block_on(credential::give(&stack, (&*project, &env), &tools));
                 stack.take_given(given);
-                faults.extend(missing);
             }
             work(Reading { project: &project, stack: &stack, lock: &lock, faults, tree: &tree })
         })

@@ -143,13 +143,9 @@ impl Stack {
         Some((layer, layer.sheet.get(key)?))
     }
 
-    /// The effective values that refer to a program: key, place and text.
-    pub(crate) fn credentials(&self) -> impl Iterator<Item = (&str, String, &str)> {
-        self.effective.iter().filter_map(|(key, pick)| {
-            let say = self.say_of(key, pick)?;
-            let place = say.place();
-            Some((key.as_str(), place, say.program_value()?))
-        })
+    /// The effective values that refer to a program.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
+        self.effective.iter().filter_map(|(key, pick)| self.say_of(key, pick)?.program_value())
     }
 
     /// What programs gave.
@@ -237,12 +233,16 @@ impl Stack {
     }
 
     fn given(&self, key: &str, say: &Say<'_>, text: &str) -> Result<Secret> {
-        self.given.get(text).cloned().ok_or_else(|| {
-            let message = format!("The value of {key} ({}) was not asked for.", say.place());
-            Fault::new(Code::ConfigInvalid, message)
-                .hint("Programs are asked for values that are in force only.")
-                .detail("key", key)
-        })
+        let why = match self.given.get(text) {
+            Some(Ok(secret)) => return Ok(secret.clone()),
+            Some(Err(why)) => why.as_str(),
+            None => "Programs are asked for values that are in force only.",
+        };
+        let message = format!("The value of {key} ({}) can't be had from its program.", say.place());
+        Err(Fault::new(Code::ConfigInvalid, message)
+            .because(why)
+            .hint("It is written as cred://NAME/PATH/KEY; see docs/secrets.md.")
+            .detail("key", key))
     }
 
     /// All effective entries, references followed.

@@ -284,9 +284,9 @@ const fn state_class(state: BarState) -> &'static str {
 }
 
 fn share_class(share: &Share, report: &RolloutReport) -> &'static str {
-    if share.version == report.to.version {
+    if report.to.is_called(&share.version) {
         "new"
-    } else if report.from.as_ref().is_some_and(|from| from.version == share.version) {
+    } else if report.from.as_ref().is_some_and(|from| from.is_called(&share.version)) {
         "old"
     } else {
         "other"

@@ -11,7 +11,7 @@ use vice_core::id::{EnvName, ProjectName, RolloutId, Scope};
 use vice_core::payload::environment::{
     Direction, HoldPlaced, HoldReleased, RolloutBegan, RolloutEnded, RolloutOutcome,
 };
-use vice_core::payload::environment_stream;
+use vice_core::payload::{environment_stream, version_in};
 use vice_core::payload::simulation::Probability;
 use vice_core::store::{EventStoreExt, Query};
 use vice_core::ui::Outcome;
@@ -203,7 +203,7 @@ impl Known {
                 known.ended(&ended);
             } else if let Some(hold) = event.decode::<HoldPlaced>()? {
                 if let Some(one) = hold.rollout.as_ref().and_then(|id| known.one(id)) {
-                    one.blamed |= one.version == hold.version;
+                    one.blamed |= one.version == version_in(&hold.version);
                 }
                 known.held.insert(hold.version, ());
             } else if let Some(released) = event.decode::<HoldReleased>()? {
