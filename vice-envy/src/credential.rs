@@ -158,7 +158,8 @@ fn add(sheet: &mut Sheet, key: &str, value: Value) -> std::result::Result<(), Fl
 /// What a value refers to: the program with its path, and the key in its answer. None when it refers to nothing there.
 pub(crate) fn referred(text: &str) -> Option<Result<(Reference, String)>> {
     let rest = text.strip_prefix(VALUE_START)?;
-    let parsed = rest.rsplit_once('/').filter(|(program, key)| !program.is_empty() && crate::key::check_key(key).is_ok());
+    let parsed =
+        rest.rsplit_once('/').filter(|(program, key)| !program.is_empty() && crate::key::check_key(key).is_ok());
     Some(match parsed {
         Some((program, key)) => Reference::parse(program).map(|reference| (reference, key.to_owned())),
         None => Err(Fault::new(Code::ConfigInvalid, format!("A value that begins with {VALUE_START} names no key."))
@@ -188,9 +189,10 @@ pub(crate) async fn give(stack: &Stack, scope: (&Project, &EnvName), tools: &Too
     for ((program, places), answer) in wanted.iter().zip(answers) {
         for (text, name) in places {
             let found = match &answer {
-                Ok(sheet) => sheet.get(name).map(|found| secret_of(&found.value)).ok_or_else(|| {
-                    format!("vice-credential-{} has no {name} there.", program.name)
-                }),
+                Ok(sheet) => sheet
+                    .get(name)
+                    .map(|found| secret_of(&found.value))
+                    .ok_or_else(|| format!("vice-credential-{} has no {name} there.", program.name)),
                 Err(fault) => Err(fault.chain().join(" ")),
             };
             given.insert((*text).to_owned(), found);

@@ -123,8 +123,7 @@ fn held(project: &Project, holder: Option<Note>) -> Fault {
             .hint("It has just begun; try again in a moment.");
     };
     let (command, since) = (sanitize(&note.command), sanitize(&note.since));
-    let message =
-        format!("`{command}` (pid {}, since {since}) is changing the configuration of {name}.", note.pid);
+    let message = format!("`{command}` (pid {}, since {since}) is changing the configuration of {name}.", note.pid);
     Fault::new(Code::Locked, message)
         .hint("Wait until it has ended and try again; nothing was changed.")
         .detail("pid", note.pid)
@@ -161,7 +160,11 @@ mod tests {
     #[test]
     fn a_second_command_waits_and_then_names_the_first() {
         let bench = Bench::new("");
-        let (project, state, clock) = (bench.project(), bench.root().join(".vice"), ManualClock::new(jiff::Timestamp::UNIX_EPOCH, vice_core::Millis(0)));
+        let (project, state, clock) = (
+            bench.project(),
+            bench.root().join(".vice"),
+            ManualClock::new(jiff::Timestamp::UNIX_EPOCH, vice_core::Millis(0)),
+        );
         let first = Guard::take(&state, &project, "vice envy rotate", &clock).unwrap();
         assert_eq!(first.killed, None);
         let second = Guard::take_within(&state, &project, "vice envy set", &clock, Duration::from_millis(100));
@@ -176,7 +179,11 @@ mod tests {
     fn what_a_killed_command_left_is_told_and_swept() {
         let bench = Bench::new("[config]\nlayers = [\"config/a.toml\"]\n");
         bench.file("config/a.toml", "").file("config/.vice-a1B2c3d4", "half").file("config/.vice-kept.toml", "");
-        let (project, state, clock) = (bench.project(), bench.root().join(".vice"), ManualClock::new(jiff::Timestamp::UNIX_EPOCH, vice_core::Millis(0)));
+        let (project, state, clock) = (
+            bench.project(),
+            bench.root().join(".vice"),
+            ManualClock::new(jiff::Timestamp::UNIX_EPOCH, vice_core::Millis(0)),
+        );
         let note = r#"{"command":"vice envy rotate","pid":7,"since":"2026-01-01T00:00:00Z"}"#;
         bench.file(".vice/locks/config.shop.lock", note);
         let guard = Guard::take(&state, &project, "vice envy fmt", &clock).unwrap();

@@ -69,8 +69,7 @@ impl Sheet {
             // Stable, so that the first of two stays the first.
             self.rows.sort_by(|(one, _), (two, _)| one.cmp(two));
             self.unsorted = false;
-            if let Some([(key, first), (_, second)]) =
-                self.rows.array_windows().find(|[(one, _), (two, _)]| one == two)
+            if let Some([(key, first), (_, second)]) = self.rows.array_windows().find(|[(one, _), (two, _)]| one == two)
             {
                 let at = first.line.map_or_else(String::new, |line| format!("; the first is at line {line}"));
                 return Err(Flaw::new(second.line, format!("the key {key} is given twice{at}")));
@@ -102,9 +101,8 @@ impl Sheet {
 
     /// Whether another sheet has the same keys with the same values, wherever they stand.
     pub(crate) fn same_values(&self, other: &Self) -> bool {
-        let values = |sheet: &Self| {
-            sheet.rows.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>()
-        };
+        let values =
+            |sheet: &Self| sheet.rows.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>();
         values(self) == values(other)
     }
 

@@ -154,11 +154,7 @@ fn values(
 }
 
 /// A layer with other texts in place of some of its own, and nothing else changed.
-fn changed(
-    path: &str,
-    text: &str,
-    change: &mut dyn FnMut(&str, &str) -> Result<Option<String>>,
-) -> Result<String> {
+fn changed(path: &str, text: &str, change: &mut dyn FnMut(&str, &str) -> Result<Option<String>>) -> Result<String> {
     if kind_of(path)?.0 == Kind::Toml {
         let mut document = document(text, path)?;
         each_text(&mut document, change)?;

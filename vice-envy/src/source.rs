@@ -15,7 +15,6 @@ use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedCo
 use vice_core::secret::{Known, Masker};
 use vice_core::{Clock, Code, Context, Fault, Result, Secret};
 
-use crate::{credential, file};
 use crate::interpolate::Resolver;
 use crate::keyed::DigestKey;
 use crate::layer::{LayerPlan, Place, Scene, Tree};
@@ -24,6 +23,7 @@ use crate::remote::{Repository, Tools, check_revision, fetch_all, past};
 use crate::site::{Named, Site};
 use crate::stack::Stack;
 use crate::variants::{Parts, UnitsOf};
+use crate::{credential, file};
 
 /// Resolves configurations. Cheap to clone.
 #[derive(Clone)]

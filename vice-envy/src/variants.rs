@@ -42,7 +42,8 @@ pub(crate) fn may_differ(project: &Project) -> bool {
 }
 
 fn differs(layer: &LayerRef) -> bool {
-    let by_place = names(layer.written()).is_ok_and(|names| names.iter().any(|name| name == "target" || name == "host"));
+    let by_place =
+        names(layer.written()).is_ok_and(|names| names.iter().any(|name| name == "target" || name == "host"));
     let when = |when: &vice_core::manifest::LayerCondition| {
         when.target.is_some() || when.host.is_some() || !when.label.is_empty()
     };

@@ -125,7 +125,9 @@ fn load(config: &Mutex<String>) {
     match word("GREETING").as_str() {
         "deadly" => crash(),
         "deaf" => {}
-        greeting => *config.lock().unwrap_or_else(PoisonError::into_inner) = format!("{} {greeting}", word("VICE_RELEASE")),
+        greeting => {
+            *config.lock().unwrap_or_else(PoisonError::into_inner) = format!("{} {greeting}", word("VICE_RELEASE"))
+        }
     }
 }
 

@@ -58,8 +58,10 @@ fn a_rotation_that_is_killed_anywhere_leaves_whole_files_and_says_how_to_go_on()
         let public = String::from_utf8_lossy(&made.stderr).trim().rsplit(' ').next().expect("a key").to_owned();
         lab.vice(&["envy", "init", "--recipient", &public]).expect(0);
         let before = layers(&lab);
-        let mut child = lab.command(&["envy", "rotate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("vice");
-        let changed = |now: &BTreeMap<usize, String>| now.iter().filter(|(layer, text)| before[layer] != **text).count();
+        let mut child =
+            lab.command(&["envy", "rotate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("vice");
+        let changed =
+            |now: &BTreeMap<usize, String>| now.iter().filter(|(layer, text)| before[layer] != **text).count();
         while changed(&layers(&lab)) < at && child.try_wait().expect("a child").is_none() {
             std::thread::sleep(Duration::from_micros(200));
         }
@@ -121,7 +123,8 @@ fn a_secret_is_asked_for_on_a_terminal_and_not_shown_there() {
     script.args(["-qec", &command, "/dev/null"]).current_dir(lab.root()).env_clear();
     script.envs(child.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
     child.stdin(Stdio::null());
-    let mut running = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("script");
+    let mut running =
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("script");
     let mut keyboard = running.stdin.take().expect("a keyboard");
     // What is typed before the question is asked would be echoed by the terminal, as anywhere.
     let mut screen = running.stdout.take().expect("a screen");

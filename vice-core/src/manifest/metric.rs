@@ -14,7 +14,8 @@ use crate::template;
 use crate::time::Millis;
 
 /// The names that queries, URLs, pointers and arguments of a metric can use.
-pub const METRIC_VARIABLES: &[&str] = &["version", "release", "window", "env", "project", "stratum", "half", "from", "until"];
+pub const METRIC_VARIABLES: &[&str] =
+    &["version", "release", "window", "env", "project", "stratum", "half", "from", "until"];
 
 /// How many strata a metric may have.
 pub const STRATA_MAX: usize = 64;

@@ -13,7 +13,10 @@ mod topology;
 mod types;
 mod values;
 
-pub use config::{ConditionalLayer, ConfigFile, ConfigRule, LabelChoice, LayerCondition, LayerRef, MergeRule, ReloadKind, ReloadSignal, ReloadSpec, fits};
+pub use config::{
+    ConditionalLayer, ConfigFile, ConfigRule, LabelChoice, LayerCondition, LayerRef, MergeRule, ReloadKind,
+    ReloadSignal, ReloadSpec, fits,
+};
 pub use metric::{METRIC_VARIABLES, MetricCounts, MetricKind, MetricOrigin, MetricSlip, MetricSpec, STRATA_MAX};
 pub use model::{BugSpec, Chance, CostSpec, Hazard, ModelSpec, PlaceSpec, Rate, Spread};
 pub use parse::{parse, place_of};

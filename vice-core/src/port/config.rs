@@ -119,9 +119,7 @@ impl ResolvedConfig {
     /// The secrets that are too short to be masked in what programs print, with their length in bytes.
     pub fn unmaskable(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all_entries().filter_map(|(key, entry)| match &entry.value {
-            ConfigValue::Secret(secret) if !Masker::hides(secret) => {
-                Some((key.as_str(), secret.reveal().len()))
-            }
+            ConfigValue::Secret(secret) if !Masker::hides(secret) => Some((key.as_str(), secret.reveal().len())),
             _ => None,
         })
     }

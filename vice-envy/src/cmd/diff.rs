@@ -62,7 +62,12 @@ impl Pair {
 pub(super) async fn run(desk: &Desk, project: &Arc<Project>, pair: Pair, named: &Named, all: bool) -> Result<Outcome> {
     let format = desk.ui.format().among(&[Format::Markdown])?;
     if pair.deployed {
-        return Ok(compare(&deployed(desk, project, &pair.from).await?, &next(desk, project, &pair.from).await?, all, format));
+        return Ok(compare(
+            &deployed(desk, project, &pair.from).await?,
+            &next(desk, project, &pair.from).await?,
+            all,
+            format,
+        ));
     }
     let mut sides = Vec::new();
     for (title, ask) in pair.asks(named)? {

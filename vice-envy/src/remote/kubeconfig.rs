@@ -88,13 +88,15 @@ impl Login {
                 .hint("Log in by hand first, or give the user a token."));
         }
         let runner = tools.runner.as_ref().ok_or_else(|| Fault::unsupported("a program", "logging in here"))?;
-        let output = runner.run(self.spec(tools)).await.map_err(|fault| wrong("gave nothing".to_owned()).because(fault))?;
+        let output =
+            runner.run(self.spec(tools)).await.map_err(|fault| wrong("gave nothing".to_owned()).because(fault))?;
         if !output.ok() {
             return Err(wrong(format!("failed ({})", output.failure())));
         }
         // The parser's words may quote a token.
         let answer: Option<ExecCredential> = serde_json::from_str(&output.stdout).ok();
-        let status = answer.and_then(|answer| answer.status).ok_or_else(|| wrong("gave no ExecCredential".to_owned()))?;
+        let status =
+            answer.and_then(|answer| answer.status).ok_or_else(|| wrong("gave no ExecCredential".to_owned()))?;
         let identity = status.client_certificate_data.zip(status.client_key_data);
         if status.token.is_none() && identity.is_none() {
             return Err(wrong("gave neither a token nor a certificate with its key".to_owned()));

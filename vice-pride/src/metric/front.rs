@@ -79,9 +79,8 @@ impl Ask for FrontEnd {
             }
         })?;
         let counters = counters.ok_or_else(|| Trouble::no_series("The local front end does not run."))?;
-        let named = |unit: &&UnitCounters| {
-            unit.version == asked.version || unit.release.as_deref() == Some(asked.version)
-        };
+        let named =
+            |unit: &&UnitCounters| unit.version == asked.version || unit.release.as_deref() == Some(asked.version);
         let units = counters.units.iter().filter(named);
         let tally = |unit: &UnitCounters| {
             // One process may have run several configurations, and each is counted from zero.

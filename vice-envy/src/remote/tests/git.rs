@@ -5,8 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use async_trait::async_trait;
-use vice_core::{Millis, Secret};
 use vice_core::port::command::{CommandOutput, CommandSpec, Ended};
+use vice_core::{Millis, Secret};
 
 use super::*;
 

@@ -11,8 +11,8 @@ use vice_core::id::{EnvName, ProjectName, RolloutId, Scope};
 use vice_core::payload::environment::{
     Direction, HoldPlaced, HoldReleased, RolloutBegan, RolloutEnded, RolloutOutcome,
 };
-use vice_core::payload::{environment_stream, version_in};
 use vice_core::payload::simulation::Probability;
+use vice_core::payload::{environment_stream, version_in};
 use vice_core::store::{EventStoreExt, Query};
 use vice_core::ui::Outcome;
 use vice_pride_engine::hindsight::End;

@@ -215,7 +215,10 @@ async fn tell(instance: &Instance, reload: &Reload, workload: &Workload) -> Resu
         }
         ReloadBy::Http(path) => {
             let document = live::document(workload).map_err(|fault| fault.to_string())?;
-            health::request(instance.record.port, path, Some(document)).await.map(drop).map_err(|why| format!("it {why}"))
+            health::request(instance.record.port, path, Some(document))
+                .await
+                .map(drop)
+                .map_err(|why| format!("it {why}"))
         }
     }
 }
