@@ -119,22 +119,38 @@ pub(crate) fn ancestors(key: &str) -> impl Iterator<Item = &str> {
 
 /// A key below a prefix.
 pub(crate) fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+    if prefix.is_empty() {
+        return key.to_owned();
+    }
+    let mut joined = String::with_capacity(prefix.len() + 1 + key.len());
+    for part in [prefix, ".", key] {
+        joined.push_str(part);
+    }
+    joined
 }
 
 /// Refuses keys outside the rules. The text does not repeat the key: a broken line may be a value.
 pub(crate) fn check_key(key: &str) -> Result<(), String> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if key.len() > KEY_BYTES_MAX {
         return Err(format!("a key has more than {KEY_BYTES_MAX} bytes"));
     }
-    if !key.chars().all(fine) {
-        return Err("a key has other characters than A-Z, a-z, 0-9, _, - and .".to_owned());
+    // In one pass: large layers have many.
+    let (mut parts, mut before, mut gap) = (1, b'.', false);
+    for byte in key.bytes() {
+        match byte {
+            b'.' => {
+                parts += 1;
+                gap |= before == b'.';
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => {}
+            _ => return Err("a key has other characters than A-Z, a-z, 0-9, _, - and .".to_owned()),
+        }
+        before = byte;
     }
-    if key.split('.').any(str::is_empty) {
+    if gap || before == b'.' {
         return Err("a key is empty or has an empty part between its dots".to_owned());
     }
-    if key.split('.').count() > DEPTH_MAX {
+    if parts > DEPTH_MAX {
         return Err(format!("a key has more than {DEPTH_MAX} parts"));
     }
     Ok(())

@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 use crate::file::create_private;
 use crate::hex::{KEY_BYTES, fresh, hex};
 
+/// Below so many values, starting a thread costs more than it saves.
+const PARALLEL_VALUES_MIN: usize = 1_000;
+
 /// The key of a state folder.
 pub(crate) struct DigestKey(Zeroizing<[u8; KEY_BYTES]>);
 
@@ -49,7 +52,16 @@ impl DigestKey {
             value(&mut mac, key, entry);
             (key.clone(), hex(&mac.finalize().into_bytes()[..12]))
         };
-        Ok(entries.iter().map(one).collect())
+        if entries.len() < PARALLEL_VALUES_MIN {
+            return Ok(entries.iter().map(one).collect());
+        }
+        let half = entries.len() / 2;
+        let (mut first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| entries.iter().skip(half).map(one).collect::<Vec<_>>());
+            (entries.iter().take(half).map(one).collect::<Vec<_>>(), second.join())
+        });
+        first.extend(second.map_err(|_| Fault::internal("Making digests ended unexpectedly."))?);
+        Ok(first.into_iter().collect())
     }
 
     fn begin(&self, purpose: &[u8]) -> Result<Hmac<Sha256>> {

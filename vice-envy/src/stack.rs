@@ -215,11 +215,14 @@ impl Stack {
         let origin = say.origin();
         let value = match &say.found.value {
             Value::String(text) if say.program_value().is_some() => ConfigValue::Secret(self.given(key, say, text)?),
-            Value::String(text) => match lock.open_value(key, &say.layer.name, &say.place(), text) {
-                Some(opened) => ConfigValue::Secret(opened?),
-                None if self.is_secret(key, say) => ConfigValue::Secret(Secret::new(text.as_str())),
-                None => ConfigValue::Plain(say.found.value.clone()),
-            },
+            // Where it stands is put into words only for what is opened; most values are not.
+            Value::String(text) if parse_value(text).is_some() => {
+                match lock.open_value(key, &say.layer.name, &say.place(), text) {
+                    Some(opened) => ConfigValue::Secret(opened?),
+                    None => ConfigValue::Plain(say.found.value.clone()),
+                }
+            }
+            Value::String(text) if self.is_secret(key, say) => ConfigValue::Secret(Secret::new(text.as_str())),
             other if holds_encrypted(other) => {
                 let message = format!("The value of {key} ({}) has an encrypted value inside it.", say.place());
                 return Err(Fault::new(Code::ConfigInvalid, message)

@@ -1,13 +1,69 @@
-//! TOML layers. Lines come from the spans of the parser and are exact.
+//! TOML layers. Lines come from the spans of the parser and are exact. What most layers are made of (tables with texts,
+//! whole numbers and truth values, one on a line) is read by a short way of its own; everything else, and whatever is
+//! wrong, is the parser's.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Number, Value};
 use toml::de::{DeTable, DeValue};
 
-use crate::key::{DEPTH_MAX, Flaw, Lines, Sheet, join};
+use crate::key::{DEPTH_MAX, Flaw, Lines, Sheet, ancestors, join};
 
 /// Reads a whole text.
 pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
-    read_below(text, &[])
+    quick(text).map_or_else(|| read_below(text, &[]), Ok)
+}
+
+/// Reads a text of which every line is plain; none when one is not, or when the lines do not go together.
+fn quick(text: &str) -> Option<Sheet> {
+    let odd = |byte: u8| (byte < b' ' && byte != b'\n' && byte != b'\t') || byte == 0x7f;
+    if text.bytes().any(odd) {
+        return None;
+    }
+    let (mut sheet, mut tables, mut table) = (Sheet::default(), BTreeSet::new(), "");
+    for (number, line) in text.split('\n').enumerate() {
+        let line = line.trim_matches([' ', '\t']);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix('[') {
+            table = rest.strip_suffix(']').filter(|name| name.split('.').all(is_bare))?;
+            if !tables.insert(table) {
+                return None;
+            }
+            continue;
+        }
+        let (key, value) = line.split_once('=')?;
+        let key = Some(key.trim_end_matches([' ', '\t'])).filter(|key| is_bare(key))?;
+        let value = quick_value(value.trim_start_matches([' ', '\t']))?;
+        sheet.add(join(table, key), value, u32::try_from(number + 1).ok()).ok()?;
+    }
+    let sheet = sheet.finish().ok()?;
+    // A table that is a value elsewhere is no TOML, also when nothing stands in it.
+    let mut all = tables.iter().flat_map(|table| ancestors(table).chain([*table]));
+    all.all(|table| sheet.get(table).is_none()).then_some(sheet)
+}
+
+fn is_bare(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+fn quick_value(text: &str) -> Option<Value> {
+    if let Some(rest) = text.strip_prefix('"') {
+        let (inside, after) = rest.split_once('"')?;
+        let after = after.trim_start_matches([' ', '\t']);
+        let plain = !inside.contains('\\') && (after.is_empty() || after.starts_with('#'));
+        return plain.then(|| Value::String(inside.to_owned()));
+    }
+    match text {
+        "true" => return Some(Value::Bool(true)),
+        "false" => return Some(Value::Bool(false)),
+        _ => {}
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = whole && (digits == "0" || !digits.starts_with('0'));
+    plain.then(|| text.parse::<i64>().ok()).flatten().map(Value::from)
 }
 
 /// Reads the table at a path of a text, such as `env`, `dev`, `config` of a `vice.toml`; empty when it is absent.
@@ -75,6 +131,7 @@ fn plain(value: &DeValue<'_>) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -94,6 +151,34 @@ mod tests {
                 ("db.ports", json!([1, 2]), Some(5)),
             ]
         );
+    }
+
+    const LINES: [&str; 32] = [
+        "[a]", "[a.b]", "[ a ]", "[[a]]", "[b]", "[a] # c", "a = 1", "b = \"x\"", "a.b = 1", "b-c=true", "c\t= false", "",
+        " \t", "# c", " x = \"é # no\" # c", "y = \"a\\\"b\"", "z = 'w'", "n = -0", "m = 01", "o = 1_0", "p = \"\"",
+        "q = \"\"\"r\"\"\"", "\"r\" = 1", "s = 9223372036854775808", "t = -9223372036854775808", "u = [1]", "v = 1.5",
+        "w = \"x\" y", "d = +1", "e = ", "= 1", "f = \"tab\there\"",
+    ];
+
+    proptest! {
+        #[test]
+        fn the_short_way_leads_where_the_parser_does(
+            lines in prop::collection::vec(prop::sample::select(LINES.to_vec()), 0..8),
+        ) {
+            let text = lines.join("\n");
+            if let Some(sheet) = quick(&text) {
+                prop_assert!(read_below(&text, &[]).is_ok_and(|whole| whole == sheet), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn plain_layers_go_the_short_way_and_others_do_not() {
+        let plain = "# head\na = 1\n\n[db]\nhost = \"x\" # kept\n[db.pool]\nmax = 10\non = true\n";
+        assert!(quick(plain).is_some_and(|sheet| sheet == read_below(plain, &[]).unwrap() && sheet.len() == 4));
+        for other in ["a = [1]", "a = 1\r\n", "a = 1\na = 2", "a = 1\n[a]", "[a.b]\n[a]\nb = 1", "[a]\n[a]", "a"] {
+            assert!(quick(other).is_none(), "{other}");
+        }
     }
 
     #[test]
