@@ -243,7 +243,7 @@ impl<F: Fn(&Helper<'_>) -> Option<Value> + Send + Sync> HelperDef for Help<F> {
 
 /// What a helper is given at a place, if it exists.
 fn given<'h>(helper: &'h Helper<'_>, index: usize) -> Option<&'h Value> {
-    helper.param(index).filter(|given| !given.is_value_missing()).map(|given| given.value())
+    helper.param(index).filter(|given| !given.is_value_missing()).map(handlebars::PathAndJson::value)
 }
 
 /// `{{json x}}` and its like.
