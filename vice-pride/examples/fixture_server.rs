@@ -126,7 +126,7 @@ fn load(config: &Mutex<String>) {
         "deadly" => crash(),
         "deaf" => {}
         greeting => {
-            *config.lock().unwrap_or_else(PoisonError::into_inner) = format!("{} {greeting}", word("VICE_RELEASE"))
+            *config.lock().unwrap_or_else(PoisonError::into_inner) = format!("{} {greeting}", word("VICE_RELEASE"));
         }
     }
 }
