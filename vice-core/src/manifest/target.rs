@@ -213,7 +213,7 @@ impl TargetSpec {
 #[serde(untagged)]
 pub enum TargetsSpec {
     /// One.
-    One(TargetSpec),
+    One(Box<TargetSpec>),
     /// Several, in the order of the file. A unit's name begins with that of its target, as in `eu.1`.
     Several(IndexMap<String, TargetSpec>),
 }
@@ -222,7 +222,7 @@ impl TargetsSpec {
     /// The targets with the key of each below `target`.
     pub fn each(&self) -> impl Iterator<Item = (Option<&str>, &TargetSpec)> {
         let (one, several) = match self {
-            Self::One(spec) => (Some(spec), None),
+            Self::One(spec) => (Some(&**spec), None),
             Self::Several(specs) => (None, Some(specs)),
         };
         let one = one.into_iter().map(|spec| (None, spec));
@@ -288,7 +288,7 @@ fn targets<'de, A: MapAccess<'de>>(mut map: A) -> Result<TargetsSpec, A::Error> 
     match (has_kind, several.first()) {
         (true, None) => {
             one.check().map_err(A::Error::custom)?;
-            Ok(TargetsSpec::One(one))
+            Ok(TargetsSpec::One(Box::new(one)))
         }
         (true, Some((name, _))) => Err(A::Error::custom(format!(
             "`target` has a kind of its own and also the target {name:?}; keep one of them"
