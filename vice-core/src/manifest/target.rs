@@ -326,10 +326,8 @@ mod tests {
     #[test]
     fn one_target_or_several() {
         let one = read("target = { kind = 'local', instances = 3 }").unwrap();
-        assert_eq!(
-            one,
-            TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() })
-        );
+        let spec = TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() };
+        assert_eq!(one, TargetsSpec::One(Box::new(spec)));
         let several = read("target.us = { kind = 'local' }\ntarget.eu = { kind = 'local', instances = 2 }").unwrap();
         assert_eq!(several.kinds().collect::<Vec<_>>(), [(Some("us"), "local"), (Some("eu"), "local")]);
     }
