@@ -167,7 +167,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
 }
 
 /// The same with files of its own.
-pub(crate) fn with_files(mut workload: Workload, dir: &std::path::Path, content: &str) -> Workload {
+pub(crate) fn with_files(mut workload: Workload, dir: &Path, content: &str) -> Workload {
     std::fs::create_dir_all(dir).unwrap();
     std::fs::write(dir.join("content"), content).unwrap();
     workload.files = Some(dir.to_path_buf());
