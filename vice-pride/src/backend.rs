@@ -21,6 +21,7 @@ use crate::target::local::{LocalOptions, LocalTarget};
 use crate::target::{Keeper, RoutedTarget};
 
 /// What a backend is made from.
+#[cfg_attr(not(feature = "ssh"), expect(dead_code, reason = "only a target with hosts needs all of it"))]
 struct Making<'a> {
     site: &'a Site<'a>,
     project: &'a Project,
@@ -132,7 +133,7 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
     };
     match &spec.target {
         None => make(None, None),
-        Some(TargetsSpec::One(target)) => make(None, Some(target)),
+        Some(TargetsSpec::One(target)) => make(None, Some(target.as_ref())),
         Some(several) => {
             let members = several.each().map(|(name, target)| {
                 make(name, Some(target)).map(|backend| (name.unwrap_or_default().to_owned(), backend))

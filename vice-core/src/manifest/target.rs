@@ -307,7 +307,7 @@ impl TargetSpec {
 #[expect(clippy::large_enum_variant, reason = "there is one for each environment, and most have one target")]
 pub enum TargetsSpec {
     /// One.
-    One(TargetSpec),
+    One(Box<TargetSpec>),
     /// Several, in the order of the file. A unit's name begins with that of its target, as in `eu.1`.
     Several(IndexMap<String, TargetSpec>),
 }
@@ -316,7 +316,7 @@ impl TargetsSpec {
     /// The targets with the key of each below `target`.
     pub fn each(&self) -> impl Iterator<Item = (Option<&str>, &TargetSpec)> {
         let (one, several) = match self {
-            Self::One(spec) => (Some(spec), None),
+            Self::One(spec) => (Some(&**spec), None),
             Self::Several(specs) => (None, Some(specs)),
         };
         let one = one.into_iter().map(|spec| (None, spec));
@@ -382,7 +382,7 @@ fn targets<'de, A: MapAccess<'de>>(mut map: A) -> Result<TargetsSpec, A::Error> 
     match (has_kind, several.first()) {
         (true, None) => {
             one.check().map_err(A::Error::custom)?;
-            Ok(TargetsSpec::One(one))
+            Ok(TargetsSpec::One(Box::new(one)))
         }
         (true, Some((name, _))) => Err(A::Error::custom(format!(
             "`target` has a kind of its own and also the target {name:?}; keep one of them"
@@ -420,10 +420,8 @@ mod tests {
     #[test]
     fn one_target_or_several() {
         let one = read("target = { kind = 'local', instances = 3 }").unwrap();
-        assert_eq!(
-            one,
-            TargetsSpec::One(TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() })
-        );
+        let spec = TargetSpec { kind: "local".into(), instances: Some(3), ..TargetSpec::default() };
+        assert_eq!(one, TargetsSpec::One(Box::new(spec)));
         let several = read("target.us = { kind = 'local' }\ntarget.eu = { kind = 'local', instances = 2 }").unwrap();
         assert_eq!(several.kinds().collect::<Vec<_>>(), [(Some("us"), "local"), (Some("eu"), "local")]);
     }

@@ -44,7 +44,7 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
         return of_targets(project, env, targets).map(Some);
     }
     let on_hosts = match &section.target {
-        Some(TargetsSpec::One(target)) => Some(target).filter(|target| has_hosts(target)),
+        Some(TargetsSpec::One(target)) => Some(target.as_ref()).filter(|target| has_hosts(target)),
         _ => None,
     };
     let Some(spec) = &section.topology else {

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     reason = "in a test, a panic is the report; this covers the helpers beside the test functions"
 )]
+#![expect(clippy::disallowed_methods, reason = "a test starts what it needs as a user would")]
 
 mod conformance;
 mod fencing;

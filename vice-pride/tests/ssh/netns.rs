@@ -9,7 +9,6 @@ use vice_core::{Code, Fault, Millis};
 
 use crate::support::{Ground, place, service, with_files};
 
-#[expect(clippy::disallowed_methods, reason = "the lab's addresses are in the environment of the test process")]
 fn lab() -> PathBuf {
     let lab = std::env::var("VICE_LAB_NETNS").unwrap_or_else(|_| {
         panic!("VICE_LAB_NETNS is not set. Run the test as root with scripts/test or scripts/lab/run COMMAND: it needs network namespaces.")

@@ -17,7 +17,6 @@ use vice_pride::target::hosts::Host;
 use vice_pride::target::ssh::{SshOptions, SshTarget};
 
 /// The folder of the lab's hosts.
-#[expect(clippy::disallowed_methods, reason = "the lab's addresses are in the environment of the test process")]
 pub(crate) fn lab() -> PathBuf {
     let lab = std::env::var("VICE_LAB_SSH").unwrap_or_else(|_| {
         panic!("VICE_LAB_SSH is not set. Run the test with scripts/test or scripts/lab/run COMMAND, which install what is missing: apt-get install -y openssh-server")
@@ -169,7 +168,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
 }
 
 /// The same with files of its own.
-pub(crate) fn with_files(mut workload: Workload, dir: &std::path::Path, content: &str) -> Workload {
+pub(crate) fn with_files(mut workload: Workload, dir: &Path, content: &str) -> Workload {
     std::fs::create_dir_all(dir).unwrap();
     std::fs::write(dir.join("content"), content).unwrap();
     workload.files = Some(dir.to_path_buf());

@@ -7,7 +7,7 @@ use vice_core::{Code, Fault};
 use crate::support::{Ground, lab, place, service};
 
 fn trouble(fault: &Fault) -> String {
-    fault.details().get("trouble").and_then(|trouble| trouble.as_str()).unwrap_or_default().to_owned()
+    fault.details().get("trouble").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The lab's configuration with something else before or in it.

@@ -35,7 +35,7 @@ pub fn of(project: &Project, env: &EnvName, part: Option<&str>, spec: &TargetSpe
         if fault.place().is_some() {
             return fault;
         }
-        let key = fault.details().get("key").and_then(|key| key.as_str()).unwrap_or("kind").to_owned();
+        let key = fault.details().get("key").and_then(serde_json::Value::as_str).unwrap_or("kind").to_owned();
         let path = ["env", env.as_str(), "target"].into_iter().chain(part).chain([key.as_str()]);
         fault.at(project.place(&path.collect::<Vec<_>>(), ""))
     })

@@ -103,7 +103,7 @@ impl SshTarget {
             .and_then(|(host, number)| self.links.get(&host.name).map(|link| (link, number)));
         found.ok_or_else(|| {
             let names: Vec<&str> = self.options.hosts.iter().take(5).map(|host| host.name.as_str()).collect();
-            Fault::new(Code::UnknownName, format!("The unit {:?} is on none of the hosts.", unit))
+            Fault::new(Code::UnknownName, format!("The unit {unit:?} is on none of the hosts."))
                 .hint(format!("Units are named after hosts, such as {}.", names.join(", ")))
         })
     }

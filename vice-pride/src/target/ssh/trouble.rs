@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn trouble(fault: &Fault) -> &str {
-        fault.details().get("trouble").and_then(|trouble| trouble.as_str()).unwrap_or_default()
+        fault.details().get("trouble").and_then(serde_json::Value::as_str).unwrap_or_default()
     }
 
     #[test]
