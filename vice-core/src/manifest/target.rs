@@ -304,7 +304,6 @@ impl TargetSpec {
 /// budget and one way back for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each environment, and most have one target")]
 pub enum TargetsSpec {
     /// One.
     One(Box<TargetSpec>),

@@ -25,7 +25,7 @@ pub(super) type Leftover = Option<(Instance, Millis)>;
 /// What a unit shall be.
 enum Goal {
     /// A new process of this workload.
-    Place(Workload),
+    Place(Box<Workload>),
     /// A new process of what is stored.
     Again(Placed),
     /// No process, but what it has is kept.
@@ -267,7 +267,7 @@ impl Agent {
 fn goal_of(op: &Op, unit: Option<&UnitRecord>, workload: Option<Workload>) -> Result<Option<Goal>> {
     let placed = || unit.map(|unit| unit.placed.clone()).ok_or_else(|| nothing_there(op));
     Ok(match &op.change {
-        Change::Place(release) => Some(Goal::Place(wanted_workload(release, workload)?)),
+        Change::Place(release) => Some(Goal::Place(Box::new(wanted_workload(release, workload)?))),
         Change::Remove => Some(Goal::Absent),
         Change::Start if unit.is_some_and(|unit| unit.running) => None,
         Change::Start | Change::Restart => Some(Goal::Again(placed()?)),
@@ -289,7 +289,7 @@ fn goal_of_undo(op: &Op, unit: Option<&UnitRecord>, workload: Option<Workload>, 
         (Change::Restart, Some(_)) => return Ok(None),
         (Change::Stop, Some(unit)) => Goal::Again(unit.placed.clone()),
         (_, unit) => match workload {
-            Some(workload) => Goal::Place(wanted_workload(before, Some(workload))?),
+            Some(workload) => Goal::Place(Box::new(wanted_workload(before, Some(workload))?)),
             None => Goal::Again(stored_before(op, before, unit)?),
         },
     }))
