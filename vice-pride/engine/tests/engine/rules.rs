@@ -432,7 +432,7 @@ fn what_nobody_can_tell_waits_for_an_operator_and_never_loops() {
     ));
     not.fail(Failure::Unhealthy);
     assert_eq!(not.run_on(), Some(RolloutOutcome::RolledBack));
-    assert_eq!(not.undone(), [], "what is known not to be done is not taken back");
+    assert_eq!(not.undone(), [0_u32; 0], "what is known not to be done is not taken back");
     // Done again and failed: the first time may still have changed the unit, so it is taken back.
     let mut failed = doubtful();
     failed.command(Say::Resume);
