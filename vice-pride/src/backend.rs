@@ -148,7 +148,7 @@ fn plugged_in(site: &Site<'_>, project: &Project, scope: &Scope, part: Option<&s
     let program = plugin::find(site.env, kind)?;
     let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
     let state = site.workspace.state.join("plugin").join(scope.project.as_str()).join(folder);
-    let target = PluginTarget::new(kind, program, Arc::clone(site.env), scope, project.root.clone(), state);
+    let target = PluginTarget::new(kind, program, Arc::clone(site.env), scope, project.root.clone(), &state);
     Some(Backend { target: Arc::new(target), traffic: None, logs: None, front: None, keepers: Vec::new() })
 }
 

@@ -22,8 +22,8 @@ pub(crate) async fn push(git: &Git, name: &str, place: &str, expected: &str, com
     match outcome(&send(git, &[&lease], &refspec).await?, name) {
         Outcome::Done => Ok(true),
         Outcome::Lost => Ok(false),
-        Outcome::Refused(reason, output) => Err(errors::refused(&reason, &output, place, name)),
-        Outcome::Failed(output) => Err(errors::remote(&output, place)),
+        Outcome::Refused(reason, output) => Err(errors::refused(&reason, output, place, name)),
+        Outcome::Failed(output) => Err(errors::remote(output, place)),
     }
 }
 
@@ -32,8 +32,8 @@ pub(crate) async fn replace(git: &Git, name: &str, place: &str, commit: &str) ->
     match outcome(&send(git, &["--force"], &format!("{commit}:{name}")).await?, name) {
         // Two of one holder's signs of life in a race: one of them is enough.
         Outcome::Done | Outcome::Lost => Ok(()),
-        Outcome::Refused(reason, output) => Err(errors::refused(&reason, &output, place, name)),
-        Outcome::Failed(output) => Err(errors::remote(&output, place)),
+        Outcome::Refused(reason, output) => Err(errors::refused(&reason, output, place, name)),
+        Outcome::Failed(output) => Err(errors::remote(output, place)),
     }
 }
 

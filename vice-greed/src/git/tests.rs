@@ -245,11 +245,11 @@ async fn a_copy_that_is_damaged_or_gone_is_fetched_again() {
     let cache = std::fs::read_dir(dir.path().join("state/shared")).unwrap().next().unwrap().unwrap().path();
     let segment = cache.join("00000000000000000001.jsonl");
     let whole = std::fs::read(&segment).unwrap();
-    let damages: [&dyn Fn(&mut Vec<u8>); 4] = [
-        &|bytes| bytes[200] ^= 1,
-        &|bytes| bytes.truncate(bytes.len() - 5),
-        &|bytes| bytes.truncate(bytes.len() / 2),
-        &|bytes| bytes.clear(),
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        |bytes| bytes[200] ^= 1,
+        |bytes| bytes.truncate(bytes.len() - 5),
+        |bytes| bytes.truncate(bytes.len() / 2),
+        Vec::clear,
     ];
     for (number, damage) in damages.iter().enumerate() {
         let mut bytes = whole.clone();

@@ -118,7 +118,7 @@ fn uncertain(fault: Fault) -> Fault {
     if fault.code() != Code::Backend {
         return fault;
     }
-    fault.hints().iter().fold(Fault::new(Code::Unreachable, fault.chain().join(" ")), |again, hint| again.hint(hint))
+    fault.hints().iter().fold(Fault::new(Code::Unreachable, fault.chain().join(" ")), Fault::hint)
 }
 
 /// The number of the first record in the name of a batch.

@@ -1,6 +1,6 @@
 //! A plug-in as a target.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -42,14 +42,7 @@ impl PluginTarget {
     /// The plug-in `name`, whose file is `program`, for a scope of the project in `dir`; what it has to keep on this machine
     /// belongs into `state`. Starts nothing.
     #[must_use]
-    pub fn new(
-        name: &str,
-        program: PathBuf,
-        env: Arc<ProcessEnv>,
-        scope: &Scope,
-        dir: PathBuf,
-        state: PathBuf,
-    ) -> Self {
+    pub fn new(name: &str, program: PathBuf, env: Arc<ProcessEnv>, scope: &Scope, dir: PathBuf, state: &Path) -> Self {
         let open = json!({ "project": scope.project, "env": scope.env, "dir": dir, "state": state });
         let start = Start { name: name.to_owned(), program: program.clone(), env, dir, open };
         Self { process: Process::new(start), program, described: OnceLock::new() }
