@@ -164,9 +164,9 @@ mod tests {
             let mut seen = Seen::default();
             for _ in 0..400 {
                 if chance.random::<bool>() {
-                    seen.between += 1
+                    seen.between += 1;
                 } else {
-                    seen.within += 1
+                    seen.within += 1;
                 }
                 if seen.evidence() >= ENOUGH {
                     wrong += 1;
