@@ -152,8 +152,10 @@ impl Operator<'_> {
             Ok(None) => Err(fault),
             Ok(Some(unwell)) => Err(with(fault, &format!("What ran before was put back: {unwell}"))),
             Err(second) => {
-                Err(Fault::new(Code::InDoubt, format!("{fault} What ran before could not be put back."))
-                    .because(second))
+                // After silence the caller fences and asks, and the fence puts back what could not be.
+                let settles = is_silence(&second) || second.code() == Code::Fenced;
+                let code = if settles { second.code() } else { Code::InDoubt };
+                Err(Fault::new(code, format!("{fault} What ran before could not be put back.")).because(second))
             }
         }
     }
