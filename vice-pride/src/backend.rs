@@ -109,12 +109,13 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
     let spec = project.env(&scope.env)?;
     let kinds = kinds()?;
     let make = |part: Option<&str>, target: Option<&TargetSpec>| {
-        let kind = target.map_or(LOCAL, |target| target.kind.as_str());
+        let making = Making { site, project, spec, scope, part, target };
+        let kind = making.target.map_or(LOCAL, |target| target.kind.as_str());
         let maker = kinds.get(kind).map_err(|fault| {
             let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
-            fault.at(project.place(&keys.collect::<Vec<_>>(), "not a kind that is built in"))
+            fault.at(making.project.place(&keys.collect::<Vec<_>>(), "not a kind that is built in"))
         })?;
-        maker(&Making { site, project, spec, scope, part, target })
+        maker(&making)
     };
     match &spec.target {
         None => make(None, None),
