@@ -1,5 +1,6 @@
 //! The fake, driven by the real kubectl: what kubectl takes for an API server may be taken for one by vice.
 #![expect(clippy::disallowed_methods, reason = "these tests start kubectl and read where it is")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::process::{Command, Output, Stdio};
 

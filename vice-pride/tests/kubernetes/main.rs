@@ -1,5 +1,6 @@
 //! The Kubernetes target against the fake API server.
 #![cfg(feature = "kubernetes")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod auth;
 mod conformance;

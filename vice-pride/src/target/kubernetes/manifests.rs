@@ -55,7 +55,7 @@ impl Source<'_> {
         ]);
         let mut objects = Vec::new();
         for (name, text) in self.texts(&vars).await? {
-            let text = fill(&text, &vars).map_err(|fault| in_file(&name, fault))?;
+            let text = fill(&text, &vars).map_err(|fault| in_file(&name, &fault))?;
             parse(&name, &text, &mut objects)?;
         }
         check(&objects)?;
@@ -186,7 +186,7 @@ fn unknown(name: &str, vars: &Vars) -> Fault {
     }
 }
 
-fn in_file(name: &str, fault: Fault) -> Fault {
+fn in_file(name: &str, fault: &Fault) -> Fault {
     let hints = fault.hints().to_vec();
     let outer = Fault::new(fault.code(), format!("{name}: {fault}"));
     hints.into_iter().fold(outer, Fault::hint)

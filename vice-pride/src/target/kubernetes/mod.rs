@@ -134,10 +134,11 @@ impl KubernetesTarget {
     /// The content of a release: kept from the last time it ran, or made from the manifests.
     async fn content(&self, operator: &Operator<'_>, book: &Book, workload: &Workload) -> Result<Content> {
         let release = &workload.release;
-        if let Some(kept) = book.ledger.latest(|kept| kept.runs_like(release)).map(|kept| kept.number) {
-            if operator.load(kept).await?.is_some() {
-                return Ok(Content::Kept(kept));
-            }
+        let kept = book.ledger.latest(|kept| kept.runs_like(release)).map(|kept| kept.number);
+        if let Some(kept) = kept
+            && operator.load(kept).await?.is_some()
+        {
+            return Ok(Content::Kept(kept));
         }
         let same_objects = |kept: &ReleaseRef| {
             kept.version == release.version && kept.recipe.is_some() && kept.recipe == release.recipe

@@ -150,10 +150,12 @@ impl Operator<'_> {
         let Some(pending) = book.ledger.pending.clone() else { return Err(fault) };
         match self.put_back(book, &pending, op.epoch).await {
             Ok(None) => Err(fault),
-            Ok(Some(unwell)) => Err(with(fault, format!("What ran before was put back: {unwell}"))),
+            Ok(Some(unwell)) => Err(with(fault, &format!("What ran before was put back: {unwell}"))),
             Err(second) => {
-                Err(Fault::new(Code::InDoubt, format!("{fault} What ran before could not be put back."))
-                    .because(second))
+                // After silence the caller fences and asks, and the fence puts back what could not be.
+                let settles = is_silence(&second) || second.code() == Code::Fenced;
+                let code = if settles { second.code() } else { Code::InDoubt };
+                Err(Fault::new(code, format!("{fault} What ran before could not be put back.")).because(second))
             }
         }
     }
@@ -319,7 +321,7 @@ impl Operator<'_> {
 
     /// Waits until every workload has rolled out.
     async fn wait(&self, objects: &[Value], epoch: u64, patience: Millis) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_millis(u64::try_from(patience.0).unwrap_or_default());
+        let deadline = Instant::now() + Duration::from_millis(patience.0);
         for id in objects.iter().filter_map(ObjectId::of).filter(ObjectId::is_workload) {
             let Some(path) = self.cluster.path(&id).await? else { continue };
             let (mut pause, mut silences) = (LOOK_EVERY.0, 0);
@@ -511,7 +513,7 @@ fn about(id: &ObjectId, fault: Fault) -> Fault {
 }
 
 /// The same fault with one more fact.
-fn with(fault: Fault, fact: String) -> Fault {
+fn with(fault: Fault, fact: &str) -> Fault {
     Fault::new(fault.code(), format!("{fault} {fact}")).because(fault)
 }
 
