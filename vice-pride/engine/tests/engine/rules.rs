@@ -4,7 +4,7 @@ use crate::support::{BAD, GOOD, Run, at_once, bake, done, release, rolling, task
 use vice_core::Millis;
 use vice_core::manifest::{TaskPer, TaskRun, VerifyWhen};
 use vice_core::payload::environment::{Direction, RolloutOutcome};
-use vice_core::payload::rollout::OperatorCommand as Say;
+use vice_core::payload::rollout::{Finding, OperatorCommand as Say};
 use vice_pride_engine::{
     CheckCounts, Effect, Exposure, Failure, Input, NoDetails, OpNo, OpResult, Plan, Reason, Rollback, Seen, TaskDoes,
     TaskNo, UnitAction, UnitNo, describe_reason, notes_named,
@@ -417,6 +417,22 @@ fn what_nobody_can_tell_waits_for_an_operator_and_never_loops() {
     let mut back = doubtful();
     assert!(matches!(back.command(Say::Abort)[..], [Effect::Undo { undoes: OpNo(1), .. }]));
     assert_eq!(back.run_on(), Some(RolloutOutcome::RolledBack));
+    // Somebody has looked: it goes on behind it, or does it now, and says it once.
+    let resolve = |found| Say::Resolve { op: 1, found };
+    let mut applied = doubtful();
+    assert!(matches!(applied.command(resolve(Finding::Applied))[..], [Effect::Apply { unit: UnitNo(1), .. }]));
+    applied.command(resolve(Finding::Applied));
+    assert_eq!(applied.held[0], Reason::NothingFor { command: resolve(Finding::Applied) });
+    assert_eq!(applied.run_on(), Some(RolloutOutcome::Succeeded));
+    assert_eq!(applied.applied(), [0, 1]);
+    let mut not = doubtful();
+    assert!(matches!(
+        not.command(resolve(Finding::NotApplied))[..],
+        [Effect::Apply { unit: UnitNo(0), attempt: 1, .. }]
+    ));
+    not.fail(Failure::Unhealthy);
+    assert_eq!(not.run_on(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(not.undone(), [0_u32; 0], "what is known not to be done is not taken back");
     // Done again and failed: the first time may still have changed the unit, so it is taken back.
     let mut failed = doubtful();
     failed.command(Say::Resume);
