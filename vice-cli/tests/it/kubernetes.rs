@@ -76,7 +76,7 @@ fn a_bad_image_in_the_second_cluster_brings_both_back() {
     // One reads its manifests, the other one has them printed.
     let eu_target = target("eu", "manifests = \"k8s/eu.yaml\"");
     let us_target = target("us", "command = [\"cat\", \"k8s/us.yaml\"]");
-    lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\n{eu_target}{us_target}"));
+    lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\nshared = false\n{eu_target}{us_target}"));
     lab.write("k8s/eu.yaml", WEB);
     lab.write("k8s/us.yaml", WEB);
     lab.vice(&["deploy", "shop@1"]).expect(0);
@@ -99,7 +99,7 @@ fn lab_k8s_kustomize_makes_the_manifests() {
     let fake = clusters.start();
     lab.write("kubeconfig", &fake.kubeconfig());
     let target = "{ kind = \"kubernetes\", kubeconfig = \"kubeconfig\", kustomize = \"k8s\" }";
-    lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\ntarget = {target}\n"));
+    lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\nshared = false\ntarget = {target}\n"));
     lab.write("k8s/web.yaml", WEB);
     lab.write("k8s/kustomization.yaml", "resources: [web.yaml]\nnamePrefix: my-\n");
     lab.vice(&["deploy", "shop@1"]).expect(0);

@@ -63,7 +63,7 @@ impl Fleet {
                 "name = \"shop\"\nversion = \"1\"\nartifact = \"dist/shop-{{{{version}}}}\"\n\
                  command = [\"python3\", \"app.py\", \"{{{{port}}}}\"]\n\
                  health = {{ path = \"/\", ready_timeout = \"8s\" }}\nstop_timeout = \"2s\"\n\
-                 [env.dev]\nport = {port}\nconfig = {{ STARTS = \"{}\" }}\n\
+                 [env.dev]\nshared = false\nport = {port}\nconfig = {{ STARTS = \"{}\" }}\n\
                  target = {{ kind = \"ssh\", {hosts}, path = \"~/{folder}\", health_at = \"address\", config = {config:?} }}\n\
                  [check.greets]\nhttp = \"{{{{env.url}}}}/\"\nmatches = \"hello\"\n{more}",
                 self.lab.path("starts").display()

@@ -164,6 +164,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
         drain_timeout: Millis::from_secs(10),
         stop_timeout: Millis::from_secs(5),
         reload: None,
+        objects: Vec::new(),
     }
 }
 
