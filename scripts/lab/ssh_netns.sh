@@ -15,7 +15,10 @@ LAB_NETNS_ABSENT=0
 
 lab_netns_why_not() {
     [[ $(id -u) == 0 ]] || { echo "it needs root"; return; }
-    lab_have ip && lab_have unshare || { echo "it needs ip (iproute2) and unshare (util-linux)"; return; }
+    if ! lab_have ip || ! lab_have unshare; then
+        echo "it needs ip (iproute2) and unshare (util-linux)"
+        return
+    fi
     ip netns add vice-probe-$$ 2>/dev/null || { echo "this machine allows no network namespaces"; return; }
     ip netns del vice-probe-$$
 }

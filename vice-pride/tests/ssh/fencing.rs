@@ -57,7 +57,7 @@ async fn lab_ssh_a_script_that_was_killed_is_mended_by_the_next() {
     // The whole script at once, as when somebody cleans up by hand: only what it had started stays.
     let root_text = root.display().to_string();
     let script = |line: &str| line.contains(&root_text) && line.contains("host-") && line.contains(" apply ");
-    let pids: Vec<i32> = crate::support::processes(&[root_text.clone()])
+    let pids: Vec<i32> = crate::support::processes(std::slice::from_ref(&root_text))
         .into_iter()
         .filter(|pid| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -10,6 +10,9 @@ fn trouble(fault: &Fault) -> String {
     fault.details().get("trouble").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// What becomes of a configuration of ssh.
+type Change<'a> = Box<dyn Fn(String) -> String + 'a>;
+
 /// The lab's configuration with something else before or in it.
 fn config(ground: &mut Ground, dir: &Path, change: impl Fn(String) -> String) {
     let text = change(fs::read_to_string(lab().join("config")).unwrap());
@@ -42,7 +45,7 @@ async fn lab_ssh_each_trouble_with_a_host_is_told_apart() {
     let known_hosts = lab().join("known_hosts").display().to_string();
     let id = lab().join("id").display().to_string();
     let at = |name: &str| dir.path().join(name).display().to_string();
-    let cases: Vec<(&str, Box<dyn Fn(String) -> String>)> = vec![
+    let cases: Vec<(&str, Change<'_>)> = vec![
         ("host-key-changed", Box::new(|text: String| text.replace(&known_hosts, &at("changed")))),
         ("host-key-unknown", Box::new(|text: String| text.replace(&known_hosts, &at("empty")))),
         ("permission-denied", Box::new(|text: String| text.replace(&id, &at("other")))),
