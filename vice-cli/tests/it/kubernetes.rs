@@ -89,7 +89,7 @@ fn a_bad_image_in_the_second_cluster_brings_both_back() {
     let plan = lab.vice(&["plan", "shop@3"]).expect(0).stdout;
     assert!(plan.contains("eu: ~ Deployment web") && plan.contains("shop:1 → shop:3"), "{plan}");
     lab.vice(&["deploy", "shop@3"]).expect(0);
-    lab.vice(&["rollback"]).expect(0);
+    lab.vice(&["deploy", "shop@1"]).expect(0);
     assert_eq!((image(&eu), image(&us)), ("shop:1".to_owned(), "shop:1".to_owned()));
 }
 

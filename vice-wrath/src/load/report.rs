@@ -140,6 +140,9 @@ pub(crate) fn text(plan: &LoadPlan, target: &str, report: &Report, verdicts: &[V
 }
 
 fn latency_table(plan: &LoadPlan, report: &Report) -> String {
+    if report.tally.latencies.len() == 0 {
+        return "No answer came, so there is no latency.\n".to_owned();
+    }
     let mut titles = vec!["latency", "mean"];
     titles.extend(PERCENTILES.iter().map(|(_, name)| *name));
     titles.push("max");

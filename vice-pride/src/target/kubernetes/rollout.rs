@@ -115,7 +115,8 @@ mod tests {
     use super::*;
 
     fn workload(kind: &str, spec: Value, status: Value) -> Rollout {
-        let mut object = json!({"kind": kind, "metadata": {"generation": 3}, "spec": spec, "status": status});
+        let mut object = json!({"kind": kind, "metadata": {"generation": 3}});
+        (object["spec"], object["status"]) = (spec, status);
         if object["status"]["observedGeneration"].is_null() {
             object["status"]["observedGeneration"] = json!(3);
         }
