@@ -70,16 +70,3 @@ async fn whoever_was_passed_over_in_the_middle_writes_nothing_more() {
     ground.target().fence(2).await.unwrap();
     assert_eq!(ground.fake.effects(), effects, "a repeated fence has an effect");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_holders_of_one_epoch_do_not_both_begin() {
-    let ground = Ground::new().await;
-    ground.place("1").await;
-    let (one, two) = (ground.target(), ground.target());
-    let (a, b) = (place("a", 1, "2", Some(&workload("1"))), place("b", 1, "3", Some(&workload("1"))));
-    let (second, third) = (workload("2"), workload("3"));
-    let (first, other) = tokio::join!(one.apply(&a, Some(&second)), two.apply(&b, Some(&third)));
-    let version = ground.unit().await.unwrap().release.unwrap().version;
-    assert_eq!(ground.image(), format!("shop:{version}"));
-    assert!(first.is_ok() || other.is_ok(), "{first:?} {other:?}");
-}

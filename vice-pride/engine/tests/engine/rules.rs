@@ -431,7 +431,7 @@ fn what_nobody_can_tell_waits_for_an_operator_and_never_loops() {
         [Effect::Apply { unit: UnitNo(0), attempt: 1, .. }]
     ));
     not.fail(Failure::Unhealthy);
-    assert_eq!(not.run_on(), Some(RolloutOutcome::RolledBack));
+    assert_eq!(not.run_on(), Some(RolloutOutcome::Failed), "nothing was changed");
     assert_eq!(not.undone(), [0_u32; 0], "what is known not to be done is not taken back");
     // Done again and failed: the first time may still have changed the unit, so it is taken back.
     let mut failed = doubtful();

@@ -70,13 +70,14 @@ fn run(dir: &std::path::Path, argv: &[String]) -> Result<String> {
         waited += LOOK_EVERY;
     };
     let text = reader.join().map_err(|_| unread())?.map_err(|_| failed(argv, "what it prints is no text"))?;
+    // First, because whoever prints more than is read ends badly.
+    if text.len() as u64 > BYTES_MAX {
+        return Err(failed(argv, "it prints more than 1 MB"));
+    }
     if !status.success() {
         return Err(
             failed(argv, &format!("it ended with {status}")).hint("Run it yourself in the folder of vice.toml.")
         );
-    }
-    if text.len() as u64 > BYTES_MAX {
-        return Err(failed(argv, "it prints more than 1 MB"));
     }
     Ok(text)
 }
