@@ -112,10 +112,13 @@ lab_netns_ready() {
 lab_netns_stop() {
     local file
     [[ -n $LAB_NETNS_DIR ]] || return 0
-    for file in "$LAB_NETNS_DIR"/hosts/*.pid; do
-        kill -KILL "$(<"$file")" 2>/dev/null || true
-        wait "$(<"$file")" 2>/dev/null || true
-    done
+    # The shell says of each that it was killed, which is no news.
+    {
+        for file in "$LAB_NETNS_DIR"/hosts/*.pid; do
+            kill -KILL "$(<"$file")" || true
+            wait "$(<"$file")" || true
+        done
+    } 2>/dev/null
     for file in "$LAB_NETNS_DIR"/hosts/*.netns "$LAB_NETNS_DIR/hub"; do ip netns del "$(<"$file")" 2>/dev/null || true; done
     LAB_NETNS_DIR=
 }
