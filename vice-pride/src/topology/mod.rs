@@ -81,12 +81,12 @@ pub fn unit_facts(project: &Project, env: &EnvName) -> Result<Vec<UnitFacts>> {
         return Ok((1..=count).map(|unit| UnitFacts { name: unit.to_string(), ..UnitFacts::default() }).collect());
     };
     let hosts = hosts_of_targets(project, env)?;
+    let several = matches!(project.env(env)?.target, Some(TargetsSpec::Several(_)));
     let keys: Vec<&str> = tree.label_keys().collect();
     let facts = |unit: UnitNo| {
         let name = tree.unit_name(unit);
         let labels = keys.iter().filter_map(|key| Some(((*key).to_owned(), tree.label(unit, key)?.to_owned())));
         let labels: BTreeMap<String, String> = labels.collect();
-        let several = matches!(project.env(env).map(|spec| &spec.target), Ok(Some(TargetsSpec::Several(_))));
         let target = tree.place(unit).filter(|_| several);
         let host = labels.get("host").cloned().or_else(|| host_name(&hosts, &name));
         UnitFacts { name, target, host, labels }

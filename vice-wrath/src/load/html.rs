@@ -5,6 +5,7 @@ use super::chart::{Axis, Line, chart};
 use super::report::{Report, heading, time};
 use super::tally::Latencies;
 use super::threshold::Verdict;
+use crate::report::html::escape;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:760px;margin:2rem auto;padding:0 1rem;color:#222;\
 background:#fff}h1{font-size:1.3rem}h2{font-size:1rem;margin:1.6rem 0 .3rem}svg{width:100%;height:auto}\
@@ -110,9 +111,4 @@ fn by_percentile(latencies: &Latencies) -> String {
     let ticks = NINES.map(|(nines, label)| (nines, format!("{label} %")));
     let x = Axis { title: "percentile", label: |value| format!("{value}") };
     chart(&[Line { name: "latency", points }], &x, &Axis { title: "latency", label: time }, &ticks)
-}
-
-/// Text as it may stand in a page.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

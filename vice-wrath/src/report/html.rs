@@ -156,7 +156,7 @@ fn detail(finding: &Finding, bad: bool, out: &mut String) {
 }
 
 /// Text for HTML, in elements and in attributes.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let clean = vice_core::text::sanitize(text);
     let mut out = String::with_capacity(clean.len());
     for c in clean.chars() {

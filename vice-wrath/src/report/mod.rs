@@ -2,7 +2,7 @@
 //! [`RunResult`]; nothing here decides what a result means.
 
 mod annotations;
-mod html;
+pub(crate) mod html;
 mod junit;
 mod tap;
 mod text;
