@@ -22,28 +22,22 @@ lab_ssh_install() {
     lab_apt runsvdir runit
 }
 
-lab_ssh_start() {
-    local dir=$1 count=${2:-4} i port
-    local sshd
-    sshd=$(PATH=$PATH:/usr/sbin command -v sshd)
-    mkdir -p "$dir/homes"
-    chmod 700 "$dir"
-    if [[ $(id -u) == 0 ]]; then mkdir -p /run/sshd; fi
+# lab_ssh_keys DIR: the client's key, which every host lets in, and the key of all hosts.
+lab_ssh_keys() {
+    local dir=$1
     ssh-keygen -q -t ed25519 -N '' -C lab -f "$dir/id"
     ssh-keygen -q -t ed25519 -N '' -C lab -f "$dir/hostkey"
     cp "$dir/id.pub" "$dir/authorized_keys"
-    port=$(lab_ports 1)
-    : >"$dir/config"
-    : >"$dir/known_hosts"
-    LAB_SSH_PIDS=()
-    for ((i = 1; i <= count; i++)); do
-        mkdir -p "$dir/homes/h$i"
-        cat >"$dir/sshd_$i.conf" <<CONF
-Port $port
-ListenAddress 127.0.1.$i
-HostKey $dir/hostkey
+}
+
+# lab_sshd_config DIR ADDRESS PORT HOME: the configuration of the server of one host.
+lab_sshd_config() {
+    cat <<CONF
+Port $3
+ListenAddress $2
+HostKey $1/hostkey
 PidFile none
-AuthorizedKeysFile $dir/authorized_keys
+AuthorizedKeysFile $1/authorized_keys
 StrictModes no
 UsePAM no
 PasswordAuthentication no
@@ -51,9 +45,37 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 MaxStartups 200
 MaxSessions 64
-SetEnv HOME=$dir/homes/h$i
+SetEnv HOME=$4
 PrintMotd no
 CONF
+}
+
+# lab_ssh_trust DIR: the end of the client's configuration: only this key, only these hosts.
+lab_ssh_trust() {
+    cat <<CONF
+    IdentityFile $1/id
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile $1/known_hosts
+    GlobalKnownHostsFile none
+CONF
+}
+
+lab_ssh_start() {
+    local dir=$1 count=${2:-4} i port
+    local sshd
+    sshd=$(PATH=$PATH:/usr/sbin command -v sshd)
+    mkdir -p "$dir/homes"
+    chmod 700 "$dir"
+    if [[ $(id -u) == 0 ]]; then mkdir -p /run/sshd; fi
+    lab_ssh_keys "$dir"
+    port=$(lab_ports 1)
+    : >"$dir/config"
+    : >"$dir/known_hosts"
+    LAB_SSH_PIDS=()
+    for ((i = 1; i <= count; i++)); do
+        mkdir -p "$dir/homes/h$i"
+        lab_sshd_config "$dir" "127.0.1.$i" "$port" "$dir/homes/h$i" >"$dir/sshd_$i.conf"
         cat >>"$dir/config" <<CONF
 Host h$i
     HostName 127.0.1.$i
@@ -66,12 +88,8 @@ CONF
 Host *
     Port $port
     User $(id -un)
-    IdentityFile $dir/id
-    IdentitiesOnly yes
-    IdentityAgent none
-    UserKnownHostsFile $dir/known_hosts
-    GlobalKnownHostsFile none
 CONF
+    lab_ssh_trust "$dir" >>"$dir/config"
     LAB_SSH_DIR=$dir
     LAB_SSH_COUNT=$count
 }

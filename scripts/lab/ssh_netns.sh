@@ -8,7 +8,7 @@
 #
 # VICE_LAB_NETNS is a folder as VICE_LAB_SSH is one, for hosts n1, n2, …; `hub` holds the namespace of the bridge, on which
 # the link of host I is `vI`, and `hosts/nI.pid` the process with whose end host nI is dead. In the home of each are `small`,
-# a file system of 1 MB, and `readonly`.
+# a file system of 1 MB, and `readonly`. Keys and configurations are made as in ssh.sh, which is sourced before.
 
 LAB_NETNS_DIR=
 LAB_NETNS_ABSENT=0
@@ -37,9 +37,7 @@ lab_netns_start() {
     mkdir -p "$dir/homes" "$dir/hosts" /run/sshd
     chmod 700 "$dir"
     echo "$hub" >"$dir/hub"
-    ssh-keygen -q -t ed25519 -N '' -C lab -f "$dir/id"
-    ssh-keygen -q -t ed25519 -N '' -C lab -f "$dir/hostkey"
-    cp "$dir/id.pub" "$dir/authorized_keys"
+    lab_ssh_keys "$dir"
     ip netns add "$hub"
     ip -n "$hub" link set lo up
     ip -n "$hub" link add br0 type bridge
@@ -54,12 +52,8 @@ Host *
     Port 22
     User root
     ProxyCommand ip netns exec $hub bash -c 'exec 3<>/dev/tcp/%h/%p || exit 1; cat <&3 & cat >&3; kill \$!'
-    IdentityFile $dir/id
-    IdentitiesOnly yes
-    IdentityAgent none
-    UserKnownHostsFile $dir/known_hosts
-    GlobalKnownHostsFile none
 CONF
+    lab_ssh_trust "$dir" >>"$dir/config"
 }
 
 lab_netns_host() {
@@ -71,19 +65,7 @@ lab_netns_host() {
     ip -n "$name" addr add "10.231.7.1$i/24" dev eth0
     ip -n "$name" link set eth0 up
     ip -n "$name" link set lo up
-    cat >"$dir/sshd_$i.conf" <<CONF
-Port 22
-ListenAddress 10.231.7.1$i
-HostKey $dir/hostkey
-PidFile none
-AuthorizedKeysFile $dir/authorized_keys
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-MaxSessions 64
-SetEnv HOME=$dir/homes/n$i
-CONF
+    lab_sshd_config "$dir" "10.231.7.1$i" 22 "$dir/homes/n$i" >"$dir/sshd_$i.conf"
     printf 'Host n%s\n    HostName 10.231.7.1%s\n' "$i" "$i" >>"$dir/config"
     echo "10.231.7.1$i $(cut -d' ' -f1,2 "$dir/hostkey.pub")" >>"$dir/known_hosts"
     lab_leashed ip netns exec "$name" unshare -u -m -p -f --kill-child --mount-proc \
