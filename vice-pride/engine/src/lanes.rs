@@ -3,8 +3,6 @@
 //! It only counts and queues; which unit is offered and what beginning means is decided in `step`. Four bytes a unit,
 //! eight a class and twelve a limit: queues and lines are lists threaded through them, so that nothing is allocated.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use crate::classes::{ClassNo, Classes, Gate, GateNo, Role};
@@ -37,6 +35,83 @@ struct Line {
     tail: u32,
 }
 
+/// Classes that were woken, with the gate that let them, in their order. Nearly always it is emptied before a step
+/// ends, so a list with a place in it does, and is quicker than a ring.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<(ClassNo, GateNo)>", into = "Vec<(ClassNo, GateNo)>")]
+struct Ready {
+    woken: Vec<(ClassNo, GateNo)>,
+    /// How many of them were looked at; never all of them.
+    seen: usize,
+}
+
+impl Ready {
+    #[inline]
+    fn push(&mut self, class: ClassNo, gate: GateNo) {
+        self.woken.push((class, gate));
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<(ClassNo, GateNo)> {
+        let next = self.woken.get(self.seen).copied();
+        self.seen += 1;
+        if self.seen >= self.woken.len() {
+            self.clear();
+        }
+        next
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.woken.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.woken.clear();
+        self.seen = 0;
+    }
+}
+
+impl From<Vec<(ClassNo, GateNo)>> for Ready {
+    fn from(woken: Vec<(ClassNo, GateNo)>) -> Self {
+        Self { woken, seen: 0 }
+    }
+}
+
+impl From<Ready> for Vec<(ClassNo, GateNo)> {
+    fn from(mut ready: Ready) -> Self {
+        ready.woken.split_off(ready.seen)
+    }
+}
+
+impl Line {
+    /// A class that is in no line stands behind all others.
+    #[inline]
+    fn join(&mut self, lanes: &mut [Lane], class: ClassNo) {
+        lanes[class as usize].behind = NONE;
+        let tail = std::mem::replace(&mut self.tail, class);
+        if tail == NONE {
+            self.head = class;
+        } else {
+            lanes[tail as usize].behind = class;
+        }
+    }
+
+    /// Takes the first class out; it is looked at next.
+    #[inline]
+    fn take_first(&mut self, lanes: &mut [Lane]) -> Option<ClassNo> {
+        let class = self.head;
+        if class == NONE {
+            return None;
+        }
+        self.head = std::mem::replace(&mut lanes[class as usize].behind, READY);
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+        Some(class)
+    }
+}
+
 const EMPTY: Line = Line { head: NONE, tail: NONE };
 
 /// Which group of an exclusion changes, and how many of its units.
@@ -55,8 +130,7 @@ pub(crate) struct Lanes {
     /// from whoever had it. Apart from the lines, because most offers look at nothing else.
     places: Vec<i32>,
     lines: Vec<Line>,
-    /// Classes that were woken, with the gate that let them.
-    ready: VecDeque<(ClassNo, GateNo)>,
+    ready: Ready,
     /// How many units are in queues.
     queued: u32,
     holders: Vec<Holder>,
@@ -74,7 +148,7 @@ impl Lanes {
             lanes: vec![Lane { last: NONE, behind: IDLE }; classes.len()],
             places: places.collect(),
             lines: vec![EMPTY; classes.gates()],
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             queued: 0,
             holders: vec![Holder::default(); exclusions],
             left: vec![0; orders],
@@ -146,24 +220,15 @@ impl Lanes {
     /// The class waits for the gate, unless it is in a line already or is looked at next anyway.
     #[inline]
     pub(crate) fn stand_in_line(&mut self, class: ClassNo, gate: GateNo) {
-        let lane = &mut self.lanes[class as usize];
-        if lane.behind != IDLE {
-            return;
-        }
-        lane.behind = NONE;
-        let line = &mut self.lines[gate as usize];
-        let tail = std::mem::replace(&mut line.tail, class);
-        if tail == NONE {
-            line.head = class;
-        } else {
-            self.lanes[tail as usize].behind = class;
+        if self.lanes[class as usize].behind == IDLE {
+            self.lines[gate as usize].join(&mut self.lanes, class);
         }
     }
 
     /// The next class that was woken, with the gate that let it.
     #[inline]
     pub(crate) fn next_ready(&mut self) -> Option<(ClassNo, GateNo)> {
-        let (class, gate) = self.ready.pop_front()?;
+        let (class, gate) = self.ready.pop()?;
         self.lanes[class as usize].behind = IDLE;
         Some((class, gate))
     }
@@ -179,6 +244,30 @@ impl Lanes {
     /// most of those do that are woken, so it is one short loop over classes that touches no unit.
     #[inline]
     pub(crate) fn next_free(&mut self, classes: &Classes, back: bool) -> Option<(ClassNo, GateNo)> {
+        if !classes.only_limits() {
+            return self.next_free_of_all(classes, back);
+        }
+        let Self { ready, lanes, places, lines, .. } = self;
+        while let Some((class, gate)) = ready.pop() {
+            let full = classes.find_limit(class, |limit| places[limit as usize] <= 0);
+            let lane = &mut lanes[class as usize];
+            lane.behind = IDLE;
+            let Some(full) = full else { return Some((class, gate)) };
+            if lane.last != NONE {
+                lines[full as usize].join(lanes, class);
+            }
+            if places[gate as usize] > 0
+                && let Some(next) = lines[gate as usize].take_first(lanes)
+            {
+                ready.push(next, gate);
+            }
+        }
+        None
+    }
+
+    /// As [`Self::next_free`], where there is more than limits.
+    #[inline(never)]
+    fn next_free_of_all(&mut self, classes: &Classes, back: bool) -> Option<(ClassNo, GateNo)> {
         loop {
             let (class, gate) = self.next_ready()?;
             let Some(shut) = self.closed_gate(classes, class, back) else { return Some((class, gate)) };
@@ -194,24 +283,18 @@ impl Lanes {
         let lane = &mut self.lanes[class as usize];
         if lane.behind == IDLE {
             lane.behind = READY;
-            self.ready.push_back((class, gate));
+            self.ready.push(class, gate);
         }
     }
 
     /// Wakes the first class in the line of a gate, if any.
     #[inline]
     pub(crate) fn wake_one(&mut self, gate: GateNo) -> bool {
-        let line = &mut self.lines[gate as usize];
-        let class = line.head;
-        if class == NONE {
-            return false;
+        let first = self.lines[gate as usize].take_first(&mut self.lanes);
+        if let Some(class) = first {
+            self.ready.push(class, gate);
         }
-        line.head = std::mem::replace(&mut self.lanes[class as usize].behind, READY);
-        if line.head == NONE {
-            line.tail = NONE;
-        }
-        self.ready.push_back((class, gate));
-        true
+        first.is_some()
     }
 
     fn wake_all(&mut self, gate: GateNo) {
@@ -343,7 +426,7 @@ impl Lanes {
     /// The bytes that its tables take.
     pub(crate) fn bytes(&self) -> usize {
         let tables = [self.next.capacity() * 4, self.lanes.capacity() * 8, self.places.capacity() * 4];
-        tables.iter().sum::<usize>() + self.lines.capacity() * 8 + self.ready.capacity() * 8
+        tables.iter().sum::<usize>() + self.lines.capacity() * 8 + self.ready.woken.capacity() * 8
     }
 
     /// The gates that somebody waits for, lowest first.
@@ -369,7 +452,7 @@ mod tests {
             lanes: vec![Lane { last: NONE, behind: IDLE }; 2],
             places: vec![1],
             lines: vec![EMPTY],
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             queued: 0,
             holders: Vec::new(),
             left: Vec::new(),

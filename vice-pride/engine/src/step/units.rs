@@ -40,9 +40,12 @@ impl<S: Sink> Turn<'_, S> {
 
     fn start_woken(&mut self) {
         self.changed |= self.state.lanes.has_ready();
+        let has_hooks = self.course.has_hooks();
         while let Some((class, gate)) = self.next_woken() {
             if let Some(unit) = self.state.lanes.head(class) {
-                match self.offer(class, unit) {
+                // Where units have no hooks, it was found that nothing holds the class back.
+                let offer = if has_hooks { self.offer(class, unit) } else { self.offer_open(class, unit) };
+                match offer {
                     Offer::Shut(other) => self.state.lanes.stand_in_line(class, other),
                     Offer::Began | Offer::Done => {
                         self.state.lanes.take_head(class);
@@ -108,6 +111,20 @@ impl<S: Sink> Turn<'_, S> {
         if let Some(gate) = self.state.lanes.closed_gate(self.course.classes(), class, back) {
             return Offer::Shut(gate);
         }
+        self.begin_work(class, unit, at, work)
+    }
+
+    /// As [`Self::offer`], for a unit that nothing holds back.
+    fn offer_open(&mut self, class: ClassNo, unit: UnitNo) -> Offer {
+        let Some((at, work)) = self.next_work(unit) else {
+            self.completed(unit);
+            return Offer::Done;
+        };
+        self.begin_work(class, unit, at, work)
+    }
+
+    #[inline]
+    fn begin_work(&mut self, class: ClassNo, unit: UnitNo, at: usize, work: Work) -> Offer {
         self.state.busy += 1;
         self.state.lanes.acquire(self.course.classes(), class);
         self.state.units.set_at(unit, at);
@@ -116,11 +133,21 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     /// The next step of a unit's script that applies to it, with its place.
+    #[inline]
     fn next_work(&self, unit: UnitNo) -> Option<(usize, Work)> {
-        let units = &self.state.units;
-        let back = self.state.phase.is_back();
         let scripts = self.course.scripts();
-        let script = if back { &scripts.unit_back } else { &scripts.unit };
+        let script = if self.state.phase.is_back() { &scripts.unit_back } else { &scripts.unit };
+        let at = self.state.units.at(unit);
+        match script.as_slice() {
+            // What a fleet mostly has: the change alone.
+            [UnitStep::Apply] => (at == 0).then_some((0, Work::Apply { unit })),
+            script => self.next_of(script, at, unit),
+        }
+    }
+
+    #[inline(never)]
+    fn next_of(&self, script: &[UnitStep], at: usize, unit: UnitNo) -> Option<(usize, Work)> {
+        let units = &self.state.units;
         let direction = self.direction();
         let work = |step: UnitStep| match step {
             UnitStep::Hook(errand) if errand.takes_back && units.hooks(unit) >> errand.task.0 & 1 == 0 => None,
@@ -128,7 +155,7 @@ impl<S: Sink> Turn<'_, S> {
             UnitStep::Apply => Some(Work::Apply { unit }),
             UnitStep::Undo => units.applied(unit).map(|undoes| Work::Undo { unit, undoes }),
         };
-        let rest = script.iter().enumerate().skip(units.at(unit));
+        let rest = script.iter().enumerate().skip(at);
         rest.filter_map(|(at, step)| work(*step).map(|work| (at, work))).next()
     }
 
