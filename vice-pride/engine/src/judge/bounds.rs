@@ -20,6 +20,9 @@ const POINTS: usize = 24;
 pub(crate) struct Bounds {
     #[serde(with = "super::exact")]
     ratios: Vec<f64>,
+    /// The logarithm of each ratio.
+    #[serde(with = "super::exact")]
+    logs: Vec<f64>,
     /// The weight of each ratio as an alternative.
     #[serde(with = "super::exact")]
     weights: Vec<f64>,
@@ -39,8 +42,8 @@ impl Bounds {
         let near = |ratio: f64| exp(-0.5 * (ln(ratio) / 0.15) * (ln(ratio) / 0.15));
         let total: f64 = ratios.iter().map(|ratio| near(*ratio)).sum();
         let weights = ratios.iter().map(|r| 0.5 * near(*r) / total + 0.5 / (ratios.len() as f64)).collect();
-        let log = vec![0.0; ratios.len()];
-        Self { ratios, weights, log, tolerance: at }
+        let (log, logs) = (vec![0.0; ratios.len()], ratios.iter().map(|ratio| ln(*ratio)).collect());
+        Self { ratios, logs, weights, log, tolerance: at }
     }
 
     pub(crate) fn fold(&mut self, batch: &Batch, dispersion: f64) {
@@ -49,9 +52,9 @@ impl Bounds {
             return;
         }
         let weight = batch.weight();
-        for (log, ratio) in self.log.iter_mut().zip(&self.ratios) {
+        for (log, (ratio, log_ratio)) in self.log.iter_mut().zip(self.ratios.iter().zip(&self.logs)) {
             let spread = ln(weight * ratio + 1.0 - weight);
-            *log += (batch.canary.bad * ln(*ratio) - bad * spread) / dispersion;
+            *log += (batch.canary.bad * log_ratio - bad * spread) / dispersion;
         }
     }
 
@@ -62,7 +65,8 @@ impl Bounds {
     /// All that the likelihoods say, in one pass. `alpha` is for the lower bound, `beta` for the upper one.
     pub(crate) fn plausible(&self, alpha: f64, beta: f64) -> Plausible {
         let high = self.log.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let likelihood: Vec<f64> = self.log.iter().map(|log| exp(log - high)).collect();
+        let mut likelihood = [0.0; 2 * POINTS - 1];
+        likelihood.iter_mut().zip(&self.log).for_each(|(likely, log)| *likely = exp(log - high));
         let points = likelihood.iter().zip(&self.weights).enumerate();
         let (mut bets, mut weights, mut upper, mut log_proof) = (0.0, 0.0, None, 0.0);
         for (at, (likely, weight)) in points.clone() {

@@ -55,6 +55,12 @@ impl Batch {
 }
 
 impl Side {
+    /// As [`Self::log_factor`], from the logarithms of `good` and `bad`; for a side without levels.
+    #[inline]
+    pub(crate) fn log_factor_of_logs(&self, good: f64, bad: f64) -> f64 {
+        times_log(self.bad, bad) + times_log(self.seen - self.bad, good)
+    }
+
     /// The logarithm of the factor, for bets that multiply by `good` at badness 0 and by `bad` at badness 1.
     pub(crate) fn log_factor(&self, good: f64, bad: f64) -> f64 {
         match &self.levels {
@@ -76,6 +82,11 @@ fn times(count: f64, factor: f64) -> f64 {
     if count > 0.0 { count * ln(factor) } else { 0.0 }
 }
 
+/// As [`times`], where the logarithm is known.
+fn times_log(count: f64, log: f64) -> f64 {
+    if count > 0.0 { count * log } else { 0.0 }
+}
+
 /// The rollback test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RatioTest {
@@ -83,6 +94,9 @@ pub(crate) struct RatioTest {
     margin: f64,
     #[serde(with = "super::exact")]
     ratios: Vec<f64>,
+    /// `ln(ratio / margin)` of each, because logarithms are most of what a batch costs.
+    #[serde(with = "super::exact")]
+    edges: Vec<f64>,
     mixture: Mixture,
     /// Exposures and badness of the old release in past batches, the older the less: the guess of the base rate.
     #[serde(with = "super::exact::one")]
@@ -97,7 +111,8 @@ impl RatioTest {
         let points = usize::from(grid.points.clamp(2, 256));
         let ratios = log_spaced(margin * grid.low, margin * grid.high, points);
         let weights: Vec<f64> = ratios.iter().map(|ratio| exp(-grid.lean * ln(*ratio))).collect();
-        Self { margin, ratios, mixture: Mixture::new(&weights, restarts), past_seen: 0.0, past_bad: 0.0 }
+        let edges = edges(&ratios, margin);
+        Self { margin, ratios, edges, mixture: Mixture::new(&weights, restarts), past_seen: 0.0, past_bad: 0.0 }
     }
 
     /// Takes in a batch whose evidence counts `1/dispersion`.
@@ -105,14 +120,14 @@ impl RatioTest {
         if !batch.compares() {
             return;
         }
-        let (weight, margin, ratios) = (batch.weight(), self.margin, &self.ratios);
+        let (weight, margin, ratios, edges) = (batch.weight(), self.margin, &self.ratios, &self.edges);
         let guess = (self.past_bad + 0.5) / (self.past_seen + 1.0);
         if self.past_seen > 0.0 && guess > RARE {
             self.mixture.fold(|k| frequent(batch, weight, margin, ratios[k] / margin, guess) / dispersion);
         } else {
             let calm = batch.canary.bad == 0.0 && batch.baseline.bad == 0.0;
             if !calm {
-                self.mixture.fold(|k| rare(batch, weight, margin, ratios[k]) / dispersion);
+                self.mixture.fold(|k| rare(batch, weight, margin, (ratios[k], edges[k])) / dispersion);
             }
         }
         // An hour of windows is remembered: a daily cycle moves the base rate, and chance should not.
@@ -134,13 +149,19 @@ impl RatioTest {
     }
 }
 
-/// The factor for rare events: `a = (r/r0) D(r0)/D(r)`, `b = D(r0)/D(r)`, `D(r) = w r + 1 - w`.
-pub(crate) fn rare(batch: &Batch, weight: f64, margin: f64, ratio: f64) -> f64 {
+/// `ln(ratio / margin)` of each ratio.
+fn edges(ratios: &[f64], margin: f64) -> Vec<f64> {
+    ratios.iter().map(|ratio| ln(ratio / margin)).collect()
+}
+
+/// The factor for rare events: `a = (r/r0) D(r0)/D(r)`, `b = D(r0)/D(r)`, `D(r) = w r + 1 - w`. `edge` is
+/// `ln(ratio / margin)`.
+fn rare(batch: &Batch, weight: f64, margin: f64, (ratio, edge): (f64, f64)) -> f64 {
     let spread = |r: f64| weight * r + 1.0 - weight;
     let baseline = spread(margin) / spread(ratio);
     let canary = ratio / margin * baseline;
     if batch.canary.levels.is_none() && batch.baseline.levels.is_none() {
-        return batch.canary.bad * ln(ratio / margin) + (batch.canary.bad + batch.baseline.bad) * ln(baseline);
+        return batch.canary.bad * edge + (batch.canary.bad + batch.baseline.bad) * ln(baseline);
     }
     batch.canary.log_factor(1.0, canary) + batch.baseline.log_factor(1.0, baseline)
 }
@@ -173,6 +194,8 @@ pub struct Watch {
     limit: f64,
     #[serde(with = "super::exact")]
     ratios: Vec<f64>,
+    #[serde(with = "super::exact")]
+    edges: Vec<f64>,
     /// The logarithm of each alternative's statistic.
     #[serde(with = "super::exact")]
     log: Vec<f64>,
@@ -184,7 +207,8 @@ impl Watch {
     pub fn new(margin: f64, grid: Grid, limit: f64) -> Self {
         let points = usize::from(grid.points.clamp(2, 256));
         let ratios = log_spaced(margin * grid.low, margin * grid.high, points);
-        Self { margin, limit: limit.max(1.0), log: vec![f64::NEG_INFINITY; ratios.len()], ratios }
+        let edges = edges(&ratios, margin);
+        Self { margin, limit: limit.max(1.0), log: vec![f64::NEG_INFINITY; ratios.len()], ratios, edges }
     }
 
     /// Takes in a window of error counts; whether the alarm is on.
@@ -193,8 +217,9 @@ impl Watch {
         let batch = Batch { canary: side(canary), baseline: side(baseline) };
         if batch.compares() && batch.canary.bad <= batch.canary.seen && batch.baseline.bad <= batch.baseline.seen {
             let weight = batch.weight();
-            for (log, ratio) in self.log.iter_mut().zip(&self.ratios) {
-                *log = super::math::log_add(*log, 0.0) + rare(&batch, weight, self.margin, *ratio);
+            let alternatives = self.ratios.iter().copied().zip(self.edges.iter().copied());
+            for (log, alternative) in self.log.iter_mut().zip(alternatives) {
+                *log = super::math::log_add(*log, 0.0) + rare(&batch, weight, self.margin, alternative);
             }
         }
         self.log_statistic() >= ln(self.limit)

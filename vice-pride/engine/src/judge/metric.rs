@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::analysis::{Analysis, Grid, MetricKind, MetricPlan};
-use super::bounds::Bounds;
+use super::bounds::{Bounds, Plausible};
 use super::evidence::Missing;
 use super::kernel::{Batch, RatioTest, Side};
 use super::math::{ln, log_add, log_sum, rate_high};
@@ -291,15 +291,18 @@ impl Metric {
             Some(slo) => log_add(ratio_e, slo) - ln(2.0),
             None => ratio_e,
         };
-        let worst = self.worst();
-        let shown = worst.bounds.plausible(alpha, beta);
-        let counted =
-            if self.counts.len() > 1 { self.budgeted().bounds.plausible(alpha, beta).high } else { shown.high };
+        let worst_at = self.worst();
+        let worst = &self.counts[worst_at];
+        // Of each count once: exponentials are most of what a look costs.
+        let plausible: Vec<Plausible> =
+            self.counts.iter().map(|count| count.bounds.plausible(alpha, beta)).collect();
+        let shown = plausible[worst_at];
+        let counted = plausible.get(BUDGETED_THRESHOLD).unwrap_or(&plausible[0]).high;
         let rate = |bad: f64, seen: u64| if seen > 0 { bad / seen as f64 } else { 0.0 };
         let baseline = rate(worst.baseline_bad, self.baseline_seen);
         Standing {
             log_e,
-            log_proof: self.log_proof(alpha, beta, shown.log_proof),
+            log_proof: self.log_proof(&plausible),
             breaks_slo: !shared_trouble && slo_e.is_some_and(|slo| slo > ratio_e),
             shared_trouble,
             untrusted: self.doubled >= DISPERSION_MAX,
@@ -321,29 +324,23 @@ impl Metric {
         1.0 + high / self.base_rate()
     }
 
-    /// The logarithm of the evidence that the release may be promoted: that of the count which has least. `only`: that
-    /// of the ratio of the only count.
-    fn log_proof(&self, alpha: f64, beta: f64, only: f64) -> f64 {
+    /// The logarithm of the evidence that the release may be promoted: that of the count which has least.
+    fn log_proof(&self, plausible: &[Plausible]) -> f64 {
         let proof = |at: usize, ratio: f64| match self.negligible.get(at) {
             Some(test) => log_add(ratio, test.log_e()) - ln(2.0),
             None => ratio,
         };
-        if self.counts.len() == 1 {
-            return proof(0, only);
-        }
-        let counts = self.counts.iter().take(PROVEN_THRESHOLDS).enumerate();
-        let proofs = counts.map(|(at, count)| proof(at, count.bounds.plausible(alpha, beta).log_proof));
-        proofs.fold(f64::INFINITY, f64::min)
+        let counts = plausible.iter().take(PROVEN_THRESHOLDS).enumerate();
+        counts.map(|(at, count)| proof(at, count.log_proof)).fold(f64::INFINITY, f64::min)
     }
 
-    /// The count that looks worst.
-    fn worst(&self) -> &Count {
-        let first = &self.counts[0];
+    /// The place of the count that looks worst.
+    fn worst(&self) -> usize {
         if self.counts.len() == 1 {
-            return first;
+            return 0;
         }
-        let looks = self.counts.iter().map(|count| (count, count.worse.log_e()));
-        looks.reduce(|worst, one| if one.1 > worst.1 { one } else { worst }).map_or(first, |worst| worst.0)
+        let looks = self.counts.iter().map(|count| count.worse.log_e()).enumerate();
+        looks.reduce(|worst, one| if one.1 > worst.1 { one } else { worst }).map_or(0, |worst| worst.0)
     }
 
     /// The count that the budget limits.

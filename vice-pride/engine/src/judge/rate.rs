@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::kernel::Side;
-use super::math::log_spaced;
+use super::math::{ln, log_spaced};
 use super::mixture::Mixture;
 
 /// Alternatives of each test.
@@ -20,6 +20,11 @@ pub(crate) struct RateTest {
     bound: f64,
     #[serde(with = "super::exact")]
     rates: Vec<f64>,
+    /// The logarithms of each bet's factors at badness 0 and 1: they never change, and logarithms are what costs.
+    #[serde(with = "super::exact")]
+    good: Vec<f64>,
+    #[serde(with = "super::exact")]
+    bad: Vec<f64>,
     mixture: Mixture,
 }
 
@@ -28,7 +33,7 @@ impl RateTest {
     pub(crate) fn above(bound: f64, restarts: bool) -> Self {
         let odds = log_spaced(1.1, 64.0, POINTS);
         let rates = odds.iter().map(|odds| odds * bound / (1.0 - bound + odds * bound)).collect();
-        Self { bound, rates, mixture: Mixture::new(&[1.0; POINTS], restarts) }
+        Self::new(bound, rates, restarts)
     }
 
     /// Proves a rate below `bound`.
@@ -36,15 +41,27 @@ impl RateTest {
         let mut rates: Vec<f64> = log_spaced(bound / 32.0, bound / 1.1, POINTS - 1);
         // No bad event at all is the case that this test is for.
         rates.push(bound * 1e-3);
-        Self { bound, rates, mixture: Mixture::new(&[1.0; POINTS], false) }
+        Self::new(bound, rates, false)
+    }
+
+    fn new(bound: f64, rates: Vec<f64>, restarts: bool) -> Self {
+        let good = rates.iter().map(|rate| ln(factors(*rate, bound).0)).collect();
+        let bad = rates.iter().map(|rate| ln(factors(*rate, bound).1)).collect();
+        Self { bound, rates, good, bad, mixture: Mixture::new(&[1.0; POINTS], restarts) }
     }
 
     pub(crate) fn fold(&mut self, side: &Side, dispersion: f64) {
         if side.seen <= 0.0 {
             return;
         }
-        let (bound, rates) = (self.bound, &self.rates);
-        self.mixture.fold(|k| side.log_factor((1.0 - rates[k]) / (1.0 - bound), rates[k] / bound) / dispersion);
+        let Self { bound, rates, good, bad, mixture } = self;
+        if side.levels.is_none() {
+            return mixture.fold(|k| side.log_factor_of_logs(good[k], bad[k]) / dispersion);
+        }
+        mixture.fold(|k| {
+            let (good, bad) = factors(rates[k], *bound);
+            side.log_factor(good, bad) / dispersion
+        });
     }
 
     pub(crate) fn log_e(&self) -> f64 {
@@ -58,4 +75,9 @@ impl RateTest {
     pub(crate) fn halve(&mut self) {
         self.mixture.halve();
     }
+}
+
+/// By what a bet on a rate multiplies at badness 0 and at badness 1.
+fn factors(rate: f64, bound: f64) -> (f64, f64) {
+    ((1.0 - rate) / (1.0 - bound), rate / bound)
 }
