@@ -294,8 +294,7 @@ impl Metric {
         let worst_at = self.worst();
         let worst = &self.counts[worst_at];
         // Of each count once: exponentials are most of what a look costs.
-        let plausible: Vec<Plausible> =
-            self.counts.iter().map(|count| count.bounds.plausible(alpha, beta)).collect();
+        let plausible: Vec<Plausible> = self.counts.iter().map(|count| count.bounds.plausible(alpha, beta)).collect();
         let shown = plausible[worst_at];
         let counted = plausible.get(BUDGETED_THRESHOLD).unwrap_or(&plausible[0]).high;
         let rate = |bad: f64, seen: u64| if seen > 0 { bad / seen as f64 } else { 0.0 };
