@@ -25,7 +25,9 @@ pub(crate) struct CrashPoint {
 impl CrashPoint {
     /// Reads `before:3` or `after:3`; with `stop-` in front, the process is stopped instead of killed.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let bad = || Fault::new(Code::Usage, format!("VICE_TEST_CRASH is {text:?}; write before:3, after:3 or stop-before:3."));
+        let bad = || {
+            Fault::new(Code::Usage, format!("VICE_TEST_CRASH is {text:?}; write before:3, after:3 or stop-before:3."))
+        };
         let (side, number) = text.split_once(':').ok_or_else(bad)?;
         let append = number.parse().map_err(|_| bad())?;
         let (side, stops) = side.strip_prefix("stop-").map_or((side, false), |side| (side, true));

@@ -81,7 +81,8 @@ fn deploy_resume_goes_on_with_the_units_that_are_not_done() {
 
 /// Seconds between two events of the history, by their own times.
 fn between(events: &[Value], first: impl Fn(&Value) -> bool, then: impl Fn(&Value) -> bool) -> f64 {
-    let time = |event: &Value| event["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok()).expect("a time");
+    let time =
+        |event: &Value| event["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok()).expect("a time");
     let from = events.iter().rposition(first).expect("the first event");
     let until = events[from..].iter().find(|event| then(event)).expect("the second event");
     time(until).duration_since(time(&events[from])).as_secs_f64()
@@ -95,7 +96,8 @@ fn whoever_takes_up_decides_within_a_second() {
     assert_eq!(vice(&lab, &[("TEST_DOOM", "during:3")], &["deploy", "shop@2"]).status, 137);
     vice(&lab, &[], &["pride", "resume", "shop"]).expect(0);
     let exported = vice(&lab, &[], &["greed", "export"]).expect(0);
-    let events: Vec<Value> = exported.stdout.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
+    let events: Vec<Value> =
+        exported.stdout.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
     let kind = |part: &'static str| move |event: &Value| event["type"].as_str().is_some_and(|kind| kind.contains(part));
     let took = between(&events, kind("lease.acquired"), kind("rollout.stepped"));
     assert!(took <= 1.0, "taking up took {took} s");

@@ -180,6 +180,40 @@ fn scope() -> Scope {
     Scope::new(ProjectName::new("shop").expect("a name"), EnvName::new("dev").expect("a name"))
 }
 
+/// An event of a type that only a later version has, in a rollout's stream.
+async fn from_the_future(store: &Arc<dyn EventStore>, stream: &str) {
+    let holder = Holder { actor: "grace".into(), ..Holder::default() };
+    let any = LeaseAcquired { scope: scope(), epoch: 1, holder, purpose: String::new(), takeover: None };
+    let head = Head {
+        id: "future-1".into(),
+        time: "2026-01-01T00:00:00Z".parse().expect("a time"),
+        stream: stream.to_owned(),
+        scope: Some(scope()),
+        actor: Actor::system("grace"),
+        chain_id: None,
+    };
+    let mut event = Event::new(head, &any).expect("an event");
+    event.kind = "dev.cdeventsx.vice-rollout.teleported.9.0.0".to_owned();
+    store.append(Append::of(vec![event])).await.expect("an append");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_with_an_event_that_is_not_known_is_not_resumed() {
+    let labs = machines();
+    vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
+    assert_eq!(vice(&labs, 0, &[("TEST_DOOM", "after:2")], &["deploy", "shop@2"]).status, 137);
+    let state = tempfile::tempdir().expect("a folder");
+    from_the_future(&third(&labs, state.path()), "rollout/shop.dev.2").await;
+    let before = crate::doomed::effects(&labs[0]).len();
+    let refused = tokio::task::block_in_place(|| vice(&labs, 1, &[], &["pride", "resume", "shop"]));
+    assert!(refused.status != 0 && refused.stderr.contains("vice-rollout.teleported"), "{refused:?}");
+    assert_eq!(crate::doomed::effects(&labs[0]).len(), before, "nothing was guessed");
+    // It can be ended where it is.
+    tokio::task::block_in_place(|| vice(&labs, 1, &[], &["pride", "abandon", "shop", "--reason", "too new"]));
+    let status = tokio::task::block_in_place(|| vice(&labs, 1, &[], &["status", "--format", "json"])).expect(0).json();
+    assert!(status["environments"][0]["active_rollout"].is_null(), "{status}");
+}
+
 /// A holder on a machine that is none of ours takes the lease, with a high epoch.
 async fn held_elsewhere(store: &Arc<dyn EventStore>) {
     let holder = Holder {

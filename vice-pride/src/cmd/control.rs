@@ -7,8 +7,8 @@ use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{EnvName, RolloutId};
-use vice_core::payload::{environment_stream, rollout_stream};
 use vice_core::payload::rollout::OperatorCommand;
+use vice_core::payload::{environment_stream, rollout_stream};
 use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Result};
 

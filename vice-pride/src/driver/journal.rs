@@ -13,7 +13,8 @@ use vice_core::payload::cdevents::{
 };
 use vice_core::payload::environment::{Direction, HoldPlaced, RolloutEnded, RolloutOutcome};
 use vice_core::payload::rollout::{
-    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted, RolloutStepped, RolloutWaiting,
+    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted, RolloutStepped,
+    RolloutWaiting,
 };
 use vice_core::payload::verification::{SuiteResult, VerificationFinished};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};

@@ -193,7 +193,9 @@ fn the_golden_journals_replay_byte_for_byte() {
 #[test]
 fn a_journal_with_a_word_that_is_not_known_is_not_read() {
     let golden = stored("succeeded");
-    for (known, unknown) in [("\"effect\": \"apply\"", "\"effect\": \"teleport\""), ("\"input\": \"begin\"", "\"input\": \"dream\"")] {
+    for (known, unknown) in
+        [("\"effect\": \"apply\"", "\"effect\": \"teleport\""), ("\"input\": \"begin\"", "\"input\": \"dream\"")]
+    {
         assert!(golden.contains(known), "{known}");
         assert!(serde_json::from_str::<Journal>(&golden.replacen(known, unknown, 1)).is_err(), "{unknown}");
     }

@@ -140,4 +140,3 @@ pub(crate) fn bytes(seed: u64) -> Vec<u8> {
     };
     (0..2_000).map(|_| next()).collect()
 }
-

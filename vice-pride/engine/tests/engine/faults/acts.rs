@@ -106,9 +106,11 @@ impl World {
     /// The target does one thing at a time with a unit: who comes later waits for who was there.
     fn admit_unit(&mut self, index: usize, effect: Effect) -> (Admitted, u64) {
         let unit = super::target::unit_of(effect);
-        let before = self.target.busy.iter().find(|(op, busy)| {
-            Some(**op) != effect.op() && super::target::unit_of(busy.effect) == unit
-        });
+        let before = self
+            .target
+            .busy
+            .iter()
+            .find(|(op, busy)| Some(**op) != effect.op() && super::target::unit_of(busy.effect) == unit);
         if let Some((op, _)) = before.map(|(op, busy)| (*op, busy.token)) {
             self.finish_now(op);
         }
@@ -307,7 +309,8 @@ impl World {
 
     fn word(&mut self) -> OperatorCommand {
         use OperatorCommand::{Abandon, Abort, ForceRollback, Pause, Promote, Resume};
-        let doubts: Vec<OpNo> = self.latest().map(|state| state.doubts().map(|(op, _)| op).collect()).unwrap_or_default();
+        let doubts: Vec<OpNo> =
+            self.latest().map(|state| state.doubts().map(|(op, _)| op).collect()).unwrap_or_default();
         // Whoever is asked looks, and waits for what still runs.
         for op in &doubts {
             self.finish_now(*op);

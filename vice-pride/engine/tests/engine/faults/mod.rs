@@ -140,7 +140,14 @@ fn a_million_events_of_trouble_break_no_rule() {
     }
     // A world in which nothing happens proves nothing.
     let counts = [
-        all.crashes, all.stops, all.takeovers, all.conflicts, all.stale_appends, all.stale_requests, all.settled, all.doubts,
+        all.crashes,
+        all.stops,
+        all.takeovers,
+        all.conflicts,
+        all.stale_appends,
+        all.stale_requests,
+        all.settled,
+        all.doubts,
     ];
     assert!(counts.iter().all(|count| *count > 100), "{all:?}");
     assert_eq!(ends.len(), 5, "every outcome is reached: {ends:?} {all:?}");
@@ -176,6 +183,9 @@ fn a_target_without_a_fence_is_found_out() {
 fn the_same_seed_is_the_same_life() {
     for seed in 1..50 {
         let (one, two) = (life(seed, |_| {}), life(seed, |_| {}));
-        assert_eq!(format!("{:?}{:?}", one.tally, one.store.entries), format!("{:?}{:?}", two.tally, two.store.entries));
+        assert_eq!(
+            format!("{:?}{:?}", one.tally, one.store.entries),
+            format!("{:?}{:?}", two.tally, two.store.entries)
+        );
     }
 }

@@ -356,9 +356,7 @@ impl World {
         assert!(self.finished.is_none(), "terminal is terminal: {recorded:?}");
         assert_eq!(Some(index), self.store.holder, "a holder that was passed over wrote {recorded:?}");
         let heard = |input: &Input| match input {
-            Input::Operator { command } => {
-                recorded.answer.notes.contains(&EngineNote::Commanded { command: *command })
-            }
+            Input::Operator { command } => recorded.answer.notes.contains(&EngineNote::Commanded { command: *command }),
             _ => true,
         };
         for input in recorded.inputs.iter().filter(|input| heard(input)) {
