@@ -180,9 +180,21 @@ fn scope() -> Scope {
     Scope::new(ProjectName::new("shop").expect("a name"), EnvName::new("dev").expect("a name"))
 }
 
+/// A process on a machine that is none of ours.
+fn far_away() -> Holder {
+    Holder {
+        actor: "grace".into(),
+        host: "far-away".into(),
+        boot_id: "another".into(),
+        pid: 7,
+        pid_start: 7,
+        pid_space: String::new(),
+    }
+}
+
 /// An event of a type that only a later version has, in a rollout's stream.
 async fn from_the_future(store: &Arc<dyn EventStore>, stream: &str) {
-    let holder = Holder { actor: "grace".into(), ..Holder::default() };
+    let holder = far_away();
     let any = LeaseAcquired { scope: scope(), epoch: 1, holder, purpose: String::new(), takeover: None };
     let head = Head {
         id: "future-1".into(),
@@ -216,14 +228,7 @@ async fn a_rollout_with_an_event_that_is_not_known_is_not_resumed() {
 
 /// A holder on a machine that is none of ours takes the lease, with a high epoch.
 async fn held_elsewhere(store: &Arc<dyn EventStore>) {
-    let holder = Holder {
-        actor: "grace".into(),
-        host: "far-away".into(),
-        boot_id: "another".into(),
-        pid: 7,
-        pid_start: 7,
-        pid_space: String::new(),
-    };
+    let holder = far_away();
     let acquired = LeaseAcquired { scope: scope(), epoch: 9, holder, purpose: "deploy 7".into(), takeover: None };
     let head = Head {
         id: "far-away-1".into(),
