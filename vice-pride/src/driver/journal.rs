@@ -272,7 +272,7 @@ impl Reader {
         } else if event.decode::<RolloutFinished>()?.is_some() {
             self.finished = true;
         } else if !is_remark(event)? {
-            self.unknown.insert(event.kind.to_string());
+            self.unknown.insert(event.kind.clone());
         }
         Ok(())
     }
