@@ -283,12 +283,15 @@ impl World {
             }
             return;
         }
-        if self.draw.per_mille(self.knobs.fail) {
+        if self.drivers[index].mode == Mode::Runs && self.draw.per_mille(self.knobs.fail) {
             self.begun.remove(&(machine, op));
             return self.answer(index, op, OpResult::Failed(Failure::Task));
         }
         self.target.effect(op);
-        self.done.insert((machine, op));
+        // The driver writes the marker, once it runs.
+        if self.drivers[index].mode == Mode::Runs {
+            self.done.insert((machine, op));
+        }
         self.answer(index, op, OpResult::Done);
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Driver {
     pub(crate) parking: bool,
     /// What it waits for.
     pub(crate) work: BTreeSet<vice_pride_engine::OpNo>,
+    /// When it looks next, so that it does not look twice.
+    pub(crate) alarm: Option<i64>,
     /// What came while it was stopped.
     pub(crate) backlog: Vec<News>,
 }

@@ -70,7 +70,7 @@ fn life(seed: u64, change: impl FnOnce(&mut World)) -> World {
 fn pair(seed: u64) -> World {
     let mut draw = Draw::new(seed);
     let knobs = Knobs { fail: if draw.per_mille(500) { 60 } else { 0 }, ..Knobs::default() };
-    let (first, then) = (1 + draw.below(120), 1 + draw.below(60));
+    let (first, then) = (1 + draw.below(60), 1 + draw.below(40));
     let mut world = World::new(&plan_of(seed), draw, knobs);
     world.doomed = vec![first, first + then];
     while world.finished.is_none() && world.tally.events <= first + then && world.turn() {}
@@ -161,7 +161,7 @@ fn ten_thousand_pairs_of_crashes_break_no_rule() {
         count >= PAIRS
     };
     seeds("ten_thousand_pairs_of_crashes_break_no_rule", enough, pair);
-    assert!(twice > PAIRS / 3 || std::env::var("VICE_TEST_SEED").is_ok(), "{twice} of {PAIRS} died twice");
+    assert!(twice > PAIRS / 5 || std::env::var("VICE_TEST_SEED").is_ok(), "{twice} of {PAIRS} died twice");
 }
 
 #[test]

@@ -239,6 +239,7 @@ impl World {
             pending: None,
             parking: false,
             work: BTreeSet::new(),
+            alarm: None,
             backlog: Vec::new(),
         });
         let driver = &mut self.drivers[index];
@@ -448,8 +449,7 @@ impl World {
             if wakes.is_some_and(|at| at <= now) || (driver.work.is_empty() && waiting.is_none()) {
                 self.decide(index, vec![Input::Tick], 0);
                 if self.drivers[index].pending.is_none() {
-                    self.later(1_000, Event::News(index, News::Look));
-                    return;
+                    return self.look_in(index, 1_000);
                 }
                 continue;
             }
@@ -459,15 +459,28 @@ impl World {
             }
             if let Some(at) = wakes {
                 let by = at.as_millisecond() - now.as_millisecond();
-                self.later(by.max(1), Event::News(index, News::Look));
+                self.look_in(index, by.max(1));
             }
             return;
         }
     }
 
+    fn look_in(&mut self, index: usize, by: i64) {
+        let at = self.now + by;
+        if self.drivers[index].alarm.is_none_or(|alarm| alarm <= self.now || alarm > at) {
+            self.drivers[index].alarm = Some(at);
+            self.later(by, Event::News(index, News::Look));
+        }
+    }
+
     /// Everything that is under way on the target, against every limit.
     pub(super) fn limits_hold(&self) {
-        let busy: BTreeSet<_> = self.target.busy.values().filter_map(|busy| unit_of(busy.effect)).collect();
+        // What its driver knows to be in doubt is the operator's business, who may go on beside it.
+        let counts = |op: &OpNo, driver: usize| {
+            self.drivers[driver].mode == Mode::Gone || self.drivers[driver].work.contains(op)
+        };
+        let known = self.target.busy.iter().filter(|(op, busy)| counts(op, busy.driver));
+        let busy: BTreeSet<_> = known.filter_map(|(_, busy)| unit_of(busy.effect)).collect();
         for limit in &self.judge.plan.limits {
             let down = limit.members.iter().filter(|unit| busy.contains(unit)).count();
             assert!(down <= limit.max_down as usize, "{busy:?} of {} really change at once", limit.name);
