@@ -50,7 +50,9 @@ PrintMotd no
 CONF
 }
 
-# lab_ssh_trust DIR: the end of the client's configuration: only this key, only these hosts.
+# lab_ssh_trust DIR: the end of the client's configuration: only this key, only these hosts. Connections are made with
+# curve25519: the default of OpenSSH 9 takes each side a quarter of a second of processor time for the keys of one, which is
+# what a test or a benchmark on one machine would measure then. LAB_SSH_KEX=default leaves the choice to ssh.
 lab_ssh_trust() {
     cat <<CONF
     IdentityFile $1/id
@@ -59,6 +61,7 @@ lab_ssh_trust() {
     UserKnownHostsFile $1/known_hosts
     GlobalKnownHostsFile none
 CONF
+    if [[ ${LAB_SSH_KEX:-} != default ]]; then echo '    KexAlgorithms curve25519-sha256'; fi
 }
 
 lab_ssh_start() {

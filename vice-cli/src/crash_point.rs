@@ -18,17 +18,22 @@ use vice_core::{Code, Fault, Millis, Result};
 pub(crate) struct CrashPoint {
     append: u64,
     after: bool,
+    /// Only stopped, as by SIGSTOP: it wakes later and does not know.
+    stops: bool,
 }
 
 impl CrashPoint {
-    /// Reads `before:3` or `after:3`.
+    /// Reads `before:3` or `after:3`; with `stop-` in front, the process is stopped instead of killed.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let bad = || Fault::new(Code::Usage, format!("VICE_TEST_CRASH is {text:?}; write before:3 or after:3."));
+        let bad = || {
+            Fault::new(Code::Usage, format!("VICE_TEST_CRASH is {text:?}; write before:3, after:3 or stop-before:3."))
+        };
         let (side, number) = text.split_once(':').ok_or_else(bad)?;
         let append = number.parse().map_err(|_| bad())?;
+        let (side, stops) = side.strip_prefix("stop-").map_or((side, false), |side| (side, true));
         match side {
-            "before" => Ok(Self { append, after: false }),
-            "after" => Ok(Self { append, after: true }),
+            "before" => Ok(Self { append, after: false, stops }),
+            "after" => Ok(Self { append, after: true, stops }),
             _ => Err(bad()),
         }
     }
@@ -43,10 +48,11 @@ pub(crate) struct CrashingStore {
 
 impl CrashingStore {
     fn die_at(&self, number: u64, after: bool) {
-        if self.point == (CrashPoint { append: number, after }) {
-            // There is no coming back from this, unless the kernel refuses.
-            if let Err(error) = kill_process(getpid(), Signal::KILL) {
-                tracing::error!(%error, "this process can't kill itself");
+        if (self.point.append, self.point.after) == (number, after) {
+            let signal = if self.point.stops { Signal::STOP } else { Signal::KILL };
+            // There is no coming back from a kill, unless the kernel refuses.
+            if let Err(error) = kill_process(getpid(), signal) {
+                tracing::error!(%error, "this process can't signal itself");
             }
         }
     }

@@ -2,6 +2,9 @@
 //! of the target. Then it is resumed, and the oracle is what the target says it did: nothing twice, nothing missing.
 //! Pairs of such points, the second one while resuming, are drawn by seed.
 
+use std::process::Command;
+use std::sync::OnceLock;
+
 use crate::doomed::{none_is_double, placed, project, runs, vice};
 use crate::lab::{Lab, Ran};
 
@@ -53,10 +56,18 @@ enum Way {
 
 const FAILING: &str = "[task.last]\ncommand = [\"false\"]\nrun = \"after\"\n";
 
+/// A project whose version 1 runs, made once a process and copied from then on.
 fn begun(way: Way) -> Lab {
+    static MADE: OnceLock<Lab> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let lab = Lab::new();
+        project(&lab, "", "");
+        vice(&lab, &[], &["deploy", "shop@1"]).expect(0);
+        lab
+    });
     let lab = Lab::new();
-    project(&lab, "", "");
-    vice(&lab, &[], &["deploy", "shop@1"]).expect(0);
+    let copied = Command::new("cp").arg("-a").arg(made.root().join(".")).arg(lab.root()).status();
+    assert!(copied.expect("cp").success());
     if way == Way::Back {
         let toml = lab.read("vice.toml");
         lab.write("vice.toml", &format!("{toml}{FAILING}"));
@@ -144,6 +155,11 @@ fn back_before_each_append() {
     assert!((10..75).contains(&every_point(Way::Back, Point::BeforeAppend)));
 }
 
+#[test]
+fn back_after_each_append() {
+    assert!((10..75).contains(&every_point(Way::Back, Point::AfterAppend)));
+}
+
 // One fence, three units there and back.
 
 #[test]
@@ -162,10 +178,10 @@ fn back_after_each_call() {
 }
 
 /// A few numbers from a seed, with a generator of our own so that a seed means the same for ever (SplitMix64).
-struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
-    fn below(&mut self, most: u32) -> u32 {
+    pub(crate) fn below(&mut self, most: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -195,19 +211,64 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// A few pairs here; `bench/crash` draws as many as are wanted.
+fn pairs(from: u64, count: u64) {
+    for seed in from..from + count {
+        if let Err(panic) = std::panic::catch_unwind(|| pair(seed)) {
+            eprintln!(
+                "Seed {seed} failed. Replay it: VICE_TEST_PAIR_SEED={seed} cargo nextest run -p vice-cli -E 'test(=crash_matrix::pairs_by_seed)'"
+            );
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Any pair, or any number of them: how `bench/crash` draws as many as are wanted, and how one is replayed.
 #[test]
 fn pairs_by_seed() {
     if let Some(seed) = number("VICE_TEST_PAIR_SEED") {
         return pair(seed);
     }
-    let (from, count) = (number("VICE_TEST_PAIRS_FROM").unwrap_or(1), number("VICE_TEST_PAIRS").unwrap_or(6));
-    for seed in from..from + count {
-        if let Err(panic) = std::panic::catch_unwind(|| pair(seed)) {
-            eprintln!(
-                "Seed {seed} failed. Replay it: VICE_TEST_PAIR_SEED={seed} cargo nextest run -p vice-cli -E 'test(pairs_by_seed)'"
-            );
-            std::panic::resume_unwind(panic);
-        }
+    pairs(number("VICE_TEST_PAIRS_FROM").unwrap_or(1), number("VICE_TEST_PAIRS").unwrap_or(6));
+}
+
+// Three hundred pairs, in portions that run beside each other.
+
+#[test]
+fn pairs_portion_1() {
+    pairs(1_001, 50);
+}
+
+#[test]
+fn pairs_portion_2() {
+    pairs(1_051, 50);
+}
+
+#[test]
+fn pairs_portion_3() {
+    pairs(1_101, 50);
+}
+
+#[test]
+fn pairs_portion_4() {
+    pairs(1_151, 50);
+}
+
+#[test]
+fn pairs_portion_5() {
+    pairs(1_201, 50);
+}
+
+#[test]
+fn pairs_portion_6() {
+    pairs(1_251, 50);
+}
+
+/// Each call reaches the target twice, there and back: the second one finds its marker.
+#[test]
+fn each_action_and_each_undo_may_come_twice() {
+    for way in [Way::Forward, Way::Back] {
+        let lab = begun(way);
+        vice(&lab, &[("TEST_REPEAT", "1")], &["deploy", "shop@2"]).expect(if way == Way::Forward { 0 } else { 6 });
+        ends(&lab, way, &format!("{way:?} repeated"));
     }
 }

@@ -3,7 +3,8 @@
 
 TEST_DOOM is WHEN:N. At the Nth call that acts or asks (counted from 1), vice is killed `before` the plug-in hears of
 it, `during` it (the plug-in goes on alone), or `after` the plug-in has answered and before vice hears the answer. `stop`
-stops vice before the call and lets the plug-in carry it out when vice goes on.
+stops vice before the call and lets the plug-in carry it out when vice goes on. TEST_REPEAT=1: each call reaches the
+plug-in twice. TEST_VAGUE=1: the target can't tell what became of an operation.
 """
 
 import json
@@ -40,7 +41,13 @@ for line in sys.stdin.buffer:
         time.sleep(0.05)
     if here == "stop":
         os.kill(parent, signal.SIGSTOP)
+    request = json.loads(line)
+    if os.environ.get("TEST_REPEAT") and request["call"] in COUNTED:
+        ask(line)
     answer = ask(line)
+    if os.environ.get("TEST_VAGUE") and request["call"] == "observe":
+        unknown = {"id": request["id"], "ok": {"unknown": {"reason": "the log of the target is gone"}}}
+        answer = (json.dumps(unknown) + "\n").encode()
     if here in ("after", "during"):
         if here == "after":
             os.kill(parent, signal.SIGKILL)

@@ -10,6 +10,7 @@ mod crash_matrix;
 mod disk;
 mod docs;
 mod doomed;
+mod doubts;
 mod envy;
 mod everyday;
 mod judge;

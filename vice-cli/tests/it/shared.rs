@@ -81,15 +81,68 @@ fn is_stopped(child: &Child) -> bool {
 }
 
 #[test]
-fn a_holder_that_was_passed_over_changes_nothing_when_it_wakes() {
+fn a_task_that_another_machine_had_begun_is_asked_about_and_not_run_again() {
     let labs = machines();
     vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
-    let holder = on(&labs, 0, &[("TEST_DOOM", "stop:2")], &["deploy", "shop@2"])
+    let told = labs[0].path("told");
+    for lab in &labs {
+        let (toml, told) = (lab.read("vice.toml"), told.display());
+        // It kills whoever started it, once.
+        let script = format!("echo ran >> {told}; [ -e {told}.died ] || {{ touch {told}.died; kill -9 $PPID; }}");
+        lab.write("vice.toml", &format!("{toml}[task.migrate]\ncommand = [\"sh\", \"-c\", {script:?}]\n"));
+    }
+    assert_eq!(vice(&labs, 0, &[], &["deploy", "shop@2"]).status, 137);
+    assert_eq!(labs[0].read("told"), "ran\n");
+    // The markers of the task are files of the other machine.
+    let ticked = vice(&labs, 1, &[], &["tick"]);
+    assert!(ticked.stdout.contains("needs an operator"), "{ticked:?}");
+    let listed = vice(&labs, 1, &[], &["pride", "resolve", "--format", "json"]).expect(0).json();
+    assert_eq!(listed["in_doubt"][0]["what"], "task migrate", "{listed}");
+    let op = listed["in_doubt"][0]["op"].to_string();
+    vice(&labs, 1, &[], &["pride", "resolve", &op, "--applied", "--reason", "the table is there"]).expect(0);
+    assert_eq!(labs[0].read("told"), "ran\n", "it ran once");
+    assert!(all_run(&labs[0], "2"));
+}
+
+#[test]
+fn a_parked_rollout_is_carried_on_by_a_scheduled_tick_on_another_machine() {
+    let labs = machines();
+    vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
+    let died = vice(&labs, 0, &[("TEST_DOOM", "after:2")], &["deploy", "shop@2"]);
+    assert_eq!(died.status, 137, "{died:?}");
+    vice(&labs, 0, &[], &["pride", "pause", "shop", "--reason", "for the night"]).expect(0);
+    let ticked = vice(&labs, 1, &[], &["tick"]).expect(0);
+    assert!(ticked.stdout.contains("needs an operator"), "it is paused: {ticked:?}");
+    assert!(!all_run(&labs[0], "2"));
+    // A second tick has nothing to do.
+    vice(&labs, 1, &[], &["tick"]).expect(0);
+    vice(&labs, 1, &[], &["pride", "resume", "shop", "--reason", "morning"]).expect(0);
+    assert!(all_run(&labs[0], "2"));
+    none_is_double(&labs[0], "parked");
+}
+
+#[test]
+fn a_holder_that_was_passed_over_changes_nothing_when_it_wakes() {
+    // One fence and three units; and appends before, between and after them.
+    for point in [("TEST_DOOM", "stop:1"), ("TEST_DOOM", "stop:2"), ("TEST_DOOM", "stop:3"), ("TEST_DOOM", "stop:4")] {
+        is_passed_over_at(point);
+    }
+    for point in ["stop-before:4", "stop-after:4", "stop-before:6", "stop-after:6"] {
+        is_passed_over_at(("VICE_TEST_CRASH", point));
+    }
+}
+
+fn is_passed_over_at(point: (&str, &str)) {
+    let labs = machines();
+    vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
+    let holder = on(&labs, 0, &[point], &["deploy", "shop@2"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("vice");
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !is_stopped(&holder) {
+        assert!(Instant::now() < deadline, "{point:?} is never reached");
         std::thread::sleep(Duration::from_millis(20));
     }
     // It lives, so that nobody takes it over unasked, and everybody is told who it is.
@@ -106,7 +159,7 @@ fn a_holder_that_was_passed_over_changes_nothing_when_it_wakes() {
     let woken = ran(&holder.wait_with_output().expect("it ends")).expect(4);
     assert!(woken.stderr.contains("refused.fenced"), "{woken:?}");
     assert_eq!(crate::doomed::effects(&labs[0]).len(), before, "a holder that was passed over had an effect");
-    none_is_double(&labs[0], "woken");
+    none_is_double(&labs[0], &format!("woken at {point:?}"));
 }
 
 /// The shared history as a third machine sees it.
@@ -127,16 +180,55 @@ fn scope() -> Scope {
     Scope::new(ProjectName::new("shop").expect("a name"), EnvName::new("dev").expect("a name"))
 }
 
-/// A holder on a machine that is none of ours takes the lease, with a high epoch.
-async fn held_elsewhere(store: &Arc<dyn EventStore>) {
-    let holder = Holder {
+/// A process on a machine that is none of ours.
+fn far_away() -> Holder {
+    Holder {
         actor: "grace".into(),
         host: "far-away".into(),
         boot_id: "another".into(),
         pid: 7,
         pid_start: 7,
         pid_space: String::new(),
+    }
+}
+
+/// An event of a type that only a later version has, in a rollout's stream.
+async fn from_the_future(store: &Arc<dyn EventStore>, stream: &str) {
+    let holder = far_away();
+    let any = LeaseAcquired { scope: scope(), epoch: 1, holder, purpose: String::new(), takeover: None };
+    let head = Head {
+        id: "future-1".into(),
+        time: "2026-01-01T00:00:00Z".parse().expect("a time"),
+        stream: stream.to_owned(),
+        scope: Some(scope()),
+        actor: Actor::system("grace"),
+        chain_id: None,
     };
+    let mut event = Event::new(head, &any).expect("an event");
+    event.kind = "dev.cdeventsx.vice-rollout.teleported.9.0.0".to_owned();
+    store.append(Append::of(vec![event])).await.expect("an append");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_with_an_event_that_is_not_known_is_not_resumed() {
+    let labs = machines();
+    vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
+    assert_eq!(vice(&labs, 0, &[("TEST_DOOM", "after:2")], &["deploy", "shop@2"]).status, 137);
+    let state = tempfile::tempdir().expect("a folder");
+    from_the_future(&third(&labs, state.path()), "rollout/shop.dev.2").await;
+    let before = crate::doomed::effects(&labs[0]).len();
+    let refused = tokio::task::block_in_place(|| vice(&labs, 1, &[], &["pride", "resume", "shop"]));
+    assert!(refused.status != 0 && refused.stderr.contains("vice-rollout.teleported"), "{refused:?}");
+    assert_eq!(crate::doomed::effects(&labs[0]).len(), before, "nothing was guessed");
+    // It can be ended where it is.
+    tokio::task::block_in_place(|| vice(&labs, 1, &[], &["pride", "abandon", "shop", "--reason", "too new"]));
+    let status = tokio::task::block_in_place(|| vice(&labs, 1, &[], &["status", "--format", "json"])).expect(0).json();
+    assert!(status["environments"][0]["active_rollout"].is_null(), "{status}");
+}
+
+/// A holder on a machine that is none of ours takes the lease, with a high epoch.
+async fn held_elsewhere(store: &Arc<dyn EventStore>) {
+    let holder = far_away();
     let acquired = LeaseAcquired { scope: scope(), epoch: 9, holder, purpose: "deploy 7".into(), takeover: None };
     let head = Head {
         id: "far-away-1".into(),

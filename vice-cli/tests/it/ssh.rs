@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::crash_matrix::Draw;
 use crate::lab::{Lab, ran};
 
 /// The hosts of the lab.
@@ -174,6 +175,48 @@ fn lab_ssh_a_kill_around_the_operations_comes_to_a_good_end() {
     let reached =
         ["before:5", "after:6", "before:8", "after:9", "before:11"].into_iter().filter(|point| dies_at(point));
     assert!(reached.count() >= 4);
+}
+
+/// Kills the driver at two appends, the second one while it resumes; the oracle is the hosts' own logs.
+fn pair(seed: u64) {
+    let mut draw = Draw(seed);
+    let mut point = || {
+        let side = if draw.below(2) == 0 { "before" } else { "after" };
+        format!("{side}:{}", 3 + draw.below(12))
+    };
+    let (first, second) = (point(), point());
+    let case = format!("seed {seed}: {first}, {second}");
+    let fleet = Fleet::new(&["h1", "h2"]);
+    let lab = &fleet.lab;
+    lab.vice(&["deploy"]).expect(0);
+    let open = || fleet.status()["active_rollout"].is_string();
+    lab.vice_with(&[("VICE_TEST_CRASH", &first)], &["deploy", "shop@2"]);
+    if open() {
+        lab.vice_with(&[("VICE_TEST_CRASH", &second)], &["pride", "resume"]);
+    } else if fleet.status()["version"] != "2" {
+        lab.vice(&["deploy", "shop@2"]).expect(0);
+    }
+    if open() {
+        lab.vice(&["pride", "resume"]).expect(0);
+    }
+    let state = fleet.status();
+    assert_eq!((state["version"].as_str(), state["health"].as_str()), (Some("2"), Some("healthy 2/2")), "{case}");
+    for host in ["h1", "h2"] {
+        let log = std::fs::read_to_string(fleet.root(host).join("effects.log")).expect("the host's own log");
+        assert_eq!(log.matches("place 2").count(), 1, "{case}: {log}");
+        assert_eq!(fleet.starts().iter().filter(|start| **start == format!("{host} 2")).count(), 1, "{case}");
+    }
+}
+
+#[test]
+fn lab_ssh_pairs_of_kills_come_to_a_good_end() {
+    let seeds = std::env::var("VICE_TEST_PAIR_SEED").map_or(1..=8, |text| {
+        let seed = text.parse().expect("a number");
+        seed..=seed
+    });
+    for seed in seeds {
+        pair(seed);
+    }
 }
 
 #[test]

@@ -5,15 +5,16 @@ use serde_json::json;
 use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
+use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{EnvName, RolloutId};
-use vice_core::payload::environment_stream;
 use vice_core::payload::rollout::OperatorCommand;
+use vice_core::payload::{environment_stream, rollout_stream};
 use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Result};
 
 use super::ScopeArgs;
-use super::deploy::{conclude, confirmed};
-use crate::driver::{command, end_unreadable, lease_for, take_up};
+use super::deploy::{Consent, conclude, confirmed};
+use crate::driver::{Want, command, end_unreadable, lease_for, take_up};
 use crate::lease;
 
 /// Arguments of `vice pride pause`.
@@ -97,6 +98,23 @@ pub(crate) async fn pause(app: &App, args: PauseArgs) -> Result<Outcome> {
 pub(crate) async fn resume(app: &App, args: ResumeArgs) -> Result<Outcome> {
     let id = active(app, &args.scope).await?;
     say_and_drive(app, id, OperatorCommand::Resume, args.reason).await
+}
+
+/// `vice deploy --resume`: goes on with the rollout under way, which has to be the one that is meant.
+pub(super) async fn go_on_with(app: &App, want: Want, consent: Consent) -> Result<Outcome> {
+    let id = active(app, &ScopeArgs { project: want.project, env: want.env }).await?;
+    let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(&id)).await?;
+    let goes_to = view.to.map(|release| release.version);
+    if let (Some(wanted), Some(goes_to)) = (&want.version, &goes_to)
+        && wanted != goes_to
+    {
+        let (project, env) = (&id.scope.project, &id.scope.env);
+        return Err(Fault::new(Code::Conflict, format!("{id} is under way to {goes_to}, not to {wanted}."))
+            .hint(format!("Go on with it: vice deploy {project}@{goes_to} --env {env} --resume."))
+            .hint(format!("Or take it back first: vice pride abort {project} --env {env}.")));
+    }
+    agreed(app, &id, consent.confirm.as_ref())?;
+    say_and_drive(app, id, OperatorCommand::Resume, consent.reason).await
 }
 
 /// Says abort, and drives the way back if nobody does.

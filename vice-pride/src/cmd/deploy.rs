@@ -24,7 +24,7 @@ use crate::lease;
 /// Arguments of `vice deploy`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vice deploy\n  vice deploy shop@1.4.2 --env prod --confirm prod\n  vice deploy shop --plan 3f9c…   only if nothing has changed since `vice plan`"
+    after_help = "Examples:\n  vice deploy\n  vice deploy shop@1.4.2 --env prod --confirm prod\n  vice deploy shop --plan 3f9c…   only if nothing has changed since `vice plan`\n  vice deploy shop --resume       go on where an earlier one stopped"
 )]
 pub struct DeployArgs {
     #[command(flatten)]
@@ -32,6 +32,9 @@ pub struct DeployArgs {
     /// Another artifact than the one in vice.toml
     #[arg(long, value_name = "REFERENCE")]
     artifact: Option<String>,
+    /// Go on with the rollout that is under way, and touch only units that are not done
+    #[arg(long, conflicts_with_all = ["artifact", "plan", "dry_run"])]
+    resume: bool,
     #[command(flatten)]
     consent: ConsentArgs,
 }
@@ -42,6 +45,9 @@ pub struct DeployArgs {
 /// Everything that is wrong before the rollout begins; its own ends are outcomes.
 pub async fn run(app: &App, args: DeployArgs) -> Result<Outcome> {
     let want = args.wanted.want(Direction::Deploy, args.artifact);
+    if args.resume {
+        return super::control::go_on_with(app, want, args.consent.into()).await;
+    }
     roll_out(app, &want, &args.consent.into()).await
 }
 

@@ -232,7 +232,7 @@ fn remarks(row: &Row, units: bool, text: &mut String) {
     let mut say =
         |tone: Tone, line: String| text.push_str(&format!("  {}\n", paint(tone, vice_core::text::sanitize(&line))));
     if let Err(fault) = &row.inventory {
-        say(Tone::Bad, format!("{}: {}", row.scope, fault.chain().join(": ")));
+        say(Tone::Bad, format!("{}: {}", row.scope, fault.chain().join(" ")));
     }
     for drift in row.drift() {
         say(Tone::Warn, format!("{}: {drift}", row.scope));

@@ -1,5 +1,6 @@
 //! How a rollout starts, how it is taken up again by another process, and how operators speak to it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use vice_core::port::notifier::Severity;
 use vice_core::port::target::Workload;
 use vice_core::store::{Append, Expected};
 use vice_core::{Code, Fault, Millis, Result};
-use vice_pride_engine::{Course, Input, PLANNER_VERSION, Plan, State};
+use vice_pride_engine::{Course, Effect, Input, OpNo, PLANNER_VERSION, Plan, Recorded, State};
 
 use super::analysis::{blind_to_releases, metric_names};
 use super::journal::{self, Texts};
@@ -29,6 +30,7 @@ use super::prepare::Prepared;
 use super::present::Screen;
 use super::queue;
 use super::session::Session;
+use super::tasks;
 use super::workload;
 use crate::backend;
 use crate::lease::{self, Lease};
@@ -96,6 +98,9 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
         let (append, course) = (append?, Course::new(prepared.plan.clone())?);
         // A metric that can't be asked is found before anything is begun, not after the new release has traffic.
         let meters = meters(app, &prepared, &run).await?;
+        if !prepared.plan.tasks.is_empty() {
+            tasks::drive(app, &run, lease.epoch())?;
+        }
         app.events.append(append).await?;
         Ok((course, meters))
     };
@@ -104,7 +109,7 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
         Err(fault) => return Err(given_back(app, lease, fault).await),
     };
     let earlier = restored(app, &prepared.project, &scope, &prepared.plan).await;
-    let tasks = prepared.project.manifest.task.clone();
+    let specs = prepared.project.manifest.task.clone();
     // The stream begins with the start, and with what was predicted of it.
     let version = 1 + u64::from(prepared.forecast.is_some());
     let epoch = lease.epoch();
@@ -124,7 +129,8 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
             missing: None,
             earlier,
             meters: Mutex::new(meters),
-            tasks,
+            tasks: specs,
+            tasks_asked: BTreeMap::new(),
         }),
         texts: Texts::new(&run),
         id,
@@ -262,6 +268,10 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
     let project = app.workspace.project(scope.project.as_str())?;
     let found = async {
         let journal = journal::load(app, id).await?;
+        journal.understood()?;
+        if !journal.plan.tasks.is_empty() {
+            tasks::drive(app, &journal.run, lease.epoch())?;
+        }
         Ok((journal, backend::connect(app, &project, &scope)?))
     };
     let (journal, backend) = match found.await {
@@ -289,6 +299,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         earlier,
         meters: Mutex::new(None),
         tasks: journal.started.tasks,
+        tasks_asked: tasks_asked(&journal.recorded),
     };
     let begun = journal.steps > 0;
     let session = Session {
@@ -308,6 +319,24 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
     };
     // A process may have died between opening the rollout and its first step.
     session.run(if begun { Input::Resumed { epoch } } else { Input::Begin { epoch } }).await
+}
+
+/// Under which epoch each task was asked for last.
+fn tasks_asked(steps: &[Recorded]) -> BTreeMap<OpNo, u64> {
+    let (mut epoch, mut asked) = (0, BTreeMap::new());
+    for step in steps {
+        for input in &step.inputs {
+            if let Input::Begin { epoch: now } | Input::Resumed { epoch: now } = input {
+                epoch = *now;
+            }
+        }
+        for effect in &step.answer.effects {
+            if let Effect::RunTask { op, .. } = effect {
+                asked.insert(*op, epoch);
+            }
+        }
+    }
+    asked
 }
 
 /// Appends an operator's word to a rollout. Whoever drives it hears it at once; otherwise the next driver does.

@@ -12,7 +12,10 @@ use vice_core::payload::cdevents::{
     package_url,
 };
 use vice_core::payload::environment::{Direction, HoldPlaced, RolloutEnded, RolloutOutcome};
-use vice_core::payload::rollout::{OperatorCommand, RolloutCommanded, RolloutFinished, RolloutStarted, RolloutStepped};
+use vice_core::payload::rollout::{
+    OperatorCommand, RolloutCommanded, RolloutFinished, RolloutPredicted, RolloutStarted, RolloutStepped,
+    RolloutWaiting,
+};
 use vice_core::payload::verification::{SuiteResult, VerificationFinished};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verification_stream};
 use vice_core::store::{EventStoreExt, Query};
@@ -134,6 +137,26 @@ pub struct Journal {
     pub(crate) texts: Texts,
     /// Operator commands that no step has heard yet.
     pub(crate) unheard: Vec<StoredInput>,
+    /// The types of its events that this version does not know.
+    pub(crate) unknown: BTreeSet<String>,
+}
+
+impl Journal {
+    /// Fails when something is in it that this version does not know: what it would mean must not be guessed.
+    ///
+    /// # Errors
+    /// `Unsupported`, with the types.
+    pub(crate) fn understood(&self) -> Result<()> {
+        let Some(first) = self.unknown.first() else { return Ok(()) };
+        let id = &self.started.rollout;
+        let (project, env) = (&id.scope.project, &id.scope.env);
+        Err(Fault::new(Code::Unsupported, format!("The journal of {id} has an event that this vice does not know."))
+            .because(first.chars().take(200).collect::<String>())
+            .hint("Go on with the version of vice that wrote it.")
+            .hint(format!("Or end it where it is: vice pride abandon {project} --env {env} --reason WHY."))
+            .detail("unknown", self.unknown.iter().take(10).cloned().collect::<Vec<_>>())
+            .detail("planner", self.started.planner.to_string()))
+    }
 }
 
 /// Reads a rollout and replays it.
@@ -162,6 +185,7 @@ pub async fn load(app: &App, id: &RolloutId) -> Result<Journal> {
         reader.commands.into_iter().filter(|command| command.heard.is_none_or(|at| !reader.heard.contains(&at)));
     Ok(Journal {
         unheard: unheard.collect(),
+        unknown: reader.unknown,
         started,
         started_at,
         by,
@@ -224,6 +248,7 @@ struct Reader {
     commands: Vec<StoredInput>,
     heard: BTreeSet<u64>,
     finished: bool,
+    unknown: BTreeSet<String>,
 }
 
 impl Reader {
@@ -246,9 +271,16 @@ impl Reader {
             self.commands.push(heard_command(recorded, commanded));
         } else if event.decode::<RolloutFinished>()?.is_some() {
             self.finished = true;
+        } else if !is_remark(event)? {
+            self.unknown.insert(event.kind.clone());
         }
         Ok(())
     }
+}
+
+/// What stands in a rollout's stream for others, and decides nothing.
+fn is_remark(event: &Event) -> Result<bool> {
+    Ok(event.decode::<RolloutWaiting>()?.is_some() || event.decode::<RolloutPredicted>()?.is_some())
 }
 
 /// An operator's word from the stream as an input.

@@ -1,6 +1,7 @@
 //! Carries out one effect and turns what happened into the input that answers it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -45,6 +46,8 @@ pub(crate) struct Performer {
     pub(crate) meters: Mutex<Option<Meters>>,
     /// The tasks, as they were when the rollout began.
     pub(crate) tasks: IndexMap<String, TaskSpec>,
+    /// Under which epoch each task that an earlier driver left was asked for.
+    pub(crate) tasks_asked: BTreeMap<OpNo, u64>,
 }
 
 /// What an effect came to.
@@ -196,7 +199,9 @@ impl Performer {
     async fn observe(&self, op: OpNo, work: Option<Work>) -> Seen {
         let unit = match work {
             Some(Work::Apply { unit } | Work::Undo { unit, .. }) => unit,
-            Some(Work::Task { .. }) => return tasks::observe(&self.app, &self.run, op),
+            Some(Work::Task { .. }) => {
+                return tasks::observe(&self.app, &self.run, op, self.tasks_asked.get(&op).copied());
+            }
             _ => return Seen::NotApplied,
         };
         let Ok(op) = self.op(op, unit) else { return Seen::Unknown };
@@ -225,6 +230,7 @@ impl Performer {
             scope: &self.scope,
             rollout: &self.rollout,
             run: &self.run,
+            epoch: self.epoch,
             op,
             task,
             unit,

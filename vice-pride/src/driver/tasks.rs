@@ -19,6 +19,7 @@ use vice_core::{Code, Context, Fault, Millis, Result};
 use vice_pride_engine::{OpNo, Seen};
 
 use super::workload::told;
+use crate::lease;
 
 /// How long a task may take when `vice.toml` does not say.
 const TIMEOUT: Millis = Millis(5 * 60 * 1000);
@@ -30,6 +31,7 @@ pub(crate) struct Errand<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) rollout: &'a RolloutId,
     pub(crate) run: &'a str,
+    pub(crate) epoch: u64,
     pub(crate) op: OpNo,
     pub(crate) task: &'a str,
     pub(crate) unit: Option<&'a str>,
@@ -59,13 +61,41 @@ fn mark(path: &Path) -> Result<()> {
     parent.map_or(Ok(()), |dir| dir.sync_all()).context(Code::StateUnwritable, fail)
 }
 
-/// What became of a task that an earlier driver was told to run.
-pub(crate) fn observe(app: &App, run: &str, op: OpNo) -> Seen {
+/// Notes that this folder drives a rollout under an epoch, so that its markers can speak for the tasks of that time.
+///
+/// # Errors
+/// `StateUnwritable`.
+pub(crate) fn drive(app: &App, run: &str, epoch: u64) -> Result<()> {
+    mark(&driven(app, run, epoch))
+}
+
+fn driven(app: &App, run: &str, epoch: u64) -> PathBuf {
+    marker_dir(app, run).join(format!("{epoch}.drives"))
+}
+
+/// What became of a task that an earlier driver was told to run, under the epoch `asked`. Markers are files of one
+/// folder: of a task that another machine was to run they say nothing.
+pub(crate) fn observe(app: &App, run: &str, op: OpNo, asked: Option<u64>) -> Seen {
+    if !asked.is_some_and(|epoch| driven(app, run, epoch).exists()) {
+        return Seen::Unknown;
+    }
     let there = |kind| marker(app, run, op, kind).exists();
     match (there("begun"), there("done")) {
         (_, true) => Seen::Applied,
         (true, false) => Seen::Unknown,
         (false, false) => Seen::NotApplied,
+    }
+}
+
+/// Begins a task once: whoever makes the marker runs it. A process that was stopped in between and passed over finds it
+/// made, and so does whoever passed over one that woke up.
+fn claim(path: &Path, task: &str) -> Result<()> {
+    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => mark(path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(Fault::new(Code::InDoubt, format!("Another process has begun the task {task}.")))
+        }
+        Err(error) => Err(error).context(Code::StateUnwritable, || format!("{} can't be written.", path.display())),
     }
 }
 
@@ -92,7 +122,9 @@ pub(crate) async fn run(app: &App, errand: &Errand<'_>) -> Result<()> {
     command.masker = errand.masker.clone();
     let (ui, name) = (Arc::clone(&app.ui), errand.task.to_owned());
     command.on_line = Some(Arc::new(move |_, line| ui.say(Severity::Info, &format!("  {name} | {}", sanitize(line)))));
-    mark(&marker(app, errand.run, errand.op, "begun"))?;
+    // A task can't be fenced on its way: whoever was passed over must not begin one.
+    lease::is_ours(app, errand.scope, errand.epoch).await?;
+    claim(&marker(app, errand.run, errand.op, "begun"), errand.task)?;
     let output = app.runner.run(command).await?;
     if !output.ok() {
         // It ended, so there is no doubt: a repeat is a new decision.

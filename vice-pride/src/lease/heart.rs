@@ -94,12 +94,15 @@ impl Beats {
 /// # Errors
 /// What the store says: who can't look can't tell.
 pub(super) async fn beats(app: &App, scope: &Scope, epoch: u64) -> Result<bool> {
-    let ttl = ttl(&app.env);
-    let first = last_sign(app, scope, epoch).await?;
+    watched(app.events.as_ref(), ttl(&app.env), scope, epoch).await
+}
+
+async fn watched(store: &dyn EventStore, ttl: Duration, scope: &Scope, epoch: u64) -> Result<bool> {
+    let first = last_sign(store, scope, epoch).await?;
     let begun = Instant::now();
     while begun.elapsed() < ttl {
         sleep(ttl / 15).await;
-        if last_sign(app, scope, epoch).await? != first {
+        if last_sign(store, scope, epoch).await? != first {
             return Ok(true);
         }
     }
@@ -107,7 +110,54 @@ pub(super) async fn beats(app: &App, scope: &Scope, epoch: u64) -> Result<bool> 
 }
 
 /// The last sign of the holder with that epoch. One that was passed over may not know it yet, and does not count.
-async fn last_sign(app: &App, scope: &Scope, epoch: u64) -> Result<Option<String>> {
-    let found = app.events.pulse(&scope.to_string()).await?;
+async fn last_sign(store: &dyn EventStore, scope: &Scope, epoch: u64) -> Result<Option<String>> {
+    let found = store.pulse(&scope.to_string()).await?;
     Ok(found.filter(|sign| sign.split(' ').next() == Some(epoch.to_string().as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vice_core::id::{EnvName, ProjectName};
+    use vice_core::memory::MemoryEventStore;
+
+    fn scope() -> Scope {
+        Scope::new(ProjectName::new("shop").unwrap(), EnvName::new("prod").unwrap())
+    }
+
+    /// Long enough that a busy machine does not decide the result.
+    const SHORT: Duration = Duration::from_secs(3);
+
+    /// The promise is a span of time, so that this asks a clock.
+    #[tokio::test]
+    async fn a_silent_holder_is_passed_over_within_one_and_a_half_of_its_time() {
+        let store = MemoryEventStore::default();
+        store.beat(&scope().to_string(), "4 far-away 0").await.unwrap();
+        let begun = Instant::now();
+        assert!(!watched(&store, SHORT, &scope(), 4).await.unwrap());
+        assert!(begun.elapsed() >= SHORT, "it was given its time");
+        assert!(begun.elapsed() <= SHORT * 3 / 2, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_holder_with_its_own_rhythm_lives_and_an_earlier_one_does_not_count() {
+        let store = Arc::new(MemoryEventStore::default());
+        let beats = |epoch: u64| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for count in 0.. {
+                    store.beat(&scope().to_string(), &format!("{epoch} far-away {count}")).await.unwrap();
+                    sleep(SHORT / 6).await;
+                }
+            })
+        };
+        let own = beats(4);
+        sleep(SHORT / 30).await;
+        assert!(watched(store.as_ref(), SHORT, &scope(), 4).await.unwrap());
+        own.abort();
+        let earlier = beats(3);
+        sleep(SHORT / 30).await;
+        assert!(!watched(store.as_ref(), SHORT, &scope(), 4).await.unwrap());
+        earlier.abort();
+    }
 }

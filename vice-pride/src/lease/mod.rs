@@ -120,6 +120,18 @@ pub async fn acquire(app: &App, scope: &Scope, purpose: &str) -> Result<Lease> {
     Err(Fault::new(Code::Locked, format!("The lease of {scope} is being fought over.")).hint("Try again in a moment."))
 }
 
+/// Fails when the lease of a scope has a higher epoch by now.
+///
+/// # Errors
+/// `Fenced`; what the store says.
+pub(crate) async fn is_ours(app: &App, scope: &Scope, epoch: u64) -> Result<()> {
+    let (state, _) = fold::load::<LeaseState>(app.events.as_ref(), &lease_stream(scope)).await?;
+    if state.epoch > epoch {
+        return Err(Fault::new(Code::Fenced, format!("Another process has taken {scope} over.")));
+    }
+    Ok(())
+}
+
 /// What tells the signs of life of this process from those of every other.
 fn this_sign(app: &App) -> String {
     let own = this_process(app);

@@ -7,6 +7,7 @@
 
 mod conformance;
 mod fencing;
+mod hostile;
 mod netns;
 mod placing;
 mod supervised;

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use crate::support::{Run, bake, rolling, task};
+use crate::parked::{GOOD, exposed, says};
+use crate::support::{Run, bake, release, rolling, task};
 use serde::{Deserialize, Serialize};
 use vice_core::Millis;
 use vice_core::manifest::{TaskPer, TaskRun};
+use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::RolloutOutcome;
-use vice_core::payload::rollout::OperatorCommand;
+use vice_core::payload::rollout::{Finding, OperatorCommand};
 use vice_pride_engine::{
     CheckCounts, Course, Effect, Failure, Input, OpNo, OpResult, Plan, Recorded, Rollback, Seen, check_replay,
     judge::Reading, replay,
@@ -18,8 +20,6 @@ struct Journal {
     plan: Plan,
     steps: Vec<Recorded>,
 }
-
-const GOLDEN: &str = include_str!("../journals/rolled-back-after-takeover.json");
 
 /// Two units with a task, a bake, a pause, a crash and a takeover, a failed verification, and a way back with a retry.
 fn eventful() -> Run {
@@ -52,29 +52,153 @@ fn eventful() -> Run {
     run
 }
 
-#[test]
-fn the_golden_journal_is_what_the_engine_gives_today() {
-    let run = eventful();
-    let journal = Journal { plan: run.state.course().plan().clone(), steps: run.journal };
-    let text = serde_json::to_string_pretty(&journal).unwrap() + "\n";
-    let actual = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rolled-back-after-takeover.json");
-    std::fs::write(&actual, &text).unwrap();
-    // A difference means that journals of earlier versions no longer replay: raise PLANNER_VERSION, or undo it.
-    assert!(text == GOLDEN, "the journal differs from tests/journals; the new one is {}", actual.display());
+/// Two units, one after the other, all well.
+fn smooth() -> Run {
+    let mut run = Run::begun(rolling(2));
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
+    run
+}
+
+/// The same version with another configuration.
+fn configured() -> Run {
+    let mut plan = rolling(2);
+    let configured = |digest: &str| ReleaseRef { config: Some(digest.to_owned()), ..release("1") };
+    (plan.from, plan.to) = (Some(configured("hmac:aa")), configured("hmac:bb"));
+    plan.units.iter_mut().for_each(|unit| unit.before = Some(configured("hmac:aa")));
+    let mut run = Run::begun(plan);
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
+    run
+}
+
+/// Tasks before, for each unit and after; the last one fails, and what can be taken back is.
+fn with_tasks() -> Run {
+    let mut plan = rolling(2);
+    plan.tasks = vec![
+        task("migrate", TaskRun::Before, TaskPer::Rollout, Rollback::Command),
+        task("drain", TaskRun::Before, TaskPer::Unit, Rollback::Safe),
+        task("tell", TaskRun::After, TaskPer::Rollout, Rollback::Safe),
+    ];
+    let mut run = Run::begun(plan);
+    let last = |run: &Run| matches!(run.open.first(), Some(Effect::RunTask { task, .. }) if task.0 == 2);
+    for _ in 0..100 {
+        if last(&run) {
+            break;
+        }
+        run.done();
+    }
+    run.fail(Failure::Task);
+    assert_eq!(run.run_on(), Some(RolloutOutcome::RolledBack));
+    run
+}
+
+/// A share of the traffic, judged window by window until there is enough evidence.
+fn canary() -> Run {
+    let mut run = exposed();
+    for _ in 0..1_000 {
+        if run.state.outcome().is_some() {
+            break;
+        }
+        match run.open.first() {
+            Some(Effect::Measure { .. }) => drop(says(&mut run, GOOD)),
+            Some(_) => drop(run.done()),
+            None => {
+                run.now = run.state.wakes_at().expect("it waits for a window");
+                run.tell(Input::Tick);
+            }
+        }
+    }
+    assert_eq!(run.state.outcome(), Some(RolloutOutcome::Succeeded));
+    run
+}
+
+/// A driver dies, its target can't tell, an operator can.
+fn doubted() -> Run {
+    let mut run = Run::begun(rolling(3));
+    run.done();
+    run.done();
+    let op = run.open[0].op().unwrap();
+    run.open.clear();
+    run.later(40);
+    run.tell(Input::Resumed { epoch: 2 });
+    run.done();
+    run.take();
+    run.tell(Input::Observed { op, seen: Seen::Unknown });
+    run.later(600);
+    run.command(OperatorCommand::Resolve { op: op.0, found: Finding::Applied });
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
+    run
+}
+
+/// An operator leaves it where it is.
+fn left() -> Run {
+    let mut run = Run::begun(rolling(3));
+    run.done();
+    run.done();
+    run.command(OperatorCommand::Abandon);
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Aborted));
+    run
+}
+
+type Recording = (&'static str, fn() -> Run);
+
+const GOLDEN_JOURNALS: [Recording; 7] = [
+    ("rolled-back-after-takeover", eventful),
+    ("succeeded", smooth),
+    ("configuration-only", configured),
+    ("tasks-taken-back", with_tasks),
+    ("canary", canary),
+    ("in-doubt-and-resolved", doubted),
+    ("abandoned", left),
+];
+
+fn stored(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/journals/{name}.json"));
+    std::fs::read_to_string(path).unwrap_or_default()
 }
 
 #[test]
-fn the_golden_journal_replays_byte_for_byte() {
-    let journal: Journal = serde_json::from_str(GOLDEN).unwrap();
-    let course = Course::new(journal.plan.clone()).unwrap();
-    let state = check_replay(&course, &journal.steps).unwrap();
-    assert_eq!(state.outcome(), Some(RolloutOutcome::RolledBack));
-    let (again, answers) = replay(&course, journal.steps.iter().map(|step| (step.now, step.inputs.as_slice())));
-    assert_eq!(again, state);
-    let said = serde_json::to_string(&answers).unwrap();
-    let stored: Vec<_> = journal.steps.iter().map(|step| step.answer.clone()).collect();
-    assert_eq!(said, serde_json::to_string(&stored).unwrap());
-    assert_eq!(serde_json::to_string_pretty(&journal).unwrap() + "\n", GOLDEN);
+fn the_golden_journals_are_what_the_engine_gives_today() {
+    let mut differ = Vec::new();
+    for (name, make) in GOLDEN_JOURNALS {
+        let run = make();
+        let journal = Journal { plan: run.state.course().plan().clone(), steps: run.journal };
+        let text = serde_json::to_string_pretty(&journal).unwrap() + "\n";
+        let actual = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+        std::fs::write(&actual, &text).unwrap();
+        if text != stored(name) {
+            differ.push(actual.display().to_string());
+        }
+    }
+    // A difference means that journals of earlier versions no longer replay: raise PLANNER_VERSION, or undo it.
+    assert!(differ.is_empty(), "journals differ from tests/journals; the new ones are {differ:?}");
+}
+
+#[test]
+fn the_golden_journals_replay_byte_for_byte() {
+    for (name, _) in GOLDEN_JOURNALS {
+        let golden = stored(name);
+        let journal: Journal = serde_json::from_str(&golden).unwrap();
+        let course = Course::new(journal.plan.clone()).unwrap();
+        let state = check_replay(&course, &journal.steps).unwrap();
+        assert!(state.outcome().is_some(), "{name}");
+        let (again, answers) = replay(&course, journal.steps.iter().map(|step| (step.now, step.inputs.as_slice())));
+        assert_eq!(again, state, "{name}");
+        let said = serde_json::to_string(&answers).unwrap();
+        let stored: Vec<_> = journal.steps.iter().map(|step| step.answer.clone()).collect();
+        assert_eq!(said, serde_json::to_string(&stored).unwrap(), "{name}");
+        assert_eq!(serde_json::to_string_pretty(&journal).unwrap() + "\n", golden, "{name}");
+    }
+}
+
+#[test]
+fn a_journal_with_a_word_that_is_not_known_is_not_read() {
+    let golden = stored("succeeded");
+    for (known, unknown) in
+        [("\"effect\": \"apply\"", "\"effect\": \"teleport\""), ("\"input\": \"begin\"", "\"input\": \"dream\"")]
+    {
+        assert!(golden.contains(known), "{known}");
+        assert!(serde_json::from_str::<Journal>(&golden.replacen(known, unknown, 1)).is_err(), "{unknown}");
+    }
 }
 
 /// Another input that would have meant something else.

@@ -11,7 +11,7 @@ use vice_pride_engine::{Effect, Exposure, Failure, Input, OpResult, Plan, Reason
 use crate::support::{Run, rolling};
 
 const BAD: Reading = reading(1_000, 200);
-const GOOD: Reading = reading(1_000, 10);
+pub(crate) const GOOD: Reading = reading(1_000, 10);
 
 const fn arm(seen: u64, bad: u32) -> Arm {
     let mut counts = [0; 16];
@@ -35,7 +35,7 @@ fn judged() -> Plan {
 }
 
 /// Until the share is in force; the window begins now.
-fn exposed() -> Run {
+pub(crate) fn exposed() -> Run {
     let mut run = Run::begun(judged());
     while run.state.share() != Some(1_000) {
         run.done();
@@ -50,7 +50,7 @@ fn window(run: &Run, began: Timestamp) -> (i64, i64) {
 }
 
 /// The measurement under way says this.
-fn says(run: &mut Run, reading: Reading) -> Vec<Effect> {
+pub(crate) fn says(run: &mut Run, reading: Reading) -> Vec<Effect> {
     let op = run.take().op().unwrap();
     run.tell_all(&[Input::Measured { op, metric: 0, reading }, Input::EffectDone { op, result: OpResult::Done }])
 }

@@ -29,8 +29,18 @@ pub(super) fn parse(host: &Host, text: &str) -> Result<Report> {
     };
     let epoch = epoch.parse().map_err(|_| nonsense(host, "its epoch is no number"))?;
     let artifacts = artifacts.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    let units = lines.map(|line| unit(host, address, line)).collect::<Result<_>>()?;
+    let units: Vec<UnitState> = lines.map(|line| unit(host, address, line)).collect::<Result<_>>()?;
+    // A host speaks for itself only: what it says of others would pass for their word.
+    if units.iter().any(|unit| !is_of(host, &unit.name)) {
+        return Err(nonsense(host, "it speaks of units that are not its own"));
+    }
     Ok(Report { epoch, artifacts, units })
+}
+
+/// Whether a unit is named after a host: `web1`, or `web1.2` where it has several.
+fn is_of(host: &Host, unit: &str) -> bool {
+    let number = |rest: &str| rest.strip_prefix('.').is_some_and(|number| number.parse::<u32>().is_ok());
+    unit.strip_prefix(host.name.as_str()).is_some_and(|rest| rest.is_empty() || number(rest))
 }
 
 fn unit(host: &Host, address: &str, line: &str) -> Result<UnitState> {
