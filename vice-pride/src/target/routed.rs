@@ -63,7 +63,7 @@ impl RoutedTarget {
 /// What failed, with the target that it failed on.
 fn on(name: &str) -> impl Fn(Fault) -> Fault {
     let name = name.to_owned();
-    move |fault| Fault::new(fault.code(), format!("The target {name}: {fault}")).because(fault)
+    move |fault| fault.about(format_args!("The target {name}"))
 }
 
 #[async_trait]

@@ -115,10 +115,12 @@ impl Cluster {
     pub(super) async fn stream(&self, path: &str) -> Result<impl futures::AsyncBufRead + use<>> {
         let request =
             Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())?;
-        self.client.request_stream(request).await.map_err(|error| match error {
-            kube::Error::Api(status) => backend("GET", &status),
-            error => silent("GET", error),
-        })
+        match timeout(ANSWER_TIMEOUT, self.client.request_stream(request)).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(kube::Error::Api(status))) => Err(backend("GET", &status)),
+            Ok(Err(error)) => Err(silent("GET", error)),
+            Err(_) => Err(Fault::new(Code::Unreachable, "The API server did not begin to send in time.")),
+        }
     }
 
     /// The path of an object; none where the cluster has no such kind.
@@ -215,6 +217,11 @@ fn unusable(error: &(dyn std::error::Error + 'static)) -> Fault {
         _ => causes(root_cause(error)),
     };
     Fault::new(Code::Usage, "The kubeconfig can't be used.").because(why).hint("`kubectl config view` shows it.")
+}
+
+/// Whether a fault is that of a cluster that said nothing.
+pub(super) fn is_silence(fault: &Fault) -> bool {
+    matches!(fault.code(), Code::Unreachable | Code::TimedOut)
 }
 
 /// A request that got no answer.

@@ -13,6 +13,7 @@ use vice_core::template::{Vars, render};
 use vice_core::{Code, Context, Digest, Fault, Millis, Result};
 
 use super::object::{ObjectId, clean, rank};
+use super::split;
 
 /// The most bytes of manifests of one version. What is kept of a release has to fit into one object of at most 1 MiB
 /// when it is packed; manifests shrink to about a tenth.
@@ -55,10 +56,13 @@ impl Source<'_> {
         ]);
         let mut objects = Vec::new();
         for (name, text) in self.texts(&vars).await? {
-            let text = fill(&text, &vars).map_err(|fault| in_file(&name, &fault))?;
+            let text = fill(&text, &vars).map_err(|fault| fault.about(&name))?;
             parse(&name, &text, &mut objects)?;
         }
         check(&objects)?;
+        if let Some(how) = &self.spec.traffic {
+            split::check(&objects, how)?;
+        }
         objects.sort_by_key(|object| rank(object["kind"].as_str().unwrap_or_default()));
         Ok(objects)
     }
@@ -184,12 +188,6 @@ fn unknown(name: &str, vars: &Vars) -> Fault {
         Some(near) => fault.hint(format!("Did you mean {{{{{near}}}}}?")),
         None => fault.hint("Known are {{version}}, {{env}}, {{project}}, {{config}} and {{secret}}."),
     }
-}
-
-fn in_file(name: &str, fault: &Fault) -> Fault {
-    let hints = fault.hints().to_vec();
-    let outer = Fault::new(fault.code(), format!("{name}: {fault}"));
-    hints.into_iter().fold(outer, Fault::hint)
 }
 
 /// Takes the documents of a text apart; the items of a `List` are objects of their own.

@@ -58,9 +58,33 @@ pub(super) fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object["metadata"]["annotations"][name].as_str()
 }
 
-/// The highest epoch that an object has seen.
-pub(super) fn epoch_of(object: &Value) -> u64 {
-    let read = |name: &str| annotation(object, name).and_then(|text| text.parse().ok()).unwrap_or(0);
+/// Who may write: the epoch of a holder and, within it, how often the holder has shut out work of its own that it had
+/// lost sight of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Token {
+    pub(super) epoch: u64,
+    pub(super) turn: u32,
+}
+
+impl Token {
+    fn read(text: &str) -> Option<Self> {
+        let (epoch, turn) = text.split_once('.').unwrap_or((text, "0"));
+        Some(Self { epoch: epoch.parse().ok()?, turn: turn.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.turn {
+            0 => write!(f, "{}", self.epoch),
+            turn => write!(f, "{}.{turn}", self.epoch),
+        }
+    }
+}
+
+/// The highest token that an object has seen.
+pub(super) fn token_of(object: &Value) -> Token {
+    let read = |name: &str| annotation(object, name).and_then(Token::read).unwrap_or_default();
     read(EPOCH).max(read(FENCE))
 }
 
@@ -124,6 +148,7 @@ const ORDER: &[&str] = &[
     "CronJob",
     "IngressClass",
     "Ingress",
+    "HTTPRoute",
 ];
 
 /// The place of a kind in the order; unknown kinds come last, because they may need what the others define.
@@ -159,6 +184,14 @@ mod tests {
         annotate(&mut object, "/nowhere", OP, "c");
         assert_eq!(annotation(&object, OP), Some("a"));
         assert_eq!(object["spec"]["template"]["metadata"]["annotations"][RESTARTED], "b");
+    }
+
+    #[test]
+    fn a_later_turn_of_an_epoch_is_higher_and_a_later_epoch_higher_still() {
+        let token = |text: &str| Token::read(text).unwrap();
+        assert!(token("3") < token("3.1") && token("3.9") < token("3.10") && token("3.10") < token("4"));
+        assert_eq!((token("3.1").to_string(), token("4.0").to_string()), ("3.1".to_owned(), "4".to_owned()));
+        assert_eq!(Token::read("x"), None);
     }
 
     #[test]
