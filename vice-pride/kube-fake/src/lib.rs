@@ -225,9 +225,14 @@ impl Fake {
 
     /// Creates an object as somebody called `somebody` would; false when it is refused.
     pub fn create(&self, object: &Value) -> bool {
+        self.create_as("somebody", object)
+    }
+
+    /// Creates an object as that field manager; false when it is refused.
+    pub fn create_as(&self, manager: &str, object: &Value) -> bool {
         let (kind, name) = (object["kind"].as_str(), object["metadata"]["name"].as_str());
         let Some(key) = kind.zip(name).and_then(|(kind, name)| key_of(kind, name)) else { return false };
-        let writer = Writer { manager: "somebody", subresource: "", dry: false };
+        let writer = Writer { manager, subresource: "", dry: false };
         let made = self.shared.store().create(&key, object.clone(), &writer).is_ok();
         self.shared.changed();
         made
