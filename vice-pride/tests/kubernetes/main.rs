@@ -4,6 +4,7 @@
 
 mod adopting;
 mod auth;
+mod bad_input;
 mod conformance;
 mod crashing;
 mod deploying;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use vice_core::{Code, Fault};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, printable};
 use super::object::ObjectId;
 use super::split::TRACK;
 
@@ -144,8 +144,7 @@ async fn last_lines(cluster: &Cluster, pod: &Value, container: &str, crashed: bo
 }
 
 fn short(text: &str) -> String {
-    let line = text.replace('\n', " ");
-    line.chars().take(TEXT_CHARS_MAX).collect()
+    printable(text).chars().take(TEXT_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

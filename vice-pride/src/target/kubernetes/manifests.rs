@@ -72,7 +72,10 @@ impl Source<'_> {
             return read(&self.root.join(render(path, vars)?));
         }
         if let Some(folder) = &self.spec.kustomize {
-            let argv = ["kubectl", "kustomize"].map(str::to_owned).into_iter().chain([render(folder, vars)?]);
+            let folder = render(folder, vars)?;
+            // A folder is never taken for an option.
+            let folder = if folder.starts_with('-') { format!("./{folder}") } else { folder };
+            let argv = ["kubectl", "kustomize"].map(str::to_owned).into_iter().chain([folder]);
             return self.run(argv.collect()).await;
         }
         let Some(command) = &self.spec.command else {
@@ -226,6 +229,12 @@ fn take(name: &str, mut object: Value, objects: &mut Vec<Value>) -> Result<()> {
             format!("{name} has something without `apiVersion`, `kind` and `metadata.name`."),
         )
         .hint("Every object needs the three; `generateName` can't be applied."));
+    }
+    let id = ObjectId::of(&object);
+    if let Some(wrong) = id.as_ref().and_then(ObjectId::unsound) {
+        let shown: String = wrong.chars().take(80).collect();
+        return Err(Fault::new(Code::ManifestInvalid, format!("{name} has an object with {shown:?} in its identity."))
+            .hint("Names, kinds and API versions have letters, digits, and - . : _ in between."));
     }
     if objects.len() >= OBJECTS_MAX {
         return Err(Fault::new(Code::ManifestInvalid, format!("There are more than {OBJECTS_MAX} objects.")));

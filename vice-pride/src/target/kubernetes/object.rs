@@ -41,6 +41,17 @@ impl ObjectId {
         })
     }
 
+    /// The part of it that would lead elsewhere in a path, if one would.
+    pub(super) fn unsound(&self) -> Option<&str> {
+        let plain = |text: &&str| {
+            let fine = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+            !text.is_empty() && text.len() <= 253 && text.chars().all(fine) && *text != "." && *text != ".."
+        };
+        let version = self.api_version.splitn(2, '/');
+        let parts = version.chain([self.kind.as_str(), self.name.as_str()]).chain(self.namespace.as_deref());
+        parts.into_iter().find(|part| !plain(part))
+    }
+
     /// Whether it is of this kind of the group `apps`.
     pub(super) fn is_workload(&self) -> bool {
         self.api_version == "apps/v1" && ["Deployment", "StatefulSet", "DaemonSet"].contains(&self.kind.as_str())
