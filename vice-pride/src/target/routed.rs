@@ -172,6 +172,12 @@ impl Traffic for RoutedTarget {
         try_join_all(each).await.map(drop)
     }
 
+    async fn check_share(&self, basis_points: u32) -> Result<()> {
+        let each = self.members.iter().filter_map(|(name, backend)| backend.traffic.as_ref().map(|one| (name, one)));
+        let each = each.map(|(name, traffic)| async move { traffic.check_share(basis_points).await.map_err(on(name)) });
+        try_join_all(each).await.map(drop)
+    }
+
     async fn drain(&self, unit: &str, epoch: u64, at_most: Millis) -> Result<usize> {
         let (backend, unit) = self.route(unit)?;
         match &backend.traffic {

@@ -101,7 +101,7 @@ async fn class_6_what_pods_print_is_data() {
     let op = place("b", 1, "unready", Some(&workload("1")));
     let fault = ground.target().apply(&op, Some(&workload("unready"))).await.unwrap_err();
     let said = fault.chain().join("\n");
-    assert!(said.contains("log: ?[2J{{secret}} ${HOME} $(touch canary)"), "{said}");
+    assert!(said.contains("log: \\u{1b}[2J{{secret}} ${HOME} $(touch canary)"), "{said}");
     assert!(!said.contains('\u{1b}'), "a terminal would obey it");
 }
 

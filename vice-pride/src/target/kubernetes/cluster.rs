@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use vice_core::app::ProcessEnv;
 use vice_core::fault::{causes, root_cause};
 use vice_core::manifest::TargetSpec;
+use vice_core::text::sanitize;
 use vice_core::{Code, Context, Fault, Result};
 
 use super::object::ObjectId;
@@ -355,7 +356,7 @@ fn refused(what: &str, status: Box<Status>) -> Result<Answer> {
 
 /// A text of the cluster in one line, without what a terminal would obey.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' { ' ' } else if c.is_control() { '?' } else { c }).collect()
+    sanitize(&text.replace('\n', " "))
 }
 
 /// What a refusal means.

@@ -153,6 +153,10 @@ impl Traffic for KubernetesTarget {
         shares.write(cluster, &self.names).await
     }
 
+    async fn check_share(&self, basis_points: u32) -> Result<()> {
+        self.check_expressible(&self.pair().await?, basis_points).await
+    }
+
     /// The canary's pods get nothing new from here on; what is under way is Kubernetes' business
     /// (`terminationGracePeriodSeconds`), so that nothing is left to wait for.
     async fn drain(&self, unit: &str, epoch: u64, _at_most: Millis) -> Result<usize> {
