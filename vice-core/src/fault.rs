@@ -313,6 +313,20 @@ impl Fault {
         self
     }
 
+    /// The same fault with what it is about in front, such as a file or an object. Code, hints and cause stay.
+    #[must_use]
+    pub fn about(mut self, what: impl fmt::Display) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
+    /// The same fault with one more fact behind its own. Code, hints and cause stay.
+    #[must_use]
+    pub fn and(mut self, fact: impl fmt::Display) -> Self {
+        self.0.message = format!("{} {fact}", self.0.message);
+        self
+    }
+
     /// Adds a machine-readable fact to the JSON form.
     #[must_use]
     pub fn detail(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {

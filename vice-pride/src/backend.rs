@@ -237,5 +237,12 @@ fn kubernetes(making: &Making<'_>) -> Result<Backend> {
         env: Arc::clone(site.env),
         runner: site.runner.cloned(),
     }));
-    Ok(Backend { target: kubernetes.clone(), traffic: None, logs: Some(kubernetes), front: None, keepers: Vec::new() })
+    let splits = target.is_some_and(|target| target.traffic.is_some());
+    Ok(Backend {
+        target: kubernetes.clone(),
+        traffic: if splits { Some(kubernetes.clone()) } else { None },
+        logs: Some(kubernetes.clone()),
+        front: None,
+        keepers: vec![kubernetes],
+    })
 }

@@ -56,6 +56,20 @@ pub enum HealthAt {
     /// `VICE_ADDRESS`.
     Address,
 }
+
+/// How a target in a cluster splits its traffic between the earlier and the new release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrafficSpec {
+    /// By how many pods each of the two has behind the same Service.
+    Replicas,
+    /// By the weights of this HTTPRoute of the Gateway API, which is among the manifests.
+    Route(String),
+}
+
+/// The units of a target in a cluster that splits its traffic, in the order in which they get a new release.
+pub const TRACKS: [&str; 2] = ["canary", "stable"];
+
 /// The kind whose one unit is a set of objects in a Kubernetes cluster.
 pub const KUBERNETES: &str = "kubernetes";
 
@@ -133,6 +147,10 @@ pub struct TargetSpec {
     /// kubernetes: whether fields that belong to other field managers are taken over; false when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force: Option<bool>,
+    /// kubernetes: how traffic is split in a canary: `"replicas"`, or `{ route = "NAME" }` for an HTTPRoute of the
+    /// manifests. It can't be split when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficSpec>,
 }
 
 /// Keys of one target; none of them can be the name of one of several.
@@ -160,9 +178,16 @@ const KEYS: &[&str] = &[
     "kubeconfig",
     "timeout",
     "force",
+    "traffic",
 ];
 
 impl TargetSpec {
+    /// The names of its units, where they are neither numbers nor hosts.
+    #[must_use]
+    pub fn tracks(&self) -> Option<[&'static str; 2]> {
+        (self.kind == KUBERNETES && self.traffic.is_some()).then_some(TRACKS)
+    }
+
     /// Takes one key; false for a key that no target has.
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
         match key {
@@ -189,6 +214,7 @@ impl TargetSpec {
             "command" => self.command = Some(map.next_value()?),
             "timeout" => self.timeout = Some(map.next_value()?),
             "force" => self.force = Some(map.next_value()?),
+            "traffic" => self.traffic = Some(map.next_value()?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -225,6 +251,7 @@ impl TargetSpec {
             ("kubeconfig", self.kubeconfig.is_some()),
             ("timeout", self.timeout.is_some()),
             ("force", self.force.is_some()),
+            ("traffic", self.traffic.is_some()),
         ];
         written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
     }
@@ -426,6 +453,17 @@ mod tests {
     }
 
     #[test]
+    fn a_target_in_a_cluster_that_splits_its_traffic_has_two_units() {
+        for (traffic, wanted) in
+            [("'replicas'", TrafficSpec::Replicas), ("{ route = 'shop' }", TrafficSpec::Route("shop".into()))]
+        {
+            let text = format!("target = {{ kind = 'kubernetes', manifests = 'k8s', traffic = {traffic} }}");
+            let TargetsSpec::One(spec) = read(&text).unwrap() else { panic!("one target") };
+            assert_eq!((spec.tracks(), spec.traffic), (Some(TRACKS), Some(wanted)));
+        }
+    }
+
+    #[test]
     fn a_target_with_hosts() {
         let text = "target = { kind = 'ssh', hosts = ['web1', 'ada@10.0.0.5:2222'], run = 'systemd', path = '~/shop' }";
         let TargetsSpec::One(spec) = read(text).unwrap() else { panic!("one target") };
@@ -457,6 +495,8 @@ mod tests {
             ("target = { kind = 'kubernetes', manifests = 'a', kustomize = 'b' }", "said twice"),
             ("target.eu = { kind = 'kubernetes', manifests = 'a', instances = 2 }", "as `replicas`"),
             ("target = { kind = 'kubernetes', manifests = 'a', namespace = 'A_b' }", "name of a namespace"),
+            ("target = { kind = 'kubernetes', manifests = 'a', traffic = 'weights' }", "unknown variant"),
+            ("target = { kind = 'local', traffic = 'replicas' }", "belongs to a target of kind \"kubernetes\""),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

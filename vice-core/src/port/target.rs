@@ -302,6 +302,15 @@ pub trait Traffic: Send + Sync + 'static {
     /// `Fenced` for a lower epoch, `Usage` when the weights do not add up or name an unknown version.
     async fn set_weights(&self, table: &WeightTable) -> Result<()>;
 
+    /// Refuses a share that could not be brought into force, before anything is begun; one in basis points of a version
+    /// that is to be placed beside what runs.
+    ///
+    /// # Errors
+    /// `Usage`, with the shares that could be.
+    async fn check_share(&self, _basis_points: u32) -> Result<()> {
+        Ok(())
+    }
+
     /// Sends no new requests to a unit and waits for those under way; gives how many were left at the deadline.
     ///
     /// # Errors

@@ -22,9 +22,22 @@ fn table(epoch: u64, weights: &[(&Workload, u32)]) -> WeightTable {
 /// # Panics
 /// When the backend breaks the contract.
 pub async fn suite(target: Arc<dyn Target>, traffic: Arc<dyn Traffic>, releases: &Releases) {
+    suite_of(target, traffic, releases, ["1", "2"]).await;
+}
+
+/// As [`suite`], with the names of two units.
+///
+/// # Panics
+/// As [`suite`].
+pub async fn suite_of(
+    target: Arc<dyn Target>,
+    traffic: Arc<dyn Traffic>,
+    releases: &Releases,
+    units: [&str; 2],
+) {
     let (first, second) = (&releases.first, &releases.second);
     assert!(traffic.table().await.expect("an empty table can be read").weights.is_empty());
-    for (unit, workload) in [("1", first), ("2", second)] {
+    for (unit, workload) in units.into_iter().zip([first, second]) {
         let change = Change::Place(workload.release.clone());
         let op = Op { id: format!("place-{unit}"), epoch: 3, unit: unit.to_owned(), change, before: None };
         target.apply(&op, Some(workload)).await.expect("a good release can be placed");
@@ -44,8 +57,8 @@ pub async fn suite(target: Arc<dyn Target>, traffic: Arc<dyn Traffic>, releases:
     assert_eq!(traffic.table().await.expect("table").weights, split.weights, "a refused table had an effect");
 
     let soon = Millis::from_secs(5);
-    assert_eq!(traffic.drain("1", 3, soon).await.expect("a unit can be drained"), 0);
-    assert_eq!(traffic.drain("1", 2, soon).await.expect_err("a lower epoch is refused").code(), Code::Fenced);
+    assert_eq!(traffic.drain(units[0], 3, soon).await.expect("a unit can be drained"), 0);
+    assert_eq!(traffic.drain(units[0], 2, soon).await.expect_err("a lower epoch is refused").code(), Code::Fenced);
     assert_eq!(traffic.drain("9", 3, soon).await.expect_err("no such unit").code(), Code::UnknownName);
 }
 

@@ -187,6 +187,11 @@ fn status_of(memory: &mut Memory, deployment: &Value, new: &Value, old: &[(Key, 
         "conditions": [
             {"type": "Available", "status": well, "reason": if well == "True" { "MinimumReplicasAvailable" } else { "MinimumReplicasUnavailable" }},
             {"type": "Progressing", "status": status, "reason": reason}]});
+    for failure in new["status"]["conditions"].as_array().into_iter().flatten() {
+        if let Some(all) = out["conditions"].as_array_mut() {
+            all.push(failure.clone());
+        }
+    }
     if wanted > available {
         out["unavailableReplicas"] = json!(wanted - available);
     }
@@ -202,14 +207,42 @@ fn replica_set(store: &mut Store, key: &Key, mut set: Value) {
         store.remove(gone);
     }
     pods.truncate(wanted);
+    let mut refused = None;
     for _ in pods.len()..wanted {
+        refused = over_quota(store, key);
+        if refused.is_some() {
+            break;
+        }
         let name = format!("{}-{:05}", key.name, store.version % 100_000);
         new_pod(store, &set, &name, &set["spec"]["template"].clone());
     }
+    let failed = refused.map(|why| {
+        event(store, key, &set, "FailedCreate", &why);
+        json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why}])
+    });
+    let there = owned(store, "Pod", &set).len();
     let ready = i64::try_from(pods.iter().filter(|(_, pod)| is_ready(pod)).count()).unwrap_or(0);
-    set["status"] = json!({"observedGeneration": set["metadata"]["generation"], "replicas": wanted, "readyReplicas": ready,
-        "availableReplicas": ready});
+    set["status"] = json!({"observedGeneration": set["metadata"]["generation"], "replicas": there,
+        "readyReplicas": ready, "availableReplicas": ready});
+    if let Some(conditions) = failed {
+        set["status"]["conditions"] = conditions;
+    }
     store.put(key, set);
+}
+
+/// Why no further pod may be made in a namespace, if a quota says so.
+fn over_quota(store: &Store, set: &Key) -> Option<String> {
+    let pods = i64::try_from(store.of(kind("Pod"), &set.namespace).len()).unwrap_or(i64::MAX);
+    let quotas = store.of(kind("ResourceQuota"), &set.namespace);
+    quotas.iter().find_map(|(key, quota)| {
+        let hard = quota["spec"]["hard"]["pods"].as_str()?.parse::<i64>().ok()?;
+        (pods >= hard).then(|| {
+            format!(
+                "pods {:?} is forbidden: exceeded quota: {}, requested: pods=1, used: pods={pods}, limited: pods={hard}",
+                format!("{}-new", set.name), key.name
+            )
+        })
+    })
 }
 
 fn new_pod(store: &mut Store, owner: &Value, name: &str, template: &Value) {
@@ -230,6 +263,8 @@ fn new_pod(store: &mut Store, owner: &Value, name: &str, template: &Value) {
 enum Fate {
     Ready,
     Waiting { reason: &'static str, message: String },
+    /// It runs, and its readiness probe fails.
+    Unready,
     Unschedulable,
 }
 
@@ -241,6 +276,9 @@ fn fate(image: &str) -> Fate {
     if image.contains("crash") {
         let message = "back-off 10s restarting failed container".to_owned();
         return Fate::Waiting { reason: "CrashLoopBackOff", message };
+    }
+    if image.contains("unready") {
+        return Fate::Unready;
     }
     if image.contains("huge") { Fate::Unschedulable } else { Fate::Ready }
 }
@@ -270,6 +308,15 @@ fn pod(store: &mut Store, memory: &mut Memory, key: &Key, mut pod: Value) {
                     "state": {"waiting": {"reason": reason, "message": message}}}]});
             event(store, key, &pod, reason, &message);
         }
+        Fate::Unready => {
+            pod["status"] = json!({"phase": "Running",
+                "conditions": [condition("PodScheduled", true), condition("Ready", false),
+                    json!({"type": "ContainersReady", "status": "False", "reason": "ContainersNotReady",
+                        "message": format!("containers with unready status: [{}]", name.as_str().unwrap_or_default())})],
+                "containerStatuses": [{"name": name, "image": image, "ready": false, "restartCount": 0,
+                    "state": {"running": {"startedAt": pod["metadata"]["creationTimestamp"]}}}]});
+            event(store, key, &pod, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503");
+        }
         Fate::Unschedulable => {
             let message = "0/2 nodes are available: 2 Insufficient memory.";
             pod["status"] = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
@@ -289,7 +336,7 @@ fn event(store: &mut Store, key: &Key, pod: &Value, reason: &str, message: &str)
     store.put(
         &at,
         json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": key.namespace},
-        "involvedObject": {"kind": "Pod", "name": key.name, "namespace": key.namespace, "uid": uid(pod)},
+        "involvedObject": {"kind": pod["kind"], "name": key.name, "namespace": key.namespace, "uid": uid(pod)},
         "type": "Warning", "reason": reason, "message": message, "lastTimestamp": now(), "count": 1}),
     );
 }

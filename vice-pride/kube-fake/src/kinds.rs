@@ -26,6 +26,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("", "serviceaccounts", "ServiceAccount", "sa"),
     kind("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc"),
     kind("", "pods", "Pod", "po"),
+    kind("", "resourcequotas", "ResourceQuota", "quota"),
     kind("", "events", "Event", "ev"),
     Kind { scale: true, ..kind("apps", "deployments", "Deployment", "deploy") },
     Kind { scale: true, ..kind("apps", "replicasets", "ReplicaSet", "rs") },

@@ -6,8 +6,11 @@
 //! conflicts and force; `dryRun=All`; the scale subresource; pods with logs; events; Deployments with ReplicaSets,
 //! revisions, surge, progress deadlines and rollback; StatefulSets with ordinals and partitions; DaemonSets on two nodes.
 //!
+//! HTTPRoutes as a custom resource: defaults and validation of weights, whole lists of rules as fields.
+//!
 //! The name of a pod's first image says what becomes of it: one with `bad` in it is never pulled, one with `crash`
-//! crashes, one with `huge` finds no node, and every other one is ready after 60 ms.
+//! crashes, one with `unready` fails its probe, one with `huge` finds no node, and every other one is ready after 60 ms.
+//! A ResourceQuota of `pods` is kept to.
 //!
 //! Its limits: the kinds in `kinds` only, one version each; no admission, no OpenAPI (kubectl needs
 //! `--validate=false`), no protobuf, no tables, no paging, no RBAC; schemas know only the keyed lists in `fields`;
@@ -72,6 +75,8 @@ struct Shared {
     scissors: Mutex<Option<Scissors>>,
     requests: Mutex<Vec<String>>,
     token: Mutex<Option<String>>,
+    /// Raised to end all watches.
+    dropped: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -133,6 +138,7 @@ impl Fake {
             scissors: Mutex::default(),
             requests: Mutex::default(),
             token: Mutex::default(),
+            dropped: watch::channel(0).0,
         });
         let fake = Self {
             tasks: vec![
@@ -162,6 +168,17 @@ impl Fake {
             "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": "default"}}],
         })
         .to_string()
+    }
+
+    /// Breaks every watch off in the middle of a line.
+    pub fn drop_watches(&self) {
+        self.shared.dropped.send_modify(|times| *times += 1);
+    }
+
+    /// Forgets what happened so far, as a real one does after some minutes: watches from earlier versions are told that
+    /// these are gone.
+    pub fn forget(&self) {
+        self.shared.store().forget();
     }
 
     /// From now on only this bearer token is let in.
@@ -208,9 +225,14 @@ impl Fake {
 
     /// Creates an object as somebody called `somebody` would; false when it is refused.
     pub fn create(&self, object: &Value) -> bool {
+        self.create_as("somebody", object)
+    }
+
+    /// Creates an object as that field manager; false when it is refused.
+    pub fn create_as(&self, manager: &str, object: &Value) -> bool {
         let (kind, name) = (object["kind"].as_str(), object["metadata"]["name"].as_str());
         let Some(key) = kind.zip(name).and_then(|(kind, name)| key_of(kind, name)) else { return false };
-        let writer = Writer { manager: "somebody", subresource: "", dry: false };
+        let writer = Writer { manager, subresource: "", dry: false };
         let made = self.shared.store().create(&key, object.clone(), &writer).is_ok();
         self.shared.changed();
         made

@@ -343,6 +343,9 @@ fn log(shared: &Arc<Shared>, call: &Call, key: &Key) -> Result<Response<Body>, R
         return Err(Refusal::new(400, "BadRequest", "container is waiting to start: trying and failing to pull image"));
     }
     let mut lines = vec![format!("starting {image}"), "listening on :8080".to_owned()];
+    if let Some(said) = pod["spec"]["containers"][0]["env"].as_array().into_iter().flatten().find(|e| e["name"] == "SAYS") {
+        lines.push(said["value"].as_str().unwrap_or_default().to_owned());
+    }
     if image.contains("crash") {
         lines = vec![format!("starting {image}"), "panic: it always crashes".to_owned()];
     }
@@ -401,6 +404,7 @@ fn watch(shared: &Arc<Shared>, call: &Call, kind: Kind, namespace: &str) -> Resu
         selection,
         at,
         bookmarks: call.is("allowWatchBookmarks"),
+        dropped: shared.dropped.subscribe(),
         ends: tokio::time::Instant::now() + Duration::from_secs(seconds),
     };
     let later = stream::unfold(looker, |mut looker| async move { looker.next().await.map(|bytes| (bytes, looker)) });
@@ -418,6 +422,7 @@ struct Watcher {
     selection: Selection,
     at: u64,
     bookmarks: bool,
+    dropped: tokio::sync::watch::Receiver<u64>,
     ends: tokio::time::Instant,
 }
 
@@ -430,6 +435,11 @@ impl Watcher {
             let found = self.found();
             if !found.is_empty() {
                 return Some(found.into());
+            }
+            if self.dropped.has_changed().unwrap_or(true) {
+                self.dropped.mark_unchanged();
+                self.ends = tokio::time::Instant::now();
+                return Some(Bytes::from_static(b"{\"type\":\"MODIF"));
             }
             let now = tokio::time::Instant::now();
             if now >= self.ends {
@@ -450,6 +460,10 @@ impl Watcher {
     fn found(&mut self) -> Vec<u8> {
         let store = self.shared.store();
         let mut out = Vec::new();
+        if self.at < store.oldest {
+            self.ends = tokio::time::Instant::now();
+            return line("ERROR", &Refusal::new(410, "Expired", "too old resource version").body()).into();
+        }
         for change in store.changes.iter().filter(|change| change.version > self.at) {
             let here = self.namespace.is_empty() || change.key.namespace == self.namespace;
             if change.key.kind == self.kind && here && self.selection.takes(&change.object) {

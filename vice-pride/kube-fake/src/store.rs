@@ -108,6 +108,12 @@ impl Store {
         }
     }
 
+    /// Forgets every change so far.
+    pub(crate) fn forget(&mut self) {
+        self.changes.clear();
+        self.oldest = self.version;
+    }
+
     /// Creates an object.
     pub(crate) fn create(&mut self, key: &Key, mut object: Value, writer: &Writer<'_>) -> Result<Value, Refusal> {
         if self.objects.contains_key(key) {
@@ -161,7 +167,14 @@ impl Store {
         check_version(key, &old, &object)?;
         complete(key, &mut object)?;
         keep_status(&old, &mut object);
-        let owners = fields::updated(Some(&old), &object, writer.manager, writer.subresource, &now());
+        // Whoever sends other managed fields says who owns what; an empty list begins anew.
+        let said = &object["metadata"]["managedFields"];
+        let says = said.is_array() && *said != old["metadata"]["managedFields"];
+        let mut before = old.clone();
+        if says {
+            before["metadata"]["managedFields"] = said.clone();
+        }
+        let owners = fields::updated(Some(&before), &object, writer.manager, writer.subresource, &now());
         self.replace(key, object, &owners, writer)
     }
 
@@ -289,6 +302,7 @@ pub(crate) fn complete(key: &Key, object: &mut Value) -> Result<(), Refusal> {
             "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}),
         ),
         "Service" => default(&mut object["spec"], "type", json!("ClusterIP")),
+        "HTTPRoute" => route(object),
         "Secret" => secret(object),
         _ => {}
     }
@@ -308,6 +322,37 @@ pub(crate) fn complete(key: &Key, object: &mut Value) -> Result<(), Refusal> {
             default(port, "protocol", json!("TCP"));
             let number = port["port"].clone();
             default(port, "targetPort", number);
+        }
+    }
+    Ok(())
+}
+
+/// The defaults of the custom resource's schema.
+fn route(object: &mut Value) {
+    default(&mut object["spec"], "rules", json!([{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}]));
+    for rule in object["spec"]["rules"].as_array_mut().into_iter().flatten() {
+        default(rule, "matches", json!([{"path": {"type": "PathPrefix", "value": "/"}}]));
+        for backend in rule.get_mut("backendRefs").and_then(Value::as_array_mut).into_iter().flatten() {
+            default(backend, "group", json!(""));
+            default(backend, "kind", json!("Service"));
+            default(backend, "weight", json!(1));
+        }
+    }
+}
+
+/// The validation of the custom resource's schema, as far as weights go.
+fn validate_route(key: &Key, object: &Value) -> Result<(), Refusal> {
+    let rules = object["spec"]["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (at, rule) in rules.iter().enumerate() {
+        for (number, backend) in rule["backendRefs"].as_array().into_iter().flatten().enumerate() {
+            let place = format!("spec.rules[{at}].backendRefs[{number}]");
+            if !backend["weight"].as_i64().is_some_and(|weight| (0..=1_000_000).contains(&weight)) {
+                let why = format!("{place}.weight: Invalid value: should be between 0 and 1000000");
+                return Err(Refusal::invalid(key.kind, &key.name, &why));
+            }
+            if backend["name"].as_str().is_none_or(str::is_empty) {
+                return Err(Refusal::invalid(key.kind, &key.name, &format!("{place}.name: Required value")));
+            }
         }
     }
     Ok(())
@@ -334,6 +379,9 @@ fn validate(key: &Key, old: Option<&Value>, object: &Value) -> Result<(), Refusa
     let invalid = |why: &str| Err(Refusal::invalid(key.kind, &key.name, why));
     if key.kind.kind == "Secret" && old.is_some_and(|old| old["type"] != object["type"]) {
         return invalid("type: Invalid value: field is immutable");
+    }
+    if key.kind.kind == "HTTPRoute" {
+        return validate_route(key, object);
     }
     if !["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"].contains(&key.kind.kind) {
         return Ok(());

@@ -181,3 +181,59 @@ async fn lab_k8s_kubectl_rolls_out_what_has_no_replica_sets() {
     }
     assert_eq!(lab.fake.get("Pod", "db-1").unwrap()["spec"]["containers"][0]["image"], "shop:2");
 }
+
+const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec:
+  rules:
+  - backendRefs:
+    - {name: web, port: 80, weight: 90}
+    - {name: web-canary, port: 80, weight: 10}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_k8s_kubectl_gets_applies_and_patches_a_route() {
+    let lab = Lab::new().await;
+    lab.write("route.yaml", ROUTE);
+    lab.ok("apply --server-side --validate=false --field-manager=one -f route.yaml").await;
+    let weight = "jsonpath={.spec.rules[0].backendRefs[*].weight}";
+    assert_eq!(lab.ok(&format!("get httproute shop -o {weight}")).await, "90 10");
+    let kinds = lab.ok("get httproute shop -o jsonpath={.spec.rules[0].backendRefs[0].kind}").await;
+    assert_eq!(kinds, "Service", "what is not said has its default");
+    let patch = r#"patch httproute shop --type=json -p=[{"op":"replace","path":"/spec/rules/0/backendRefs/1/weight","value":5}]"#;
+    lab.ok(patch).await;
+    assert_eq!(lab.ok(&format!("get httproute shop -o {weight}")).await, "90 5");
+    // The rules are one field: whoever changes a weight has the whole list.
+    lab.fails("apply --server-side --validate=false --field-manager=one -f route.yaml", "conflict with \"kubectl-patch\"").await;
+    lab.write("route.yaml", &ROUTE.replace("weight: 10}", "weight: 2000000}"));
+    lab.fails("apply --server-side --validate=false --force-conflicts -f route.yaml", "between 0 and 1000000").await;
+    assert!(lab.ok("get httproutes").await.contains("shop"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lab_k8s_kubectl_waits_on_through_watches_that_break_off_and_versions_that_are_gone() {
+    let lab = Lab::new().await;
+    lab.ok("apply --validate=false -f web.yaml").await;
+    lab.ok("rollout status deployment/web --timeout=20s").await;
+    let mut wait = lab.command("wait deployment/web --for=jsonpath={.spec.replicas}=7 --timeout=30s");
+    let waiting = tokio::task::spawn_blocking(move || wait.output());
+    let watches = || lab.fake.requests().iter().filter(|line| line.contains("watch=true")).count();
+    let before = watches();
+    while watches() == before {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let seen = watches();
+    lab.fake.forget();
+    lab.fake.drop_watches();
+    while watches() == seen {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    lab.ok("scale deployment/web --replicas=7").await;
+    let output = waiting.await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("condition met"), "{said}");
+    let asked = lab.fake.requests().iter().any(|line| line.contains("allowWatchBookmarks=true"));
+    assert!(asked, "kubectl asks for bookmarks");
+}

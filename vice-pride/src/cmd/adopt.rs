@@ -16,7 +16,7 @@ use vice_core::{Code, Fault, Result};
 
 use super::Wanted as Named;
 use super::deploy::{conclude, confirmed};
-use crate::backend::connect;
+use crate::backend::{Backend, connect};
 use crate::driver::{Found, Wanted, begin, planned, unfinished, workload};
 use crate::lease::{self, Lease};
 use crate::target::{Adopted, Adoption};
@@ -61,13 +61,13 @@ pub(crate) async fn run(app: &App, args: AdoptArgs) -> Result<Outcome> {
     let backend = connect(app, &project, &scope)?;
     let [keeper] = backend.keepers.as_slice() else {
         let fault = Fault::unsupported(backend.target.describe().kind, "adopting what runs");
-        return Err(fault.hint("It works with one target of kind ssh."));
+        return Err(fault.hint("It works with one target of kind ssh or kubernetes."));
     };
     let lease = lease::acquire(app, &scope, &format!("adopt {version}")).await?;
     let (state, at) = fold::load::<EnvironmentState>(app.events.as_ref(), &environment_stream(&scope)).await?;
     let adopted = async {
         free(&scope, &state)?;
-        let (workload, config) = described(app, &project, &scope, &version, args.path.as_deref()).await?;
+        let (workload, config) = described(app, &project, &scope, &version, &backend, args.path.as_deref()).await?;
         let op = format!("adopt/{scope}/{}", state.last_number + 1);
         let (path, pid) = (args.path.clone(), args.pid);
         let adoption = Adoption { op, epoch: lease.epoch(), workload: &workload, path, pid };
@@ -125,10 +125,11 @@ async fn described(
     project: &std::sync::Arc<vice_core::manifest::Project>,
     scope: &Scope,
     version: &str,
+    backend: &Backend,
     path: Option<&str>,
 ) -> Result<(Workload, ResolvedConfig)> {
     let config = app.config.resolve(project, &scope.env).await?;
-    let recipe = workload::recipe(project, scope, version)?;
+    let recipe = workload::whole_recipe(project, scope, version, backend.target.as_ref()).await?;
     let release = ReleaseRef {
         version: version.to_owned(),
         artifact: None,
@@ -141,8 +142,8 @@ async fn described(
 
 fn say(app: &App, adopted: &[Adopted]) {
     for unit in adopted {
-        let process = unit.pid.map(|pid| format!("process {pid} in {}", unit.path));
-        let text = format!("unit {}: {}", unit.unit, process.as_deref().unwrap_or("taken over before"));
+        let process = unit.pid.map_or_else(String::new, |pid| format!("process {pid} in "));
+        let text = format!("unit {}: {process}{}", unit.unit, unit.path);
         app.ui.progress(Progress { key: format!("adopt/{}", unit.unit), text, state: ProgressState::Done, gist: None });
     }
 }

@@ -21,7 +21,7 @@ use vice_core::template::{names, render};
 use vice_core::text::count;
 use vice_core::ui::{Progress, ProgressState};
 use vice_core::{Code, Fault, Millis, Result};
-use vice_pride_engine::{Plan, PlanRequest, UnitAction, plan};
+use vice_pride_engine::{Exposure, Plan, PlanRequest, UnitAction, plan};
 
 use super::analysis::analysis;
 use super::version::check_version;
@@ -121,6 +121,20 @@ pub(crate) struct Wanted {
     pub(crate) config: ResolvedConfig,
 }
 
+/// Refuses shares that the target could not bring into force, before anything is begun.
+async fn check_shares(backend: &Backend, plan: &Plan) -> Result<()> {
+    let Some(traffic) = backend.traffic.as_ref().filter(|_| plan.from.is_some()) else { return Ok(()) };
+    for wave in &plan.waves {
+        match wave.exposure {
+            Exposure::Share { basis_points } => traffic.check_share(basis_points).await?,
+            // A ramp goes through every share, from the smallest.
+            Exposure::Ramp => traffic.check_share(1).await?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Plans the difference between what is there and what shall be.
 pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<Prepared> {
     let Found { project, scope, backend, state, version: state_version } = found;
@@ -155,6 +169,7 @@ pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<P
         fault.at(project.place(&path, ""))
     })?;
     refuse_uncovered(&scope, &plan, &config)?;
+    check_shares(&backend, &plan).await?;
     plan.frees_traffic = state.split && backend.traffic.is_some() && !plan.is_noop();
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;

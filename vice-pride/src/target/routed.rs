@@ -63,7 +63,7 @@ impl RoutedTarget {
 /// What failed, with the target that it failed on.
 fn on(name: &str) -> impl Fn(Fault) -> Fault {
     let name = name.to_owned();
-    move |fault| Fault::new(fault.code(), format!("The target {name}: {fault}")).because(fault)
+    move |fault| fault.about(format_args!("The target {name}"))
 }
 
 #[async_trait]
@@ -169,6 +169,12 @@ impl Traffic for RoutedTarget {
             let own = own_table(table, &names.iter().map(String::as_str).collect());
             traffic.set_weights(&own).await
         });
+        try_join_all(each).await.map(drop)
+    }
+
+    async fn check_share(&self, basis_points: u32) -> Result<()> {
+        let each = self.members.iter().filter_map(|(name, backend)| backend.traffic.as_ref().map(|one| (name, one)));
+        let each = each.map(|(name, traffic)| async move { traffic.check_share(basis_points).await.map_err(on(name)) });
         try_join_all(each).await.map(drop)
     }
 

@@ -47,6 +47,19 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
         Some(TargetsSpec::One(target)) => Some(target.as_ref()).filter(|target| has_hosts(target)),
         _ => None,
     };
+    let tracks = match &section.target {
+        Some(TargetsSpec::One(target)) => target.tracks(),
+        _ => None,
+    };
+    if let Some(tracks) = tracks {
+        if section.topology.is_some() {
+            let message = format!("The target of {env} splits its traffic between two units, which no topology can name.");
+            return Err(Fault::new(Code::ManifestInvalid, message)
+                .at(project.place(&["env", env.as_str(), "topology"], ""))
+                .hint("Remove the topology; the units are canary and stable."));
+        }
+        return Ok(Some(Topology::flat(&tracks.map(str::to_owned))));
+    }
     let Some(spec) = &section.topology else {
         return on_hosts.map(|target| of_hosts(project, env, target)).transpose();
     };
@@ -121,6 +134,10 @@ fn of_targets(project: &Project, env: &EnvName, targets: &IndexMap<String, Targe
         let own = target.kind == KUBERNETES;
         let count = target.instances.or(instances.filter(|_| !own)).unwrap_or(1);
         let vars = || [("target".to_owned(), name.clone())].into();
+        if let Some(tracks) = target.tracks() {
+            units.extend(tracks.map(|track| RosterHost { name: format!("{name}.{track}"), vars: vars() }));
+            continue;
+        }
         if has_hosts(target) {
             let hosts = hosts::of(project, env, Some(name), target)?;
             let on_hosts = hosts::units(&hosts, count).into_iter();

@@ -55,6 +55,31 @@ async fn a_plug_in_gives_the_token_and_its_failure_tells_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_has_expired_is_asked_for_again_once() {
+    let ground = Ground::new().await;
+    ground.write("token", "old");
+    let body = r#"echo "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"$(cat "$(dirname "$0")/token")\"}}""#;
+    ground.write("plug-in", &format!("#!/bin/sh\necho >> \"$(dirname \"$0\")/asked\"\n{body}\n"));
+    let path = ground.dir.path().join("plug-in");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let version = "client.authentication.k8s.io/v1";
+    with_user(&ground, json!({"exec": {"apiVersion": version, "command": path, "interactiveMode": "Never"}}));
+    ground.fake.require_token("old");
+    let target = ground.target();
+    target.inventory().await.unwrap();
+    ground.fake.require_token("new");
+    ground.write("token", "new");
+    target.inventory().await.unwrap();
+    let asked = || std::fs::read_to_string(ground.dir.path().join("asked")).unwrap().lines().count();
+    assert_eq!(asked(), 2);
+    // One that is refused again is refused for good.
+    ground.fake.require_token("third");
+    let fault = target.inventory().await.unwrap_err();
+    assert!(fault.to_string().contains("does not know who is asking"), "{fault}");
+    assert_eq!(asked(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_kubeconfig_is_not_quoted() {
     let ground = Ground::new().await;
     for text in [

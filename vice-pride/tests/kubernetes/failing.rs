@@ -22,6 +22,7 @@ async fn the_first_line_says_what_the_pods_wait_for() {
         ("bad", "ImagePullBackOff", "event ImagePullBackOff"),
         ("crash", "CrashLoopBackOff", "log: panic: it always crashes"),
         ("huge", "Unschedulable", "Insufficient memory"),
+        ("unready", "NotReady", "event Unhealthy: Readiness probe failed"),
     ] {
         let fault = refused(&ground, version).await;
         assert_eq!(fault.code(), Code::Unhealthy);
@@ -34,6 +35,17 @@ async fn the_first_line_says_what_the_pods_wait_for() {
         assert_eq!(ground.image(), "shop:1");
         assert_eq!(ground.unit().await.unwrap().health, UnitHealth::Healthy);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_lets_no_pod_be_made_is_named() {
+    let ground = Ground::new().await;
+    assert!(ground.fake.create(&json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"},
+        "spec": {"hard": {"pods": "0"}}})));
+    let fault = refused(&ground, "1").await;
+    assert_eq!(fault.code(), Code::Unhealthy);
+    assert!(fault.to_string().contains("FailedCreate"), "{fault}");
+    assert!(fault.chain().join(" ").contains("exceeded quota: small"), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request};
-use kube::client::AuthError;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kube::client::{AuthError, Body};
 use kube::config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config};
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use vice_core::app::ProcessEnv;
 use vice_core::fault::{causes, root_cause};
 use vice_core::manifest::TargetSpec;
+use vice_core::text::sanitize;
 use vice_core::{Code, Context, Fault, Result};
 
 use super::object::ObjectId;
@@ -26,6 +28,8 @@ pub(super) const MANAGER: &str = "vice";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one answer may take; an API server itself gives up after 60 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+/// The most bytes of one answer: a list of 500 pods has about 10 MB, and whoever sends without end is no API server.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest text of a refusal that is kept.
 const TEXT_CHARS_MAX: usize = 600;
 
@@ -47,7 +51,9 @@ pub(super) enum Answer {
 
 /// A connection to an API server.
 pub(super) struct Cluster {
-    client: Client,
+    /// The client is made anew when its credentials are refused: a plug-in may have others by then.
+    client: Mutex<Client>,
+    config: Config,
     /// Where objects go that do not say.
     pub(super) namespace: String,
     resources: Mutex<HashMap<(String, String), Resource>>,
@@ -60,8 +66,51 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let namespace = spec.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         // A plug-in for credentials is started here.
-        let client = Client::try_from(config).map_err(|error| auth(error).unwrap_or_else(|error| unusable(&error)))?;
-        Ok(Self { client, namespace, resources: Mutex::default() })
+        let client = connected(&config)?;
+        Ok(Self { client: Mutex::new(client), config, namespace, resources: Mutex::default() })
+    }
+
+    fn client(&self) -> Client {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other credentials, where a plug-in or a file may have some.
+    fn renewed(&self) -> Result<bool> {
+        let who = &self.config.auth_info;
+        if who.exec.is_none() && who.token_file.is_none() && who.auth_provider.is_none() {
+            return Ok(false);
+        }
+        let client = connected(&self.config)?;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(true)
+    }
+
+    /// Sends a request and reads the whole answer: what was sent, or the refusal.
+    async fn exchange(
+        &self,
+        what: &str,
+        request: &Request<Vec<u8>>,
+    ) -> Result<std::result::Result<Vec<u8>, Box<Status>>> {
+        let asked = async {
+            let response = self.client().send(copy(request)).await.map_err(|error| silent(what, error))?;
+            let code = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let bytes = body.map_err(|error| cut_off(what, error.as_ref()))?.to_bytes();
+            Ok(if code.is_success() { Ok(bytes.to_vec()) } else { Err(status_of(code.as_u16(), &bytes)) })
+        };
+        let late = |_| Fault::new(Code::Unreachable, format!("The API server did not answer {what} in time."));
+        timeout(ANSWER_TIMEOUT, asked).await.map_err(late)?
+    }
+
+    /// As [`Self::exchange`], once more with other credentials when these are refused.
+    async fn exchanged(
+        &self,
+        what: &str,
+        request: Request<Vec<u8>>,
+    ) -> Result<std::result::Result<Vec<u8>, Box<Status>>> {
+        let first = self.exchange(what, &request).await?;
+        let unknown = first.as_ref().is_err_and(|status| status.code == 401);
+        if unknown && self.renewed()? { self.exchange(what, &request).await } else { Ok(first) }
     }
 
     /// Sends a request and reads its JSON.
@@ -76,11 +125,12 @@ impl Cluster {
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = Request::builder().method(method).uri(path).header("content-type", kind).body(bytes);
         let request = request.context(Code::Internal, || "A request can't be made.".to_owned())?;
-        match timeout(ANSWER_TIMEOUT, self.client.request::<Value>(request)).await {
-            Ok(Ok(value)) => Ok(Answer::Done(value)),
-            Ok(Err(kube::Error::Api(status))) => refused(&what, status),
-            Ok(Err(error)) => Err(silent(&what, error)),
-            Err(_) => Err(Fault::new(Code::Unreachable, format!("The API server did not answer {what} in time."))),
+        match self.exchanged(&what, request).await? {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Answer::Done).map_err(|_| {
+                Fault::new(Code::Backend, format!("What answered {what} is no API server."))
+                    .hint("Is the `server` of the kubeconfig right?")
+            }),
+            Err(status) => refused(&what, status),
         }
     }
 
@@ -99,26 +149,26 @@ impl Cluster {
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    /// A text, such as a log.
+    /// A text, such as a log. What is no text in it is replaced.
     pub(super) async fn text(&self, path: &str) -> Result<String> {
-        let request =
-            Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())?;
-        match timeout(ANSWER_TIMEOUT, self.client.request_text(request)).await {
-            Ok(Ok(text)) => Ok(text),
-            Ok(Err(kube::Error::Api(status))) => Err(backend("GET", &status)),
-            Ok(Err(error)) => Err(silent("GET", error)),
-            Err(_) => Err(Fault::new(Code::Unreachable, "The API server did not send a log in time.")),
-        }
+        let bytes = self.exchanged("GET", get(path)?).await?.map_err(|status| backend("GET", &status))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// A text as it comes, for as long as it comes.
     pub(super) async fn stream(&self, path: &str) -> Result<impl futures::AsyncBufRead + use<>> {
-        let request =
-            Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())?;
-        self.client.request_stream(request).await.map_err(|error| match error {
-            kube::Error::Api(status) => backend("GET", &status),
-            error => silent("GET", error),
-        })
+        let client = self.client();
+        match timeout(ANSWER_TIMEOUT, client.request_stream(get(path)?)).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(kube::Error::Api(status))) => {
+                // Whoever takes the stream up again does so with others.
+                let code = status.code == 401 && self.renewed()?;
+                let fault = backend("GET", &status);
+                Err(if code { Fault::new(Code::Unreachable, "The credentials were renewed.").because(fault) } else { fault })
+            }
+            Ok(Err(error)) => Err(silent("GET", error)),
+            Err(_) => Err(Fault::new(Code::Unreachable, "The API server did not begin to send in time.")),
+        }
     }
 
     /// The path of an object; none where the cluster has no such kind.
@@ -155,6 +205,40 @@ impl Cluster {
         self.resources.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         Ok(known(self))
     }
+}
+
+fn connected(config: &Config) -> Result<Client> {
+    Client::try_from(config.clone()).map_err(|error| auth(error).unwrap_or_else(|error| unusable(&error)))
+}
+
+fn get(path: &str) -> Result<Request<Vec<u8>>> {
+    Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())
+}
+
+fn copy(request: &Request<Vec<u8>>) -> Request<Body> {
+    let mut copy = Request::new(Body::from(request.body().clone()));
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
+}
+
+/// What a refusal says; a text that is no JSON says its beginning.
+fn status_of(code: u16, bytes: &[u8]) -> Box<Status> {
+    let read = serde_json::from_slice::<Status>(bytes).ok();
+    let message = || String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_CHARS_MAX)]).into_owned();
+    let mut status = read.unwrap_or_else(|| Status { message: message(), ..Status::default() });
+    status.code = code;
+    Box::new(status)
+}
+
+/// An answer that was not read to its end.
+fn cut_off(what: &str, error: &(dyn std::error::Error + Send + Sync + 'static)) -> Fault {
+    if error.is::<LengthLimitError>() {
+        let message = format!("The API server answers {what} with more than {ANSWER_BYTES_MAX} bytes.");
+        return Fault::new(Code::Backend, message).hint("Is the `server` of the kubeconfig right?");
+    }
+    Fault::new(Code::Unreachable, format!("The answer to {what} broke off.")).because(causes(error))
 }
 
 /// Where the kinds of an API version are.
@@ -217,16 +301,17 @@ fn unusable(error: &(dyn std::error::Error + 'static)) -> Fault {
     Fault::new(Code::Usage, "The kubeconfig can't be used.").because(why).hint("`kubectl config view` shows it.")
 }
 
+/// Whether a fault is that of a cluster that said nothing.
+pub(super) fn is_silence(fault: &Fault) -> bool {
+    matches!(fault.code(), Code::Unreachable | Code::TimedOut)
+}
+
 /// A request that got no answer.
 fn silent(what: &str, error: kube::Error) -> Fault {
     let error = match auth(error) {
         Ok(fault) => return fault,
         Err(error) => error,
     };
-    if matches!(error, kube::Error::SerdeError(_)) {
-        return Fault::new(Code::Backend, format!("What answered {what} is no API server."))
-            .hint("Is the `server` of the kubeconfig right?");
-    }
     Fault::new(Code::Unreachable, format!("The API server did not answer {what}."))
         .because(causes(root_cause(&error)))
         .hint("Is the `server` of the kubeconfig right, and does `kubectl version` reach it?")
@@ -269,9 +354,14 @@ fn refused(what: &str, status: Box<Status>) -> Result<Answer> {
     }
 }
 
+/// A text of the cluster in one line, without what a terminal would obey.
+pub(super) fn printable(text: &str) -> String {
+    sanitize(&text.replace('\n', " "))
+}
+
 /// What a refusal means.
 pub(super) fn backend(what: &str, status: &Status) -> Fault {
-    let text: String = status.message.chars().take(TEXT_CHARS_MAX).collect();
+    let text: String = printable(&status.message).chars().take(TEXT_CHARS_MAX).collect();
     let fault =
         |code: Code, message: &str| Fault::new(code, message).because(text.clone()).detail("status", status.code);
     match status.code {

@@ -4,8 +4,9 @@
 use serde_json::Value;
 use vice_core::{Code, Fault};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, printable};
 use super::object::ObjectId;
+use super::split::TRACK;
 
 /// How many pods are looked at.
 const PODS_MAX: usize = 5;
@@ -20,7 +21,7 @@ pub(super) async fn explain(cluster: &Cluster, id: &ObjectId, live: &Value, miss
     // Whatever can't be read is left out: the fault itself is what matters.
     let pods = pods(cluster, id, live).await;
     let Some((pod, trouble)) = pods.iter().find_map(|pod| trouble(pod).map(|trouble| (pod, trouble))) else {
-        return Fault::new(Code::Unhealthy, format!("{id} did not become ready: {missing}."));
+        return without_pods(id, live, missing);
     };
     let name = pod["metadata"]["name"].as_str().unwrap_or("?");
     let mut said = vec![format!("{missing}.")];
@@ -33,6 +34,18 @@ pub(super) async fn explain(cluster: &Cluster, id: &ObjectId, live: &Value, miss
     }
     let message = format!("{id} did not become ready: {} in pod {name}.", trouble.reason);
     Fault::new(Code::Unhealthy, message).because(said.join("\n")).detail("reason", trouble.reason)
+}
+
+/// No pod has anything to say: what the controller says of those that it could not make, such as for a quota.
+fn without_pods(id: &ObjectId, live: &Value, missing: &str) -> Fault {
+    let conditions = live["status"]["conditions"].as_array().into_iter().flatten();
+    let failure = conditions.into_iter().find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True");
+    let Some(failure) = failure else {
+        return Fault::new(Code::Unhealthy, format!("{id} did not become ready: {missing}."));
+    };
+    let reason = failure["reason"].as_str().unwrap_or("ReplicaFailure");
+    let said = short(failure["message"].as_str().unwrap_or_default());
+    Fault::new(Code::Unhealthy, format!("{id} did not become ready: {reason}.")).because(said).detail("reason", reason)
 }
 
 struct Trouble {
@@ -89,6 +102,9 @@ pub(super) async fn pods(cluster: &Cluster, id: &ObjectId, live: &Value) -> Vec<
     let created = |pod: &Value| pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
     pods.sort_by_key(|pod| std::cmp::Reverse(created(pod)));
     pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    // The pods of a copy that shares the Service have the labels of those that it is a copy of, and one more.
+    let is_copy = labels.is_some_and(|labels| labels.contains_key(TRACK));
+    pods.retain(|pod| is_copy || pod["metadata"]["labels"][TRACK].is_null());
     // A pod that is well tells nothing, however new it is.
     pods.sort_by_key(|pod| trouble(pod).is_none());
     pods.truncate(PODS_MAX);
@@ -128,8 +144,7 @@ async fn last_lines(cluster: &Cluster, pod: &Value, container: &str, crashed: bo
 }
 
 fn short(text: &str) -> String {
-    let line = text.replace('\n', " ");
-    line.chars().take(TEXT_CHARS_MAX).collect()
+    printable(text).chars().take(TEXT_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

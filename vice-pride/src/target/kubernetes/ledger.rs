@@ -3,19 +3,17 @@
 
 use std::collections::VecDeque;
 
-use http::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use vice_core::payload::ReleaseRef;
 use vice_core::port::target::Op;
 use vice_core::{Code, Digest, Fault, Millis, Result};
 
-use super::cluster::{Answer, Cluster, backend};
+use super::cluster::Cluster;
 use super::names::Names;
+use super::object::Token;
+use super::sheet::Sheet;
 
-/// The form of the ledger. A newer one is refused.
-const FORMAT: u32 = 1;
 /// How many operations are remembered. A rollout has a few for each unit, and there is one unit.
 const MARKS_MAX: usize = 200;
 /// How many releases can be brought back.
@@ -56,13 +54,17 @@ pub(super) struct Pending {
     pub(super) written: bool,
     /// Whether it takes an operation back.
     pub(super) undo: bool,
+    /// Which attempt at it this is: another caller under the same epoch leaves it alone.
+    #[serde(default)]
+    pub(super) attempt: String,
     /// What is remembered once it is carried out.
     mark: Mark,
 }
 
 impl Pending {
     pub(super) fn new(op: &Op, undo: bool, before: Option<Running>, after: Option<Running>) -> Result<Self> {
-        Ok(Self { op: op.id.clone(), before, after, written: false, undo, mark: Mark::of(op)? })
+        let (id, attempt) = (op.id.clone(), String::new());
+        Ok(Self { op: id, before, after, written: false, undo, attempt, mark: Mark::of(op)? })
     }
 }
 
@@ -91,8 +93,10 @@ impl Mark {
 /// The whole of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ledger {
-    pub(super) format: u32,
     pub(super) epoch: u64,
+    /// How often work was shut out within this epoch.
+    #[serde(default)]
+    pub(super) turn: u32,
     pub(super) running: Option<Running>,
     pub(super) pending: Option<Pending>,
     pub(super) revisions: VecDeque<Revision>,
@@ -101,6 +105,23 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// Who may write now.
+    pub(super) const fn token(&self) -> Token {
+        Token { epoch: self.epoch, turn: self.turn }
+    }
+
+    /// Who may write under this epoch.
+    pub(super) const fn token_at(&self, epoch: u64) -> Token {
+        Token { epoch, turn: if epoch == self.epoch { self.turn } else { 0 } }
+    }
+
+    /// Who may write from now on, under this epoch or a higher one.
+    pub(super) fn raise(&mut self, epoch: u64) {
+        if epoch > self.epoch {
+            (self.epoch, self.turn) = (epoch, 0);
+        }
+    }
+
     /// Refuses an operation whose id was used for another one; says whether this one was carried out.
     pub(super) fn is_applied(&self, op: &Op) -> Result<bool> {
         let Some(noted) = self.applied.iter().rev().find(|mark| mark.op == op.id) else { return Ok(false) };
@@ -151,42 +172,19 @@ impl Ledger {
 /// A ledger that was read, with the version that may be replaced.
 pub(super) struct Book {
     pub(super) ledger: Ledger,
-    path: String,
-    name: String,
-    version: Option<String>,
+    sheet: Sheet,
 }
 
 impl Book {
     /// Reads it; an absent one is empty.
     pub(super) async fn read(cluster: &Cluster, names: &Names) -> Result<Self> {
-        let name = names.ledger();
-        let path = format!("/api/v1/namespaces/{}/configmaps", cluster.namespace);
-        let Some(object) = cluster.get(&format!("{path}/{name}")).await? else {
-            return Ok(Self { ledger: Ledger::default(), path, name, version: None });
-        };
-        let text = object["data"]["ledger"].as_str().unwrap_or_default();
-        let broken = || {
-            Fault::new(Code::Decode, format!("The ConfigMap {name} in {} is damaged.", cluster.namespace))
-                .hint("It is vice's record of what runs there; restore it from a backup of the cluster.")
-        };
-        let value: Value = serde_json::from_str(text).map_err(|_| broken())?;
-        if value["format"].as_u64().is_none_or(|format| format > u64::from(FORMAT)) {
-            return Err(Fault::new(Code::HistoryNewer, format!("The ConfigMap {name} was written by a newer vice."))
-                .hint("Update vice."));
-        }
-        let ledger = serde_json::from_value(value).map_err(|_| broken())?;
-        let version = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
-        Ok(Self { ledger, path, name, version })
+        let (ledger, sheet) = Sheet::read(cluster, names.ledger(), "ledger").await?;
+        Ok(Self { ledger, sheet })
     }
 
     /// Refuses epochs below the highest one seen.
     pub(super) fn check_epoch(&self, epoch: u64) -> Result<()> {
-        let seen = self.ledger.epoch;
-        if epoch >= seen {
-            return Ok(());
-        }
-        Err(Fault::new(Code::Fenced, format!("The cluster has seen epoch {seen} and refuses {epoch}."))
-            .hint("Another holder has taken over; look at `vice status`."))
+        check_epoch(self.ledger.epoch, epoch)
     }
 
     /// Writes it, if nobody else has since it was read.
@@ -194,38 +192,17 @@ impl Book {
     /// # Errors
     /// `Conflict` when somebody has.
     pub(super) async fn write(&mut self, cluster: &Cluster, names: &Names) -> Result<()> {
-        self.ledger.format = FORMAT;
-        let text = serde_json::to_string(&self.ledger).map_err(|_| Fault::internal("The ledger can't be encoded."))?;
-        let mut object = json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": self.name, "annotations": {super::object::OWNER: names.owner}},
-            "data": {"ledger": text},
-        });
-        let (method, path) = match &self.version {
-            Some(version) => {
-                object["metadata"]["resourceVersion"] = json!(version);
-                (Method::PUT, format!("{}/{}", self.path, self.name))
-            }
-            None => (Method::POST, self.path.clone()),
-        };
-        match cluster.ask(method, &format!("{path}?fieldManager=vice"), Some(&object)).await? {
-            Answer::Done(object) => {
-                self.version = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
-                Ok(())
-            }
-            Answer::Missing if self.version.is_none() => {
-                let namespace = &cluster.namespace;
-                Err(Fault::new(Code::Backend, format!("The cluster has no namespace {namespace:?}."))
-                    .hint(format!("Make it first: kubectl create namespace {namespace}.")))
-            }
-            Answer::Missing => Err(Fault::new(Code::Conflict, "The record of what runs was removed meanwhile.")),
-            Answer::Conflict(status) => {
-                Err(Fault::new(Code::Conflict, "Something else works on the same project and environment.")
-                    .because(backend("the record", &status)))
-            }
-        }
+        self.sheet.write(cluster, &names.owner, &self.ledger).await
     }
+}
+
+/// Refuses an epoch below one that was seen.
+pub(super) fn check_epoch(seen: u64, epoch: u64) -> Result<()> {
+    if epoch >= seen {
+        return Ok(());
+    }
+    Err(Fault::new(Code::Fenced, format!("The cluster has seen epoch {seen} and refuses {epoch}."))
+        .hint("Another holder has taken over; look at `vice status`."))
 }
 
 /// How long the waiting of an interrupted operation is taken up again.

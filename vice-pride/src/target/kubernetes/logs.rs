@@ -17,20 +17,21 @@ const PAST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 type Sink<'a> = &'a (dyn Fn(LogLine) -> bool + Send + Sync);
 
-struct Place {
+/// A container whose output is told.
+pub(super) struct Place {
+    unit: &'static str,
     label: String,
     path: String,
 }
 
-/// The last lines of every container of these workloads, then, with `follow`, new ones of the pods that are there now.
+/// The last lines of every container of these places, then, with `follow`, new ones of the pods that are there now.
 pub(super) async fn tell(
     cluster: &Cluster,
-    ids: &[ObjectId],
+    places: &[Place],
     lines: usize,
     follow: bool,
     sink: Sink<'_>,
 ) -> Result<()> {
-    let places = places(cluster, ids).await?;
     if follow {
         // Ends with the first that has had enough, which is the receiver's doing.
         let each = places.iter().map(|place| async move {
@@ -40,7 +41,7 @@ pub(super) async fn tell(
         });
         return try_join_all(each).await.map(drop);
     }
-    for place in &places {
+    for place in places {
         let text = cluster.text(&format!("{}&tailLines={lines}&limitBytes={PAST_BYTES_MAX}", place.path)).await?;
         if !text.lines().all(|line| sink(line_of(place, line))) {
             return Ok(());
@@ -49,7 +50,8 @@ pub(super) async fn tell(
     Ok(())
 }
 
-async fn places(cluster: &Cluster, ids: &[ObjectId]) -> Result<Vec<Place>> {
+/// The containers of the workloads of a unit.
+pub(super) async fn places(cluster: &Cluster, unit: &'static str, ids: &[ObjectId]) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     for id in ids.iter().filter(|id| id.is_workload()) {
         let Some(path) = cluster.path(id).await? else { continue };
@@ -61,7 +63,7 @@ async fn places(cluster: &Cluster, ids: &[ObjectId]) -> Result<Vec<Place>> {
                 let container = container["name"].as_str().unwrap_or_default();
                 let query = format!("container={}", escaped(container));
                 let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/log?{query}");
-                places.push(Place { label: format!("{name}/{container}"), path });
+                places.push(Place { unit, label: format!("{name}/{container}"), path });
             }
         }
     }
@@ -69,7 +71,7 @@ async fn places(cluster: &Cluster, ids: &[ObjectId]) -> Result<Vec<Place>> {
 }
 
 fn line_of(place: &Place, line: &str) -> LogLine {
-    LogLine { unit: super::UNIT.to_owned(), text: format!("{} {line}", place.label) }
+    LogLine { unit: place.unit.to_owned(), text: format!("{} {line}", place.label) }
 }
 
 /// Passes lines on until there are no more; false when the receiver has had enough.

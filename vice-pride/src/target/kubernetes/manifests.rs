@@ -13,6 +13,7 @@ use vice_core::template::{Vars, render};
 use vice_core::{Code, Context, Digest, Fault, Millis, Result};
 
 use super::object::{ObjectId, clean, rank};
+use super::split;
 
 /// The most bytes of manifests of one version. What is kept of a release has to fit into one object of at most 1 MiB
 /// when it is packed; manifests shrink to about a tenth.
@@ -55,10 +56,13 @@ impl Source<'_> {
         ]);
         let mut objects = Vec::new();
         for (name, text) in self.texts(&vars).await? {
-            let text = fill(&text, &vars).map_err(|fault| in_file(&name, &fault))?;
+            let text = fill(&text, &vars).map_err(|fault| fault.about(&name))?;
             parse(&name, &text, &mut objects)?;
         }
         check(&objects)?;
+        if let Some(how) = &self.spec.traffic {
+            split::check(&objects, how)?;
+        }
         objects.sort_by_key(|object| rank(object["kind"].as_str().unwrap_or_default()));
         Ok(objects)
     }
@@ -68,7 +72,10 @@ impl Source<'_> {
             return read(&self.root.join(render(path, vars)?));
         }
         if let Some(folder) = &self.spec.kustomize {
-            let argv = ["kubectl", "kustomize"].map(str::to_owned).into_iter().chain([render(folder, vars)?]);
+            let folder = render(folder, vars)?;
+            // A folder is never taken for an option.
+            let folder = if folder.starts_with('-') { format!("./{folder}") } else { folder };
+            let argv = ["kubectl", "kustomize"].map(str::to_owned).into_iter().chain([folder]);
             return self.run(argv.collect()).await;
         }
         let Some(command) = &self.spec.command else {
@@ -186,12 +193,6 @@ fn unknown(name: &str, vars: &Vars) -> Fault {
     }
 }
 
-fn in_file(name: &str, fault: &Fault) -> Fault {
-    let hints = fault.hints().to_vec();
-    let outer = Fault::new(fault.code(), format!("{name}: {fault}"));
-    hints.into_iter().fold(outer, Fault::hint)
-}
-
 /// Takes the documents of a text apart; the items of a `List` are objects of their own.
 fn parse(name: &str, text: &str, objects: &mut Vec<Value>) -> Result<()> {
     let options = serde_saphyr::options! {
@@ -228,6 +229,12 @@ fn take(name: &str, mut object: Value, objects: &mut Vec<Value>) -> Result<()> {
             format!("{name} has something without `apiVersion`, `kind` and `metadata.name`."),
         )
         .hint("Every object needs the three; `generateName` can't be applied."));
+    }
+    let id = ObjectId::of(&object);
+    if let Some(wrong) = id.as_ref().and_then(ObjectId::unsound) {
+        let shown: String = wrong.chars().take(80).collect();
+        return Err(Fault::new(Code::ManifestInvalid, format!("{name} has an object with {shown:?} in its identity."))
+            .hint("Names, kinds and API versions have letters, digits, and - . : _ in between."));
     }
     if objects.len() >= OBJECTS_MAX {
         return Err(Fault::new(Code::ManifestInvalid, format!("There are more than {OBJECTS_MAX} objects.")));

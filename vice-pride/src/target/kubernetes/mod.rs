@@ -1,4 +1,5 @@
-//! The Kubernetes target: one unit, `1`, which is a set of objects in one context.
+//! The Kubernetes target: one unit, `1`, which is a set of objects in one context; two, `canary` and `stable`, where its
+//! traffic can be split.
 //!
 //! A release there is the user's manifests rendered for its version, with its configuration as a ConfigMap and a
 //! Secret. vice applies them on the server's side under its own field manager, waits as `kubectl rollout status` does,
@@ -8,9 +9,12 @@
 //! How often pods run is the manifests' business (`replicas`), and replacing them is the workload controllers'. Several
 //! contexts are several targets, which one rollout takes together.
 
+mod adopt;
+mod attempt;
 mod cluster;
 mod diff;
 mod failing;
+mod keep;
 mod ledger;
 mod logs;
 mod manifests;
@@ -18,10 +22,18 @@ mod names;
 mod object;
 mod operate;
 mod owner;
+mod reference;
 mod release;
 mod rollout;
+mod shares;
+mod sheet;
+mod split;
+mod traffic;
+mod unit;
+mod wait;
+mod watch;
+mod write;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,19 +46,20 @@ use vice_core::id::Scope;
 use vice_core::manifest::TargetSpec;
 use vice_core::payload::ReleaseRef;
 use vice_core::port::command::CommandRunner;
-use vice_core::port::target::{
-    Change, Inventory, LogLine, LogSource, Observed, Op, Target, UnitHealth, UnitState, Workload,
-};
+use vice_core::port::target::{Change, Inventory, LogLine, LogSource, Observed, Op, Target, Workload};
 use vice_core::{Clock, Code, Digest, Fault, Millis, Result};
 
+use attempt::Attempts;
 use cluster::Cluster;
+use keep::Content;
 use ledger::{Book, Running};
 use manifests::Source;
 use names::Names;
 use object::ObjectId;
-use operate::{Content, Operator};
+use operate::Operator;
 use release::Release;
-use rollout::Rollout;
+use shares::Shares;
+use split::{Split, Track};
 
 /// The name of the one unit.
 const UNIT: &str = "1";
@@ -77,6 +90,9 @@ pub struct KubernetesOptions {
 pub struct KubernetesTarget {
     options: KubernetesOptions,
     names: Names,
+    /// Those of the unit that tries releases out.
+    canary: Names,
+    attempts: Attempts,
     cluster: OnceCell<Cluster>,
     /// What was rendered last, with its version: what is applied is what was planned.
     rendered: Mutex<Option<(String, Vec<Value>)>>,
@@ -86,8 +102,10 @@ impl KubernetesTarget {
     /// The target that the options say.
     #[must_use]
     pub fn new(options: KubernetesOptions) -> Self {
-        let names = Names::new(&options.scope, options.part.as_deref());
-        Self { options, names, cluster: OnceCell::new(), rendered: Mutex::default() }
+        let part = options.part.as_deref();
+        let (names, canary) = (Names::new(&options.scope, part), Names::of_canary(&options.scope, part));
+        let attempts = Attempts::new(options.clock.as_ref());
+        Self { options, names, canary, attempts, cluster: OnceCell::new(), rendered: Mutex::default() }
     }
 
     async fn cluster(&self) -> Result<&Cluster> {
@@ -95,13 +113,63 @@ impl KubernetesTarget {
         self.cluster.get_or_try_init(|| Cluster::connect(spec, root, env)).await
     }
 
-    async fn operator(&self) -> Result<Operator<'_>> {
+    /// The units: one, or two where the traffic can be split.
+    fn tracks(&self) -> &'static [Option<Track>] {
+        const ONE: &[Option<Track>] = &[None];
+        const TWO: &[Option<Track>] = &[Some(Track::ALL[0]), Some(Track::ALL[1])];
+        if self.options.spec.traffic.is_some() { TWO } else { ONE }
+    }
+
+    /// The unit of that name.
+    fn track(&self, unit: &str) -> Result<Option<Track>> {
+        let found = self.tracks().iter().find(|track| track.map_or(UNIT, Track::unit) == unit);
+        found.copied().ok_or_else(|| {
+            let shown: String = unit.chars().take(80).collect();
+            let known = self.tracks().iter().map(|track| track.map_or(UNIT, Track::unit));
+            Fault::new(Code::UnknownName, format!("This Kubernetes target has no unit {shown:?}."))
+                .hint(format!("It has: {}.", known.collect::<Vec<_>>().join(", ")))
+        })
+    }
+
+    const fn names_of(&self, track: Option<Track>) -> &Names {
+        match track {
+            Some(Track::Canary) => &self.canary,
+            Some(Track::Stable) | None => &self.names,
+        }
+    }
+
+    async fn book(&self, track: Option<Track>) -> Result<Book> {
+        Book::read(self.cluster().await?, self.names_of(track)).await
+    }
+
+    async fn operator(&self, track: Option<Track>) -> Result<Operator<'_>> {
+        let split = match (track, &self.options.spec.traffic) {
+            (Some(track), Some(how)) => {
+                let weights = Shares::read(self.cluster().await?, &self.names).await?.table.weights;
+                let other = self.book(Some(track.other())).await?.ledger.running.map(|running| running.release);
+                Some(Split { how: how.clone(), track, weights, other })
+            }
+            _ => None,
+        };
+        self.operator_with(track, split).await
+    }
+
+    async fn operator_with(&self, track: Option<Track>, split: Option<Split>) -> Result<Operator<'_>> {
         Ok(Operator {
             cluster: self.cluster().await?,
-            names: &self.names,
+            names: self.names_of(track),
             clock: self.options.clock.as_ref(),
             timeout: self.options.spec.timeout.unwrap_or(TIMEOUT),
             force: self.options.spec.force.unwrap_or(false),
+            split,
+            attempts: &self.attempts,
+        })
+    }
+
+    /// Begins an operation on a unit; another one of this process may be under way there.
+    fn attempt(&self, unit: &str) -> Result<attempt::Attempt<'_>> {
+        self.attempts.begin(unit).ok_or_else(|| {
+            Fault::new(Code::Conflict, format!("Another operation of this process is under way on the unit {unit}."))
         })
     }
 
@@ -183,7 +251,7 @@ impl KubernetesTarget {
         }
         let content = self.content(operator, book, workload).await?;
         let objects = self.objects_of(operator, op, release, &content).await?;
-        operator.rehearse(&objects, version, op.epoch).await?;
+        operator.rehearse(&objects, version, book.ledger.token_at(op.epoch)).await?;
         operator.placed(book, op, release, content).await
     }
 
@@ -207,7 +275,7 @@ impl KubernetesTarget {
                 running.revision = *number;
                 operator.objects_of(Some(&running)).await
             }
-            Content::New(new) => Ok(new.objects(&self.names, &running)),
+            Content::New(new) => Ok(new.objects(operator.names, &running, operator.split.as_ref())),
         }
     }
 
@@ -230,67 +298,40 @@ impl KubernetesTarget {
                 let content = match (kept, workload) {
                     (Some(number), _) => Content::Kept(number),
                     (None, Some(workload)) => self.content(operator, book, workload).await?,
-                    (None, None) => return Err(operate::lost(release)),
+                    (None, None) => return Err(keep::lost(release)),
                 };
                 operator.placed(book, op, release, content).await.map(Some)
             }
         }
     }
 
-    /// How the objects of what runs are, with what their workloads say for themselves.
-    async fn unit(&self, operator: &Operator<'_>, running: &Running) -> Result<UnitState> {
-        let (mut health, mut restarts) = (UnitHealth::Healthy, 0);
-        let mut facts = BTreeMap::from([
-            ("namespace".to_owned(), operator.cluster.namespace.clone()),
-            ("revision".to_owned(), running.revision.to_string()),
-        ]);
-        for id in operator.ids_of(Some(running)).await?.into_iter().filter(ObjectId::is_workload) {
-            let live = match operator.cluster.path(&id).await? {
-                Some(path) => operator.cluster.get(&path).await?,
-                None => None,
-            };
-            let (worst, said) = match live.as_ref().map(rollout::of) {
-                None => (UnitHealth::Unhealthy, "it is not there".to_owned()),
-                Some(Rollout::Done) => (UnitHealth::Healthy, "ready".to_owned()),
-                Some(Rollout::Going(missing)) => (UnitHealth::Starting, missing),
-                Some(Rollout::Failed(why)) => (UnitHealth::Unhealthy, why),
-            };
-            if worst == UnitHealth::Unhealthy || health == UnitHealth::Healthy {
-                health = worst;
-            }
-            if let Some(live) = &live {
-                restarts += restarts_of(&failing::pods(operator.cluster, &id, live).await);
-            }
-            facts.insert(id.to_string(), said);
+    /// How the unit would change.
+    async fn preview_of(&self, track: Option<Track>, workload: &Workload) -> Result<Vec<String>> {
+        let operator = self.operator(track).await?;
+        let book = self.book(track).await?;
+        let release = &workload.release;
+        let op = Op {
+            id: "preview".to_owned(),
+            epoch: book.ledger.epoch,
+            unit: track.map_or(UNIT, Track::unit).to_owned(),
+            change: Change::Place(release.clone()),
+            before: None,
+        };
+        let content = self.content(&operator, &book, workload).await?;
+        let objects = self.objects_of(&operator, &op, release, &content).await?;
+        let made = operator.rehearse(&objects, &release.version, book.ledger.token()).await?;
+        let mut lines = Vec::new();
+        let mut kept = Vec::new();
+        for (object, after) in objects.iter().zip(&made) {
+            let Some(id) = ObjectId::of(object) else { continue };
+            let live = operator.live(&id).await?;
+            lines.extend(diff::lines(&id, live.as_ref(), after));
+            kept.push(id);
         }
-        if running.stopped && health == UnitHealth::Healthy {
-            health = UnitHealth::Stopped;
-        }
-        Ok(UnitState {
-            name: UNIT.to_owned(),
-            release: Some(running.release.clone()),
-            health,
-            since: Some(running.since),
-            restarts,
-            url: None,
-            facts,
-        })
+        let gone = operator.ids_of(book.ledger.running.as_ref()).await?;
+        lines.extend(gone.iter().filter(|id| !kept.contains(id)).map(|id| format!("- {id}")));
+        Ok(lines)
     }
-}
-
-fn restarts_of(pods: &[Value]) -> u32 {
-    let containers = pods.iter().flat_map(|pod| pod["status"]["containerStatuses"].as_array().into_iter().flatten());
-    let count: u64 = containers.filter_map(|container| container["restartCount"].as_u64()).sum();
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn check_unit(unit: &str) -> Result<()> {
-    if unit == UNIT {
-        return Ok(());
-    }
-    let shown: String = unit.chars().take(80).collect();
-    Err(Fault::new(Code::UnknownName, format!("A Kubernetes target has no unit {shown:?}."))
-        .hint("Its objects together are the unit 1."))
 }
 
 #[async_trait]
@@ -304,25 +345,37 @@ impl Target for KubernetesTarget {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::of([Capability::Fence, Capability::Observe, Capability::StartStop, Capability::Logs])
+        let always = [Capability::Fence, Capability::Observe, Capability::StartStop, Capability::Logs];
+        let weights = self.options.spec.traffic.as_ref().map(|_| Capability::Weights);
+        Capabilities::of(always.into_iter().chain(weights))
     }
 
     async fn inventory(&self) -> Result<Inventory> {
-        let operator = self.operator().await?;
-        let book = Book::read(operator.cluster, &self.names).await?;
-        let units = match &book.ledger.running {
-            Some(running) => vec![self.unit(&operator, running).await?],
-            None => Vec::new(),
-        };
-        Ok(Inventory { units, url: self.options.url.clone(), metrics: None, epoch: book.ledger.epoch })
+        let mut inventory = Inventory { url: self.options.url.clone(), ..Inventory::default() };
+        for track in self.tracks() {
+            let operator = self.operator(*track).await?;
+            let book = self.book(*track).await?;
+            inventory.epoch = inventory.epoch.max(book.ledger.epoch);
+            if let Some(running) = &book.ledger.running {
+                inventory.units.push(unit::state(&operator, running).await?);
+            }
+        }
+        Ok(inventory)
     }
 
     async fn fence(&self, epoch: u64) -> Result<()> {
-        self.operator().await?.fence(epoch).await
+        if self.options.spec.traffic.is_none() {
+            return self.operator(None).await?.fence(epoch).await;
+        }
+        let moving = self.raise_shares(epoch).await?;
+        for track in self.tracks() {
+            self.operator(*track).await?.fence(epoch).await?;
+        }
+        if moving { self.shut_out_of_shares().await } else { Ok(()) }
     }
 
     async fn observe(&self, op: &Op) -> Result<Observed> {
-        let book = Book::read(self.cluster().await?, &self.names).await?;
+        let book = self.book(self.track(&op.unit)?).await?;
         if book.ledger.is_applied(op)? {
             return Ok(Observed::Applied);
         }
@@ -335,30 +388,36 @@ impl Target for KubernetesTarget {
     }
 
     async fn apply(&self, op: &Op, workload: Option<&Workload>) -> Result<()> {
-        check_unit(&op.unit)?;
-        let operator = self.operator().await?;
-        let mut book = Book::read(operator.cluster, &self.names).await?;
+        let track = self.track(&op.unit)?;
+        let attempt = self.attempt(&op.unit)?;
+        let operator = self.operator(track).await?;
+        let mut book = self.book(track).await?;
         book.check_epoch(op.epoch)?;
-        operator.recover(&mut book, op.epoch).await?;
+        operator.recover(&mut book, op).await?;
         if book.ledger.is_applied(op)? {
             return Ok(());
         }
         let after = self.after(&operator, &mut book, op, workload).await?;
-        operator.change(&mut book, op, after).await
+        let changed = operator.change(&mut book, op, after).await;
+        drop(attempt);
+        changed
     }
 
     async fn undo(&self, op: &Op, workload: Option<&Workload>) -> Result<()> {
-        check_unit(&op.unit)?;
-        let operator = self.operator().await?;
-        let mut book = Book::read(operator.cluster, &self.names).await?;
+        let track = self.track(&op.unit)?;
+        let attempt = self.attempt(&op.unit)?;
+        let operator = self.operator(track).await?;
+        let mut book = self.book(track).await?;
         book.check_epoch(op.epoch)?;
-        operator.recover(&mut book, op.epoch).await?;
+        operator.recover(&mut book, op).await?;
         let runs = book.ledger.running.as_ref().map(|running| &running.release);
         if !book.ledger.is_applied(op)? && runs == op.before.as_ref() {
             return Ok(());
         }
         let before = self.before(&operator, &mut book, op, workload).await?;
-        operator.change_back(&mut book, op, before).await
+        let changed = operator.change_back(&mut book, op, before).await;
+        drop(attempt);
+        changed
     }
 
     async fn objects(&self, version: &str) -> Result<Vec<Digest>> {
@@ -366,32 +425,10 @@ impl Target for KubernetesTarget {
     }
 
     async fn preview(&self, workload: &Workload) -> Result<Vec<String>> {
-        let operator = self.operator().await?;
-        let book = Book::read(operator.cluster, &self.names).await?;
-        let release = &workload.release;
-        let op = Op {
-            id: "preview".to_owned(),
-            epoch: book.ledger.epoch,
-            unit: UNIT.to_owned(),
-            change: Change::Place(release.clone()),
-            before: None,
-        };
-        let content = self.content(&operator, &book, workload).await?;
-        let objects = self.objects_of(&operator, &op, release, &content).await?;
-        let made = operator.rehearse(&objects, &release.version, book.ledger.epoch).await?;
         let mut lines = Vec::new();
-        let mut kept = Vec::new();
-        for (object, after) in objects.iter().zip(&made) {
-            let Some(id) = ObjectId::of(object) else { continue };
-            let live = match operator.cluster.path(&id).await? {
-                Some(path) => operator.cluster.get(&path).await?,
-                None => None,
-            };
-            lines.extend(diff::lines(&id, live.as_ref(), after));
-            kept.push(id);
+        for track in self.tracks() {
+            lines.extend(self.preview_of(*track, workload).await?);
         }
-        let gone = operator.ids_of(book.ledger.running.as_ref()).await?;
-        lines.extend(gone.iter().filter(|id| !kept.contains(id)).map(|id| format!("- {id}")));
         if lines.len() > diff::LINES_MAX {
             let more = lines.len() - diff::LINES_MAX;
             lines.truncate(diff::LINES_MAX);
@@ -410,13 +447,19 @@ impl LogSource for KubernetesTarget {
         follow: bool,
         sink: &(dyn Fn(LogLine) -> bool + Send + Sync),
     ) -> Result<()> {
-        unit.map_or(Ok(()), check_unit)?;
-        let operator = self.operator().await?;
-        let book = Book::read(operator.cluster, &self.names).await?;
-        if book.ledger.running.is_none() && unit.is_some() {
-            return Err(Fault::new(Code::UnknownName, "There is no unit \"1\".").hint("Nothing is deployed here."));
+        let chosen = unit.map(|unit| self.track(unit)).transpose()?;
+        let mut places = Vec::new();
+        for track in self.tracks().iter().filter(|track| chosen.is_none_or(|chosen| chosen == **track)) {
+            let operator = self.operator(*track).await?;
+            let running = self.book(*track).await?.ledger.running;
+            let name = track.map_or(UNIT, Track::unit);
+            if running.is_none() && unit.is_some() {
+                return Err(Fault::new(Code::UnknownName, format!("There is no unit {name:?}."))
+                    .hint("Nothing is deployed here."));
+            }
+            let ids = operator.ids_of(running.as_ref()).await?;
+            places.extend(logs::places(operator.cluster, name, &ids).await?);
         }
-        let ids = operator.ids_of(book.ledger.running.as_ref()).await?;
-        logs::tell(operator.cluster, &ids, lines, follow, sink).await
+        logs::tell(self.cluster().await?, &places, lines, follow, sink).await
     }
 }

@@ -41,6 +41,17 @@ impl ObjectId {
         })
     }
 
+    /// The part of it that would lead elsewhere in a path, if one would.
+    pub(super) fn unsound(&self) -> Option<&str> {
+        let plain = |text: &&str| {
+            let fine = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+            !text.is_empty() && text.len() <= 253 && text.chars().all(fine) && *text != "." && *text != ".."
+        };
+        let version = self.api_version.splitn(2, '/');
+        let parts = version.chain([self.kind.as_str(), self.name.as_str()]).chain(self.namespace.as_deref());
+        parts.into_iter().find(|part| !plain(part))
+    }
+
     /// Whether it is of this kind of the group `apps`.
     pub(super) fn is_workload(&self) -> bool {
         self.api_version == "apps/v1" && ["Deployment", "StatefulSet", "DaemonSet"].contains(&self.kind.as_str())
@@ -58,9 +69,33 @@ pub(super) fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object["metadata"]["annotations"][name].as_str()
 }
 
-/// The highest epoch that an object has seen.
-pub(super) fn epoch_of(object: &Value) -> u64 {
-    let read = |name: &str| annotation(object, name).and_then(|text| text.parse().ok()).unwrap_or(0);
+/// Who may write: the epoch of a holder and, within it, how often the holder has shut out work of its own that it had
+/// lost sight of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Token {
+    pub(super) epoch: u64,
+    pub(super) turn: u32,
+}
+
+impl Token {
+    fn read(text: &str) -> Option<Self> {
+        let (epoch, turn) = text.split_once('.').unwrap_or((text, "0"));
+        Some(Self { epoch: epoch.parse().ok()?, turn: turn.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.turn {
+            0 => write!(f, "{}", self.epoch),
+            turn => write!(f, "{}.{turn}", self.epoch),
+        }
+    }
+}
+
+/// The highest token that an object has seen.
+pub(super) fn token_of(object: &Value) -> Token {
+    let read = |name: &str| annotation(object, name).and_then(Token::read).unwrap_or_default();
     read(EPOCH).max(read(FENCE))
 }
 
@@ -124,6 +159,7 @@ const ORDER: &[&str] = &[
     "CronJob",
     "IngressClass",
     "Ingress",
+    "HTTPRoute",
 ];
 
 /// The place of a kind in the order; unknown kinds come last, because they may need what the others define.
@@ -159,6 +195,14 @@ mod tests {
         annotate(&mut object, "/nowhere", OP, "c");
         assert_eq!(annotation(&object, OP), Some("a"));
         assert_eq!(object["spec"]["template"]["metadata"]["annotations"][RESTARTED], "b");
+    }
+
+    #[test]
+    fn a_later_turn_of_an_epoch_is_higher_and_a_later_epoch_higher_still() {
+        let token = |text: &str| Token::read(text).unwrap();
+        assert!(token("3") < token("3.1") && token("3.9") < token("3.10") && token("3.10") < token("4"));
+        assert_eq!((token("3.1").to_string(), token("4.0").to_string()), ("3.1".to_owned(), "4".to_owned()));
+        assert_eq!(Token::read("x"), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::ledger::Running;
 use super::manifests::{CONFIG_MARK, SECRET_MARK};
 use super::names::Names;
 use super::object::{ObjectId, RESTARTED, annotate, rank, rewrite};
+use super::split::Split;
 
 /// The most bytes that are unpacked.
 const UNPACKED_MAX: u64 = 32 * 1024 * 1024;
@@ -51,13 +52,21 @@ impl Release {
         Self::new(self.template, workload)
     }
 
-    /// The objects as they are written, in order.
-    pub(super) fn objects(&self, names: &Names, running: &Running) -> Vec<Value> {
+    /// What the manifests said.
+    pub(super) fn template(&self) -> &[Value] {
+        &self.template
+    }
+
+    /// The objects as they are written, in order: those of one of two units where the traffic is split.
+    pub(super) fn objects(&self, names: &Names, running: &Running, split: Option<&Split>) -> Vec<Value> {
         let configured = self.config.as_deref().unwrap_or_default();
         let suffix: String = Digest::of(configured.as_bytes()).short().chars().take(10).collect();
         let (config, secret) = (names.config(&suffix), names.secret(&suffix));
-        let text = Value::Array(self.template.clone()).to_string();
         let mut objects = self.template.clone();
+        if let Some(split) = split {
+            objects = split.objects(objects, &running.release);
+        }
+        let text = Value::Array(objects.clone()).to_string();
         for object in &mut objects {
             rewrite(object, &|text| {
                 let marked = text.contains(CONFIG_MARK) || text.contains(SECRET_MARK);
@@ -142,15 +151,15 @@ mod tests {
             "spec": {"from": [CONFIG_MARK, SECRET_MARK]}})];
         let names = Names::for_tests();
         let release = Release::new(template, &workload);
-        let objects = release.objects(&names, &running(&workload));
+        let objects = release.objects(&names, &running(&workload), None);
         assert_eq!(objects[0]["data"]["TOKEN"], STANDARD.encode("s3cret"));
         assert_eq!(objects[1]["data"], json!({"COLOUR": "red"}));
         assert_eq!(objects[2]["spec"]["from"], json!([objects[1]["metadata"]["name"], objects[0]["metadata"]["name"]]));
         workload.release.config = Some("two".into());
-        let other = release.clone().reconfigured(&workload).objects(&names, &running(&workload));
+        let other = release.clone().reconfigured(&workload).objects(&names, &running(&workload), None);
         assert_ne!(objects[1]["metadata"]["name"], other[1]["metadata"]["name"]);
         let unpacked = Release::unpack(&release.pack(&workload.release).unwrap()).unwrap();
-        assert_eq!(unpacked.objects(&names, &running(&workload)), objects);
+        assert_eq!(unpacked.objects(&names, &running(&workload), None), objects);
         assert!(Release::unpack("bm90IGd6aXA=").is_none());
     }
 
@@ -163,7 +172,7 @@ mod tests {
         };
         let release = Release::new(vec![object("Deployment"), object("DaemonSet")], &workload);
         let stopped = Running { stopped: true, restarted: Some("op".into()), ..running(&workload) };
-        let objects = release.objects(&Names::for_tests(), &stopped);
+        let objects = release.objects(&Names::for_tests(), &stopped, None);
         assert_eq!((&objects[0]["spec"]["replicas"], &objects[1]["spec"]["replicas"]), (&json!(3), &json!(0)));
         assert_eq!(objects[1]["spec"]["template"]["metadata"]["annotations"][RESTARTED], "op");
     }
