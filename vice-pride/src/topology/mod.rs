@@ -181,6 +181,14 @@ pub(crate) fn roster(root: &Path, name: &str) -> Result<Roster> {
     Ok(roster)
 }
 
+/// An inventory that somebody else has put together.
+///
+/// # Errors
+/// `ManifestInvalid` when it makes no sense.
+pub(crate) fn roster_of(name: &str, text: &str) -> Result<Roster> {
+    inventory::parse(name, text)
+}
+
 /// The section with everything read that it names. What stands in `vice.toml` is added to what a file says.
 ///
 /// # Errors
