@@ -59,7 +59,6 @@ pub enum HealthAt {
 /// The kind whose one unit is a set of objects in a Kubernetes cluster.
 pub const KUBERNETES: &str = "kubernetes";
 
-
 /// The kind whose units are hosts that a playbook is run on.
 pub const ANSIBLE: &str = "ansible";
 

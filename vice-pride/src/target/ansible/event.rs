@@ -107,7 +107,12 @@ fn of_host(host: &mut HostReport, event: Event, masker: &Masker) {
         host.unreachable = Some(text);
         return;
     }
-    let said = || Some(Said { status: event.rc.unwrap_or(if event.event == "failed" { -1 } else { 0 }), out: event.out.replace('\r', "") });
+    let said = || {
+        Some(Said {
+            status: event.rc.unwrap_or(if event.event == "failed" { -1 } else { 0 }),
+            out: event.out.replace('\r', ""),
+        })
+    };
     match (event.phase.as_str(), event.event.as_str()) {
         (_, "skipped") => {}
         ("begin", _) => host.begin = said(),
@@ -121,7 +126,9 @@ fn of_host(host: &mut HostReport, event: Event, masker: &Masker) {
         (_, "changed") => {
             host.line(clean(&event.task, masker));
             let diff = masker.mask(&event.diff);
-            diff.lines().filter(|line| !line.trim().is_empty()).for_each(|line| host.line(format!("  {}", sanitize(line))));
+            diff.lines()
+                .filter(|line| !line.trim().is_empty())
+                .for_each(|line| host.line(format!("  {}", sanitize(line))));
         }
         _ => {}
     }
@@ -145,13 +152,20 @@ mod tests {
     #[test]
     fn outcomes_are_told_apart_by_host_and_play() {
         let text = concat!(
-            r#"{"event":"ok","phase":"begin","host":"h1","task":"begin","rc":0,"out":""}"#, "\n",
-            r#"{"event":"failed","phase":"begin","host":"h2","task":"begin","rc":20,"out":"7\r\n"}"#, "\n",
-            r#"{"event":"unreachable","phase":"begin","host":"h3","text":"timed out"}"#, "\n",
-            r#"{"event":"begun","phase":"playbook","host":"h1","task":"copy"}"#, "\n",
-            r#"{"event":"failed","phase":"playbook","host":"h1","task":"copy","text":"no\u001b[31m space"}"#, "\n",
-            r#"{"event":"skipped","phase":"finish","host":"h1"}"#, "\n",
-            r#"{"event":"stats","phase":"end"}"#, "\n",
+            r#"{"event":"ok","phase":"begin","host":"h1","task":"begin","rc":0,"out":""}"#,
+            "\n",
+            r#"{"event":"failed","phase":"begin","host":"h2","task":"begin","rc":20,"out":"7\r\n"}"#,
+            "\n",
+            r#"{"event":"unreachable","phase":"begin","host":"h3","text":"timed out"}"#,
+            "\n",
+            r#"{"event":"begun","phase":"playbook","host":"h1","task":"copy"}"#,
+            "\n",
+            r#"{"event":"failed","phase":"playbook","host":"h1","task":"copy","text":"no\u001b[31m space"}"#,
+            "\n",
+            r#"{"event":"skipped","phase":"finish","host":"h1"}"#,
+            "\n",
+            r#"{"event":"stats","phase":"end"}"#,
+            "\n",
             r#"{"event":"ok","phase":"fin"#,
         );
         let report = read(text, &Masker::default());

@@ -30,8 +30,6 @@ use super::hosts::Host;
 use batch::{Batcher, Job, Kind};
 use operate::Operator;
 
-pub use trouble::missing;
-
 /// How long a playbook may take when `vice.toml` does not say.
 pub const TIMEOUT: Millis = Millis::from_secs(15 * 60);
 
@@ -124,7 +122,9 @@ impl AnsibleTarget {
 fn fitting(op: &Op, workload: Option<&Workload>) -> Result<Option<Arc<Workload>>> {
     match (&op.change, workload) {
         (Change::Remove, _) => Ok(None),
-        (Change::Place(release), Some(workload)) if workload.release == *release => Ok(Some(Arc::new(workload.clone()))),
+        (Change::Place(release), Some(workload)) if workload.release == *release => {
+            Ok(Some(Arc::new(workload.clone())))
+        }
         (Change::Place(release), _) => {
             let message = format!("Version {} can't be placed without its release.", release.version);
             Err(Fault::new(Code::Usage, message))
@@ -192,7 +192,10 @@ impl Target for AnsibleTarget {
         let unread = || format!("The playbook {} can't be read.", path.display());
         let size = std::fs::metadata(path).context(Code::ManifestInvalid, unread)?.len();
         if size > PLAYBOOK_BYTES_MAX {
-            return Err(Fault::new(Code::ManifestInvalid, format!("The playbook {} has more than 16 MB.", path.display())));
+            return Err(Fault::new(
+                Code::ManifestInvalid,
+                format!("The playbook {} has more than 16 MB.", path.display()),
+            ));
         }
         let bytes = std::fs::read(path).context(Code::ManifestInvalid, unread)?;
         Ok(vec![Digest::of(&bytes)])

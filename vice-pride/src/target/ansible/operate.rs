@@ -168,7 +168,11 @@ impl Operator {
 
     fn url(&self, host: &Host) -> Option<String> {
         let (port, address) = (self.options.port?, &host.address.host);
-        Some(if address.contains(':') { format!("http://[{address}]:{port}") } else { format!("http://{address}:{port}") })
+        Some(if address.contains(':') {
+            format!("http://[{address}]:{port}")
+        } else {
+            format!("http://{address}:{port}")
+        })
     }
 
     pub(super) async fn fence(&self, epoch: u64) -> Result<()> {
@@ -442,10 +446,15 @@ impl Operator {
         let Some(key) = &self.options.vault else { return Ok(None) };
         match workload.environment.get(key) {
             Some(EnvValue::Secret(secret)) => Ok(Some(secret.clone())),
-            Some(EnvValue::Plain(_)) => Err(Fault::new(Code::ConfigInvalid, format!("{key} is the password of the vault, and no secret."))
-                .hint("Store it encrypted: vice envy set --secret.")),
-            None => Err(Fault::new(Code::ConfigInvalid, format!("The configuration has no {key}, which `vault` of the target names."))
-                .hint("Store the password of the vault there: vice envy set --secret.")),
+            Some(EnvValue::Plain(_)) => {
+                Err(Fault::new(Code::ConfigInvalid, format!("{key} is the password of the vault, and no secret."))
+                    .hint("Store it encrypted: vice envy set --secret."))
+            }
+            None => Err(Fault::new(
+                Code::ConfigInvalid,
+                format!("The configuration has no {key}, which `vault` of the target names."),
+            )
+            .hint("Store the password of the vault there: vice envy set --secret.")),
         }
     }
 

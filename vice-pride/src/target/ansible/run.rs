@@ -37,8 +37,22 @@ const VAULT_WITHIN: Duration = Duration::from_secs(120);
 
 /// Variables that Ansible and ssh may need, beside Ansible's own.
 const PASSED: &[&str] = &[
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "SSH_AUTH_SOCK", "SSH_AGENT_PID",
-    "XDG_RUNTIME_DIR", "VIRTUAL_ENV", "KRB5CCNAME", "http_proxy", "https_proxy", "no_proxy",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TMPDIR",
+    "SSH_AUTH_SOCK",
+    "SSH_AGENT_PID",
+    "XDG_RUNTIME_DIR",
+    "VIRTUAL_ENV",
+    "KRB5CCNAME",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
 ];
 
 /// What Ansible is started with, whatever it is to do.

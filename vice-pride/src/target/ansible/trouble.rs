@@ -37,10 +37,13 @@ pub(super) fn silent(ran: &Ran, host: Option<&str>, playbook: Option<&Path>) -> 
             Fault::new(Code::Backend, format!("Ansible did nothing on the host {host}."))
                 .hint("Is it in the inventory under this name? See `ansible-inventory --graph`.")
         }
-        _ => Fault::new(Code::Backend, match ran.status {
-            Some(status) => format!("ansible-playbook ended with {status} before it came to any host."),
-            None => "ansible-playbook was ended before it came to any host.".to_owned(),
-        })
+        _ => Fault::new(
+            Code::Backend,
+            match ran.status {
+                Some(status) => format!("ansible-playbook ended with {status} before it came to any host."),
+                None => "ansible-playbook was ended before it came to any host.".to_owned(),
+            },
+        )
         .hint(match playbook {
             Some(path) => format!("Try it alone: ansible-playbook --syntax-check {}.", path.display()),
             None => "See what `ansible-inventory --graph` says.".to_owned(),
@@ -65,20 +68,24 @@ pub(super) fn unreachable(host: &str, why: &str, sent: bool) -> Fault {
 pub(super) fn refused(host: &str, epoch: u64, said: &Said) -> Fault {
     let what = said.out.lines().next().unwrap_or_default().trim();
     let fault = match said.status {
-        status::FENCED => Fault::new(Code::Fenced, format!("The host {host} has seen epoch {what} and refuses {epoch}.")),
+        status::FENCED => {
+            Fault::new(Code::Fenced, format!("The host {host} has seen epoch {what} and refuses {epoch}."))
+        }
         status::OVERTAKEN => Fault::new(Code::Fenced, format!("{what} on {host}.")),
         status::BUSY => Fault::new(Code::TimedOut, format!("{what} on {host}."))
             .hint("Look at the host: a task of an earlier run hangs there."),
         status::NO_TOOL => Fault::new(Code::Unsupported, format!("The host {host} has no {what}."))
             .hint("Install util-linux (or busybox) there.")
             .detail("trouble", "no-tool"),
-        status => Fault::new(Code::Backend, format!("vice can't note anything on the host {host} (exit status {status})."))
-            .hint(
-                "The user that Ansible connects as has to be able to write `path` of the target: make it once \
+        status => {
+            Fault::new(Code::Backend, format!("vice can't note anything on the host {host} (exit status {status})."))
+                .hint(
+                    "The user that Ansible connects as has to be able to write `path` of the target: make it once \
                  (`sudo install -d -o USER PATH`), set another such as ~/vice, or set `become = true`.",
-            )
-            .detail("trouble", "not-allowed")
-            .because(format!("it said: {}", one_line(&said.out))),
+                )
+                .detail("trouble", "not-allowed")
+                .because(format!("it said: {}", one_line(&said.out)))
+        }
     };
     fault.detail("host", host)
 }

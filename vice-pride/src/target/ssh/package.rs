@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 use vice_core::id::Scope;
 use vice_core::manifest::{HealthAt, RunBy};
-use vice_core::payload::ReleaseRef;
 use vice_core::port::target::Workload;
 use vice_core::template::{Vars, render};
 use vice_core::{Code, Context, Digest, Fault, Millis, Result};
