@@ -8,7 +8,7 @@ use crate::support::{Ground, PLAYBOOK, place, release, until};
 /// The version `slow` waits on the host, in a process that can be told by its argument.
 fn slow(number: u32) -> String {
     PLAYBOOK
-        .replace("{{ 'echo it answers 500; exit 7' if vice_version == 'bad' else 'true' }}", "{{ 'sleep NUMBER' if vice_version == 'slow' else 'true' }}\"\n    - name: late\n      raw: \"touch ~/FOLDER/late-{{ vice_version }}")
+        .replace("{{ 'echo it answers 500; exit 7' if vice_version == 'bad' else 'true' }}", "{{ 'sleep NUMBER' if vice_version == 'slow' else 'true' }}\"\n    - name: late\n      shell: \"touch ~/FOLDER/late-{{ vice_version }}")
         .replace("NUMBER", &number.to_string())
 }
 

@@ -45,7 +45,7 @@ pub(crate) const PLAYBOOK: &str = r#"- hosts: all
     - name: install
       raw: "mkdir -p ~/FOLDER && printf %s {{ vice_version | quote }} >~/FOLDER/app && printf '%s\n' {{ vice_version | quote }} >>~/FOLDER/ran"
     - name: check
-      raw: "{{ 'echo it answers 500; exit 7' if vice_version == 'bad' else 'true' }}"
+      shell: "{{ 'echo it answers 500; exit 7' if vice_version == 'bad' else 'true' }}"
 "#;
 
 pub(crate) struct Ground {

@@ -123,8 +123,11 @@ pub(super) fn late(host: &str, seconds: u64) -> Fault {
 
 /// The fault for a host that could not be brought back.
 pub(super) fn not_restored(host: &str, first: &Fault, why: &str) -> Fault {
-    Fault::new(Code::NotRestored, format!("{first} The host {host} is half done: {why}."))
+    let fault = Fault::new(Code::NotRestored, format!("{first} The host {host} is half done: {why}."))
         .hint("Look at it, then deploy again: the playbook runs on it from the beginning.")
-        .detail("host", host)
-        .because(first.chain().join(" "))
+        .detail("host", host);
+    match first.chain().get(1..) {
+        Some(rest) if !rest.is_empty() => fault.because(rest.join(" ")),
+        _ => fault,
+    }
 }
