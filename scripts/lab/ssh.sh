@@ -17,6 +17,8 @@ lab_ssh_install() {
     lab_apt ssh openssh-client
     lab_apt flock util-linux
     if [[ $(id -u) == 0 ]]; then PATH=$PATH:/usr/sbin:/sbin lab_apt ip iproute2; fi
+    # What deploys to hosts by playbooks.
+    lab_apt ansible-playbook ansible-core
     # Supervisors that instances on hosts can be left to.
     lab_apt s6-svscan s6
     lab_apt runsvdir runit
@@ -47,6 +49,7 @@ MaxStartups 200
 MaxSessions 64
 SetEnv HOME=$4
 PrintMotd no
+Subsystem sftp internal-sftp
 CONF
 }
 

@@ -7,7 +7,7 @@ use vice_core::app::{App, ProcessEnv, Workspace};
 use vice_core::id::Scope;
 #[cfg(feature = "ssh")]
 use vice_core::manifest::RunBy;
-use vice_core::manifest::{EnvSpec, KUBERNETES, LOCAL, Project, SSH, TargetSpec, TargetsSpec};
+use vice_core::manifest::{ANSIBLE, EnvSpec, KUBERNETES, LOCAL, Project, SSH, TargetSpec, TargetsSpec};
 use vice_core::port::command::CommandRunner;
 use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
@@ -53,6 +53,7 @@ pub struct Site<'a> {
 fn kinds() -> Result<Registry<Maker>> {
     let mut kinds: Registry<Maker> = Registry::new("kinds of target");
     kinds.add(LOCAL, local)?;
+    kinds.add(ANSIBLE, ansible)?;
     #[cfg(feature = "ssh")]
     kinds.add(SSH, ssh)?;
     #[cfg(not(feature = "ssh"))]
@@ -179,7 +180,6 @@ fn local(making: &Making<'_>) -> Result<Backend> {
 }
 
 /// Where hosts have vice's folder when `vice.toml` does not say.
-#[cfg(feature = "ssh")]
 const HOST_ROOT: &str = "/srv/vice";
 
 /// How many hosts are asked at the same time when `vice.toml` does not say.
@@ -215,6 +215,36 @@ fn ssh(making: &Making<'_>) -> Result<Backend> {
         env: Arc::clone(site.env),
     }));
     Ok(Backend { target: ssh.clone(), traffic: None, logs: Some(ssh.clone()), front: None, keepers: vec![ssh] })
+}
+
+fn ansible(making: &Making<'_>) -> Result<Backend> {
+    use crate::target::ansible::{AnsibleOptions, AnsibleTarget, TIMEOUT};
+    let Making { site, project, spec, scope, part, target } = *making;
+    let said = target.cloned().unwrap_or_default();
+    let hosts = crate::target::hosts::of(project, &scope.env, part, &said)?;
+    let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
+    let at = |path: String| project.root.join(path);
+    let ansible = Arc::new(AnsibleTarget::new(AnsibleOptions {
+        scope: scope.clone(),
+        root: project.root.clone(),
+        hosts,
+        inventory: at(said.inventory.unwrap_or_default()),
+        playbook: at(said.playbook.unwrap_or_default()),
+        rollback: said.rollback.map(at),
+        remove: said.remove.map(at),
+        config: said.config.map(at),
+        become_root: said.become_root.unwrap_or_default(),
+        vault: said.vault,
+        again: said.again.unwrap_or_default(),
+        forks: said.concurrency,
+        timeout: said.timeout.unwrap_or(TIMEOUT),
+        path: said.path.unwrap_or_else(|| format!("{HOST_ROOT}/{}/{folder}", scope.project)),
+        port: spec.port,
+        logs: said.logs.map(|logs| logs.0).unwrap_or_default(),
+        work: site.workspace.state.join("ansible"),
+        env: Arc::clone(site.env),
+    }));
+    Ok(Backend { target: ansible.clone(), traffic: None, logs: Some(ansible), front: None, keepers: Vec::new() })
 }
 
 #[cfg(feature = "kubernetes")]

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test starts the binary as a user would")]
 #![expect(clippy::expect_used, reason = "a test that can't go on fails")]
 
+mod ansible;
 mod bad_input;
 mod canary;
 mod contract;

@@ -25,7 +25,7 @@ pub use rollout::{
     Weekday, WindowSpec, Windows,
 };
 pub use selector::{Conjunction, Selector, Term};
-pub use target::{HealthAt, KUBERNETES, LOCAL, RunBy, SSH, TRACKS, TargetSpec, TargetsSpec, TrafficSpec};
+pub use target::{ANSIBLE, HealthAt, KUBERNETES, LOCAL, RunBy, SSH, TRACKS, TargetSpec, TargetsSpec, TrafficSpec};
 pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
     ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,

@@ -73,6 +73,9 @@ pub const TRACKS: [&str; 2] = ["canary", "stable"];
 /// The kind whose one unit is a set of objects in a Kubernetes cluster.
 pub const KUBERNETES: &str = "kubernetes";
 
+/// The kind whose units are hosts that a playbook is run on.
+pub const ANSIBLE: &str = "ansible";
+
 /// Where something runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -86,10 +89,10 @@ pub struct TargetSpec {
     /// host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
-    /// ssh: an Ansible inventory with the hosts, relative to `vice.toml`.
+    /// ssh, ansible: an Ansible inventory with the hosts, relative to `vice.toml`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<String>,
-    /// ssh: only the hosts of this group of the inventory.
+    /// ssh, ansible: only the hosts of this group of the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// ssh: a command that prints the hosts, one a line as in `hosts`; it runs in the folder of `vice.toml`.
@@ -101,10 +104,10 @@ pub struct TargetSpec {
     /// ssh: the port of the ssh server, where a host does not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// ssh: a configuration file of ssh to use instead of the user's, relative to `vice.toml`.
+    /// ssh: a configuration file of ssh to use instead of the user's; ansible: an `ansible.cfg`. Relative to `vice.toml`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
-    /// ssh: the folder on the hosts; `/srv/vice/PROJECT/ENV` when absent. `~/` is the user's home.
+    /// ssh, ansible: the folder on the hosts; `/srv/vice/PROJECT/ENV` when absent. `~/` is the user's home.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// ssh: who looks after the instances; `process` when absent.
@@ -117,12 +120,34 @@ pub struct TargetSpec {
     /// ssh: where instances are asked for their health; `loopback` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_at: Option<HealthAt>,
-    /// ssh: how many hosts are asked at the same time; 32 when absent.
+    /// ssh: how many hosts are asked at the same time; 32 when absent. ansible: `--forks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     /// ssh: how long connecting to a host may take; 10 s when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Millis>,
+    /// ansible: the playbook that brings a release to a host, relative to `vice.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
+    /// ansible: the playbook that goes back to an earlier release; `playbook` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<String>,
+    /// ansible: the playbook that removes what is on a host; nothing is removed there when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remove: Option<String>,
+    /// ansible: whether the playbook may run from its beginning where a run has broken off; an operator is asked
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<bool>,
+    /// ansible: whether vice's notes on the hosts are taken as root.
+    #[serde(default, rename = "become", skip_serializing_if = "Option::is_none")]
+    pub become_root: Option<bool>,
+    /// ansible: the key of the configuration that holds the password of files encrypted with ansible-vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<String>,
+    /// ansible: a command that shows the output of a unit on its host; `{{lines}}` and `{{unit}}` are filled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Command>,
     /// kubernetes: the context of the kubeconfig; its current one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
@@ -141,7 +166,8 @@ pub struct TargetSpec {
     /// kubernetes: a command that prints the manifests, such as `["helm", "template", "shop", "chart/"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
-    /// kubernetes: how long the workloads may take to roll out; 10 minutes when absent.
+    /// kubernetes: how long the workloads may take to roll out, 10 minutes when absent; ansible: how long a playbook may
+    /// take, 15 minutes when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Millis>,
     /// kubernetes: whether fields that belong to other field managers are taken over; false when absent.
@@ -179,6 +205,13 @@ const KEYS: &[&str] = &[
     "timeout",
     "force",
     "traffic",
+    "playbook",
+    "rollback",
+    "remove",
+    "again",
+    "become",
+    "vault",
+    "logs",
 ];
 
 impl TargetSpec {
@@ -215,6 +248,13 @@ impl TargetSpec {
             "timeout" => self.timeout = Some(map.next_value()?),
             "force" => self.force = Some(map.next_value()?),
             "traffic" => self.traffic = Some(map.next_value()?),
+            "playbook" => self.playbook = Some(map.next_value()?),
+            "rollback" => self.rollback = Some(map.next_value()?),
+            "remove" => self.remove = Some(map.next_value()?),
+            "again" => self.again = Some(map.next_value()?),
+            "become" => self.become_root = Some(map.next_value()?),
+            "vault" => self.vault = Some(map.next_value()?),
+            "logs" => self.logs = Some(map.next_value()?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -256,9 +296,53 @@ impl TargetSpec {
         written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
     }
 
+    /// The keys that only a target with playbooks has, as far as they are written.
+    fn keys_of_playbooks(&self) -> Vec<&'static str> {
+        let written = [
+            ("playbook", self.playbook.is_some()),
+            ("rollback", self.rollback.is_some()),
+            ("remove", self.remove.is_some()),
+            ("again", self.again.is_some()),
+            ("become", self.become_root.is_some()),
+            ("vault", self.vault.is_some()),
+            ("logs", self.logs.is_some()),
+        ];
+        written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
+    }
+
+    /// What makes no sense in a target with playbooks, or in one that has none.
+    fn check_ansible(&self) -> Result<(), String> {
+        if self.kind != ANSIBLE {
+            return match self.keys_of_playbooks().first() {
+                // Of a kind that does not exist, the kind is what is wrong.
+                Some(key) if [LOCAL, SSH, KUBERNETES].contains(&self.kind.as_str()) => {
+                    Err(format!("`{key}` belongs to a target of kind {ANSIBLE:?}, and this one is {:?}", self.kind))
+                }
+                _ => Ok(()),
+            };
+        }
+        for (key, is) in [("playbook", self.playbook.is_some()), ("inventory", self.inventory.is_some())] {
+            if !is {
+                return Err(format!("an Ansible target needs `{key}`"));
+            }
+        }
+        let others = ["hosts", "hosts_from", "user", "port", "run", "services", "health_at", "connect_timeout"];
+        if let Some(key) = self.keys_of_hosts().into_iter().find(|key| others.contains(key)) {
+            return Err(format!("`{key}` belongs to a target of kind {SSH:?}; Ansible has its inventory for that"));
+        }
+        if self.instances.is_some() {
+            return Err("`instances` says nothing to an Ansible target: a host is one unit".to_owned());
+        }
+        match self.logs.as_ref() {
+            Some(logs) if logs.0.is_empty() => Err("`logs` is a command, and this one is empty".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// What makes no sense in it.
     fn check(&self) -> Result<(), String> {
         self.check_cluster()?;
+        self.check_ansible()?;
         let hosts = self.keys_of_hosts();
         if [LOCAL, KUBERNETES].contains(&self.kind.as_str())
             && let Some(key) = hosts.first()
@@ -295,9 +379,10 @@ impl TargetSpec {
     fn check_cluster(&self) -> Result<(), String> {
         let keys = self.keys_of_clusters();
         if self.kind != KUBERNETES {
-            return match keys.first() {
+            let shared = |key: &&str| self.kind == ANSIBLE && *key == "timeout";
+            return match keys.into_iter().find(|key| !shared(key)) {
                 // Of a kind that does not exist, the kind is what is wrong.
-                Some(key) if [LOCAL, SSH].contains(&self.kind.as_str()) => Err(format!(
+                Some(key) if [LOCAL, SSH, ANSIBLE].contains(&self.kind.as_str()) => Err(format!(
                     "`{key}` belongs to a target of kind \"{KUBERNETES}\", and this one is {:?}",
                     self.kind
                 )),
@@ -492,6 +577,13 @@ mod tests {
             ("target.eu = { kind = 'ssh', hosts = ['a'], port = 0 }", "at least 1"),
             ("target = { kind = 'local', manifests = 'k8s' }", "belongs to a target of kind \"kubernetes\""),
             ("target = { kind = 'kubernetes' }", "needs `manifests`"),
+            ("target = { kind = 'ansible', inventory = 'a' }", "needs `playbook`"),
+            ("target = { kind = 'ansible', playbook = 'a' }", "needs `inventory`"),
+            ("target = { kind = 'ansible', inventory = 'a', playbook = 'b', port = 22 }", "has its inventory for that"),
+            ("target = { kind = 'ansible', inventory = 'a', playbook = 'b', instances = 2 }", "a host is one unit"),
+            ("target = { kind = 'ansible', inventory = 'a', playbook = 'b', context = 'x' }", "of kind \"kubernetes\""),
+            ("target = { kind = 'ssh', hosts = ['a'], playbook = 'b' }", "of kind \"ansible\""),
+            ("target = { kind = 'ansible', inventory = 'a', playbook = 'b', path = '/a b' }", "an absolute path"),
             ("target = { kind = 'kubernetes', manifests = 'a', kustomize = 'b' }", "said twice"),
             ("target.eu = { kind = 'kubernetes', manifests = 'a', instances = 2 }", "as `replicas`"),
             ("target = { kind = 'kubernetes', manifests = 'a', namespace = 'A_b' }", "name of a namespace"),

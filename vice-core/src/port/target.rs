@@ -219,6 +219,15 @@ pub trait Target: Send + Sync + 'static {
     /// `Fenced`; `Unhealthy`, `PortInUse` and the like when the unit can't be brought there.
     async fn apply(&self, op: &Op, workload: Option<&Workload>) -> Result<()>;
 
+    /// As [`Target::apply`], with the release that the unit has: for targets that bring it back themselves when the new
+    /// one fails, and do not keep it on the unit.
+    ///
+    /// # Errors
+    /// As `apply`.
+    async fn apply_over(&self, op: &Op, workload: Option<&Workload>, _earlier: Option<&Workload>) -> Result<()> {
+        self.apply(op, workload).await
+    }
+
     /// Takes an operation back: the unit runs again what it ran before. `workload` is that earlier release.
     ///
     /// # Errors

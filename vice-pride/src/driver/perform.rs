@@ -151,7 +151,9 @@ impl Performer {
         let op = self.op(op, unit)?;
         let places = matches!(op.change, Change::Place(_));
         let workload = if places { Some(for_unit(self.wanted()?, &op.unit)) } else { None };
-        let applied = self.backend.target.apply(&op, workload.as_deref()).await;
+        let earlier = op.before.as_ref().and_then(|before| self.earlier(before));
+        let earlier = earlier.map(|release| for_unit(release, &op.unit));
+        let applied = self.backend.target.apply_over(&op, workload.as_deref(), earlier.as_deref()).await;
         self.settle(&op, applied).await
     }
 

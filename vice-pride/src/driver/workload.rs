@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vice_core::app::App;
 use vice_core::event::Payload;
 use vice_core::id::Scope;
-use vice_core::manifest::{HealthSpec, KUBERNETES, Project, ReloadKind, ReloadSpec};
+use vice_core::manifest::{ANSIBLE, HealthSpec, KUBERNETES, Project, ReloadKind, ReloadSpec};
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::recipe::{Recipe, RecipeRecorded};
 use vice_core::payload::{ReleaseRef, config_stream, recipe_stream};
@@ -92,7 +92,7 @@ pub(crate) fn recipe(project: &Project, scope: &Scope, version: &str) -> Result<
 /// Whether every target of the environment knows by itself what to run.
 fn brings_its_own(project: &Project, scope: &Scope) -> Result<bool> {
     let targets = project.env(&scope.env)?.target.as_ref();
-    Ok(targets.is_some_and(|targets| targets.kinds().all(|(_, kind)| kind == KUBERNETES)))
+    Ok(targets.is_some_and(|targets| targets.kinds().all(|(_, kind)| [KUBERNETES, ANSIBLE].contains(&kind))))
 }
 
 /// How `vice.toml` and the target's own files say that a version is run.

@@ -1,9 +1,11 @@
 //! Where artifacts run. One folder a backend.
 
+pub mod ansible;
 pub mod hosts;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod local;
+mod naming;
 mod routed;
 #[cfg(feature = "ssh")]
 pub mod ssh;

@@ -128,6 +128,11 @@ impl Target for RoutedTarget {
         backend.target.apply(&op, workload).await
     }
 
+    async fn apply_over(&self, op: &Op, workload: Option<&Workload>, earlier: Option<&Workload>) -> Result<()> {
+        let (backend, op) = self.routed(op)?;
+        backend.target.apply_over(&op, workload, earlier).await
+    }
+
     async fn undo(&self, op: &Op, workload: Option<&Workload>) -> Result<()> {
         let (backend, op) = self.routed(op)?;
         backend.target.undo(&op, workload).await

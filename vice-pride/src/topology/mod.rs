@@ -53,7 +53,8 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
     };
     if let Some(tracks) = tracks {
         if section.topology.is_some() {
-            let message = format!("The target of {env} splits its traffic between two units, which no topology can name.");
+            let message =
+                format!("The target of {env} splits its traffic between two units, which no topology can name.");
             return Err(Fault::new(Code::ManifestInvalid, message)
                 .at(project.place(&["env", env.as_str(), "topology"], ""))
                 .hint("Remove the topology; the units are canary and stable."));
@@ -196,6 +197,14 @@ pub(crate) fn roster(root: &Path, name: &str) -> Result<Roster> {
         vars::add(path.parent().unwrap_or(root), &mut roster)?;
     }
     Ok(roster)
+}
+
+/// An inventory that somebody else has put together.
+///
+/// # Errors
+/// `ManifestInvalid` when it makes no sense.
+pub(crate) fn roster_of(name: &str, text: &str) -> Result<Roster> {
+    inventory::parse(name, text)
 }
 
 /// The section with everything read that it names. What stands in `vice.toml` is added to what a file says.

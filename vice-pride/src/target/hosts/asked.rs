@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use vice_core::manifest::{Command, Project};
@@ -19,16 +19,15 @@ const TAKES_AT_MOST: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The most that is read of it: more than ten thousand hosts take.
-const BYTES_MAX: u64 = 1024 * 1024;
+/// The most that is read of it: more than ten thousand hosts with some variables take.
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What was asked, and the answer.
 type Answers = Mutex<BTreeMap<(PathBuf, Vec<String>), String>>;
 
 /// The hosts that the command prints.
 pub(super) fn hosts(project: &Project, command: &Command) -> Result<Vec<Host>> {
-    static ANSWERS: OnceLock<Answers> = OnceLock::new();
-    let mut answers = ANSWERS.get_or_init(Answers::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut answers = answers();
     let asked = (project.root.clone(), command.0.clone());
     let text = match answers.get(&asked) {
         Some(text) => text.clone(),
@@ -40,6 +39,27 @@ pub(super) fn hosts(project: &Project, command: &Command) -> Result<Vec<Host>> {
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| Host::parse(line).map_err(|why| super::wrong("hosts_from", &why))).collect()
+}
+
+/// What `ansible-inventory` makes of an inventory that only Ansible can read: a program, a plug-in, a folder.
+pub(super) fn inventory(project: &Project, name: &str) -> Result<String> {
+    let path = project.root.join(name).display().to_string();
+    let argv = ["ansible-inventory", "-i", &path, "--list"].map(str::to_owned);
+    let asked = (project.root.clone(), argv.to_vec());
+    if let Some(text) = answers().get(&asked) {
+        return Ok(text.clone());
+    }
+    let text = run(&asked.0, &asked.1).map_err(|fault| {
+        fault.detail("key", "inventory").hint("apt-get install -y ansible-core, or pipx install ansible-core.")
+    })?;
+    answers().insert(asked, text.clone());
+    Ok(text)
+}
+
+/// What was asked in this process.
+fn answers() -> MutexGuard<'static, BTreeMap<(PathBuf, Vec<String>), String>> {
+    static ANSWERS: OnceLock<Answers> = OnceLock::new();
+    ANSWERS.get_or_init(Answers::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(argv: &[String], why: &str) -> Fault {
@@ -72,7 +92,7 @@ fn run(dir: &std::path::Path, argv: &[String]) -> Result<String> {
     let text = reader.join().map_err(|_| unread())?.map_err(|_| failed(argv, "what it prints is no text"))?;
     // First, because whoever prints more than is read ends badly.
     if text.len() as u64 > BYTES_MAX {
-        return Err(failed(argv, "it prints more than 1 MB"));
+        return Err(failed(argv, "it prints more than 16 MB"));
     }
     if !status.success() {
         return Err(
@@ -113,7 +133,7 @@ mod tests {
     fn a_command_lists_hosts_or_says_why_not() {
         assert_eq!(sh("echo web1; echo web2").unwrap(), "web1\nweb2\n");
         assert!(sh("exit 3").unwrap_err().to_string().contains("status: 3"));
-        assert!(sh("head -c 1100000 /dev/zero | tr '\\0' a").unwrap_err().to_string().contains("more than 1 MB"));
+        assert!(sh("head -c 17000000 /dev/zero | tr '\\0' a").unwrap_err().to_string().contains("more than 16 MB"));
         let gone = run(std::path::Path::new("/"), &["no-such-program".to_owned()]).unwrap_err();
         assert!(gone.to_string().contains("can't be started"), "{gone}");
     }

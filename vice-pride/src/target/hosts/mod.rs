@@ -7,7 +7,7 @@ mod asked;
 use std::collections::BTreeSet;
 
 use vice_core::id::EnvName;
-use vice_core::manifest::{EnvSpec, LOCAL, Project, TargetSpec};
+use vice_core::manifest::{ANSIBLE, EnvSpec, LOCAL, Project, SSH, TargetSpec};
 use vice_core::{Code, Fault, Result};
 use vice_pride_engine::{Roster, RosterHost, Topology, UnitNo};
 
@@ -20,7 +20,7 @@ const HOSTS_MAX: usize = 10_000;
 #[must_use]
 pub fn has_hosts(spec: &TargetSpec) -> bool {
     spec.kind != LOCAL && (!spec.hosts.is_empty() || spec.inventory.is_some() || spec.hosts_from.is_some())
-        || spec.kind == vice_core::manifest::SSH
+        || [SSH, ANSIBLE].contains(&spec.kind.as_str())
 }
 
 /// The hosts of a target, in the order in which they are listed.
@@ -51,13 +51,24 @@ fn listed(project: &Project, env: &EnvName, section: &EnvSpec, spec: &TargetSpec
         return asked::hosts(project, argv);
     }
     if let Some(name) = spec.inventory.as_ref().or(of_topology) {
-        return of_roster(&crate::topology::roster(&project.root, name)?, spec.group.as_deref());
+        return of_roster(&roster(project, name, spec)?, spec.group.as_deref());
     }
     match &section.topology {
         Some(topology) => of_tree(&crate::topology::of_section(project, env, topology)?),
         None => Err(wrong("kind", "it says no hosts").hint(
             "Add hosts = [\"web1\", \"deploy@10.0.0.5:2222\"], or an Ansible inventory: inventory = \"hosts.ini\".",
         )),
+    }
+}
+
+/// An inventory: as vice reads it, which takes milliseconds, or as Ansible does where only Ansible can.
+fn roster(project: &Project, name: &str, spec: &TargetSpec) -> Result<Roster> {
+    match crate::topology::roster(&project.root, name) {
+        Err(fault) if spec.kind == ANSIBLE && project.root.join(name).exists() => {
+            tracing::debug!(%fault, "Ansible is asked for the inventory");
+            crate::topology::roster_of(name, &asked::inventory(project, name)?)
+        }
+        read => read,
     }
 }
 

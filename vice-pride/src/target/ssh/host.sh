@@ -1,4 +1,3 @@
-#!/bin/sh
 # What vice does on a host. It is uploaded by its digest and run over ssh; it needs POSIX sh, flock, tar and sha256sum.
 # It owns one folder (ROOT) and everything in it:
 #
@@ -14,83 +13,10 @@
 # An operation is carried out at one moment, when `pending` becomes `ops/KEY`. Whoever gets the lock and finds a
 # `pending` first brings back what ran before it. Exit statuses are listed in trouble.rs; what is said on standard
 # output with a status other than 0 is one sentence, then lines of the instance's own output.
+# shellcheck shell=sh
 # shellcheck disable=SC1007,SC1090,SC2086  # empty values, files of its own, and flags that are split on purpose
-set -u
-umask 077
-LC_ALL=C
-PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
-export LC_ALL PATH
-
-cmd=$1 root=$2
-shift 2
-op=- unit=- epoch=0 u= back=no
-
-end() {
-    code=$1
-    shift
-    printf '%s\n' "$*"
-    exit "$code"
-}
-
-need() { command -v "$1" >/dev/null 2>&1 || end 27 "$1"; }
-nap() { sleep 0.1 2>/dev/null || sleep 1; }
-# A file's content is on disk when this returns. Old `sync` knows no files and syncs everything.
-durable() { sync "$@" 2>/dev/null || sync; }
-
-# write FILE TEXT: replaces it by one line, at one moment and durably.
-write() {
-    printf '%s\n' "$2" >"$1.new" || printf '%s\n' "$2" | cat >"$1.new" || end 28 "$1 can't be written"
-    { durable "$1.new" && mv -f "$1.new" "$1"; } || end 28 "$1 can't be written"
-    durable "${1%/*}"
-}
-
-use_unit() {
-    unit=$1 u=$root/units/$1
-}
-
-folders() {
-    mkdir -p "$root/ops" "$root/releases" "$root/units" "$root/incoming" || end 28 "$root can't be made"
-}
-
-# --- epochs and the lock -------------------------------------------------------------------------------------------
-
-see_epoch() {
-    seen=0
-    if [ -f "$root/epoch" ]; then read -r seen <"$root/epoch"; fi
-}
-
-# Refuses a lower epoch, keeps a higher one. Whoever works under a lower one sees it and gives up.
-admit() {
-    need flock
-    exec 8>"$root/epoch.lock" || end 28 "$root can't be written"
-    flock 8 || end 28 "$root can't be locked"
-    see_epoch
-    [ "$epoch" -ge "$seen" ] || end 20 "$seen"
-    if [ "$epoch" -gt "$seen" ]; then write "$root/epoch" "$epoch"; fi
-    exec 8>&-
-}
-
-# Whether nobody has taken over; the epoch can't change from here until `unguard`.
-guard() {
-    exec 8>"$root/epoch.lock"
-    flock 8 || end 28 "$root can't be locked"
-    see_epoch
-    [ "$seen" -le "$epoch" ]
-}
-unguard() { exec 8>&-; }
-
-# lock SECONDS: waits until nobody else works here, then mends what somebody left half done.
-lock() {
-    exec 9>"$root/lock" || end 28 "$root can't be written"
-    if ! flock -n 9; then
-        till=$(($(date +%s) + $1))
-        until flock -n 9; do
-            [ "$(date +%s)" -lt "$till" ] || end 26 "Another operation is still under way after $1 s"
-            nap
-        done
-    fi
-    mend
-}
+# Begins with host_common.sh.
+back=no
 
 mend() {
     for left in "$root"/units/*/pending; do

@@ -9,7 +9,7 @@ use vice_core::port::target::Workload;
 use vice_core::secret::Masker;
 use vice_core::{Digest, Fault, Millis, Result};
 
-use super::super::{Adopted, Adoption, Keeper, Removed};
+use super::super::{Adopted, Adoption, Keeper, Removed, naming};
 use super::link::{Call, Input, Link};
 use super::package::{self, Files};
 use super::{OPERATION, SshTarget, trouble};
@@ -38,7 +38,7 @@ impl SshTarget {
         let request = package::request(workload, &self.manner(unit, number, Files::Adopted))?;
         let path = adoption.path.clone().unwrap_or_else(|| "-".to_owned());
         let port = self.port(number).map_or_else(|| "0".to_owned(), |port| port.to_string());
-        let op = package::op_key(&format!("{}/{unit}", adoption.op));
+        let op = naming::op_key(&format!("{}/{unit}", adoption.op));
         let pid = adoption.pid.unwrap_or(0).to_string();
         let args = vec![adoption.epoch.to_string(), unit.to_owned(), op, pid, path, port];
         let call = Call { command: "adopt", args, input: Input::Bytes(&request), limit: OPERATION };

@@ -18,7 +18,7 @@ use super::master::{self, Dialling};
 use super::trouble::{self, Said, status};
 
 /// What runs on hosts.
-const SCRIPT: &str = include_str!("host.sh");
+const SCRIPT: &str = concat!(include_str!("../host_common.sh"), include_str!("host.sh"));
 
 /// Starts the script where it is. It says by its exit status that the folder (90) or the script (91) is not there.
 const BOOT: &str = r#"c=$1 r=$2; shift 2; case $r in "~/"*) r=$HOME/${r#"~/"};; esac; w=$r/bin/$0; if [ -f "$w" ]; then exec sh "$w" "$c" "$r" "$@"; elif [ -d "$r" ]; then exit 91; else exit 90; fi"#;

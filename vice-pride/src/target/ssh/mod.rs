@@ -32,6 +32,7 @@ use vice_core::{Code, Context, Fault, Millis, Result};
 
 use super::hosts::{self, Host};
 use super::local::masker;
+use super::naming;
 use link::{Call, Input, Link};
 use master::Dialling;
 use package::{Bundle, Files, Manner};
@@ -273,10 +274,10 @@ impl Errand<'_> {
             Change::Stop => "stop",
             Change::Restart => "restart",
         };
-        let id = self.release.map_or_else(|| "-".to_owned(), package::release_id);
+        let id = self.release.map_or_else(|| "-".to_owned(), naming::release_id);
         let sends = if self.sends { "with" } else { "without" };
         let op = self.op;
-        [op.epoch.to_string(), op.unit.clone(), package::op_key(&op.id), change.to_owned(), id, sends.to_owned()].into()
+        [op.epoch.to_string(), op.unit.clone(), naming::op_key(&op.id), change.to_owned(), id, sends.to_owned()].into()
     }
 
     /// The new one starts and, when it does not get healthy, the old one again; each ends in its own time.
@@ -362,7 +363,7 @@ impl Target for SshTarget {
 
     async fn observe(&self, op: &Op) -> Result<Observed> {
         let (link, _) = self.link(&op.unit)?;
-        let args = vec![op.epoch.to_string(), package::op_key(&op.id)];
+        let args = vec![op.epoch.to_string(), naming::op_key(&op.id)];
         let said = self.call(link, &Call::short("observe", args)).await?;
         match (said.status, said.stdout.trim()) {
             (0, "applied") => Ok(Observed::Applied),

@@ -10,10 +10,11 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 use vice_core::id::Scope;
 use vice_core::manifest::{HealthAt, RunBy};
-use vice_core::payload::ReleaseRef;
 use vice_core::port::target::Workload;
 use vice_core::template::{Vars, render};
 use vice_core::{Code, Context, Digest, Fault, Millis, Result};
+
+use super::super::naming::{quoted, release_id};
 
 /// How deep folders of an artifact may be nested; the artifact store allows less.
 const DEPTH_MAX: usize = 128;
@@ -131,20 +132,6 @@ pub(super) enum Files {
     Adopted,
 }
 
-/// What a host knows a release by: the same for the same release.
-pub(super) fn release_id(release: &ReleaseRef) -> String {
-    short(&serde_json::to_string(release).unwrap_or_default())
-}
-
-/// What a host knows an operation by.
-pub(super) fn op_key(id: &str) -> String {
-    short(id)
-}
-
-fn short(text: &str) -> String {
-    Digest::of(text.as_bytes()).to_string().chars().take(32).collect()
-}
-
 /// The files of a placed release as an archive.
 ///
 /// # Errors
@@ -168,11 +155,6 @@ pub(super) fn request(workload: &Workload, manner: &Manner<'_>) -> Result<Vec<u8
         put("service", &service(workload, manner))?;
     }
     tar.into_inner().context(Code::Internal, || "A release can't be packed.".to_owned())
-}
-
-/// A word that a shell reads as it is.
-pub(super) fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Whole seconds, at least one: shells count no finer.
