@@ -47,7 +47,6 @@ pub struct Wrath {
     series: Option<Arc<dyn SeriesStore>>,
     stop: Arc<StopSignal>,
     clients: Arc<Clients>,
-    players: Arc<crate::step::http::Clients>,
     tls: Arc<Tls>,
 }
 
@@ -62,7 +61,6 @@ impl Wrath {
             series: None,
             stop: Arc::default(),
             clients: Arc::default(),
-            players: Arc::default(),
             tls: Arc::new(Tls::new()),
         }
     }
@@ -126,7 +124,7 @@ impl Wrath {
             bench: Bench {
                 clock: Arc::clone(&self.clock),
                 runner: Arc::clone(&self.runner),
-                clients: Arc::clone(&self.players),
+                clients: Arc::clone(&self.clients),
                 dir: request.project.root.clone(),
                 env: Arc::new(env),
             },
