@@ -219,9 +219,11 @@ async fn scenarios_are_probes_and_series_have_labels() {
     assert!(report.canary.seen > 2 && report.canary.seen == report.baseline.seen, "{report:?}");
     assert_eq!((report.canary.bad, report.baseline.bad), (report.canary.seen, 0), "{report:?}");
     assert!(report.reasons[0].contains("2: buy: cart: status: expected 200, got 500"), "{report:?}");
-    let labels: Vec<_> = series.all().into_iter().filter(|point| point.name == "probe_total").map(|point| point.labels).collect();
-    assert!(!labels.is_empty());
-    for labels in labels {
+    let (from, until) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+    let query = SeriesQuery { name: "probe_total".to_owned(), labels: BTreeMap::new(), from, until };
+    let points = series.query(&query).await.unwrap();
+    assert!(!points.is_empty());
+    for labels in points.into_iter().map(|point| point.labels) {
         assert_eq!((labels["region"].as_str(), labels["host"].as_str(), labels["check"].as_str()), ("eu", "box", "buy"));
         assert!(["1", "2"].contains(&labels["version"].as_str()));
     }
