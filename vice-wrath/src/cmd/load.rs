@@ -348,7 +348,7 @@ fn modelled(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<
 
 /// The requests of a recording in order, with the times at which they came.
 fn recorded(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<(Feed, Arc<[Duration]>)> {
-    let recording = super::recording::open(app.ui, app.dir, file)?;
+    let (recording, _) = super::recording::open_to_send(app.ui, app.dir, file)?;
     let origin = url.origin().ascii_serialization();
     let common = headers_at(&args.header, url)?;
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();

@@ -10,7 +10,7 @@ use vice_core::text::{Table, Tone, count, paint};
 use vice_core::ui::Outcome;
 use vice_core::{Code, Context, Fault, Millis, Result};
 
-use super::recording::open;
+use super::recording::open_to_send;
 use crate::replay::{By, sessions};
 use crate::traffic::{self, Fit, Model, Sorting, Visit};
 
@@ -125,7 +125,7 @@ fn visits(app: &App, args: &TrafficArgs, sorting: &Sorting) -> Result<Vec<Visit>
         let by = by.map_err(|why| {
             Fault::new(Code::Usage, format!("{why}.")).hint("`vice wrath traffic --help` has examples.")
         })?;
-        let recording = open(app.ui.as_ref(), &app.env.dir, &args.file)?;
+        let (recording, _) = open_to_send(app.ui.as_ref(), &app.env.dir, &args.file)?;
         let mut visits = traffic::of_recording(&recording, &sessions(&recording.exchanges, &by), sorting);
         visits.sort_by(|one, other| one.at.total_cmp(&other.at));
         return Ok(visits);
