@@ -12,7 +12,7 @@ use vice_core::event::{Actor, Event, Head, Payload};
 use vice_core::id::{EnvName, ProjectName, RolloutId, Scope};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::cdevents::{
-    EnvironmentRef, ServiceDeployed, ServiceRemoved, ServiceRolledBack, ServiceUpgraded, TestSuiteRunFinished,
+    EnvironmentRef, IncidentDetected, IncidentResolved, ServiceDeployed, ServiceRef, ServiceRemoved, ServiceRolledBack, ServiceUpgraded, TestSuiteRunFinished,
     package_url,
 };
 use vice_core::payload::config::ConfigRecorded;
@@ -98,6 +98,9 @@ fn the_examples_of_the_specification_validate() {
         ("service_rolledback", "servicerolledback"),
         ("service_removed", "serviceremoved"),
         ("testsuiterun_finished", "testsuiterunfinished"),
+        ("incident_detected", "incidentdetected"),
+        ("incident_reported", "incidentreported"),
+        ("incident_resolved", "incidentresolved"),
     ] {
         let value = read(&folder().join(format!("conformance/{example}.json")));
         assert_eq!(problems(schema, &value), Vec::<String>::new(), "{example}");
@@ -139,6 +142,19 @@ fn standard_events_keep_their_strict_content() {
         };
         valid("testsuiterunfinished", &run);
     }
+}
+
+#[test]
+fn incidents_keep_their_strict_content() {
+    let description = "\"buy\" of shop in dev does not pass: status: expected 200, got 503".to_owned();
+    let (incident, service) = ("shop.dev.buy.1".to_owned(), ServiceRef { id: "shop".into() });
+    let (d, s, i) = (description.clone(), service.clone(), incident.clone());
+    valid("incidentdetected", &IncidentDetected { description: d, environment: environment(), service: s, incident: i });
+    let resolved = IncidentResolved { description, environment: environment(), service, incident };
+    valid("incidentresolved", &resolved);
+    // The two are told apart by their schemas too.
+    let data: Value = serde_json::from_str(&event(&resolved).data).unwrap();
+    assert!(!problems("incidentdetected", &data).is_empty());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Probes: the HTTP checks as traffic, each sent to both versions at the same moment.
+//! Probes: checks over HTTP and scenarios as traffic, each sent to both versions at the same moment.
 //!
 //! Pairs keep the two versions comparable: the same check at the same time, one exposure each, whatever either answers.
 //! A pair counts when both halves have ended, so a slow half delays its partner and biases nothing. Nothing here decides
@@ -18,14 +18,12 @@ use vice_core::payload::verification::CheckOutcome;
 use vice_core::port::metric::{PROBE_SERIES, ProbeArm, ProbeCounts, ProbeReport, ProbeRequest, Prober};
 use vice_core::port::verifier::VerifyRequest;
 use vice_core::series::{Labels, Point};
-use vice_core::time::Clock;
 use vice_core::{Code, Fault, Millis, Result};
 
-use crate::http::{Clients, Http};
 use crate::plan::{Planned, plan};
 use crate::say;
+use crate::scenario::{Scenario, names};
 use crate::suite::{ATTEMPT_TIMEOUT, Wrath};
-use crate::tls::Tls;
 use crate::values::Values;
 
 /// The most pairs a second. Probes fill a sample; they are no load test.
@@ -51,6 +49,7 @@ pub(crate) fn check_rate(rate: f64) -> Result<()> {
 
 /// What probes one unit needs.
 struct Unit {
+    request: VerifyRequest,
     checks: Vec<Planned>,
     values: Values,
 }
@@ -134,19 +133,21 @@ fn unit(request: &ProbeRequest, version: &str, url: &str) -> Result<Unit> {
     // One that needs another is a step of a story, and has no meaning alone; one that never mentions the unit's
     // address would show the same for both versions.
     let fits = |check: &Planned| {
-        let asks_unit = check.spec.http.as_ref().is_some_and(|http| http.contains("env.url"));
+        let asks = |text: &String| text.contains("env.url");
+        let story = |scenario: &Scenario| names::foreign(scenario).iter().any(|name| name == "env.url");
+        let asks_unit = check.spec.http.as_ref().is_some_and(asks) || check.scenario.as_ref().is_some_and(story);
         check.applies && check.needs.is_empty() && asks_unit
     };
     let (checks, others): (Vec<Planned>, Vec<Planned>) = planned.into_iter().partition(fits);
     if let Some(other) = others.iter().find(|check| request.checks.contains(&check.name)) {
         return Err(Fault::new(Code::Usage, format!("The check {} can't be a probe.", other.name))
-            .hint("A probe is an HTTP check of {{env.url}} that needs no other check."));
+            .hint("A probe is an HTTP check or a scenario that asks {{env.url}} and needs no other check."));
     }
     if checks.is_empty() {
         return Err(Fault::new(Code::Usage, format!("No check of {} can be a probe.", request.project.name()))
             .hint("Add an HTTP check that needs no other, such as [check.smoke] with http = \"{{env.url}}/\"."));
     }
-    Ok(Unit { checks, values })
+    Ok(Unit { request: verify, checks, values })
 }
 
 impl Run<'_> {
@@ -191,9 +192,9 @@ impl Run<'_> {
         let turn = number / self.checks.len().max(1);
         let unit = |arm: usize| self.units[arm].get(turn % self.units[arm].len().max(1)).cloned();
         let (canary, baseline) = (unit(0), unit(1));
-        let probing = self.wrath.probing();
+        let wrath = self.wrath.clone();
         async move {
-            let (canary, baseline) = tokio::join!(probing.half(canary, check), probing.half(baseline, check));
+            let (canary, baseline) = tokio::join!(half(&wrath, canary, check), half(&wrath, baseline, check));
             drop(room);
             Pair { check, halves: [canary, baseline] }
         }
@@ -230,14 +231,15 @@ impl Run<'_> {
     }
 
     fn points(&self, (arm, check): (usize, usize), tally: &Tally, time: Timestamp) -> Vec<Point> {
-        let labels: Labels = [
+        let own = [
             ("project", self.request.project.name().as_str()),
             ("env", self.request.env.as_str()),
             ("version", self.version(arm)),
             ("check", self.checks.get(check).map_or("", String::as_str)),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut labels: Labels = self.request.labels.clone();
+        labels.extend(own);
         let point = |suffix: &str, labels: Labels, count: u64| Point {
             name: format!("{PROBE_SERIES}_{suffix}"),
             labels,
@@ -259,27 +261,18 @@ impl Run<'_> {
     }
 }
 
-/// What a half of a pair needs of the verifier; shared with its task.
-pub(crate) struct Probing {
-    pub(crate) clients: Arc<Clients>,
-    pub(crate) tls: Arc<Tls>,
-    pub(crate) clock: Arc<dyn Clock>,
-}
-
-impl Probing {
-    async fn half(&self, unit: Option<Arc<Unit>>, check: usize) -> Half {
-        let Some((unit, check)) = unit.as_ref().and_then(|unit| Some((unit, unit.checks.get(check)?))) else {
-            return Half { bad: true, latency: None, reason: Some("there is no unit to ask".to_owned()) };
-        };
-        let timeout: Millis = check.spec.timeout.unwrap_or(ATTEMPT_TIMEOUT);
-        let until = Instant::now() + timeout.as_duration().min(Duration::from_secs(600));
-        let http = Http { clients: &self.clients, tls: &self.tls, clock: self.clock.as_ref() };
-        let attempt = http.attempt(check, &unit.values, timeout, until).await;
-        let masker = unit.values.masker();
-        Half {
-            bad: attempt.outcome() != CheckOutcome::Passed,
-            latency: attempt.latency,
-            reason: attempt.messages().next().map(|text| say::message(masker, text)),
-        }
+/// One probe of one unit.
+async fn half(wrath: &Wrath, unit: Option<Arc<Unit>>, check: usize) -> Half {
+    let Some((unit, check)) = unit.as_ref().and_then(|unit| Some((unit, unit.checks.get(check)?))) else {
+        return Half { bad: true, latency: None, reason: Some("there is no unit to ask".to_owned()) };
+    };
+    let timeout: Millis = check.spec.timeout.unwrap_or(ATTEMPT_TIMEOUT);
+    let until = Instant::now() + timeout.as_duration().min(Duration::from_secs(600));
+    let attempt = wrath.attempt(&unit.request, check, &unit.values, timeout, until).await;
+    let masker = unit.values.masker();
+    Half {
+        bad: attempt.outcome() != CheckOutcome::Passed,
+        latency: attempt.latency,
+        reason: attempt.messages().next().map(|text| say::message(masker, text)),
     }
 }

@@ -21,7 +21,6 @@ use crate::http::{self, Clients, Http};
 use crate::plan::{Plan, Planned, plan};
 use crate::play::Player;
 use crate::play::result::{RunResult, is_bad};
-use crate::probe::Probing;
 use crate::say;
 use crate::step::Bench;
 use crate::tls::Tls;
@@ -39,7 +38,8 @@ const STOP_EVERY: Duration = Duration::from_millis(100);
 /// The series of the latency of good answers, in seconds.
 const LATENCY_SERIES: &str = "check_latency_seconds";
 
-/// Verification: checks against a live system.
+/// Verification: checks against a live system. Cheap to clone.
+#[derive(Clone)]
 pub struct Wrath {
     clock: Arc<dyn Clock>,
     runner: Arc<dyn CommandRunner>,
@@ -47,7 +47,6 @@ pub struct Wrath {
     series: Option<Arc<dyn SeriesStore>>,
     stop: Arc<StopSignal>,
     clients: Arc<Clients>,
-    players: Arc<crate::step::http::Clients>,
     tls: Arc<Tls>,
 }
 
@@ -62,7 +61,6 @@ impl Wrath {
             series: None,
             stop: Arc::default(),
             clients: Arc::default(),
-            players: Arc::default(),
             tls: Arc::new(Tls::new()),
         }
     }
@@ -95,11 +93,6 @@ impl Wrath {
         self
     }
 
-    /// What the task of a probe needs.
-    pub(crate) fn probing(&self) -> Probing {
-        Probing { clients: Arc::clone(&self.clients), tls: Arc::clone(&self.tls), clock: Arc::clone(&self.clock) }
-    }
-
     /// Whether the process was asked to end.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.raised().is_some()
@@ -110,6 +103,26 @@ impl Wrath {
         let Some(series) = &self.series else { return Ok(()) };
         let points = points(self.clock.now());
         if points.is_empty() { Ok(()) } else { series.record(points).await }
+    }
+
+    /// One attempt of a check without its retries.
+    pub(crate) async fn attempt(
+        &self,
+        request: &VerifyRequest,
+        check: &Planned,
+        values: &Values,
+        timeout: Millis,
+        until: Instant,
+    ) -> Attempt {
+        match check.kind {
+            "tcp" => crate::tcp::attempt(check, values, timeout, until).await,
+            "scenario" => self.scenario(request, check, values, until).await,
+            "command" => crate::command::attempt(self.runner.as_ref(), request, check, values, until).await,
+            _ => {
+                let http = Http { clients: &self.clients, tls: &self.tls, clock: self.clock.as_ref() };
+                http.attempt(check, values, timeout, until).await
+            }
+        }
     }
 
     /// Plays the scenario of a check. It may take as long as the check, and its teardown a moment longer.
@@ -126,7 +139,7 @@ impl Wrath {
             bench: Bench {
                 clock: Arc::clone(&self.clock),
                 runner: Arc::clone(&self.runner),
-                clients: Arc::clone(&self.players),
+                clients: Arc::clone(&self.clients),
                 dir: request.project.root.clone(),
                 env: Arc::new(env),
             },
@@ -312,18 +325,7 @@ impl Run<'_> {
         let until = (now + limit.as_duration()).min(self.deadline);
         // The time that is named in messages: what was left of the deadline, when that is shorter.
         let timeout = Millis(u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX));
-        match check.kind {
-            "tcp" => crate::tcp::attempt(check, &self.values, timeout, until).await,
-            "scenario" => self.wrath.scenario(self.request, check, &self.values, until).await,
-            "command" => {
-                crate::command::attempt(self.wrath.runner.as_ref(), self.request, check, &self.values, until).await
-            }
-            _ => {
-                let http =
-                    Http { clients: &self.wrath.clients, tls: &self.wrath.tls, clock: self.wrath.clock.as_ref() };
-                http.attempt(check, &self.values, timeout, until).await
-            }
-        }
+        self.wrath.attempt(self.request, check, &self.values, timeout, until).await
     }
 
     fn result(&mut self, check: &Planned, attempt: Attempt, attempts: u32, took: Millis) -> CheckResult {

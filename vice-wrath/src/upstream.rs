@@ -105,7 +105,7 @@ impl Upstream {
         builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| cause(&error))?;
         // Whoever waits for an answer learns of the end by that.
-        tokio::spawn(async move { drop(connection.await) });
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
         Ok(sender)
     }
 

@@ -165,12 +165,14 @@ pub struct ProbeRequest {
     pub rate: f64,
     /// For how long.
     pub during: Millis,
-    /// Only these checks; all HTTP checks when empty.
+    /// Only these checks; all HTTP checks and scenarios that ask a unit when empty.
     pub checks: Vec<String>,
     /// Template variables as for verification; `env.url` and `version` are set for each unit.
     pub vars: Vars,
     /// The configuration, so that probes can use secrets without printing them.
     pub config: Option<ResolvedConfig>,
+    /// More labels of the series, such as host and region.
+    pub labels: crate::series::Labels,
 }
 
 /// What probes of one version found.
@@ -194,7 +196,7 @@ pub struct ProbeReport {
 }
 
 /// The series that probes are recorded in: `probe_total`, `probe_bad` and `probe_bucket`, with the labels project, env,
-/// version and check.
+/// version and check, and those of the request.
 pub const PROBE_SERIES: &str = "probe";
 
 /// Makes requests of its own at both versions, for when too few come by themselves.

@@ -126,6 +126,7 @@ impl Performer {
             checks: Vec::new(),
             vars: workload::vars(&self.scope, &self.plan.to.version),
             config: Some(self.to.1.clone()),
+            labels: std::iter::once(("host".to_owned(), self.app.env.host.clone())).collect(),
         };
         self.app.prober.probe(request).await.map(drop)
     }

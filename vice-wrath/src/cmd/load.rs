@@ -15,7 +15,7 @@ use vice_core::id::EnvName;
 use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
 use vice_core::{Class, Code, Context, Fault, Millis, Result};
 
-use super::load_checks;
+use super::{load_checks, load_scenarios};
 use crate::http::parse_url;
 use crate::load::{
     self, CONNECTIONS_MAX, Dial, Feed, LoadPlan, Prepared, Process, Profile, Protocol, Shape, THREADS_MAX, Threshold,
@@ -35,7 +35,8 @@ const FOR_DEFAULT: Millis = Millis::from_secs(10);
   vice wrath load http://127.0.0.1:8080/ --rate 500/s --for 30s
   vice wrath load https://shop.test/search?q=a --users 50 --for 1m --fail-if 'p99>200ms' --fail-if 'errors>0.1%'
   vice wrath load http://127.0.0.1:8080/ --stage 0..200/s:30s --stage 200/s:2m --poisson --format html -o load.html
-  vice wrath load http://127.0.0.1:8080/ --model shop.toml --users 100 --for 5m")]
+  vice wrath load http://127.0.0.1:8080/ --model shop.toml --users 100 --for 5m
+  vice wrath load http://127.0.0.1:8080 --scenario wrath/buy.toml=3 --scenario wrath/look.toml --rate 5/s --for 1m")]
 pub struct LoadArgs {
     /// The URL to ask, of which with --model or --recording only the host counts; or a project, whose HTTP checks are sent.
     #[arg(value_name = "URL|PROJECT")]
@@ -93,6 +94,16 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "body", "status"])]
     pub recording: Option<PathBuf>,
 
+    /// Play this scenario (a name or a file, with =WEIGHT where there are several); a rate is then one of journeys, and
+    /// --connections how many may be under way. May be repeated.
+    #[arg(long, value_name = "SCENARIO[=WEIGHT]",
+        conflicts_with_all = ["model", "recording", "method", "body", "status", "header", "http2", "ca", "check"])]
+    pub scenario: Vec<String>,
+
+    /// A variable of the scenarios, as NAME=VALUE; may be repeated. Not for secrets: others can read arguments.
+    #[arg(long, value_name = "NAME=VALUE", requires = "scenario")]
+    pub var: Vec<String>,
+
     /// The one status that is good [default: any below 400].
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(100..600))]
     pub status: Option<u16>,
@@ -132,6 +143,10 @@ pub struct LoadArgs {
 /// `Usage` for arguments that make no sense, `Unreachable` when the host has no address, `Interrupted`.
 pub(crate) async fn run(app: &App, args: LoadArgs) -> Result<Outcome> {
     let around = Around { ui: app.ui.as_ref(), dir: &app.env.dir, stop: &app.stop };
+    if !args.scenario.is_empty() {
+        let (url, feed) = load_scenarios::feed(app, &args).await?;
+        return load_with(around, args, url, Some(feed)).await;
+    }
     if !load_checks::is_project(&args.url) {
         return load(around, args).await;
     }
@@ -162,6 +177,9 @@ pub async fn load(app: Around<'_>, args: LoadArgs) -> Result<Outcome> {
     let url = parse_url(&args.url, false).map_err(|why| usage(format!("the target {why}")))?;
     if !args.check.is_empty() || args.env.is_some() {
         return Err(usage("--check and --env are about a project, and the target is a URL"));
+    }
+    if !args.scenario.is_empty() {
+        return Err(usage("scenarios need the rest of vice, which is not here"));
     }
     load_with(app, args, url, None).await
 }
@@ -330,7 +348,7 @@ fn modelled(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<
 
 /// The requests of a recording in order, with the times at which they came.
 fn recorded(app: Around<'_>, args: &LoadArgs, url: &Url, file: &Path) -> Result<(Feed, Arc<[Duration]>)> {
-    let recording = super::recording::open(app.ui, app.dir, file)?;
+    let (recording, _) = super::recording::open_to_send(app.ui, app.dir, file)?;
     let origin = url.origin().ascii_serialization();
     let common = headers_at(&args.header, url)?;
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();

@@ -4,6 +4,7 @@ mod import;
 mod list;
 mod load;
 mod load_checks;
+mod load_scenarios;
 mod probe;
 mod record;
 mod recording;

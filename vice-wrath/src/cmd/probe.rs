@@ -7,7 +7,7 @@ use vice_core::app::App;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::load;
 use vice_core::id::{EnvName, Scope};
-use vice_core::manifest::Project;
+use vice_core::manifest::{CheckSpec, Project};
 use vice_core::payload::environment_stream;
 use vice_core::port::metric::{ProbeArm, ProbeCounts, ProbeReport, ProbeRequest};
 use vice_core::port::target::UnitState;
@@ -15,6 +15,7 @@ use vice_core::text::{Table, Tone};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Fault, Millis, Result};
 
+use super::run::labels;
 use super::verify;
 use crate::probe::check_rate;
 
@@ -22,7 +23,8 @@ use crate::probe::check_rate;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   vice wrath probe shop --rate 5 --for 2m
-  vice wrath probe shop --env prod --check smoke --canary 1.5 --baseline 1.4")]
+  vice wrath probe shop --env prod --check smoke --canary 1.5 --baseline 1.4
+  vice wrath probe shop --get /healthz --get '/search?q=tea' --rate 20 --label region=eu")]
 pub struct ProbeArgs {
     /// The project; the one of the working folder when absent.
     pub project: Option<String>,
@@ -39,9 +41,17 @@ pub struct ProbeArgs {
     #[arg(long = "for", value_name = "DURATION", default_value = "30s")]
     pub during: Millis,
 
-    /// Only this check; may be repeated.
+    /// Only this check, over HTTP or a scenario; may be repeated.
     #[arg(long, value_name = "CHECK")]
     pub check: Vec<String>,
+
+    /// Ask for this path, which has to answer with 200, instead of sending checks; may be repeated.
+    #[arg(long, value_name = "PATH", conflicts_with = "check")]
+    pub get: Vec<String>,
+
+    /// A label of the series that are recorded, such as region=eu; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
 
     /// The new version; the one that does not run everywhere when absent.
     #[arg(long, value_name = "VERSION")]
@@ -58,24 +68,47 @@ pub struct ProbeArgs {
 /// `Usage` when not two versions run or no check can be a probe; as [`Prober`](vice_core::port::metric::Prober).
 pub(crate) async fn run(app: &App, args: ProbeArgs) -> Result<Outcome> {
     check_rate(args.rate)?;
+    let mut labels = labels(&args.label)?;
+    labels.insert("host".to_owned(), app.env.host.clone());
     let (project, scope) = app.scope(args.project.as_deref(), args.env.as_ref())?;
     let units = app.locator.units(&scope).await?;
     let (canary, baseline) = versions(app, &scope, &units, &args).await?;
     let config = verify::config(app, &project, &scope).await?;
+    let (probed, checks) = match args.get.as_slice() {
+        [] => (Arc::clone(&project), args.check),
+        paths => with_paths(&project, paths)?,
+    };
     let request = ProbeRequest {
-        project: Arc::clone(&project),
+        project: probed,
         env: scope.env.clone(),
         canary: arm(&units, canary),
         baseline: arm(&units, baseline),
         rate: args.rate,
         during: args.during,
-        checks: args.check,
+        checks,
         vars: vars(&project, &scope),
         config,
+        labels,
     };
     let (canary, baseline) = (request.canary.version.clone(), request.baseline.version.clone());
     let report = app.prober.probe(request).await?;
     Ok(outcome(&scope, [&canary, &baseline], &report))
+}
+
+/// The project with a check for each path, and their names.
+fn with_paths(project: &Project, paths: &[String]) -> Result<(Arc<Project>, Vec<String>)> {
+    let mut project = project.clone();
+    let mut names = Vec::new();
+    for path in paths {
+        if !path.starts_with('/') || path.parse::<http::Uri>().is_err() || path.contains("{{") {
+            return Err(Fault::new(Code::Usage, format!("{path:?} is not a path that can be asked for."))
+                .hint("Write for example --get /healthz."));
+        }
+        let spec = CheckSpec { http: Some(format!("{{{{env.url}}}}{path}")), ..CheckSpec::default() };
+        project.manifest.check.insert(path.clone(), spec);
+        names.push(path.clone());
+    }
+    Ok((Arc::new(project), names))
 }
 
 fn vars(project: &Project, scope: &Scope) -> vice_core::template::Vars {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use regex::Regex;
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -16,7 +17,7 @@ use vice_core::app::App;
 use vice_core::port::notifier::Severity;
 use vice_core::text::count;
 use vice_core::ui::{Outcome, Progress, ProgressState};
-use vice_core::{Code, Context, Fault, Millis, Result};
+use vice_core::{Code, Context, Fault, Millis, Result, Secret};
 
 use super::load::authorities;
 use crate::http::parse_url;
@@ -34,6 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   vice wrath record --listen 127.0.0.1:8000 --to http://127.0.0.1:8080 --out session.jsonl
+  vice wrath record --listen 127.0.0.1:8000 --to http://127.0.0.1:8080 --out s.jsonl --mask-text 'name="csrf" value="([^"]+)"'
   vice wrath record --listen 0.0.0.0:8443 --cert site.pem --key site.key --to https://shop.test --out shop.jsonl --for 1h")]
 pub struct RecordArgs {
     /// Where clients come in.
@@ -84,6 +86,14 @@ pub struct RecordArgs {
     #[arg(long, value_name = "POINTER")]
     pub mask_json: Vec<String>,
 
+    /// Mask what this regular expression finds in bodies of text, HTML and JSON: its first group, or all of it; may be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub mask_text: Vec<String>,
+
+    /// Mask the value of this variable of the environment wherever it stands in a body; may be repeated.
+    #[arg(long, value_name = "VARIABLE")]
+    pub mask_env: Vec<String>,
+
     /// Leave this header, field or parameter as it is although its name sounds secret; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub keep: Vec<String>,
@@ -114,7 +124,7 @@ pub(crate) async fn run(app: &App, args: RecordArgs) -> Result<Outcome> {
         return Err(usage(format!("{pointer:?} is no JSON Pointer; it has to begin with a slash.")));
     }
     let upstream = upstream(app, &url, args.ca.as_ref(), Protocol::Http1).await?;
-    let mask = Mask::new(rules(&args))?;
+    let mask = Mask::new(rules(app, &args).map_err(usage)?)?;
     if !mask.is_on() {
         app.ui.say(Severity::Warning, "Nothing is masked: the recording will hold passwords and sessions.");
     }
@@ -136,14 +146,24 @@ pub(super) async fn upstream(app: &App, url: &Url, ca: Option<&PathBuf>, protoco
     Ok(Upstream::new(Dial::new(url, tls).await?, protocol))
 }
 
-fn rules(args: &RecordArgs) -> MaskRules {
+fn rules(app: &App, args: &RecordArgs) -> std::result::Result<MaskRules, String> {
     let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
-    MaskRules {
+    let pattern = |text: &String| {
+        let made = Regex::new(text).ok().filter(|pattern| !pattern.is_match(""));
+        made.ok_or_else(|| format!("{text:?} is no regular expression that finds something."))
+    };
+    let secret = |name: &String| {
+        let value = app.env.vars.get(name).filter(|value| !value.is_empty());
+        value.map(|value| Secret::new(value.as_str())).ok_or_else(|| format!("The variable {name} is not set."))
+    };
+    Ok(MaskRules {
         headers: lower(&args.mask_header),
         json: args.mask_json.clone(),
+        text: args.mask_text.iter().map(pattern).collect::<std::result::Result<_, _>>()?,
+        secrets: args.mask_env.iter().map(secret).collect::<std::result::Result<_, _>>()?,
         keep: lower(&args.keep),
         off: args.no_mask,
-    }
+    })
 }
 
 fn options(app: &App, args: &RecordArgs, url: &Url, out: PathBuf) -> Result<ProxyOptions> {

@@ -53,6 +53,19 @@ pub(super) fn open(ui: &dyn Ui, dir: &Path, file: &Path) -> Result<Recording> {
     Ok(recording)
 }
 
+/// Reads a recording that is to be sent, without what can't be sent again: conversations in another protocol.
+pub(super) fn open_to_send(ui: &dyn Ui, dir: &Path, file: &Path) -> Result<(Recording, usize)> {
+    let mut recording = open(ui, dir, file)?;
+    let all = recording.exchanges.len();
+    recording.exchanges.retain(|exchange| exchange.upgraded.is_none());
+    let left_out = all - recording.exchanges.len();
+    if left_out > 0 {
+        let text = count(left_out as u64, "conversation", "conversations");
+        ui.say(Severity::Warning, &format!("{text} in another protocol (WebSocket) can't be sent again and are left out."));
+    }
+    Ok((recording, left_out))
+}
+
 fn write(app: &App, to: &Path, recording: &Recording) -> Result<()> {
     let path = app.env.dir.join(to);
     if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("har")) {

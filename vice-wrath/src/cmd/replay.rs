@@ -11,7 +11,7 @@ use vice_core::ui::{Outcome, Progress, ProgressState};
 use vice_core::{Class, Code, Context, Fault, Millis, Result};
 
 use super::record::{authority, upstream};
-use super::recording::open;
+use super::recording::open_to_send;
 use crate::http::parse_url;
 use crate::load::Protocol;
 use crate::replay::{self, Arm, By, Plan, Report, Rules};
@@ -111,7 +111,7 @@ pub(crate) async fn run(app: &App, args: ReplayArgs) -> Result<Outcome> {
         )));
     }
     let rules = rules(app, &args)?;
-    let recording = open(app.ui.as_ref(), &app.env.dir, &args.file)?;
+    let (recording, left_out) = open_to_send(app.ui.as_ref(), &app.env.dir, &args.file)?;
     if recording.exchanges.is_empty() {
         return Err(Fault::new(Code::Decode, "The recording holds no exchange.")
             .hint("Record again; the recorder has to stand between a client and the server."));
@@ -148,7 +148,9 @@ pub(crate) async fn run(app: &App, args: ReplayArgs) -> Result<Outcome> {
             .hint("Bodies that were not kept can't be sent; record with a larger --body-max."));
     }
     let saved = save(app, &args, &report, || replay::scenario(&exchanges, &kept, &report))?;
-    Ok(outcome(&report, two, saved.as_deref(), kept.len()))
+    let mut outcome = outcome(&report, two, saved.as_deref(), kept.len());
+    outcome.json["left_out"] = left_out.into();
+    Ok(outcome)
 }
 
 fn outcome(report: &Report, two: bool, saved: Option<&str>, sessions: usize) -> Outcome {

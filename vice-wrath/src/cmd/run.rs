@@ -277,7 +277,7 @@ pub(crate) fn name_value<'t>(text: &'t str, flag: &str) -> Result<(&'t str, &'t 
 
 /// The labels that somebody gave.
 pub(crate) fn labels(pairs: &[String]) -> Result<Labels> {
-    let own = ["project", "env", "version", "scenario", "step", "host", "le"];
+    let own = ["project", "env", "version", "scenario", "step", "check", "host", "le"];
     let mut labels = Labels::new();
     for pair in pairs {
         let (name, value) = name_value(pair, "--label")?;

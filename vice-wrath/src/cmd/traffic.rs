@@ -1,17 +1,18 @@
 //! `vice wrath traffic FILE`: learns a model of traffic, and says how near what it generates is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::port::notifier::Severity;
-use vice_core::text::{Table, Tone, count};
+use vice_core::text::{Table, Tone, count, paint};
 use vice_core::ui::Outcome;
 use vice_core::{Code, Context, Fault, Millis, Result};
 
-use super::recording::open;
+use super::recording::open_to_send;
 use crate::replay::{By, sessions};
-use crate::traffic::{self, Fit, Learnt, Visit};
+use crate::traffic::{self, Fit, Model, Sorting, Visit};
 
 /// So many bytes at the beginning tell a recording from a log.
 const BEGINNING: usize = 64;
@@ -26,10 +27,13 @@ const UNLIKELY: f64 = 0.001;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   vice wrath traffic /var/log/nginx/access.log --out shop.toml
-  vice wrath traffic session.jsonl --session cookie:sid --out shop.toml
+  vice wrath traffic session.jsonl --session cookie:sid --persona cookie:plan --out shop.toml
+  vice wrath traffic access.log --persona 'robot=header:user-agent~(?i)bot' --persona first --out shop.toml
+  vice wrath traffic shop.toml
   vice wrath load http://127.0.0.1:8080 --model shop.toml --users 100 --for 5m")]
 pub struct TrafficArgs {
-    /// A recording, a HAR file, or an access log: nginx (combined), Caddy (JSON), or JSON lines.
+    /// A recording, a HAR file, or an access log: nginx (combined), Caddy (JSON), or JSON lines; or a model (.toml), which
+    /// is then only looked at.
     pub file: PathBuf,
 
     /// Write the model to this file.
@@ -39,6 +43,11 @@ pub struct TrafficArgs {
     /// What tells sessions of a recording apart: connection, cookie:NAME or header:NAME.
     #[arg(long, value_name = "BY", default_value = "connection")]
     pub session: String,
+
+    /// What sorts sessions into personas: first (their first request), cookie:NAME, header:NAME or field:NAME (of a log), a
+    /// persona for each value; or NAME=BY~PATTERN, with target besides. May be repeated; the first that fits decides.
+    #[arg(long, value_name = "RULE")]
+    pub persona: Vec<String>,
 
     /// Who is away for so long comes as somebody new.
     #[arg(long, value_name = "DURATION", default_value = "30m")]
@@ -63,21 +72,52 @@ pub(crate) fn run(app: &App, args: &TrafficArgs) -> Result<Outcome> {
         return Err(Fault::new(Code::Usage, format!("{} sessions can't be generated.", args.sessions))
             .hint(format!("Give a number from 1 to {SESSIONS_MAX}.")));
     }
-    let visits = visits(app, args)?;
+    if args.file.extension().is_some_and(|extension| extension == "toml") {
+        return written(app, args);
+    }
+    let sorting = Sorting::parse(&args.persona).map_err(|why| {
+        Fault::new(Code::Usage, format!("A rule of personas makes no sense: {why}."))
+            .hint("`vice wrath traffic --help` has examples.")
+    })?;
+    let visits = visits(app, args, &sorting)?;
     if visits.is_empty() {
         return Err(Fault::new(Code::Decode, format!("{} holds no request.", args.file.display()))
             .hint("There is nothing to learn from."));
     }
-    let learnt = traffic::learn(&visits, args.gap.0 as f64 / 1e3);
-    let fit = traffic::fit(&learnt, args.sessions, args.seed)?;
+    let learnt = traffic::learn(&visits, args.gap.0 as f64 / 1e3, &sorting);
+    let fit = traffic::fit(&learnt.model, &learnt.pauses, args.sessions, args.seed)?;
     if let Some(out) = &args.out {
         let unwritable = || format!("{} can't be written.", out.display());
         std::fs::write(app.env.dir.join(out), learnt.model.text()?).context(Code::Io, unwritable)?;
     }
-    Ok(outcome(args, &visits, &learnt, &fit))
+    let said = format!(
+        "{} in {}, {}",
+        count(visits.len() as u64, "request", "requests"),
+        count(learnt.sessions as u64, "session", "sessions"),
+        count(learnt.model.kind.len() as u64, "kind", "kinds"),
+    );
+    let mut outcome = outcome(args, &said, &fit);
+    outcome.json["requests"] = visits.len().into();
+    outcome.json["sessions"] = learnt.sessions.into();
+    Ok(outcome)
 }
 
-fn visits(app: &App, args: &TrafficArgs) -> Result<Vec<Visit>> {
+/// What a model that somebody wrote generates.
+fn written(app: &App, args: &TrafficArgs) -> Result<Outcome> {
+    if args.out.is_some() || !args.persona.is_empty() {
+        return Err(Fault::new(Code::Usage, "A model is only looked at; there is nothing to learn from it.")
+            .hint("Name a recording or an access log instead, or leave --out and --persona out."));
+    }
+    let unreadable = || format!("The model {} can't be read.", args.file.display());
+    let text = std::fs::read_to_string(app.env.dir.join(&args.file)).context(Code::Io, unreadable)?;
+    let model = Model::parse(&text)?;
+    let fit = traffic::fit(&model, &BTreeMap::new(), args.sessions, args.seed)?;
+    let kinds = count(model.kind.len() as u64, "kind", "kinds");
+    let said = format!("{kinds}, {}", count(model.persona.len() as u64, "persona", "personas"));
+    Ok(outcome(args, &said, &fit))
+}
+
+fn visits(app: &App, args: &TrafficArgs, sorting: &Sorting) -> Result<Vec<Visit>> {
     let path = app.env.dir.join(&args.file);
     let har = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("har"));
     if har || is_recording(&path) {
@@ -85,12 +125,12 @@ fn visits(app: &App, args: &TrafficArgs) -> Result<Vec<Visit>> {
         let by = by.map_err(|why| {
             Fault::new(Code::Usage, format!("{why}.")).hint("`vice wrath traffic --help` has examples.")
         })?;
-        let recording = open(app.ui.as_ref(), &app.env.dir, &args.file)?;
-        let mut visits = traffic::of_recording(&recording, &sessions(&recording.exchanges, &by));
+        let (recording, _) = open_to_send(app.ui.as_ref(), &app.env.dir, &args.file)?;
+        let mut visits = traffic::of_recording(&recording, &sessions(&recording.exchanges, &by), sorting);
         visits.sort_by(|one, other| one.at.total_cmp(&other.at));
         return Ok(visits);
     }
-    let (visits, nonsense) = traffic::read(&path)?;
+    let (visits, nonsense) = traffic::read(&path, sorting)?;
     if nonsense > 0 {
         app.ui.say(Severity::Warning, &format!("{} made no sense.", count(nonsense as u64, "line", "lines")));
     }
@@ -104,26 +144,18 @@ fn is_recording(path: &std::path::Path) -> bool {
     read.is_ok() && String::from_utf8_lossy(&beginning).contains("\"vice_recording\"")
 }
 
-fn outcome(args: &TrafficArgs, visits: &[Visit], learnt: &Learnt, fit: &Fit) -> Outcome {
-    let mut table = Table::with_heading(&["request", "generated", "transitions", "chance", "pauses", "chance"]);
-    let likely = |chance: f64| if chance < UNLIKELY { Tone::Bad } else { Tone::Good };
-    for kind in &fit.kinds {
-        table.row([
-            (Tone::Strong, kind.kind.clone()),
-            (Tone::Plain, kind.generated.to_string()),
-            (Tone::Plain, format!("χ² {:.1} of {}", kind.chi_square, kind.freedom)),
-            (likely(kind.chi_chance), format!("{:.3}", kind.chi_chance)),
-            (Tone::Plain, format!("D {:.4}", kind.ks)),
-            (likely(kind.ks_chance), format!("{:.3}", kind.ks_chance)),
-        ]);
+fn likely(chance: f64) -> Tone {
+    if chance < UNLIKELY { Tone::Bad } else { Tone::Good }
+}
+
+fn outcome(args: &TrafficArgs, said: &str, fit: &Fit) -> Outcome {
+    let mut text = format!("{said}\n\n");
+    let several = fit.personas.len() > 1;
+    if several {
+        text.push_str(&personas(fit));
+        text.push('\n');
     }
-    let mut text = format!(
-        "{} in {}, {}\n\n{}",
-        count(visits.len() as u64, "request", "requests"),
-        count(learnt.sessions as u64, "session", "sessions"),
-        count(learnt.model.kind.len() as u64, "kind", "kinds"),
-        table.render()
-    );
+    text.push_str(&kinds(fit, several));
     text.push_str(&format!(
         "\n{} generated; a chance below {UNLIKELY} says that the mix is another one.\n",
         count(fit.sessions, "session", "sessions")
@@ -131,20 +163,70 @@ fn outcome(args: &TrafficArgs, visits: &[Visit], learnt: &Learnt, fit: &Fit) -> 
     if let Some(out) = &args.out {
         text.push_str(&format!("Wrote {}.\n", out.display()));
     }
-    let kinds: Vec<Value> = fit
-        .kinds
-        .iter()
-        .map(|kind| {
-            json!({
-                "request": kind.kind, "generated": kind.generated,
-                "transitions": { "chi_square": kind.chi_square, "freedom": kind.freedom, "chance": kind.chi_chance },
-                "pauses": { "distance": kind.ks, "chance": kind.ks_chance },
-            })
+    Outcome::done(text, json(args, fit))
+}
+
+/// The personas, with their shares as wanted and as generated.
+fn personas(fit: &Fit) -> String {
+    let weight: f64 = fit.personas.iter().map(|(_, weight, _)| weight).sum();
+    let mut table = Table::with_heading(&["persona", "share", "generated"]);
+    for (name, own, times) in &fit.personas {
+        let found = 100.0 * *times as f64 / fit.sessions.max(1) as f64;
+        table.row([
+            (Tone::Strong, name.clone()),
+            (Tone::Plain, format!("{:.2} %", 100.0 * own / weight)),
+            (Tone::Plain, format!("{found:.2} %")),
+        ]);
+    }
+    let chance = paint(likely(fit.mix.chance), format!("{:.3}", fit.mix.chance));
+    format!("{}χ² {:.1} of {}, chance {chance}\n", table.render(), fit.mix.statistic, fit.mix.freedom)
+}
+
+fn kinds(fit: &Fit, several: bool) -> String {
+    let mut titles = vec!["request", "generated", "transitions", "chance", "pauses", "chance"];
+    if several {
+        titles.insert(0, "persona");
+    }
+    let mut table = Table::with_heading(&titles);
+    // What a single persona begins with is seldom a question.
+    for kind in fit.kinds.iter().filter(|kind| several || !kind.kind.is_empty()) {
+        let name = if kind.kind.is_empty() { "(begins)" } else { &kind.kind };
+        let mut cells = vec![
+            (Tone::Strong, name.to_owned()),
+            (Tone::Plain, kind.generated.to_string()),
+            (Tone::Plain, format!("χ² {:.1} of {}", kind.chi.statistic, kind.chi.freedom)),
+            (likely(kind.chi.chance), format!("{:.3}", kind.chi.chance)),
+            (Tone::Plain, format!("D {:.4}", kind.ks)),
+            (likely(kind.ks_chance), format!("{:.3}", kind.ks_chance)),
+        ];
+        if several {
+            cells.insert(0, (Tone::Plain, kind.persona.clone()));
+        }
+        table.row(cells);
+    }
+    table.render()
+}
+
+fn json(args: &TrafficArgs, fit: &Fit) -> Value {
+    let chi = |chi: &traffic::ChiSquare| {
+        json!({ "chi_square": chi.statistic, "freedom": chi.freedom, "chance": chi.chance })
+    };
+    let of_kind = |kind: &traffic::KindFit| {
+        json!({
+            "persona": kind.persona, "request": kind.kind, "generated": kind.generated, "transitions": chi(&kind.chi),
+            "pauses": { "distance": kind.ks, "chance": kind.ks_chance },
         })
+    };
+    let (begins, kinds): (Vec<_>, Vec<_>) = fit.kinds.iter().partition(|kind| kind.kind.is_empty());
+    let personas: Vec<Value> = fit
+        .personas
+        .iter()
+        .map(|(name, weight, times)| json!({ "persona": name, "weight": weight, "generated": times }))
         .collect();
-    let json = json!({
-        "requests": visits.len(), "sessions": learnt.sessions, "generated_sessions": fit.sessions, "seed": args.seed,
-        "kinds": kinds, "model": args.out.as_ref().map(|out| out.display().to_string()),
-    });
-    Outcome::done(text, json)
+    json!({
+        "generated_sessions": fit.sessions, "seed": args.seed, "personas": personas, "mix": chi(&fit.mix),
+        "begins": begins.into_iter().map(of_kind).collect::<Vec<_>>(),
+        "kinds": kinds.into_iter().map(of_kind).collect::<Vec<_>>(),
+        "model": args.out.as_ref().map(|out| out.display().to_string()),
+    })
 }

@@ -23,7 +23,7 @@ use crate::tls::Tls;
 use crate::values::Values;
 use answer::Answer;
 pub(crate) use answer::STATUS_DEFAULT;
-pub(crate) use client::Clients;
+pub(crate) use client::{Clients, Settings};
 
 /// The largest body that is read, in bytes, after decompression.
 pub(crate) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -73,7 +73,7 @@ pub(crate) fn method(spec: &CheckSpec) -> &str {
 impl Http<'_> {
     /// One attempt, given up at `until`.
     pub(crate) async fn attempt(&self, check: &Planned, values: &Values, timeout: Millis, until: Instant) -> Attempt {
-        let (client, request) = match self.request(check, values).await {
+        let (client, request) = match self.request(check, values) {
             Ok(built) => built,
             Err(why) => return Attempt::errored(why),
         };
@@ -102,12 +102,12 @@ impl Http<'_> {
     }
 
     /// The request of a check, and the client that can send it.
-    async fn request(&self, check: &Planned, values: &Values) -> Result<(&reqwest::Client, Request), String> {
+    fn request(&self, check: &Planned, values: &Values) -> Result<(reqwest::Client, Request), String> {
         let spec = &check.spec;
         let text = |fault: vice_core::Fault| fault.to_string();
         let url = values.text(spec.http.as_deref().unwrap_or_default()).map_err(text)?;
         let url = parse_url(&url, spec.tls_expiry_min.is_some()).map_err(|why| format!("the check {why}"))?;
-        let client = self.clients.of(&url).await.map_err(|fault| fault.chain().join(": "))?;
+        let client = self.clients.of(Settings::of_check(url.scheme() == "https")).map_err(|fault| fault.chain().join(": "))?;
         let method = Method::from_bytes(method(spec).as_bytes()).map_err(|_| "the method is not valid".to_owned())?;
         // The builder turns a user and password of the URL into a header.
         let builder = client.request(method, url).headers(headers(spec, values)?);

@@ -1,11 +1,16 @@
-//! What is sent: requests that are ready to be written, one after the other or as a walk of a session.
+//! What is sent: requests that are ready to be written, one after the other or as a walk of a session; or whole journeys
+//! that somebody else plays.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::LocalBoxFuture;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request, Uri};
+
+use super::tally::Failure;
 
 /// One request, ready for both versions of HTTP.
 #[derive(Debug, Clone)]
@@ -73,6 +78,47 @@ pub(crate) trait Walk: Send + Sync {
     fn session(&self, number: u64) -> Box<dyn Walker>;
 }
 
+/// One request of a journey that has ended.
+pub(crate) struct Beat {
+    /// The number of its kind.
+    pub(crate) kind: usize,
+    /// From its own beginning.
+    pub(crate) took: Duration,
+    /// The status, where one came; zero where what was asked has none.
+    pub(crate) status: u16,
+    /// Bytes that came.
+    pub(crate) bytes: u64,
+    /// Why it is not good.
+    pub(crate) bad: Option<Failure>,
+}
+
+/// What came of a journey.
+pub(crate) struct Played {
+    /// The number of its kind.
+    pub(crate) kind: usize,
+    /// Whether all of it was as it should be; nothing when it was broken off.
+    pub(crate) good: Option<bool>,
+    /// Its requests, in order.
+    pub(crate) beats: Vec<Beat>,
+    /// What was wrong first, in one line.
+    pub(crate) reason: Option<String>,
+}
+
+/// Plays journeys on one thread.
+pub(crate) trait Journey {
+    /// Plays the journey of this number; the same number gives the same one.
+    fn play(&self, number: u64) -> LocalBoxFuture<'_, Played>;
+
+    /// The load is over: what is under way goes no further than putting things right again.
+    fn end(&self);
+}
+
+/// Makes players of journeys: one for each thread, because connections belong to the thread that made them.
+pub(crate) trait Journeys: Send + Sync {
+    /// A player for the thread that asks.
+    fn player(&self) -> Rc<dyn Journey>;
+}
+
 /// What is sent.
 #[derive(Clone)]
 pub(crate) enum Feed {
@@ -90,14 +136,34 @@ pub(crate) enum Feed {
         /// The names of the kinds.
         kinds: Arc<[String]>,
     },
+    /// Journeys, each of several requests that depend on each other.
+    Journeys {
+        /// Who plays them.
+        journeys: Arc<dyn Journeys>,
+        /// The names of the kinds: of journeys, and of their requests.
+        kinds: Arc<[String]>,
+    },
 }
 
 impl Feed {
     /// The names of the kinds of requests.
     pub(crate) fn kinds(&self) -> &[String] {
         match self {
-            Self::Cycle { kinds, .. } | Self::Walk { kinds, .. } => kinds,
+            Self::Cycle { kinds, .. } | Self::Walk { kinds, .. } | Self::Journeys { kinds, .. } => kinds,
         }
+    }
+
+    /// Who plays journeys on this thread, where they are what is sent.
+    pub(super) fn player(&self) -> Option<Rc<dyn Journey>> {
+        match self {
+            Self::Journeys { journeys, .. } => Some(journeys.player()),
+            Self::Cycle { .. } | Self::Walk { .. } => None,
+        }
+    }
+
+    /// Whether journeys are what is sent.
+    pub(super) const fn is_journeys(&self) -> bool {
+        matches!(self, Self::Journeys { .. })
     }
 
     /// The session of a number. A cycle is a session of one request.
@@ -108,6 +174,8 @@ impl Feed {
                 Session::One(requests.get(index).cloned())
             }
             Self::Walk { walk, .. } => Session::Walk(walk.session(number)),
+            // Those are played and not sent from here.
+            Self::Journeys { .. } => Session::One(None),
         }
     }
 }

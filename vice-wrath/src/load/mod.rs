@@ -25,11 +25,12 @@ mod users;
 
 pub(crate) use arrivals::{Process, exponential};
 pub(crate) use dial::{Dial, Tls};
-pub(crate) use feed::{Feed, Prepared, Walk, Walker};
+pub(crate) use feed::{Beat, Feed, Journey, Journeys, Played, Prepared, Walk, Walker};
 pub(crate) use html::page;
 pub(crate) use profile::{Level, Profile, parse_rate, parse_stage, parse_users};
 pub(crate) use report::{json, live, text};
 pub(crate) use run::run;
+pub(crate) use tally::Failure;
 pub(crate) use threshold::Threshold;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vice_core::Millis;
 use vice_core::text::{Table, Tone, count, paint};
 
-use super::tally::{Counts, Failure, Latencies, Second, Tally};
+use super::tally::{Counts, Failure, JourneyCounts, Latencies, Second, Tally};
 use super::threshold::Verdict;
 use super::{LoadPlan, Process, Protocol, Shape};
 
@@ -17,6 +17,9 @@ const PERCENTILES: [(f64, &str); 7] =
 
 /// How much later than due the generator may send before it says so, in microseconds.
 const LAG_NOTICEABLE: u64 = 2_000;
+
+/// So many reasons of bad journeys are shown.
+const REASONS_SHOWN: usize = 5;
 
 /// What a run found.
 pub(crate) struct Report {
@@ -31,7 +34,7 @@ pub(crate) struct Report {
 impl Report {
     /// Good answers a second.
     pub(crate) fn rate(&self, counts: &Counts) -> f64 {
-        let good = counts.answered - counts.of(Failure::Status);
+        let good = counts.answered - counts.badly_answered();
         good as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
@@ -85,7 +88,11 @@ pub(crate) fn heading(plan: &LoadPlan, target: &str) -> String {
         Shape::Open(Process::Constant) => format!("{}, evenly", plan.profile.words("/s")),
         Shape::Closed => plan.profile.words(" users"),
     };
-    let protocol = if plan.protocol == Protocol::Http2 { "HTTP/2" } else { "HTTP/1.1" };
+    let protocol = match plan.protocol {
+        _ if plan.feed.is_journeys() => "journeys",
+        Protocol::Http2 => "HTTP/2",
+        Protocol::Http1 => "HTTP/1.1",
+    };
     format!("{load}, at {target} ({protocol})")
 }
 
@@ -120,14 +127,21 @@ pub(crate) fn text(plan: &LoadPlan, target: &str, report: &Report, verdicts: &[V
     let tone = if failed == 0 { Tone::Good } else { Tone::Bad };
     let failures = paint(tone, format!("{} ({share:.2} %)", count(failed, "failure", "failures")));
     out.push_str(&format!(
-        "{} in {:.1}s, {:.1}/s good, {failures}, {} received, {}\n",
+        "{} in {:.1}s, {:.1}/s good, {failures}, {} received{}\n",
         count(tally.counts.all(), "request", "requests"),
         report.took.as_secs_f64(),
         report.rate(&tally.counts),
         bytes(tally.counts.bytes as f64),
-        count(tally.connected, "connection", "connections"),
+        if plan.feed.is_journeys() {
+            String::new()
+        } else {
+            format!(", {}", count(tally.connected, "connection", "connections"))
+        },
     ));
     out.push_str(&failure_lines(tally));
+    if plan.feed.is_journeys() {
+        out.push_str(&journey_lines(&tally.journeys));
+    }
     out.push_str(&kind_table(plan.feed.kinds(), report));
     for doubt in report.doubts() {
         out.push_str(&format!("{} {doubt}\n", paint(Tone::Warn, "note:")));
@@ -175,6 +189,22 @@ fn failure_lines(tally: &Tally) -> String {
     if parts.is_empty() { String::new() } else { format!("  {}\n", parts.join("; ")) }
 }
 
+/// What became of journeys, and what was wrong most often.
+fn journey_lines(journeys: &JourneyCounts) -> String {
+    let all = journeys.good + journeys.bad;
+    let mut out = format!("{}: {} good, {} bad", count(all, "journey", "journeys"), journeys.good, journeys.bad);
+    if journeys.broken_off > 0 {
+        out.push_str(&format!("; {} more under way at the end", journeys.broken_off));
+    }
+    out.push('\n');
+    let mut reasons: Vec<_> = journeys.reasons.iter().collect();
+    reasons.sort_by_key(|(reason, times)| (std::cmp::Reverse(**times), (*reason).clone()));
+    for (reason, times) in reasons.iter().take(REASONS_SHOWN) {
+        out.push_str(&format!("  {} {reason}\n", paint(Tone::Bad, format!("{times}×"))));
+    }
+    out
+}
+
 /// One row a kind, where there is more than one.
 fn kind_table(kinds: &[String], report: &Report) -> String {
     if kinds.len() < 2 {
@@ -219,6 +249,7 @@ pub(crate) fn json(plan: &LoadPlan, target: &str, report: &Report, verdicts: &[V
         "took_ms": u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX),
         "rate": report.rate(&tally.counts),
         "connections": tally.connected,
+        "journeys": plan.feed.is_journeys().then(|| journeys(&tally.journeys)),
         "counts": counts(&tally.counts),
         "statuses": statuses.collect::<serde_json::Map<_, _>>(),
         "latency_us": latencies(&tally.latencies),
@@ -229,6 +260,12 @@ pub(crate) fn json(plan: &LoadPlan, target: &str, report: &Report, verdicts: &[V
         "notes": report.doubts(),
         "limits": verdicts.iter().map(|it| json!({ "limit": it.text, "found": it.found, "failed": it.failed }))
             .collect::<Vec<_>>(),
+    })
+}
+
+fn journeys(journeys: &JourneyCounts) -> Value {
+    json!({
+        "good": journeys.good, "bad": journeys.bad, "broken_off": journeys.broken_off, "reasons": journeys.reasons,
     })
 }
 

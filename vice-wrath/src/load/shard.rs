@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::arrivals::Arrivals;
 use super::deadline::Deadline;
 use super::dial::Stream;
-use super::feed::{Prepared, Session};
+use super::feed::{Journey, Played, Prepared, Session};
 use super::http1::{Answered, Http1};
 use super::http2::{STREAMS_PER_CONNECTION, Shared};
 use super::pacer::Pacer;
@@ -26,6 +26,9 @@ const FRESH: Duration = Duration::from_millis(500);
 
 /// After a failed connect a user waits so long, so that a server that is down is not asked as fast as it refuses.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a journey that is under way looks whether the load is over.
+const OVER_EVERY: Duration = Duration::from_millis(100);
 
 /// The share of a run that one thread has.
 #[derive(Clone, Copy)]
@@ -51,6 +54,8 @@ pub(super) struct Shard {
     seconds: mpsc::Sender<Second>,
     sessions: Cell<u64>,
     multiplexed: Vec<Shared>,
+    /// Who plays journeys, where they are what is sent.
+    player: Option<Rc<dyn Journey>>,
 }
 
 /// Runs one shard to its end.
@@ -71,6 +76,7 @@ pub(super) async fn run(
         seconds,
         sessions: Cell::new(part.index as u64),
         multiplexed: std::iter::repeat_with(Shared::default).take(links).collect(),
+        player: plan.feed.player(),
         plan,
     });
     match shard.plan.shape.clone() {
@@ -84,11 +90,16 @@ pub(super) async fn run(
 }
 
 impl Shard {
-    /// The next session; each number is used by one shard only.
-    pub(super) fn session(&self) -> Session {
+    /// The number of the next session; each is used by one shard only.
+    fn number(&self) -> u64 {
         let number = self.sessions.get();
         self.sessions.set(number + self.part.count as u64);
-        self.plan.feed.session(number)
+        number
+    }
+
+    /// The next session.
+    fn session(&self) -> Session {
+        self.plan.feed.session(self.number())
     }
 
     pub(super) fn over(&self, now: Instant) -> bool {
@@ -104,6 +115,25 @@ impl Shard {
         let second = u32::try_from((now - self.begun).as_secs()).unwrap_or(u32::MAX);
         let over = self.tally.borrow_mut().ended(ended, second);
         over.into_iter().for_each(|second| self.tell(second));
+    }
+
+    /// Counts a journey that was due at `due` and began at `began`. Its first request counts from when it was due, the
+    /// others follow the answers.
+    fn played(&self, played: &Played, due: Instant, began: Instant) {
+        let now = Instant::now();
+        let mut late = began - due;
+        for beat in &played.beats {
+            let unanswered = beat.bad.filter(|failure| !failure.is_of_an_answer());
+            let ended = Ended {
+                kind: beat.kind,
+                latency: micros(beat.took + std::mem::take(&mut late)),
+                service: Some(micros(beat.took)),
+                result: unanswered.map_or(Ok((beat.status, beat.bytes)), Err),
+                bad: beat.bad,
+            };
+            self.ended(&ended, now);
+        }
+        self.tally.borrow_mut().journey(played, micros(now - due));
     }
 }
 
@@ -133,13 +163,16 @@ impl Slot {
         };
         let now = Instant::now();
         self.used = now;
-        let good = result.is_ok_and(|answered| request.is_good(answered.status));
+        let bad = match &result {
+            Ok(answered) => (!request.is_good(answered.status)).then_some(Failure::Status),
+            Err(failure) => Some(*failure),
+        };
         let ended = Ended {
             kind: request.kind,
             latency: micros(now - due),
             service: service.then(|| micros(now - sent)),
             result: result.map(|answered| (answered.status, answered.bytes)),
-            good,
+            bad,
         };
         shard.ended(&ended, now);
         if let Err(Failure::Connect) = result
@@ -183,6 +216,9 @@ impl Slot {
 
     /// Sends a session: its first request was due at `due`, the others follow the answers.
     pub(super) async fn session(&mut self, shard: &Shard, due: Instant) {
+        if let Some(player) = &shard.player {
+            return journey(shard, player.as_ref(), due).await;
+        }
         let mut session = shard.session();
         let mut due = due;
         while let Some((think, request)) = session.step() {
@@ -195,6 +231,28 @@ impl Slot {
             }
             due = self.send(shard, &request, due).await;
         }
+    }
+}
+
+/// Plays one journey. When the load is over it is told, and still heard to its end: what it set up is to be put right.
+async fn journey(shard: &Shard, player: &dyn Journey, due: Instant) {
+    let began = Instant::now();
+    let mut playing = player.play(shard.number());
+    let played = loop {
+        let look = if shard.over(Instant::now()) {
+            player.end();
+            Duration::from_secs(3600)
+        } else {
+            OVER_EVERY.min(shard.end.saturating_duration_since(Instant::now()))
+        };
+        if let Ok(played) = timeout(look, &mut playing).await {
+            break played;
+        }
+    };
+    shard.played(&played, due, began);
+    let answered = played.beats.iter().any(|beat| beat.bad.is_none_or(Failure::is_of_an_answer));
+    if !answered && shard.plan.shape == Shape::Closed {
+        tokio::time::sleep(CONNECT_PAUSE).await;
     }
 }
 

@@ -1,6 +1,12 @@
 //! What is counted while requests come back. Times are microseconds.
 
+use std::collections::BTreeMap;
+
+use super::feed::Played;
 pub(crate) use super::latencies::Latencies;
+
+/// So many different reasons of bad journeys are kept.
+const REASONS_MAX: usize = 20;
 
 /// Why a request did not come back well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,18 +23,29 @@ pub(crate) enum Failure {
     Status,
     /// It was due, and until the end no connection was free for it.
     Unsent,
+    /// The answer is not what a journey expects.
+    Unexpected,
+    /// A step of a journey could not be carried out.
+    Undone,
 }
 
 impl Failure {
     /// All of them with their names.
-    pub(crate) const ALL: [(Self, &'static str); 6] = [
+    pub(crate) const ALL: [(Self, &'static str); 8] = [
         (Self::Connect, "no connection"),
         (Self::Timeout, "no answer in time"),
         (Self::Broken, "broke off"),
         (Self::Malformed, "malformed"),
         (Self::Status, "bad status"),
         (Self::Unsent, "not sent"),
+        (Self::Unexpected, "not as expected"),
+        (Self::Undone, "not carried out"),
     ];
+
+    /// Whether it is the answer that is bad, and not that there is none.
+    pub(crate) const fn is_of_an_answer(self) -> bool {
+        matches!(self, Self::Status | Self::Unexpected)
+    }
 }
 
 /// Numbers of requests by how they ended.
@@ -56,9 +73,14 @@ impl Counts {
         self.failures.iter().sum()
     }
 
+    /// Bad ones among the answers.
+    pub(crate) fn badly_answered(&self) -> u64 {
+        Failure::ALL.iter().filter(|(failure, _)| failure.is_of_an_answer()).map(|(failure, _)| self.of(*failure)).sum()
+    }
+
     /// All requests that there were or should have been.
     pub(crate) fn all(&self) -> u64 {
-        self.answered + self.failed() - self.of(Failure::Status)
+        self.answered + self.failed() - self.badly_answered()
     }
 
     fn add(&mut self, other: &Self) {
@@ -107,7 +129,38 @@ pub(super) struct Ended {
     /// Since it was sent; absent when it was not.
     pub(super) service: Option<u64>,
     pub(super) result: Result<(u16, u64), Failure>,
-    pub(super) good: bool,
+    /// Why it is not good.
+    pub(super) bad: Option<Failure>,
+}
+
+/// What became of journeys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct JourneyCounts {
+    /// All of it was as it should be.
+    pub(crate) good: u64,
+    /// Something was not.
+    pub(crate) bad: u64,
+    /// Under way when the load was over.
+    pub(crate) broken_off: u64,
+    /// What was wrong first, and how often.
+    pub(crate) reasons: BTreeMap<String, u64>,
+}
+
+impl JourneyCounts {
+    fn reason(&mut self, reason: &str, times: u64) {
+        if let Some(count) = self.reasons.get_mut(reason) {
+            *count += times;
+        } else if self.reasons.len() < REASONS_MAX {
+            self.reasons.insert(reason.to_owned(), times);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.good += other.good;
+        self.bad += other.bad;
+        self.broken_off += other.broken_off;
+        other.reasons.iter().for_each(|(reason, times)| self.reason(reason, *times));
+    }
 }
 
 /// Everything that one shard counts.
@@ -120,9 +173,10 @@ pub(crate) struct Tally {
     /// How late the generator itself was, where a connection was free.
     pub(crate) lags: Latencies,
     pub(crate) kinds: Vec<Kind>,
-    pub(crate) statuses: std::collections::BTreeMap<u16, u64>,
+    pub(crate) statuses: BTreeMap<u16, u64>,
     /// Connections that were made.
     pub(crate) connected: u64,
+    pub(crate) journeys: JourneyCounts,
     last_status: (u16, u64),
     second: Second,
 }
@@ -136,8 +190,9 @@ impl Tally {
             services: Latencies::new(),
             lags: Latencies::of_part(),
             kinds: std::iter::repeat_with(kind).take(kinds).collect(),
-            statuses: std::collections::BTreeMap::new(),
+            statuses: BTreeMap::new(),
             connected: 0,
+            journeys: JourneyCounts::default(),
             last_status: (0, 0),
             second: Second::new(0),
         }
@@ -150,8 +205,8 @@ impl Tally {
         match ended.result {
             Ok((status, bytes)) => {
                 (one.answered, one.bytes) = (1, bytes);
-                if !ended.good {
-                    one.fail(Failure::Status, 1);
+                if let Some(failure) = ended.bad {
+                    one.fail(failure, 1);
                 }
                 self.status(status);
             }
@@ -174,6 +229,25 @@ impl Tally {
         over
     }
 
+    /// Counts a whole journey, which took so long since it was due. Its requests are counted apart.
+    pub(super) fn journey(&mut self, played: &Played, latency: u64) {
+        let counts = &mut self.journeys;
+        match played.good {
+            None => counts.broken_off += 1,
+            Some(true) => counts.good += 1,
+            Some(false) => counts.bad += 1,
+        }
+        if let Some(reason) = played.reason.as_ref().filter(|_| played.good == Some(false)) {
+            counts.reason(reason, 1);
+        }
+        let (Some(good), Some(kind)) = (played.good, self.kinds.get_mut(played.kind)) else { return };
+        kind.counts.answered += 1;
+        kind.latencies.record(latency);
+        if !good {
+            kind.counts.fail(Failure::Unexpected, 1);
+        }
+    }
+
     /// Mostly the same status comes again, which costs no look-up.
     fn status(&mut self, status: u16) {
         if self.last_status.0 != status {
@@ -185,7 +259,8 @@ impl Tally {
 
     fn flush_status(&mut self) {
         let (status, count) = std::mem::take(&mut self.last_status);
-        if count > 0 {
+        // Zero stands for what has no status.
+        if count > 0 && status > 0 {
             *self.statuses.entry(status).or_default() += count;
         }
     }
@@ -208,6 +283,7 @@ impl Tally {
         self.services.add(&other.services);
         self.lags.add(&other.lags);
         self.connected += other.connected;
+        self.journeys.add(&other.journeys);
         for (kind, more) in self.kinds.iter_mut().zip(&other.kinds) {
             kind.counts.add(&more.counts);
             kind.latencies.add(&more.latencies);
@@ -223,7 +299,7 @@ mod tests {
     use super::*;
 
     fn answer(latency: u64, status: u16) -> Ended {
-        Ended { kind: 0, latency, service: Some(latency), result: Ok((status, 10)), good: status < 400 }
+        Ended { kind: 0, latency, service: Some(latency), result: Ok((status, 10)), bad: (status >= 400).then_some(Failure::Status) }
     }
 
     #[test]
@@ -233,7 +309,7 @@ mod tests {
         assert!(tally.ended(&answer(3_000, 500), 0).is_none());
         let over = tally.ended(&answer(2_000, 200), 1).unwrap();
         assert_eq!((over.number, over.counts.answered, over.counts.failed()), (0, 2, 1));
-        let late = Ended { kind: 0, latency: 9_000, service: None, result: Err(Failure::Timeout), good: false };
+        let late = Ended { kind: 0, latency: 9_000, service: None, result: Err(Failure::Timeout), bad: Some(Failure::Timeout) };
         assert!(tally.ended(&late, 1).is_none());
         tally.unsent(2);
         assert_eq!(tally.finish().counts.failed(), 1);

@@ -141,17 +141,17 @@ fn figure(name: &str, value: &str) -> Option<(Figure, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tally::{Ended, Tally};
+    use super::super::tally::{Ended, Failure, Tally};
     use super::*;
     use std::time::Duration;
 
     fn report() -> Report {
         let mut tally = Tally::new(2);
         for number in 1..=100 {
-            let good = number != 100;
-            let result = Ok((if good { 200 } else { 500 }, 1));
+            let bad = (number == 100).then_some(Failure::Status);
+            let result = Ok((if bad.is_some() { 500 } else { 200 }, 1));
             let kind = usize::from(number > 50);
-            drop(tally.ended(&Ended { kind, latency: number * 1_000, service: None, result, good }, 0));
+            drop(tally.ended(&Ended { kind, latency: number * 1_000, service: None, result, bad }, 0));
         }
         Report { took: Duration::from_secs(10), tally, seconds: Vec::new() }
     }

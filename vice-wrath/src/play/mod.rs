@@ -1,6 +1,7 @@
 //! Plays scenarios: rows, phases, groups, attempts, and the judgement of each answer. It decides the order and when to
 //! stop; it must not know how a step reaches a system ([`crate::step`]) or how a result looks ([`crate::report`]).
 
+pub(crate) mod journey;
 pub(crate) mod judge;
 pub(crate) mod result;
 
@@ -85,7 +86,7 @@ impl Player {
         Ok(RunResult { started, took_ms: millis(began.elapsed()), scenarios })
     }
 
-    async fn scenario(&self, scenario: &Scenario, row: &Row, values: &Values, run: Instant) -> ScenarioResult {
+    pub(crate) async fn scenario(&self, scenario: &Scenario, row: &Row, values: &Values, run: Instant) -> ScenarioResult {
         let began = Instant::now();
         let mut result = ScenarioResult {
             name: scenario.name.clone(),
@@ -279,6 +280,7 @@ impl Game<'_> {
             latency_ms: None,
             status: None,
             bytes: 0,
+            late: false,
             findings: Vec::new(),
             file: step.spot.source.file.clone(),
             line: step.spot.line(),
@@ -317,6 +319,7 @@ impl Game<'_> {
         }
         let begun = Instant::now();
         let (tried, judged) = self.attempts(step, phase, begun, &mut result.attempts).await;
+        result.late = tried.late;
         result.took_ms = millis(begun.elapsed());
         self.fill(&mut result, &tried.facts);
         result.outcome = judged.outcome;
@@ -352,7 +355,9 @@ impl Game<'_> {
         let timeout = Millis(u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX));
         let attempt =
             Try { bench: &self.player.bench, step, values: &self.values, jar: self.jar.as_ref(), timeout, until };
-        attempt.run().await
+        let mut tried = attempt.run().await;
+        tried.late = tried.error.is_some() && Instant::now() >= until;
+        tried
     }
 
     /// A capture that this step needs and that no step gave.

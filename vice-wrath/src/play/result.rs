@@ -55,6 +55,9 @@ pub(crate) struct StepResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
     pub(crate) bytes: usize,
+    /// Whether its time ran out.
+    #[serde(skip)]
+    pub(crate) late: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) findings: Vec<Finding>,
     pub(crate) file: String,

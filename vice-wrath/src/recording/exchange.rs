@@ -76,6 +76,9 @@ pub(crate) struct Exchange {
     /// The answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Answer>,
+    /// The protocol in which client and server went on, such as `websocket`; nothing of what they said then is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upgraded: Option<String>,
     /// Why the answer is absent or not whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,

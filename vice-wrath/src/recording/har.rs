@@ -163,7 +163,10 @@ fn read_entry(entry: &Value) -> Option<(String, Timestamp, Exchange)> {
     });
     let error = text(entry, "_error").or_else(|| (status == 0).then(|| "there was no answer".to_owned()));
     let conn = text(entry, "connection").and_then(|conn| conn.parse().ok()).unwrap_or(0);
-    let exchange = Exchange { conn, at_us: 0, took_us: micros(entry.get("time")), request: asked, answer, error };
+    let protocol = |answer: &Answer| super::values(&answer.headers, "upgrade").next().unwrap_or("unknown").to_owned();
+    let upgraded = answer.as_ref().filter(|answer| answer.status == 101).map(protocol);
+    let took_us = micros(entry.get("time"));
+    let exchange = Exchange { conn, at_us: 0, took_us, request: asked, answer, upgraded, error };
     Some((url.origin().ascii_serialization(), at, exchange))
 }
 
@@ -208,6 +211,7 @@ mod tests {
                 body: body.clone(),
             },
             answer: Some(Answer { status: 201, headers: vec![("x".into(), "y".into())], body, first_us: 1000 }),
+            upgraded: None,
             error: None,
         };
         let recording = Recording {

@@ -3,12 +3,14 @@
 //! when the recording ends.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use hmac::{Hmac, KeyInit, Mac};
+use regex::{Captures, Regex};
 use serde_json::Value;
 use sha2::Sha256;
-use vice_core::{Fault, Result};
+use vice_core::{Fault, Result, Secret};
 
 /// Headers whose values are always credentials.
 const HEADERS: [&str; 8] = [
@@ -40,6 +42,12 @@ const WORDS: [&str; 14] = [
     "authorization",
 ];
 
+/// So many secrets that were masked by their names are looked for in texts, the latest ones.
+const SEEN_MAX: usize = 256;
+
+/// What is shorter is found everywhere and hides nothing.
+const SEEN_CHARS_MIN: usize = 8;
+
 /// What is masked besides, and what is not.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MaskRules {
@@ -47,6 +55,10 @@ pub(crate) struct MaskRules {
     pub(crate) headers: BTreeSet<String>,
     /// JSON Pointers; `*` stands for any one part.
     pub(crate) json: Vec<String>,
+    /// Patterns of secrets in texts: their first group, or all of them.
+    pub(crate) text: Vec<Regex>,
+    /// Secrets themselves.
+    pub(crate) secrets: Vec<Secret>,
     /// Headers, fields and parameters that stay as they are, in lower case.
     pub(crate) keep: BTreeSet<String>,
     /// Nothing is masked.
@@ -57,6 +69,8 @@ pub(crate) struct MaskRules {
 pub(crate) struct Mask {
     rules: MaskRules,
     key: [u8; 32],
+    /// What was masked by its name, the latest last.
+    seen: Mutex<VecDeque<Secret>>,
 }
 
 impl Mask {
@@ -68,7 +82,7 @@ impl Mask {
         let mut key = [0; 32];
         let provider = rustls::crypto::CryptoProvider::get_default();
         let filled = provider.is_some_and(|provider| provider.secure_random.fill(&mut key).is_ok());
-        if filled { Ok(Self { rules, key }) } else { Err(Fault::internal("There is no randomness for masks.")) }
+        if filled { Ok(Self { rules, key, seen: Mutex::default() }) } else { Err(Fault::internal("There is no randomness for masks.")) }
     }
 
     /// Whether anything is masked.
@@ -81,12 +95,60 @@ impl Mask {
         if secret.is_empty() || secret.starts_with("masked-") {
             return secret.to_owned();
         }
+        self.remember(secret);
         // HMAC takes keys of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return "masked-".to_owned() };
         mac.update(secret.as_bytes());
         let digest = mac.finalize().into_bytes();
         let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         format!("masked-{hex}")
+    }
+
+    /// Remembers a secret, so that it is also found where nothing names it.
+    fn remember(&self, secret: &str) {
+        if secret.chars().count() < SEEN_CHARS_MIN {
+            return;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.iter().any(|known| known.reveal() == secret) {
+            return;
+        }
+        if seen.len() >= SEEN_MAX {
+            seen.pop_front();
+        }
+        seen.push_back(Secret::new(secret));
+    }
+
+    /// A text of any kind: what patterns find, secrets that are known, and those that were masked by their names before.
+    fn text(&self, content: Vec<u8>) -> Vec<u8> {
+        let text = match String::from_utf8(content) {
+            Ok(text) => text,
+            // It has no words.
+            Err(error) => return error.into_bytes(),
+        };
+        let mut text = text;
+        for pattern in &self.rules.text {
+            let replaced = pattern.replace_all(&text, |found: &Captures<'_>| self.found(found)).into_owned();
+            text = replaced;
+        }
+        let mut known: Vec<Secret> = self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        known.extend(self.rules.secrets.iter().cloned());
+        // The longest first: a part of it may be a secret too.
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
+        for secret in known.iter().filter(|secret| !secret.reveal().is_empty()) {
+            if text.contains(secret.reveal()) {
+                text = text.replace(secret.reveal(), &self.name(secret.reveal()));
+            }
+        }
+        text.into_bytes()
+    }
+
+    /// What stands for a match: its first group is the secret where it has one.
+    fn found(&self, found: &Captures<'_>) -> String {
+        let whole = found.get(0).map_or("", |it| it.as_str());
+        let Some((begin, group)) = found.get(0).zip(found.get(1)) else { return self.name(whole) };
+        let (from, to) = (group.start() - begin.start(), group.end() - begin.start());
+        format!("{}{}{}", &whole[..from], self.name(group.as_str()), &whole[to..])
     }
 
     fn sounds_secret(&self, name: &str) -> bool {
@@ -143,11 +205,13 @@ impl Mask {
         text.split('&').map(pair).collect::<Vec<_>>().join("&")
     }
 
-    /// A body as it may be kept. Text of other kinds has no names by which a secret could be known.
+    /// A body as it may be kept.
     pub(crate) fn body(&self, media_type: &str, content: Vec<u8>) -> Vec<u8> {
-        if self.rules.off {
-            return content;
-        }
+        if self.rules.off { content } else { self.text(self.named(media_type, content)) }
+    }
+
+    /// A body without what its names say is a secret.
+    fn named(&self, media_type: &str, content: Vec<u8>) -> Vec<u8> {
         if media_type == "application/x-www-form-urlencoded" {
             return match String::from_utf8(content) {
                 Ok(text) => self.pairs(&text).into_bytes(),
@@ -211,7 +275,7 @@ mod tests {
     use super::*;
 
     fn mask(rules: MaskRules) -> Mask {
-        Mask { rules, key: [7; 32] }
+        Mask { rules, key: [7; 32], seen: Mutex::default() }
     }
 
     #[test]
@@ -242,12 +306,35 @@ mod tests {
     }
 
     #[test]
+    fn texts_lose_what_patterns_find_and_what_was_a_secret_elsewhere() {
+        let rules = MaskRules {
+            text: vec![Regex::new(r#"name="csrf" value="([^"]+)""#).unwrap(), Regex::new("AKIA[A-Z0-9]{4}").unwrap()],
+            secrets: vec![Secret::new("hunter2")],
+            ..MaskRules::default()
+        };
+        let mask = mask(rules);
+        mask.header("set-cookie", "sid=s3ss10n-value; Path=/");
+        mask.header("set-cookie", "theme=dark; Path=/");
+        let html = "<p>dark s3ss10n-value hunter2</p><input name=\"csrf\" value=\"c5rf\"> AKIAABC1";
+        let kept = String::from_utf8(mask.body("text/html", html.as_bytes().to_vec())).unwrap();
+        let (sid, csrf) = (mask.name("s3ss10n-value"), mask.name("c5rf"));
+        let (word, key) = (mask.name("hunter2"), mask.name("AKIAABC1"));
+        assert_eq!(kept, format!("<p>dark {sid} {word}</p><input name=\"csrf\" value=\"{csrf}\"> {key}"));
+        let json = mask.body("application/json", br#"{"note":"it is s3ss10n-value"}"#.to_vec());
+        assert_eq!(String::from_utf8(json).unwrap(), format!(r#"{{"note":"it is {sid}"}}"#));
+        // What is no text stays as it is, and what is remembered stays bounded.
+        assert_eq!(mask.body("image/png", vec![0xff, 0xfe]), [0xff, 0xfe]);
+        (0..1_000).for_each(|number| drop(mask.name(&format!("secret-number-{number}"))));
+        assert_eq!(mask.seen.lock().unwrap().len(), SEEN_MAX);
+    }
+
+    #[test]
     fn rules_add_and_take_away() {
         let rules = MaskRules {
             headers: ["x-customer".to_owned()].into(),
             json: vec!["/users/*/mail".to_owned()],
             keep: ["csrf_token".to_owned()].into(),
-            off: false,
+            ..MaskRules::default()
         };
         let mask = mask(rules);
         assert!(mask.header("x-customer", "ada").starts_with("masked-"));
@@ -255,7 +342,7 @@ mod tests {
         let value: Value = serde_json::from_slice(&body).unwrap();
         assert!(value["users"][0]["mail"].as_str().unwrap().starts_with("masked-"));
         assert_eq!((&value["users"][0]["name"], &value["csrf_token"]), (&"a".into(), &"t".into()));
-        let off = Mask { rules: MaskRules { off: true, ..MaskRules::default() }, key: [0; 32] };
+        let off = Mask { rules: MaskRules { off: true, ..MaskRules::default() }, key: [0; 32], seen: Mutex::default() };
         assert_eq!(off.header("cookie", "a=b"), "a=b");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What it changes: headers of one connection stay behind, `Host` becomes that of the server unless it is to be kept, and
 //! of the codings a client takes only gzip is passed on, because a body that can't be unpacked can't be masked.
-//! Switching to another protocol (WebSocket) is not passed on.
+//! Where client and server agree on another protocol (WebSocket), bytes pass as they are, and only the agreement is
+//! recorded.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -50,6 +51,9 @@ const HEAD_WAIT: Duration = Duration::from_secs(30);
 
 /// How long the head of an answer is waited for.
 const ANSWER_WAIT: Duration = Duration::from_secs(300);
+
+/// How many connections may have switched to another protocol at once.
+const TUNNELS_MAX: usize = 1024;
 
 /// How long what is under way may take to end when the recording is ended.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -100,6 +104,7 @@ struct Way {
     shared: Arc<Shared>,
     host: Option<HeaderValue>,
     seen: AtomicU64,
+    tunnels: Arc<Semaphore>,
 }
 
 impl Proxy {
@@ -120,8 +125,13 @@ impl Proxy {
             held: AtomicUsize::new(0),
             sink,
         };
-        let way =
-            Way { upstream: Arc::new(upstream), shared: Arc::new(shared), host: options.host, seen: AtomicU64::new(0) };
+        let way = Way {
+            upstream: Arc::new(upstream),
+            shared: Arc::new(shared),
+            host: options.host,
+            seen: AtomicU64::new(0),
+            tunnels: Arc::new(Semaphore::new(TUNNELS_MAX)),
+        };
         let tls = options.tls.map(TlsAcceptor::from);
         Ok(Self { listener, address, way: Arc::new(way), written, tls })
     }
@@ -237,9 +247,10 @@ async fn talk<S>(way: Arc<Way>, stream: S, second: bool, conn: u64, mut stopped:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let end = stopped.clone();
     let service = service_fn(move |request| {
-        let way = Arc::clone(&way);
-        async move { Ok::<_, Infallible>(answer(&way, conn, request).await) }
+        let (way, end) = (Arc::clone(&way), end.clone());
+        async move { Ok::<_, Infallible>(answer(&way, conn, request, end).await) }
     });
     let io = TokioIo::new(stream);
     // An error of a client's connection concerns the client alone.
@@ -258,7 +269,7 @@ where
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
         builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
-        let mut connection = pin!(builder.serve_connection(io, service));
+        let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
         tokio::select! {
             _ = connection.as_mut() => {}
             () = told(&mut stopped) => {
@@ -276,9 +287,15 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// Passes one request on. A failure is an answer too.
-async fn answer(way: &Arc<Way>, conn: u64, mut request: Request<Incoming>) -> Response<Download> {
+async fn answer(
+    way: &Arc<Way>,
+    conn: u64,
+    mut request: Request<Incoming>,
+    end: watch::Receiver<bool>,
+) -> Response<Download> {
     way.seen.fetch_add(1, Ordering::Relaxed);
     name_host(&mut request);
+    let switch = Switch::asked(&mut request);
     strip_hop_by_hop(request.headers_mut());
     request.headers_mut().remove(EXPECT);
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
@@ -303,16 +320,76 @@ async fn answer(way: &Arc<Way>, conn: u64, mut request: Request<Incoming>) -> Re
     if let Some(host) = &way.host {
         parts.headers.insert(HOST, host.clone());
     }
+    if let Some(switch) = &switch {
+        switch.name(&mut parts.headers);
+    }
     let request = Request::from_parts(parts, Upload::new(body, &watched).boxed_unsync());
     match timeout(ANSWER_WAIT, way.upstream.send(request)).await {
         Err(_) => refuse(StatusCode::GATEWAY_TIMEOUT, "the server did not answer in time"),
         Ok(Err(why)) => refuse(StatusCode::BAD_GATEWAY, &format!("the server gave no answer: {why}")),
         Ok(Ok((mut response, lease))) => {
-            strip_hop_by_hop(response.headers_mut());
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let Some(switch) = switch else {
+                    return refuse(StatusCode::BAD_GATEWAY, "the server switched to another protocol unasked");
+                };
+                let Ok(place) = Arc::clone(&way.tunnels).try_acquire_owned() else {
+                    return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections have switched protocols");
+                };
+                let server = hyper::upgrade::on(&mut response);
+                strip_hop_by_hop(response.headers_mut());
+                switch.name(response.headers_mut());
+                watched.upgraded(&switch.protocol);
+                tokio::spawn(tunnel(switch.client, server, end, place));
+            } else {
+                strip_hop_by_hop(response.headers_mut());
+            }
             watched.answered(response.status().as_u16(), response.headers());
             *response.version_mut() = Version::HTTP_11;
             response.map(|body| Download::new(body, &watched, &way.upstream, lease))
         }
+    }
+}
+
+/// A client's wish to go on in another protocol.
+struct Switch {
+    protocol: HeaderValue,
+    client: hyper::upgrade::OnUpgrade,
+}
+
+impl Switch {
+    /// The wish of a request, if it has one.
+    fn asked(request: &mut Request<Incoming>) -> Option<Self> {
+        let headers = request.headers();
+        let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let wished = named.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+        let protocol = headers.get(UPGRADE).filter(|_| wished && request.version() == Version::HTTP_11)?.clone();
+        // HTTP/2 is spoken to the client from the first byte or not at all.
+        if protocol.as_bytes().eq_ignore_ascii_case(b"h2c") {
+            return None;
+        }
+        Some(Self { protocol, client: hyper::upgrade::on(request) })
+    }
+
+    /// Puts the wish, or its fulfilment, into headers.
+    fn name(&self, headers: &mut HeaderMap) {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, self.protocol.clone());
+    }
+}
+
+/// Passes bytes both ways until either side ends, or the recording does.
+async fn tunnel(
+    client: hyper::upgrade::OnUpgrade,
+    server: hyper::upgrade::OnUpgrade,
+    mut end: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    let Ok((client, server)) = tokio::try_join!(client, server) else { return };
+    let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+    tokio::select! {
+        // How it ends concerns the two sides, who both see it.
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        () = told(&mut end) => {}
     }
 }
 

@@ -173,6 +173,7 @@ mod tests {
                 body: None,
             },
             answer: None,
+            upgraded: None,
             error: None,
         };
         let mut text = file::seal(&opening).unwrap();

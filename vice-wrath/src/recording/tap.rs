@@ -46,6 +46,7 @@ pub(super) struct Watched {
     asked: Mutex<Option<(String, String, Version, HeaderMap)>>,
     answered: Mutex<Option<(u16, HeaderMap, Instant)>>,
     error: Mutex<Option<String>>,
+    upgraded: Mutex<Option<String>>,
     upload: Mutex<Copy>,
     download: Mutex<Copy>,
     put: AtomicBool,
@@ -71,6 +72,7 @@ impl Watched {
             asked: Mutex::new(Some((method.to_owned(), target.to_owned(), version, headers.clone()))),
             answered: Mutex::default(),
             error: Mutex::default(),
+            upgraded: Mutex::default(),
             upload: Mutex::default(),
             download: Mutex::default(),
             put: AtomicBool::new(false),
@@ -83,6 +85,14 @@ impl Watched {
         if self.shared.without.iter().any(|prefix| kind.starts_with(prefix.as_str())) {
             lock(&self.download).cut = Some("bodies of this kind are not kept");
         }
+    }
+
+    /// Client and server go on in another protocol.
+    pub(super) fn upgraded(&self, protocol: &http::HeaderValue) {
+        let name = String::from_utf8_lossy(protocol.as_bytes()).to_ascii_lowercase();
+        *lock(&self.upgraded) = Some(name);
+        // What follows is no body.
+        lock(&self.download).ended = true;
     }
 
     pub(super) fn failed(&self, why: &str) {
@@ -138,6 +148,7 @@ impl Watched {
             asked: (method, target, version, headers),
             answered: answered.map(|(status, headers, _)| (status, headers)),
             error: lock(&self.error).take(),
+            upgraded: lock(&self.upgraded).take(),
             upload,
             download,
         };
@@ -161,6 +172,7 @@ pub(super) struct Raw {
     asked: (String, String, Version, HeaderMap),
     answered: Option<(u16, HeaderMap)>,
     error: Option<String>,
+    upgraded: Option<String>,
     upload: Copy,
     download: Copy,
 }
@@ -182,17 +194,19 @@ impl Raw {
             method: method.clone(),
             target: mask.target(target).into_owned(),
             version: format!("{version:?}"),
-            body: kept(mask, headers, upload),
+            // Headers first: what is secret in them is then known in the body.
             headers: masked(mask, headers),
+            body: kept(mask, headers, upload),
         };
         let answer = self.answered.as_ref().map(|(status, headers)| Answer {
             status: *status,
-            body: kept(mask, headers, download),
             headers: masked(mask, headers),
+            body: kept(mask, headers, download),
             first_us: self.first_us,
         });
         let (conn, at_us, took_us) = (self.conn, self.at_us, self.took_us);
-        Exchange { conn, at_us, took_us, request, answer, error: self.error.take() }
+        let (error, upgraded) = (self.error.take(), self.upgraded.take());
+        Exchange { conn, at_us, took_us, request, answer, upgraded, error }
     }
 }
 

@@ -308,6 +308,7 @@ mod tests {
                 body: Some(Body::of(1, recorded.as_bytes().to_vec())),
                 first_us: 0,
             }),
+            upgraded: None,
             error: None,
         };
         let seen = Seen { status: 200, headers: headers("new"), body: live.as_bytes().to_vec(), ..Seen::default() };

@@ -82,6 +82,7 @@ mod tests {
                 body: None,
                 first_us: 0,
             }),
+            upgraded: None,
             error: None,
         }
     }

@@ -146,6 +146,21 @@ struct StepFile {
     parallel: Option<String>,
 }
 
+/// What to write instead of a key that checks of `vice.toml` have beside what they do, and steps have under `expect`.
+fn moved_key(message: &str) -> Option<String> {
+    let key = message.split_once("unknown field `")?.1.split_once('`')?.0;
+    let instead = match key {
+        "status" | "json" | "css" | "xpath" | "regex" | "size" | "sha256" | "latency" | "redirects" | "version"
+        | "certificate" | "records" | "rows" | "exit" | "output" | "stderr" => format!("expect.{key} = …"),
+        "expect_headers" => "expect.headers = { Name = { matches = \"…\" } }".to_owned(),
+        "matches" => "expect.body = { matches = \"…\" }".to_owned(),
+        "latency_max" => "expect.latency = \"500ms\"".to_owned(),
+        "tls_expiry_min" => "expect.certificate = { days_left = 30 }".to_owned(),
+        _ => return None,
+    };
+    Some(format!("In a scenario what is expected stands under `expect`: {instead}."))
+}
+
 /// Reads a file.
 ///
 /// # Errors
@@ -153,7 +168,13 @@ struct StepFile {
 pub(super) fn parse(source: &Arc<Source>) -> Result<Draft> {
     let text = Arc::clone(&source.text);
     let mut file: ScenarioFile =
-        toml::from_str(&text).map_err(|error| vice_core::manifest::explain(&source.file, &text, &error))?;
+        toml::from_str(&text).map_err(|error| {
+            let fault = vice_core::manifest::explain(&source.file, &text, &error);
+            match moved_key(error.message()) {
+                Some(hint) => fault.hint(hint),
+                None => fault,
+            }
+        })?;
     let places = Places::new(Arc::clone(source), &text);
     let defaults = std::mem::take(&mut file.defaults);
     let reading = Reading { places: &places, defaults: &defaults };

@@ -25,7 +25,7 @@ pub(super) async fn attempt(attempt: &Try<'_>, argv: &[String], stdin: Option<&s
             };
             facts.body = output.stdout.into_bytes();
             facts.stderr = output.stderr;
-            Tried { facts, error }
+            Tried { facts, error, late: false }
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn attempt(
     mut facts: Facts,
 ) -> Tried {
     match ask(attempt, name, kind, server, &mut facts).await {
-        Ok(()) => Tried { facts, error: None },
+        Ok(()) => Tried { facts, error: None, late: false },
         Err(why) => Tried::failed(facts, why),
     }
 }

@@ -2,97 +2,18 @@
 //!
 //! Connections are kept within a run, as a browser keeps them. No proxy is used: a scenario looks at the system itself.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 use reqwest::{Method, Request, Response, Url};
 use tokio::time::{Instant, timeout_at};
-use vice_core::{Code, Context as _, Fault};
 
 use super::{Tried, Try, body, cookies};
-use crate::http::explain;
+use crate::http::{Settings, explain};
 use crate::query::facts::Facts;
-use crate::scenario::{HttpStep, Protocol};
+use crate::scenario::HttpStep;
 use crate::tls::certificate_facts;
 
 /// The largest body that is read, in bytes, after decompression.
 pub(crate) const BODY_BYTES_MAX: usize = crate::http::BODY_BYTES_MAX;
-
-/// So many clients a run may need; one for each combination of settings.
-const CLIENTS_MAX: usize = 64;
-
-/// How long an idle connection is kept: shorter than servers usually keep theirs, so that it is rarely one that is
-/// just being closed.
-const IDLE: Duration = Duration::from_secs(2);
-
-/// What tells clients apart.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
-    secured: bool,
-    protocol: Protocol,
-    compressed: bool,
-    verify: bool,
-    ca: Option<Vec<u8>>,
-}
-
-/// The clients of a run, made as they are needed: reading the machine's roots takes longer than most requests.
-#[derive(Default)]
-pub(crate) struct Clients {
-    made: Mutex<BTreeMap<Kind, reqwest::Client>>,
-}
-
-impl Clients {
-    fn of(&self, kind: Kind) -> vice_core::Result<reqwest::Client> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = made.get(&kind) {
-            return Ok(client.clone());
-        }
-        if made.len() >= CLIENTS_MAX {
-            return Err(Fault::new(Code::Usage, format!("The scenarios need more than {CLIENTS_MAX} HTTP clients.")));
-        }
-        let client = build(&kind)?;
-        made.insert(kind, client.clone());
-        Ok(client)
-    }
-}
-
-fn build(kind: &Kind) -> vice_core::Result<reqwest::Client> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(Fault::internal("No TLS provider is installed, so no scenario can run."));
-    }
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .tls_info(true)
-        .pool_idle_timeout(IDLE)
-        .gzip(kind.compressed);
-    builder = match kind.protocol {
-        Protocol::Any => builder,
-        Protocol::Http1 => builder.http1_only(),
-        Protocol::Http2 => builder.http2_prior_knowledge(),
-    };
-    if !kind.secured {
-        builder = builder.tls_certs_only([]);
-    } else if !kind.verify {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    } else if let Some(roots) = roots_of(kind)? {
-        builder = builder.tls_certs_only(roots);
-    }
-    builder.build().context(Code::Internal, || "The HTTP client of the scenarios can't be built.".to_owned())
-}
-
-/// The roots of a client that trusts others than the machine does.
-fn roots_of(kind: &Kind) -> vice_core::Result<Option<Vec<reqwest::Certificate>>> {
-    let Some(pem) = &kind.ca else { return Ok(None) };
-    let own = super::certificates(pem).map_err(|why| Fault::new(Code::Usage, format!("{why}.")))?;
-    let read = own.iter().map(|root| reqwest::Certificate::from_der(root));
-    let all: Result<Vec<_>, _> = read.collect();
-    all.map(Some).context(Code::Usage, || "A trusted root can't be read.".to_owned())
-}
 
 /// One attempt with its redirects.
 pub(super) async fn attempt(attempt: &Try<'_>, step: &HttpStep, facts: Facts) -> Tried {
@@ -101,7 +22,7 @@ pub(super) async fn attempt(attempt: &Try<'_>, step: &HttpStep, facts: Facts) ->
         Err(why) => return Tried::failed(Facts::at(attempt.bench.clock.now()), why),
     };
     let error = exchange.run().await.err();
-    Tried { facts: exchange.facts, error }
+    Tried { facts: exchange.facts, error, late: false }
 }
 
 struct Exchange<'a> {
@@ -150,14 +71,15 @@ impl<'a> Exchange<'a> {
     }
 
     async fn send(&mut self) -> Result<Response, String> {
-        let kind = Kind {
+        let settings = Settings {
             secured: self.url.scheme() == "https",
             protocol: self.step.protocol,
             compressed: self.step.compressed,
             verify: self.step.verify,
             ca: self.ca.clone(),
+            keep: true,
         };
-        let client = self.attempt.bench.clients.of(kind).map_err(|fault| fault.chain().join(": "))?;
+        let client = self.attempt.bench.clients.of(settings).map_err(|fault| fault.chain().join(": "))?;
         let mut request = Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
         self.add_cookies(request.headers_mut())?;

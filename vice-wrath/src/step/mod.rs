@@ -31,7 +31,7 @@ use cookies::Jar;
 pub(crate) struct Bench {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runner: Arc<dyn CommandRunner>,
-    pub(crate) clients: Arc<http::Clients>,
+    pub(crate) clients: Arc<crate::http::Clients>,
     /// Where commands start.
     pub(crate) dir: PathBuf,
     /// What commands find in their environment beside captures.
@@ -53,11 +53,13 @@ pub(crate) struct Try<'a> {
 pub(crate) struct Tried {
     pub(crate) facts: Facts,
     pub(crate) error: Option<String>,
+    /// Whether time ran out; whoever gave the time says so.
+    pub(crate) late: bool,
 }
 
 impl Tried {
     pub(crate) fn failed(facts: Facts, why: impl Into<String>) -> Self {
-        Self { facts, error: Some(why.into()) }
+        Self { facts, error: Some(why.into()), late: false }
     }
 }
 

@@ -83,7 +83,7 @@ use crate::query::facts::Facts;
 #[cfg(feature = "postgres")]
 pub(super) async fn attempt(attempt: &Try<'_>, url: &str, query: Option<&str>, mut facts: Facts) -> Tried {
     match client::ask(attempt, url, query, &mut facts).await {
-        Ok(()) => Tried { facts, error: None },
+        Ok(()) => Tried { facts, error: None, late: false },
         Err(why) => Tried::failed(facts, why),
     }
 }

@@ -15,7 +15,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) async fn attempt(attempt: &Try<'_>, address: &str, send: Option<&str>, mut facts: Facts) -> Tried {
     match connect(attempt, address, send, &mut facts).await {
-        Ok(()) => Tried { facts, error: None },
+        Ok(()) => Tried { facts, error: None, late: false },
         Err(why) => Tried::failed(facts, why),
     }
 }

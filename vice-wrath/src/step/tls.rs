@@ -30,7 +30,7 @@ pub(super) async fn attempt(attempt: &Try<'_>, asked: Asked<'_>, mut facts: Fact
     match timeout_at(attempt.until, look(attempt, &asked, &mut facts)).await {
         Err(_) => Tried::failed(facts, format!("no TLS handshake within {}", attempt.timeout)),
         Ok(Err(why)) => Tried::failed(facts, why),
-        Ok(Ok(())) => Tried { facts, error: None },
+        Ok(Ok(())) => Tried { facts, error: None, late: false },
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::log::{Visit, sessions};
 use super::model::{END, KINDS_MAX, Kind, Model, Persona, Think};
+use super::persona::Sorting;
 
 /// So many different targets of a kind are kept.
 const TARGETS_MAX: usize = 100;
@@ -14,9 +15,6 @@ const QUANTILES: usize = 100;
 /// So many pauses after a kind are kept for the quantiles.
 const PAUSES_MAX: usize = 100_000;
 
-/// The name of the one persona that is learnt.
-const PERSONA: &str = "visitor";
-
 /// What is not followed: one kind of all that are too many.
 const OTHERS: &str = "GET /{others}";
 
@@ -26,24 +24,30 @@ pub(crate) struct Learnt {
     pub(crate) model: Model,
     /// How many sessions there were.
     pub(crate) sessions: usize,
-    /// The pauses after each kind, in seconds, in order of length.
-    pub(crate) pauses: BTreeMap<String, Vec<f64>>,
+    /// The pauses of each persona after each kind, in seconds, in order of length.
+    pub(crate) pauses: Pauses,
 }
 
-/// Learns from visits. Pauses longer than `gap` seconds end a session.
-pub(crate) fn learn(visits: &[Visit], gap: f64) -> Learnt {
+/// Pauses by persona and kind.
+pub(crate) type Pauses = BTreeMap<(String, String), Vec<f64>>;
+
+/// Learns from visits. Pauses longer than `gap` seconds end a session. The weight of a persona is how many sessions it had.
+pub(crate) fn learn(visits: &[Visit], gap: f64, sorting: &Sorting) -> Learnt {
     let kinds = kinds(visits);
     let name = |visit: &Visit| if kinds.contains_key(&visit.kind) { visit.kind.clone() } else { OTHERS.to_owned() };
-    let mut persona = Persona { weight: 1.0, ..Persona::default() };
-    let mut pauses: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut personas: BTreeMap<String, Persona> = BTreeMap::new();
+    let mut pauses = Pauses::new();
     let all = sessions(visits, gap);
-    for session in &all {
+    let who = sorting.all(&all);
+    for (session, who) in all.iter().zip(&who) {
+        let persona = personas.entry(who.clone()).or_default();
+        persona.weight += 1.0;
         let mut last: Option<&Visit> = None;
         for visit in session {
             let row = match last {
                 None => &mut persona.start,
                 Some(last) => {
-                    let pauses = pauses.entry(name(last)).or_default();
+                    let pauses = pauses.entry((who.clone(), name(last))).or_default();
                     if pauses.len() < PAUSES_MAX {
                         pauses.push((visit.at - last.at - last.took).max(0.0));
                     }
@@ -57,11 +61,14 @@ pub(crate) fn learn(visits: &[Visit], gap: f64) -> Learnt {
             *persona.next.entry(name(last)).or_default().entry(END.to_owned()).or_default() += 1.0;
         }
     }
-    for (kind, pauses) in &mut pauses {
+    for ((who, kind), pauses) in &mut pauses {
         pauses.sort_by(f64::total_cmp);
-        persona.think.insert(kind.clone(), Think::Quantiles(quantiles(pauses)));
+        let think = Think::Quantiles(quantiles(pauses));
+        if let Some(persona) = personas.get_mut(who) {
+            persona.think.insert(kind.clone(), think);
+        }
     }
-    let model = Model { kind: kinds, persona: [(PERSONA.to_owned(), persona)].into() };
+    let model = Model { kind: kinds, persona: personas };
     Learnt { model, sessions: all.len(), pauses }
 }
 

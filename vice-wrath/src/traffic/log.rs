@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use vice_core::{Code, Context, Fault, Result};
 
+use super::persona::{Sorting, Trait};
 use super::route;
 use crate::recording::{Exchange, Recording};
 
@@ -38,6 +39,8 @@ pub(crate) struct Visit {
     pub(crate) took: f64,
     /// The body with its content type, where it is known.
     pub(crate) body: Option<(String, String)>,
+    /// What it says of who asks, by the rules of personas.
+    pub(crate) marks: Vec<Option<String>>,
 }
 
 impl Visit {
@@ -52,26 +55,32 @@ impl Visit {
             at,
             took: took.max(0.0),
             body: None,
+            marks: Vec::new(),
         })
     }
 }
 
 /// The requests of a recording; `who` is the session.
-pub(crate) fn of_recording(recording: &Recording, sessions: &[Vec<usize>]) -> Vec<Visit> {
+pub(crate) fn of_recording(recording: &Recording, sessions: &[Vec<usize>], sorting: &Sorting) -> Vec<Visit> {
     let mut visits = Vec::new();
     for (session, steps) in sessions.iter().enumerate() {
-        visits.extend(steps.iter().filter_map(|index| visit(session, &recording.exchanges[*index])));
+        visits.extend(steps.iter().filter_map(|index| visit(session, &recording.exchanges[*index], sorting)));
     }
     visits
 }
 
-fn visit(session: usize, exchange: &Exchange) -> Option<Visit> {
+fn visit(session: usize, exchange: &Exchange, sorting: &Sorting) -> Option<Visit> {
     let asked = &exchange.request;
     let seconds = |micros: u64| micros as f64 / 1e6;
     let who = session.to_string();
     let mut visit = Visit::new(who, &asked.method, &asked.target, seconds(exchange.at_us), seconds(exchange.took_us))?;
     let kind = asked.headers.iter().find(|(name, _)| name == "content-type").map_or("", |(_, value)| value.as_str());
     visit.body = asked.body.as_ref().and_then(|body| body.text.clone()).map(|text| (kind.to_owned(), text));
+    visit.marks = sorting.marks(|by| match by {
+        Trait::Header(name) => crate::recording::values(&asked.headers, name).next().map(str::to_owned),
+        Trait::Cookie(name) => asked.cookie(name).map(str::to_owned),
+        Trait::First | Trait::Target | Trait::Field(_) => None,
+    });
     Some(visit)
 }
 
@@ -79,7 +88,7 @@ fn visit(session: usize, exchange: &Exchange) -> Option<Visit> {
 ///
 /// # Errors
 /// `Io` when it can't be read, `Decode` when too many lines make no sense.
-pub(crate) fn read(path: &Path) -> Result<(Vec<Visit>, usize)> {
+pub(crate) fn read(path: &Path, sorting: &Sorting) -> Result<(Vec<Visit>, usize)> {
     let unreadable = || format!("The log {} can't be read.", path.display());
     let mut input = BufReader::new(File::open(path).context(Code::Io, unreadable)?);
     let (mut visits, mut lines, mut nonsense) = (Vec::new(), 0_usize, 0_usize);
@@ -92,7 +101,7 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<Visit>, usize)> {
             break;
         }
         lines += 1;
-        match parse(String::from_utf8_lossy(&line).trim()) {
+        match parse(String::from_utf8_lossy(&line).trim(), sorting) {
             Some(visit) => visits.push(visit),
             None => {
                 nonsense += 1;
@@ -115,12 +124,64 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<Visit>, usize)> {
     Ok((visits, nonsense))
 }
 
-fn parse(line: &str) -> Option<Visit> {
+fn parse(line: &str, sorting: &Sorting) -> Option<Visit> {
     if line.starts_with('{') {
         let value: Value = serde_json::from_str(line).ok()?;
-        return if value.get("request").is_some_and(Value::is_object) { caddy(&value) } else { json(&value) };
+        let is_caddy = value.get("request").is_some_and(Value::is_object);
+        let mut visit = if is_caddy { caddy(&value) } else { json(&value) }?;
+        visit.marks = sorting.marks(|by| if is_caddy { caddy_mark(&value, by) } else { json_mark(&value, by) });
+        return Some(visit);
     }
-    combined(line)
+    let mut visit = combined(line)?;
+    // "referer" and "agent" are the last two texts of the line.
+    let mut texts = line.rsplit('"').skip(1).step_by(2);
+    let (agent, referer) = (texts.next(), texts.next());
+    visit.marks = sorting.marks(|by| match by {
+        Trait::Header(name) if name == "user-agent" => agent.map(str::to_owned),
+        Trait::Header(name) if name == "referer" => referer.map(str::to_owned),
+        _ => None,
+    });
+    Some(visit)
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// What a line of Caddy says of a trait. Cookies are in it only where it was told to log credentials.
+fn caddy_mark(value: &Value, by: &Trait) -> Option<String> {
+    let header = |name: &str| {
+        let headers = value.pointer("/request/headers")?.as_object()?;
+        let (_, values) = headers.iter().find(|(it, _)| it.eq_ignore_ascii_case(name))?;
+        plain(values.get(0)?)
+    };
+    match by {
+        Trait::Header(name) => header(name),
+        Trait::Cookie(name) => {
+            let pairs = header("cookie")?;
+            let mut pairs = pairs.split(';').filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(it, _)| it == name).map(|(_, value)| value.to_owned())
+        }
+        Trait::Field(name) => plain(value.get(name)?),
+        Trait::First | Trait::Target => None,
+    }
+}
+
+/// What a line of another log says of a trait: `user-agent` may be written `user_agent` and `http_user_agent`.
+fn json_mark(value: &Value, by: &Trait) -> Option<String> {
+    match by {
+        Trait::Header(name) => {
+            let word = name.replace('-', "_");
+            [name.clone(), format!("http_{word}"), word].iter().find_map(|name| plain(value.get(name)?))
+        }
+        Trait::Cookie(name) => [format!("cookie_{name}")].iter().find_map(|name| plain(value.get(name)?)),
+        Trait::Field(name) => plain(value.get(name)?),
+        Trait::First | Trait::Target => None,
+    }
 }
 
 /// `address - user [time] "method target version" status size "referer" "agent"`.
@@ -201,20 +262,23 @@ mod tests {
 
     #[test]
     fn each_format_is_read() {
+        let rules = ["robot=header:user-agent~^curl".to_owned(), "field:plan".to_owned()];
+        let sorting = Sorting::parse(&rules).unwrap();
         let combined =
             r#"127.0.0.1 - - [29/Nov/2026:00:26:04 +0000] "GET /items/7?a=b HTTP/1.1" 200 56 "-" "curl/7.88.1""#;
         let caddy = r#"{"ts":1795911966.5,"request":{"remote_ip":"127.0.0.1","method":"GET","uri":"/items/7?a=b","headers":{"User-Agent":["curl/7.88.1"]}},"duration":2.5,"status":200}"#;
-        let other = r#"{"time":"2026-11-29T00:26:04Z","method":"GET","path":"/items/7?a=b","ip":"127.0.0.1 curl/7.88.1","duration":2.5}"#;
+        let other = r#"{"time":"2026-11-29T00:26:04Z","method":"GET","path":"/items/7?a=b","ip":"127.0.0.1 curl/7.88.1","user_agent":"curl/7.88.1","duration":2.5}"#;
         for (line, took) in [(combined, 0.0), (caddy, 2.5), (other, 2.5)] {
-            let visit = parse(line).unwrap_or_else(|| panic!("{line}"));
+            let visit = parse(line, &sorting).unwrap_or_else(|| panic!("{line}"));
             assert_eq!((visit.kind.as_str(), visit.target.as_str()), ("GET /items/{id}", "/items/7?a=b"));
             assert_eq!((visit.who.as_str(), visit.took), ("127.0.0.1 curl/7.88.1", took));
+            assert_eq!(visit.marks, [Some("curl/7.88.1".to_owned()), None], "{line}");
             assert!((visit.at - 1_795_911_964.0).abs() < 1e-3, "{line}: {}", visit.at);
         }
         for nonsense in
             ["", "-", "{}", "{\"request\":{}}", r#"x - - [never] "GET / HTTP/1.1" 200 1"#, r#"{"ts":1,"path":"no"}"#]
         {
-            assert_eq!(parse(nonsense), None, "{nonsense}");
+            assert_eq!(parse(nonsense, &sorting), None, "{nonsense}");
         }
     }
 

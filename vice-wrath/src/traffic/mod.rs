@@ -7,12 +7,14 @@ mod fit;
 mod learn;
 mod log;
 mod model;
+mod persona;
 pub(crate) mod route;
 mod statistics;
 mod walk;
 
-pub(crate) use fit::{Fit, fit};
-pub(crate) use learn::{Learnt, learn};
+pub(crate) use fit::{ChiSquare, Fit, KindFit, fit};
+pub(crate) use learn::learn;
 pub(crate) use log::{Visit, of_recording, read};
 pub(crate) use model::Model;
+pub(crate) use persona::Sorting;
 pub(crate) use walk::{Sessions, SharedSessions};

@@ -164,6 +164,13 @@ pub(super) struct Steps<'s> {
     at: At,
 }
 
+impl Steps<'_> {
+    /// Whose session it is, as a place among the personas.
+    pub(super) const fn persona(&self) -> usize {
+        self.at.persona
+    }
+}
+
 impl Iterator for Steps<'_> {
     type Item = (f64, usize);
 

@@ -67,6 +67,37 @@ async fn lab_http_2_without_tls_is_spoken_with_nginx_and_caddy() {
     }
 }
 
+#[tokio::test]
+async fn lab_http_2_over_tls_is_agreed_on_with_nginx() {
+    crate::support::provider();
+    let (url, ca) = (lab("VICE_LAB_NGINX_TLS"), lab("VICE_LAB_NGINX_CA"));
+    let stage = Stage::new(&url, Format::Json);
+    stage.write("wrath/root.pem", &std::fs::read_to_string(&ca).unwrap());
+    let step = |more: &str| format!("[[step]]\nhttp = \"/items/3\"\nca = \"root.pem\"\nexpect.json = {{ \"/id\" = 3 }}\n{more}\n");
+    let address = url.strip_prefix("https://").unwrap();
+    let tls = format!(
+        "[[step]]\ntls = \"{address}\"\nca = \"root.pem\"\nexpect.certificate = {{ days_left = 1 }}\nexpect.tls = {{ version = \"1.3\" }}\n"
+    );
+    let all = [
+        step("expect.version = \"HTTP/2\""),
+        step("protocol = \"2\"\nexpect.version = \"HTTP/2\""),
+        step("protocol = \"1.1\"\nexpect.version = \"HTTP/1.1\""),
+        tls,
+    ];
+    stage.write("wrath/a.toml", &all.concat());
+    let outcome = stage.play().await;
+    assert_eq!(messages(&outcome), Vec::<String>::new());
+    assert_eq!(outcome.class, Class::Done);
+    // What was agreed on is not what was expected, and a root that nobody named is not trusted.
+    stage.write("wrath/a.toml", &step("expect.version = \"HTTP/1.1\""));
+    assert_eq!(stage.play().await.class, Class::Verification);
+    stage.write("wrath/a.toml", "[[step]]\nhttp = \"/\"\n");
+    assert_eq!(stage.play().await.class, Class::Failed);
+    // A load speaks it as well.
+    let words = ["load", &format!("{url}/items/3"), "--http2", "--ca", &ca, "--users", "5", "--for", "500ms", "--fail-if", "errors>0"];
+    assert_eq!(crate::load::wrath(&words).await.unwrap().class, Class::Done);
+}
+
 const ORDERS: &str = r#"
 name = "A customer orders"
 [vars]

@@ -13,6 +13,7 @@ use vice_core::{Class, Code, Result};
 use vice_wrath::cmd::{WrathArgs, run};
 
 use crate::app::{deployed, setup};
+use crate::server::Server;
 
 #[derive(clap::Parser)]
 struct Line {
@@ -220,4 +221,147 @@ async fn nonsense_is_refused_before_anything_is_sent() {
     }
     let fault = wrath(&["load", "http://127.0.0.1:9/", "--rate", "1/s", "--fail-if", "cart:p99>1s"]).await.unwrap_err();
     assert_eq!(fault.code(), Code::UnknownName);
+}
+
+/// A shop with a stock of its own: whoever logs in gets a number, and may buy only under that number.
+async fn shop(stall: Duration) -> (Server, Arc<AtomicU64>) {
+    let (sold, numbers) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&sold);
+    let server = Server::start(move |request, mut conn| {
+        let (sold, numbers) = (Arc::clone(&counted), Arc::clone(&numbers));
+        async move {
+            let line = request.line().to_owned();
+            if line.starts_with("POST /login") {
+                let number = numbers.fetch_add(1, Ordering::SeqCst);
+                let cookie = format!("set-cookie: sid=s{number}\r\ncontent-type: application/json\r\n");
+                return conn.answer("201 Created", &cookie, &format!("{{\"id\":{number}}}")).await;
+            }
+            if line.starts_with("POST /buy") {
+                tokio::time::sleep(stall).await;
+                let number = line.split(['/', ' ']).nth(3).unwrap_or_default().to_owned();
+                let known = request.head.contains(&format!("sid=s{number}\r"));
+                sold.fetch_add(u64::from(known), Ordering::SeqCst);
+                return conn.answer(if known { "200 OK" } else { "403 No" }, "", "").await;
+            }
+            conn.answer(if line.starts_with("GET /out") { "204 Gone" } else { "404 No" }, "", "").await;
+        }
+    })
+    .await;
+    (server, sold)
+}
+
+const BUY: &str = r#"
+name = "buy"
+data = [{ item = "tea" }, { item = "cup" }]
+[[step]]
+name = "log in"
+http = "POST /login"
+body_json = { item = "{{item}}" }
+capture = { id = "json:/id" }
+expect.status = 201
+[[step]]
+name = "buy"
+http = "POST /buy/{{id}}?item={{item}}&run={{run.id}}"
+[[teardown]]
+name = "log out"
+http = "/out"
+expect.status = 204
+"#;
+
+#[tokio::test]
+async fn scenarios_are_journeys_with_captures_and_cookies_of_their_own() {
+    crate::support::provider();
+    let (server, sold) = shop(Duration::ZERO).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (buy, look) = (dir.path().join("buy.toml"), dir.path().join("look.toml"));
+    std::fs::write(&buy, BUY).unwrap();
+    std::fs::write(&look, "name = \"look\"\n[[step]]\nname = \"home\"\nhttp = \"/\"\n").unwrap();
+    let (buy, look) = (format!("{}=3", buy.display()), look.display().to_string());
+    let words = ["load", &server.url(), "--scenario", &buy, "--scenario", &look, "--rate", "100/s", "--for", "1s"];
+    let more = ["--fail-if", "buy:errors>0", "--fail-if", "buy / buy:p99>5s", "--threads", "2", "--seed", "7"];
+    let outcome = wrath(&[&words[..], &more].concat()).await.unwrap();
+    let json = &outcome.json;
+    assert_eq!(outcome.class, Class::Done, "{json:#}");
+    let names: Vec<&str> = json["kinds"].as_array().unwrap().iter().filter_map(|kind| kind["name"].as_str()).collect();
+    assert_eq!(names, ["buy", "buy / log in", "buy / buy", "buy / log out", "look", "look / home"]);
+    let of = |index: usize, pointer: &str| number(&json["kinds"][index], pointer);
+    let (bought, looked) = (of(0, "/counts/requests"), of(4, "/counts/requests"));
+    assert_eq!((bought + looked, of(4, "/counts/failed")), (100.0, looked), "the shop has no home page");
+    // Three of four, within four standard errors of a hundred.
+    assert!((bought - 75.0).abs() < 4.0 * (100.0 * 0.75 * 0.25_f64).sqrt(), "{bought}");
+    assert_eq!(sold.load(Ordering::SeqCst) as f64, bought, "each journey bought with its own capture and cookie");
+    assert_eq!(number(json, "/counts/requests"), 3.0 * bought + looked);
+    assert_eq!((number(json, "/journeys/good"), number(json, "/journeys/bad")), (bought, looked));
+    let reasons = json["journeys"]["reasons"].as_object().unwrap();
+    assert_eq!(reasons.keys().collect::<Vec<_>>(), ["look: home: status: expected 200, got 404"]);
+    let lines: Vec<String> = server.requests().iter().map(|request| request.line().to_owned()).collect();
+    let runs: std::collections::BTreeSet<&str> = lines.iter().filter_map(|line| line.split("run=").nth(1)).collect();
+    assert_eq!(runs.len() as f64, bought, "each journey has a run.id of its own");
+    assert!(lines.iter().any(|line| line.contains("item=tea")) && lines.iter().any(|line| line.contains("item=cup")));
+}
+
+#[tokio::test]
+async fn a_journey_counts_from_when_it_was_due_and_is_ended_with_its_teardown() {
+    crate::support::provider();
+    let (server, _) = shop(Duration::from_millis(300)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let buy = dir.path().join("buy.toml");
+    std::fs::write(&buy, BUY).unwrap();
+    let words =
+        ["load", &server.url(), "--scenario", buy.to_str().unwrap(), "--rate", "20/s", "--for", "1s", "--connections", "1"];
+    let json = wrath(&words).await.unwrap().json;
+    // One place, 300 ms each: three or four of twenty get through, and each waits longer than the one before.
+    let journeys = number(&json, "/journeys/good") + number(&json, "/journeys/broken_off");
+    assert!((3.0..=4.0).contains(&journeys), "{json:#}");
+    assert_eq!(number(&json, "/counts/failures/not_sent"), 20.0 - journeys);
+    let (due, sent) = (number(&json, "/kinds/1/latency_us/max"), number(&json, "/service_us/max"));
+    assert!(due > 400_000.0 && due > sent, "the wait for a place counts: {due} and {sent}");
+    let count = |word: &str| server.requests().iter().filter(|request| request.line().contains(word)).count();
+    assert_eq!(count("/login"), count("/out"), "whoever logged in was logged out");
+}
+
+#[tokio::test]
+async fn journeys_through_servers_that_misbehave_are_failures_and_no_panic() {
+    crate::support::provider();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.toml");
+    std::fs::write(&file, "name = \"a\"\n[[step]]\nname = \"s\"\nhttp = \"/\"\ntimeout = \"300ms\"\n").unwrap();
+    let many: &'static str = Box::leak(format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(100_000)).into_boxed_str());
+    for (answer, failure) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc", "not_carried_out"),
+        ("220 smtp.test ESMTP\r\n", "not_carried_out"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nZZZ\r\n", "not_carried_out"),
+        (many, "not_carried_out"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", "no_answer_in_time"),
+        ("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", "not_as_expected"),
+    ] {
+        let server = keeping(answer, None).await;
+        let words = ["load", &server.url, "--scenario", file.to_str().unwrap(), "--rate", "50/s", "--for", "200ms"];
+        let json = wrath(&words).await.unwrap().json;
+        assert_eq!(number(&json, &format!("/counts/failures/{failure}")), 10.0, "{answer:.60} {json:#}");
+    }
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let words =
+        ["load", &format!("http://{closed}/"), "--scenario", file.to_str().unwrap(), "--users", "3", "--for", "300ms"];
+    let outcome = wrath(&words).await.unwrap();
+    assert_eq!(outcome.class, Class::Failed, "{:#}", outcome.json);
+    // Users do not ask as fast as they are refused.
+    assert!(number(&outcome.json, "/counts/requests") < 100.0);
+}
+
+#[tokio::test]
+async fn scenarios_of_a_project_are_a_load_and_nonsense_is_refused() {
+    crate::support::provider();
+    let (server, sold) = shop(Duration::ZERO).await;
+    let stage = crate::stage::Stage::new(&server.url(), Format::Json);
+    stage.write("wrath/buy.toml", BUY);
+    stage.write("wrath/int.toml", "name = \"int\"\nonly = [\"int\"]\n[[step]]\nhttp = \"/\"\n");
+    let load = ["load", "hello", "--env", "dev", "--rate", "50/s", "--for", "200ms", "--scenario"];
+    let outcome = stage.call(&[&load[..], &["buy"]].concat()).await.unwrap();
+    assert_eq!((outcome.class, sold.load(Ordering::SeqCst)), (Class::Done, 10), "{:#}", outcome.json);
+    for (name, code) in
+        [("nope", Code::UnknownName), ("buy=0", Code::Usage), ("buy=x", Code::Usage), ("=2", Code::Usage), ("int", Code::Usage)]
+    {
+        assert_eq!(stage.call(&[&load[..], &[name]].concat()).await.unwrap_err().code(), code, "{name}");
+    }
 }

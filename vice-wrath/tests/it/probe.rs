@@ -46,6 +46,7 @@ fn request(checks: &str, canary: &[&str], baseline: &[&str]) -> ProbeRequest {
         checks: Vec::new(),
         vars: Vars::new(),
         config: None,
+        labels: vice_core::series::Labels::default(),
     }
 }
 
@@ -141,6 +142,8 @@ fn probe_args() -> ProbeArgs {
         rate: 100.0,
         during: Millis(100),
         check: vec![],
+        get: vec![],
+        label: vec![],
         canary: None,
         baseline: None,
     }
@@ -166,4 +169,62 @@ async fn the_command_finds_the_two_versions_or_says_what_is_missing() {
     assert_eq!(outcome.json["canary"]["bad"], outcome.json["canary"]["seen"]);
     assert_eq!(outcome.json["baseline"]["bad"], 0);
     assert!(outcome.text.contains("100.00 %"), "{}", outcome.text);
+    let got = probe(ProbeArgs {
+        baseline: Some("1".into()),
+        get: vec!["/a?b=c".into(), "/d".into()],
+        label: vec!["region=eu".into()],
+        ..probe_args()
+    });
+    assert_eq!(got.await.unwrap().class, Class::Done);
+    let lines: Vec<String> = old.requests().iter().map(|request| request.line().to_owned()).collect();
+    assert!(lines.contains(&"GET /a?b=c HTTP/1.1".to_owned()) && lines.contains(&"GET /d HTTP/1.1".to_owned()));
+    for (get, label) in [("a", "x=y"), ("/{{x}}", "x=y"), ("/a b", "x=y"), ("/a", "host=mine"), ("/a", "noise")] {
+        let bad = ProbeArgs {
+            baseline: Some("1".into()),
+            get: vec![get.into()],
+            label: vec![label.into()],
+            ..probe_args()
+        };
+        assert_eq!(probe(bad).await.unwrap_err().code(), Code::Usage, "{get} {label}");
+    }
+}
+
+/// A story of two steps, the second of which needs what the first gave, as a probe of both versions.
+#[tokio::test]
+async fn scenarios_are_probes_and_series_have_labels() {
+    let shop = async |broken: bool| {
+        Server::start(move |request, mut conn| async move {
+            let login = request.line().starts_with("POST /login");
+            let right = login || (request.line().starts_with("GET /cart/c7") && !broken);
+            conn.answer(if right { "200 OK" } else { "500 No" }, "", "c7").await;
+        })
+        .await
+    };
+    let (old, new) = (shop(false).await, shop(true).await);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("buy.toml"),
+        "[[step]]\nname = \"in\"\nhttp = \"POST /login\"\ncapture = { cart = \"body\" }\n\
+         [[step]]\nname = \"cart\"\nhttp = \"/cart/{{cart}}\"\n",
+    )
+    .unwrap();
+    let series = Arc::new(MemorySeriesStore::default());
+    let (new_url, old_url) = (new.url(), old.url());
+    let mut asked = request("", &[&new_url], &[&old_url]);
+    let text = "name = \"hello\"\n[env.dev]\n[check.buy]\nscenario = \"buy.toml\"\n";
+    asked.project = Arc::new(vice_core::manifest::Project::parse(dir.path().into(), "vice.toml".into(), text).unwrap());
+    asked.rate = 50.0;
+    asked.labels = [("region".to_owned(), "eu".to_owned()), ("host".to_owned(), "box".to_owned())].into();
+    let report = wrath(&series).probe(asked).await.unwrap();
+    assert!(report.canary.seen > 2 && report.canary.seen == report.baseline.seen, "{report:?}");
+    assert_eq!((report.canary.bad, report.baseline.bad), (report.canary.seen, 0), "{report:?}");
+    assert!(report.reasons[0].contains("2: buy: cart: status: expected 200, got 500"), "{report:?}");
+    let (from, until) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+    let query = SeriesQuery { name: "probe_total".to_owned(), labels: BTreeMap::new(), from, until };
+    let points = series.query(&query).await.unwrap();
+    assert!(!points.is_empty());
+    for labels in points.into_iter().map(|point| point.labels) {
+        assert_eq!((labels["region"].as_str(), labels["host"].as_str(), labels["check"].as_str()), ("eu", "box", "buy"));
+        assert!(["1", "2"].contains(&labels["version"].as_str()));
+    }
 }

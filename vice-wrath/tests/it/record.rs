@@ -255,3 +255,134 @@ async fn a_client_that_stays_does_not_hold_the_end_up() {
     assert_eq!((lines.len(), &lines[2]["exchanges"]), (3, &1.into()), "{lines:#?}");
     assert!(lines[1]["error"].as_str().unwrap().contains("not read to its end"), "{}", lines[1]);
 }
+
+/// A server that answers the wish for a WebSocket with 101 and then says everything back in upper case.
+async fn echo() -> Server {
+    Server::start(|request, mut conn| async move {
+        if !request.head.to_ascii_lowercase().contains("upgrade: websocket\r\n") {
+            return conn.answer("426 Upgrade Required", "", "").await;
+        }
+        let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n";
+        conn.write(head.as_bytes()).await;
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = conn.stream.read(&mut buffer).await {
+            let shouted = buffer[..count].to_ascii_uppercase();
+            conn.write(&shouted).await;
+        }
+    })
+    .await
+}
+
+const WISH: &str = "GET /live HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+async fn until(stream: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(end.as_bytes()) {
+        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", String::from_utf8_lossy(&read));
+    }
+    String::from_utf8(read).unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_passes_and_a_replay_leaves_it_out() {
+    let server = echo().await;
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(dir.path(), &server.url(), &[]).await;
+    let mut client = TcpStream::connect(recorder.address).await.unwrap();
+    client.write_all(WISH.as_bytes()).await.unwrap();
+    let head = until(&mut client, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("sec-websocket-accept: x"), "{head}");
+    for word in ["canary-one", "canary-two"] {
+        client.write_all(word.as_bytes()).await.unwrap();
+        until(&mut client, &word.to_ascii_uppercase()).await;
+    }
+    // Beside it others are served, and a wish that is refused is an answer like any other.
+    let plain = raw(recorder.address, "GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(plain.starts_with("HTTP/1.1 426"), "{plain}");
+    let file = recorder.file.to_str().unwrap().to_owned();
+    // A conversation that goes on does not hold the end of the recording up.
+    let lines = recorder.end().await;
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0, "it ended with the recording");
+    let live = lines.iter().find(|line| line["upgraded"] == "websocket").unwrap();
+    assert_eq!((&live["answer"]["status"], &live["error"]), (&101.into(), &Value::Null), "{live}");
+    assert!(!std::fs::read_to_string(&file).unwrap().to_lowercase().contains("canary"));
+    let replayed = wrath(&["replay", &file, "--to", &server.url(), "--speed", "max"]).await.unwrap();
+    assert_eq!((&replayed.json["left_out"], &replayed.json["sent"]), (&1.into(), &1.into()), "{:#}", replayed.json);
+    assert_eq!(replayed.class, vice_core::Class::Done);
+    // And HAR keeps that it was one.
+    let har = dir.path().join("a.har").to_str().unwrap().to_owned();
+    wrath(&["recording", &file, "--to", &har]).await.unwrap();
+    assert_eq!(wrath(&["replay", &har, "--to", &server.url(), "--speed", "max"]).await.unwrap().json["left_out"], 1);
+}
+
+#[tokio::test]
+async fn a_server_that_switches_unasked_is_refused() {
+    let server = Server::raw("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await;
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(dir.path(), &server.url(), &[]).await;
+    let answer = raw(recorder.address, "GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    let lines = recorder.end().await;
+    assert!(lines[1]["error"].as_str().is_some(), "{}", lines[1]);
+}
+
+#[tokio::test]
+async fn secrets_in_pages_are_masked_by_patterns_and_because_they_were_seen() {
+    let server = Server::start(|_, mut conn| async move {
+        let page = "<p>canary-session-1</p><input name=\"csrf\" value=\"canary-2\"><b>kept</b>";
+        conn.answer("200 OK", "content-type: text/html\r\nset-cookie: sid=canary-session-1\r\n", page).await;
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let rules = ["--mask-text", "name=\"csrf\" value=\"([^\"]+)\""];
+    let recorder = Recorder::start(dir.path(), &server.url(), &rules).await;
+    let answer = raw(recorder.address, "GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.contains("canary-session-1") && answer.contains("canary-2"), "the client gets all: {answer}");
+    let file = recorder.file.clone();
+    let lines = recorder.end().await;
+    assert!(!std::fs::read_to_string(file).unwrap().contains("canary"), "{}", lines[1]);
+    let body = lines[1]["answer"]["body"]["text"].as_str().unwrap();
+    assert!(body.contains("<b>kept</b>") && body.matches("masked-").count() == 2, "{body}");
+    let out = dir.path().join("x.jsonl");
+    let words = ["record", "--listen", "127.0.0.1:0", "--to", "http://127.0.0.1:9", "--out", out.to_str().unwrap()];
+    for more in [["--mask-text", "("], ["--mask-text", "x*"], ["--mask-env", "VICE_NOT_SET"]] {
+        assert_eq!(wrath(&[&words[..], &more].concat()).await.unwrap_err().code(), Code::Usage, "{more:?}");
+    }
+}
+
+/// A figure of this process in KiB.
+fn status(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// 2 GiB through server, recorder and client of this one process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gibibytes_pass_in_flat_memory() {
+    const SIZE: u64 = 2 << 30;
+    const PIECE: usize = 1 << 20;
+    let server = Server::start(|_, mut conn| async move {
+        conn.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n").as_bytes()).await;
+        let piece = vec![b'x'; PIECE];
+        for _ in 0..SIZE / PIECE as u64 {
+            conn.write(&piece).await;
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(dir.path(), &server.url(), &[]).await;
+    let before = status("VmRSS");
+    let mut client = TcpStream::connect(recorder.address).await.unwrap();
+    client.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let (mut buffer, mut read) = (vec![0; PIECE], 0_u64);
+    while let Ok(count @ 1..) = client.read(&mut buffer).await {
+        read += count as u64;
+    }
+    assert!(read > SIZE && read < SIZE + 4096, "{read}");
+    let grown = status("VmHWM").saturating_sub(before);
+    assert!(grown < 64 * 1024, "{grown} KiB more than before");
+    let lines = recorder.end().await;
+    assert_eq!((&lines[1]["answer"]["body"]["size"], &lines[1]["error"]), (&SIZE.into(), &Value::Null), "{}", lines[1]);
+}

@@ -74,6 +74,23 @@ async fn slips_are_refused_at_their_place() {
 }
 
 #[tokio::test]
+async fn keys_of_checks_are_led_to_their_place() {
+    for (key, instead) in [
+        ("status = 201", "expect.status = "),
+        ("json = { \"/a\" = 1 }", "expect.json = "),
+        ("matches = \"x\"", "expect.body = { matches"),
+        ("latency_max = \"1s\"", "expect.latency = "),
+        ("expect_headers = { a = \"b\" }", "expect.headers = "),
+        ("tls_expiry_min = \"7d\"", "expect.certificate = "),
+    ] {
+        let got = refused(&format!("[[step]]\nhttp = \"/\"\n{key}\n")).await;
+        assert!(got.contains(&format!("stands under `expect`: {instead}")), "{key}: {got}");
+    }
+    // A slip of the pen is one, and no key of a check.
+    assert!(!refused("[[step]]\nhttp = \"/\"\nfolow = true\n").await.contains("stands under"));
+}
+
+#[tokio::test]
 async fn circles_of_includes_are_named() {
     let stage = Stage::new("http://127.0.0.1:9", Format::Text);
     stage.write("wrath/a.toml", "[[step]]\ninclude = \"x/_b.toml\"\n");

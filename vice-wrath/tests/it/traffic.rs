@@ -99,3 +99,41 @@ async fn what_is_no_log_is_refused() {
     let words = ["load", "http://127.0.0.1:9/", "--model", path, "--rate", "1/s"];
     assert_eq!(wrath(&words).await.unwrap_err().code(), Code::Usage);
 }
+
+/// Robots read items as fast as they can, people look at the home page; one of three is a robot.
+#[tokio::test]
+async fn personas_are_learnt_from_a_log_and_sent_by_their_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, model) = (dir.path().join("access.log"), dir.path().join("model.toml"));
+    let line = |visitor: usize| {
+        let (path, agent) = if visitor % 3 == 0 { ("/items/1", "SomeBot/1.0") } else { ("/", "Firefox") };
+        let (minute, second) = (visitor / 60, visitor % 60);
+        format!(r#"10.0.0.{visitor} - - [29/Nov/2026:10:{minute:02}:{second:02} +0000] "GET {path} HTTP/1.1" 200 5 "-" "{agent}""#)
+    };
+    std::fs::write(&file, (0..240).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let (log, toml) = (file.to_str().unwrap(), model.to_str().unwrap());
+    let words = ["traffic", log, "--persona", "robot=header:user-agent~(?i)bot", "--out", toml, "--sessions", "3000"];
+    let learnt = wrath(&words).await.unwrap().json;
+    let personas: Vec<(&str, f64)> = learnt["personas"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["persona"].as_str().unwrap(), it["weight"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(personas, [("robot", 80.0), ("visitor", 160.0)]);
+    assert!(learnt["mix"]["chance"].as_f64().unwrap() > 0.001, "{learnt:#}");
+    assert_eq!(learnt["begins"].as_array().unwrap().len(), 2);
+    let (server, seen) = counted().await;
+    let words = ["load", &server.url(), "--model", toml, "--rate", "300/s", "--for", "1s", "--seed", "3"];
+    assert_eq!(wrath(&words).await.unwrap().json["counts"]["failed"], 0);
+    let seen = seen.lock().unwrap();
+    let robots = seen.iter().filter(|line| line.starts_with("GET /items/1 ")).count() as f64;
+    assert_eq!(seen.len(), 300);
+    assert!((robots - 100.0).abs() < 4.0 * (300.0_f64 / 3.0 * 2.0 / 3.0).sqrt(), "{robots}");
+    // A model is looked at without a log.
+    let looked = wrath(&["traffic", toml, "--sessions", "3000"]).await.unwrap().json;
+    assert_eq!(looked["personas"], learnt["personas"]);
+    for words in [vec!["traffic", log, "--persona", "agent"], vec!["traffic", toml, "--persona", "first"]] {
+        assert_eq!(wrath(&words).await.unwrap_err().code(), Code::Usage, "{words:?}");
+    }
+}
