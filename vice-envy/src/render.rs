@@ -166,7 +166,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::key::Sheet;
+    use crate::sheet::Sheet;
     use crate::layer::{json, toml as toml_layer, yaml as yaml_layer};
 
     fn flat(sheet: &Sheet) -> BTreeMap<String, Value> {

@@ -8,7 +8,7 @@ use vice_core::{Code, Fault, Result};
 
 use crate::envelope::Binding;
 use crate::file;
-use crate::key::Sheet;
+use crate::sheet::Sheet;
 use crate::layer::{Kind, Layer, LayerSpec, kind_of, specs};
 use crate::locked::Lock;
 use crate::recipients::{self, Readers};

@@ -19,6 +19,7 @@ mod lab;
 mod layers;
 mod masking;
 mod plugins;
+mod reloading;
 mod replay;
 mod rollout;
 mod scenarios;

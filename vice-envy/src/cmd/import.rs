@@ -14,7 +14,7 @@ use vice_core::{Code, Fault, Result, Secret};
 use super::Desk;
 use super::set::{choose, edited};
 use crate::Envy;
-use crate::key::Sheet;
+use crate::sheet::Sheet;
 use crate::layer::dotenv::{key_of, variables};
 use crate::layer::{Kind, kind_of, specs};
 use crate::locked::Lock;

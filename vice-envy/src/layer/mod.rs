@@ -21,9 +21,10 @@ use zeroize::Zeroizing;
 
 use crate::credential::Reference;
 use crate::file;
-use crate::key::{Flaw, Sheet};
+use crate::key::Flaw;
 use crate::locked::Lock;
 use crate::remote::{Address, Answers, Fetched};
+use crate::sheet::Sheet;
 use crate::site::{Named, Site, Skipped, Verdict};
 use crate::sops;
 

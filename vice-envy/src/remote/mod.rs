@@ -31,7 +31,8 @@ use vice_core::{Code, Fault, Result};
 pub(crate) use git::{Repository, check_revision, past};
 
 use crate::file::FILE_BYTES_MAX;
-use crate::key::{Flaw, Sheet, join};
+use crate::key::{Flaw, join};
+use crate::sheet::Sheet;
 use crate::layer::{Kind, LayerSpec, Place, dotenv, kind_of};
 
 /// The most stores that are asked for one configuration.
@@ -214,7 +215,7 @@ fn sheet(name: &str, entries: impl IntoIterator<Item = (String, String)>) -> Res
     let add = || -> Result<Sheet, Flaw> {
         let mut sheet = Sheet::default();
         for (entry, text) in entries {
-            sheet.add(key_of(&entry), text.into(), None)?;
+            sheet.add(&key_of(&entry), text.into(), None)?;
         }
         sheet.finish()
     };
@@ -236,7 +237,7 @@ fn object(name: &str, fields: &Map<String, Value>) -> Result<Fetched> {
             let key = join(prefix, &if prefix.is_empty() { key_of(field) } else { field.clone() });
             match value {
                 Value::Object(inner) => add(sheet, &key, inner, depth + 1)?,
-                other => sheet.add(key, other.clone(), None)?,
+                other => sheet.add(&key, other.clone(), None)?,
             }
         }
         Ok(())
