@@ -7,12 +7,14 @@
 use std::cell::OnceCell;
 
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use crate::key::{ENTRIES_MAX, Flaw, ancestors, check_key, check_value};
 
+/// The bits for the place of an entry: more than there can be entries.
+const PLACE_BITS: u32 = 24;
+const _: () = assert!(ENTRIES_MAX < 1 << PLACE_BITS);
 /// The bytes of a key by which entries are sorted first; most keys differ in them.
-const HEAD_BYTES: usize = size_of::<u128>();
+const HEAD_BYTES: usize = 13;
 
 /// A value and the line that it stands in.
 #[derive(Clone, PartialEq)]
@@ -53,7 +55,7 @@ struct Row {
 #[derive(Clone, Default)]
 pub(crate) struct Sheet {
     keys: String,
-    text: Zeroizing<String>,
+    text: String,
     rows: Vec<Row>,
 }
 
@@ -62,7 +64,7 @@ impl Sheet {
     pub(crate) fn over(text: &str, entries: usize) -> Self {
         Self {
             keys: String::with_capacity(text.len()),
-            text: Zeroizing::new(text.to_owned()),
+            text: text.to_owned(),
             rows: Vec::with_capacity(entries.min(ENTRIES_MAX)),
         }
     }
@@ -117,22 +119,26 @@ impl Sheet {
         if self.rows.array_windows().all(|[one, two]| key(one) < key(two)) {
             return Ok(());
         }
-        let mut order: Vec<(u128, u32)> = self.rows.iter().map(|row| head(key(row))).zip(0..).collect();
-        let whole = |at: u32| self.rows.get(at as usize).map(key);
-        // Ends with the place, so that the first of two stays the first.
-        order.sort_unstable_by(|(one, first), (two, second)| {
-            one.cmp(two).then_with(|| whole(*first).cmp(&whole(*second))).then_with(|| first.cmp(second))
-        });
-        let same = |[(one, first), (two, second)]: &&[(u128, u32); 2]| one == two && whole(*first) == whole(*second);
-        if let Some([(_, first), (_, second)]) = order.array_windows().find(same) {
-            let [first, second] = [*first, *second].map(|at| self.rows.get(at as usize));
-            let at = first.and_then(|row| row.line).map_or_else(String::new, |line| format!("; the first is at line {line}"));
-            let (line, key) = second.map_or((None, ""), |row| (row.line, key(row)));
-            return Err(Flaw::new(line, format!("the key {key} is given twice{at}")));
+        let mut order: Vec<u128> = self.rows.iter().zip(0..).map(|(row, place)| head(key(row)) | place).collect();
+        order.sort_unstable();
+        // Few share so long a beginning. The sort is stable, so that the first of two stays the first.
+        let whole = |headed: &u128| self.rows.get(place(*headed)).map_or("", key);
+        for alike in order.chunk_by_mut(|one, two| one >> PLACE_BITS == two >> PLACE_BITS).filter(|part| part.len() > 1) {
+            alike.sort_by(|one, two| whole(one).cmp(whole(two)));
+            if let Some([first, second]) = alike.array_windows().find(|[one, two]| whole(one) == whole(two)) {
+                return Err(self.twice(place(*first), place(*second)));
+            }
         }
         let rows = &mut self.rows;
-        self.rows = order.iter().filter_map(|(_, at)| rows.get_mut(*at as usize).map(std::mem::take)).collect();
+        self.rows = order.iter().filter_map(|headed| rows.get_mut(place(*headed)).map(std::mem::take)).collect();
         Ok(())
+    }
+
+    fn twice(&self, first: usize, second: usize) -> Flaw {
+        let line = |place: usize| self.rows.get(place).and_then(|row| row.line);
+        let at = line(first).map_or_else(String::new, |line| format!("; the first is at line {line}"));
+        let key = self.rows.get(second).map_or("", |row| row.key.of(&self.keys));
+        Flaw::new(line(second), format!("the key {key} is given twice{at}"))
     }
 
     /// The place of a key among all.
@@ -184,13 +190,18 @@ impl PartialEq for Sheet {
     }
 }
 
-/// The first bytes of a key as a number that is ordered as they are. No key has a zero byte, so that a shorter one comes
-/// first.
+/// The first bytes of a key as a number that is ordered as they are, with room for a place behind them. No key has a zero
+/// byte, so that a shorter one comes first.
 fn head(key: &str) -> u128 {
-    let mut bytes = [0; HEAD_BYTES];
+    let mut bytes = [0; size_of::<u128>()];
     let length = key.len().min(HEAD_BYTES);
     bytes[..length].copy_from_slice(&key.as_bytes()[..length]);
     u128::from_be_bytes(bytes)
+}
+
+/// The place that was put behind a head.
+fn place(headed: u128) -> usize {
+    usize::try_from(headed & ((1 << PLACE_BITS) - 1)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -103,3 +103,26 @@ fn by_a_request() {
 fn by_its_file() {
     there_and_back("by = \"file\"\nconfirm = \"/config\"", ", \"--watch\"");
 }
+
+#[test]
+fn what_really_runs_is_told_beside_what_is_deployed() {
+    let lab = project("by = \"signal\"\nconfirm = \"/config\"", "");
+    let told = || lab.vice(&["envy", "diff", "dev", "--deployed", "--format", "json"]).expect(0).json()["running"].clone();
+    let states = |told: &serde_json::Value| {
+        let units = told["units"].as_array().expect("units").clone();
+        units.iter().map(|unit| unit["state"].as_str().expect("a state").to_owned()).collect::<Vec<_>>()
+    };
+    let before = told();
+    assert_eq!((before["source"].as_str(), states(&before)), (Some("target"), vec!["recorded".into(), "recorded".into()]));
+    // Somebody changes the file that one of them reads.
+    let live = std::fs::read_dir(lab.path(".vice/local/shop/dev/live")).expect("files").flatten();
+    let file = live.map(|entry| entry.path()).next().expect("a file");
+    let text = std::fs::read_to_string(&file).expect("a text");
+    std::fs::write(&file, text.replace("hello", "tampered")).expect("the file");
+    let mut after = states(&told());
+    after.sort();
+    assert_eq!(after, ["drifted", "recorded"]);
+    let text = lab.vice(&["envy", "diff", "dev", "--deployed"]).expect(0).stdout;
+    assert!(text.contains("same configuration") && text.contains("1 of 2 units have it in use"), "{text}");
+    assert!(text.contains("has another in use than it was given") && !text.contains("hunter22"), "{text}");
+}

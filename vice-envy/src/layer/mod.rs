@@ -227,7 +227,7 @@ pub(crate) fn kind_of(path: &str) -> Result<(Kind, bool)> {
     kind.map(|kind| (kind, !sealed.is_empty())).ok_or_else(|| {
         Fault::new(Code::ConfigInvalid, format!("The format of the layer {path} is not known."))
             .hint("Layers end in .toml, .yaml, .json, .env, .ini or .properties, with .age before or after it when encrypted.")
-            .hint("Others begin with env:, credential:, git:, s3:, consul:, k8s: or vault:.")
+            .hint("Others begin with env:, credential:, git:, s3:, consul:, k8s:, postgres: or vault:.")
     })
 }
 

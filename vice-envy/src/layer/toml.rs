@@ -24,8 +24,10 @@ fn quick(text: &str) -> Option<Sheet> {
     }
     let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
     let (mut sheet, mut tables, mut table, mut start) = (Sheet::over(text, lines), BTreeSet::new(), "", 0);
-    for (number, whole) in text.split('\n').enumerate() {
-        let line = whole.trim_start_matches(BLANKS);
+    for number in 1..=lines {
+        let rest = text.get(start..)?;
+        let whole = &rest[..rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len())];
+        let line = unindented(whole);
         let at = start + whole.len() - line.len();
         start += whole.len() + 1;
         match line.as_bytes().first() {
@@ -37,7 +39,7 @@ fn quick(text: &str) -> Option<Sheet> {
                     return None;
                 }
             }
-            Some(_) => quick_entry(&mut sheet, table, line, at, u32::try_from(number + 1).ok())?,
+            Some(_) => quick_entry(&mut sheet, table, line, at, u32::try_from(number).ok())?,
         }
     }
     let sheet = sheet.finish().ok()?;
@@ -50,13 +52,13 @@ fn quick(text: &str) -> Option<Sheet> {
 fn quick_entry(sheet: &mut Sheet, table: &str, line: &str, at: usize, number: Option<u32>) -> Option<()> {
     let end = line.bytes().position(|byte| !is_bare_byte(byte)).filter(|end| *end > 0)?;
     let (key, rest) = line.split_at(end);
-    let value = rest.trim_start_matches(BLANKS).strip_prefix('=')?.trim_start_matches(BLANKS);
+    let value = unindented(unindented(rest).strip_prefix('=')?);
     let Some(text) = value.strip_prefix('"') else {
         let value = quick_value(value.trim_end_matches(BLANKS))?;
         return sheet.add(&join(table, key), value, number).ok();
     };
     let length = text.bytes().position(|byte| byte == b'"' || byte == b'\\')?;
-    let after = text[length..].strip_prefix('"')?.trim_start_matches(BLANKS);
+    let after = unindented(text[length..].strip_prefix('"')?);
     if table.len() + 1 + key.len() > KEY_BYTES_MAX || !(after.is_empty() || after.starts_with('#')) {
         return None;
     }
@@ -67,6 +69,11 @@ fn quick_entry(sheet: &mut Sheet, table: &str, line: &str, at: usize, number: Op
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];
+
+/// The text without blanks before it. There are few, and looking at bytes is quicker than at characters.
+fn unindented(text: &str) -> &str {
+    &text[text.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count()..]
+}
 
 const fn is_bare_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
