@@ -123,7 +123,8 @@ impl Sheet {
         order.sort_unstable();
         // Few share so long a beginning. The sort is stable, so that the first of two stays the first.
         let whole = |headed: &u128| self.rows.get(place(*headed)).map_or("", key);
-        for alike in order.chunk_by_mut(|one, two| one >> PLACE_BITS == two >> PLACE_BITS).filter(|part| part.len() > 1) {
+        for alike in order.chunk_by_mut(|one, two| one >> PLACE_BITS == two >> PLACE_BITS).filter(|part| part.len() > 1)
+        {
             alike.sort_by(|one, two| whole(one).cmp(whole(two)));
             if let Some([first, second]) = alike.array_windows().find(|[one, two]| whole(one) == whole(two)) {
                 return Err(self.twice(place(*first), place(*second)));
@@ -172,9 +173,8 @@ impl Sheet {
 
     /// Whether another sheet has the same keys with the same values, wherever they stand.
     pub(crate) fn same_values(&self, other: &Self) -> bool {
-        let same = |((one, first), (two, second)): ((&str, &Found), (&str, &Found))| {
-            one == two && first.value == second.value
-        };
+        let same =
+            |((one, first), (two, second)): ((&str, &Found), (&str, &Found))| one == two && first.value == second.value;
         self.rows.len() == other.rows.len() && self.iter().zip(other.iter()).all(same)
     }
 

@@ -143,11 +143,15 @@ fn a_set_that_is_killed_anywhere_loses_nothing() {
     lab.write("value", "a-secret-of-some-length");
     let command = |number: u32| {
         let key = format!("fresh{number}");
-        ["envy", "set", &key, "--secret", "--from-file", "value", "--layer", "config/0.toml"].map(str::to_owned).to_vec()
+        ["envy", "set", &key, "--secret", "--from-file", "value", "--layer", "config/0.toml"]
+            .map(str::to_owned)
+            .to_vec()
     };
-    killed_at_any_moment(&lab, command, |number| {
-        serde_json::json!({ (format!("fresh{number}")): "a-secret-of-some-length" })
-    });
+    killed_at_any_moment(
+        &lab,
+        command,
+        |number| serde_json::json!({ (format!("fresh{number}")): "a-secret-of-some-length" }),
+    );
 }
 
 #[test]
@@ -159,7 +163,11 @@ fn an_import_that_is_killed_anywhere_loses_nothing() {
         lab.write(&format!("import{number}.env"), &text);
         ["envy", "import", &format!("import{number}.env"), "--env", "dev"].map(str::to_owned).to_vec()
     };
-    killed_at_any_moment(&lab, command, |number| keys(number).map(|(key, value)| (key, value.into())).collect());
+    let adds = |number| {
+        let pairs = keys(number).map(|(key, value)| (key, serde_json::Value::from(value)));
+        pairs.collect::<serde_json::Map<_, _>>().into()
+    };
+    killed_at_any_moment(&lab, command, adds);
 }
 
 #[test]

@@ -200,7 +200,9 @@ fn waiting() -> Lab {
     fs::create_dir_all(lab.path("seen")).expect("a folder");
     let wait = |name: &str| {
         let seen = lab.path("seen").display().to_string();
-        format!("echo $$ > {seen}/{name}.new; mv {seen}/{name}.new {seen}/{name}; while [ ! -e {seen}/{name}.go ]; do sleep 0.02; done")
+        format!(
+            "echo $$ > {seen}/{name}.new; mv {seen}/{name}.new {seen}/{name}; while [ ! -e {seen}/{name}.go ]; do sleep 0.02; done"
+        )
     };
     let toml = lab.read("vice.toml").replace(
         "command  = [\"./hello\"",
@@ -232,11 +234,16 @@ fn proc_text(pid: &str, file: &str) -> String {
 /// that were given the configuration only. Gives how many had it.
 fn look(lab: &Lab, secrets: &[&str], key: &str, caller: u32) -> usize {
     let root = lab.root().display().to_string();
-    let given: Vec<String> =
-        CHILDREN.iter().filter(|(_, given)| *given).map(|(name, _)| lab.read(&format!("seen/{name}")).trim().to_owned()).collect();
+    let given: Vec<String> = CHILDREN
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| lab.read(&format!("seen/{name}")).trim().to_owned())
+        .collect();
     let mut having = 0;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(str::to_owned) else { continue };
+        let Some(pid) = entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(str::to_owned) else {
+            continue;
+        };
         let (line, environ) = (proc_text(&pid, "cmdline"), proc_text(&pid, "environ"));
         let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         if !line.contains(&root) && !environ.contains(&root) && !folder.starts_with(&root) {
@@ -248,7 +255,8 @@ fn look(lab: &Lab, secrets: &[&str], key: &str, caller: u32) -> usize {
         }
         assert!(!environ.contains(key) || pid == caller.to_string(), "{pid} was given the key: {line}");
         // `sleep` is a child of a child and has what that has.
-        let parent = proc_text(&pid, "stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1).map(str::to_owned));
+        let parent =
+            proc_text(&pid, "stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1).map(str::to_owned));
         let is_given = given.contains(&pid) || parent.is_some_and(|parent| given.contains(&parent));
         let has = secrets.iter().filter(|secret| environ.contains(**secret)).count();
         assert!(has == 0 || is_given, "{pid} was given {has} secrets: {line}");

@@ -62,9 +62,8 @@ fn there_and_back(reload: &str, flags: &str) {
     lab.vice(&["deploy"]).expect(0);
     let second = units(&lab);
     assert!(all_greet(&second, "salut"), "{second:?}");
-    let pids = |units: &BTreeMap<String, (String, String)>| {
-        units.values().map(|(_, pid)| pid.clone()).collect::<Vec<_>>()
-    };
+    let pids =
+        |units: &BTreeMap<String, (String, String)>| units.values().map(|(_, pid)| pid.clone()).collect::<Vec<_>>();
     assert_eq!(pids(&second), pids(&first), "{reload}: no process was replaced");
 
     // The first unit does not take it, so that nothing is changed; or the second does not, and the first gives it back.
@@ -107,13 +106,17 @@ fn by_its_file() {
 #[test]
 fn what_really_runs_is_told_beside_what_is_deployed() {
     let lab = project("by = \"signal\"\nconfirm = \"/config\"", "");
-    let told = || lab.vice(&["envy", "diff", "dev", "--deployed", "--format", "json"]).expect(0).json()["running"].clone();
+    let told =
+        || lab.vice(&["envy", "diff", "dev", "--deployed", "--format", "json"]).expect(0).json()["running"].clone();
     let states = |told: &serde_json::Value| {
         let units = told["units"].as_array().expect("units").clone();
         units.iter().map(|unit| unit["state"].as_str().expect("a state").to_owned()).collect::<Vec<_>>()
     };
     let before = told();
-    assert_eq!((before["source"].as_str(), states(&before)), (Some("target"), vec!["recorded".into(), "recorded".into()]));
+    assert_eq!(
+        (before["source"].as_str(), states(&before)),
+        (Some("target"), vec!["recorded".into(), "recorded".into()])
+    );
     // Somebody changes the file that one of them reads.
     let live = std::fs::read_dir(lab.path(".vice/local/shop/dev/live")).expect("files").flatten();
     let file = live.map(|entry| entry.path()).next().expect("a file");

@@ -213,7 +213,10 @@ mod tests {
         ];
         let told = Running { recorded: Some(digest.clone()), units: Ok(units) };
         let text = told.text();
-        assert!(text.contains("0123456789ab by the history; 1 of 2 units") && text.contains("unit 2 has ff: ~a"), "{text}");
+        assert!(
+            text.contains("0123456789ab by the history; 1 of 2 units") && text.contains("unit 2 has ff: ~a"),
+            "{text}"
+        );
         assert_eq!(told.json()["units"][1]["state"], "another");
         let silent = Running { recorded: Some(digest), units: Err(Fault::new(Code::Unreachable, "No answer.")) };
         assert!(silent.text().contains("could not be asked") && silent.json()["source"] == "history");

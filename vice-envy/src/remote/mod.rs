@@ -34,8 +34,8 @@ pub(crate) use git::{Repository, check_revision, past};
 
 use crate::file::FILE_BYTES_MAX;
 use crate::key::{Flaw, join};
-use crate::sheet::Sheet;
 use crate::layer::{Kind, LayerSpec, Place, dotenv, kind_of};
+use crate::sheet::Sheet;
 
 /// The most stores that are asked for one configuration.
 const REMOTES_MAX: usize = 64;

@@ -102,7 +102,9 @@ impl Postgres {
         driver.abort();
         let Some(rows) = found? else { return Ok(None) };
         match &self.key {
-            Some(key) => rows.into_iter().next().map(|(_, text)| document(&self.name, key, text.into_bytes())).transpose(),
+            Some(key) => {
+                rows.into_iter().next().map(|(_, text)| document(&self.name, key, text.into_bytes())).transpose()
+            }
             None => sheet(&self.name, rows).map(Some),
         }
     }
@@ -127,7 +129,8 @@ impl Postgres {
             let column = |at: usize| {
                 let text = row.try_get::<_, Option<String>>(at).map_err(|error| self.said(&error))?;
                 text.ok_or_else(|| {
-                    self.fault(Code::ConfigInvalid, "has a row whose key or value is NULL").hint("Write '' or take the row out.")
+                    self.fault(Code::ConfigInvalid, "has a row whose key or value is NULL")
+                        .hint("Write '' or take the row out.")
                 })
             };
             let (key, value) = (column(0)?, column(1)?);
@@ -151,15 +154,13 @@ impl Postgres {
         if database(&SqlState::INSUFFICIENT_PRIVILEGE) {
             return self.fault(Code::Backend, "does not let us read the table").hint("Grant SELECT on it to the user.");
         }
-        let refused = [
-            SqlState::INVALID_PASSWORD,
-            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-            SqlState::INVALID_CATALOG_NAME,
-        ];
+        let refused =
+            [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::INVALID_CATALOG_NAME];
         if let Some(known) = error.as_db_error() {
             let what = if refused.iter().any(database) { "does not let us in" } else { "refuses the question" };
             let fault = self.fault(Code::Backend, &format!("{what} ({})", known.code().code()));
-            return fault.hint(format!("Check the user, the password and the database of {URL}, and what they may read."));
+            return fault
+                .hint(format!("Check the user, the password and the database of {URL}, and what they may read."));
         }
         self.fault(Code::Unreachable, "can't be reached")
             .hint(format!("The network says: {}.", root_cause(error)))

@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 use vice_core::{Code, Fault, Result};
 
 use crate::key::{Flaw, join};
-use crate::sheet::Sheet;
 use crate::layer::Kind;
 use crate::layer::dotenv::key_of;
 use crate::locked::Lock;
+use crate::sheet::Sheet;
 
 /// What keeps a data key, beside age.
 const OTHER_KEYS: [(&str, &str); 6] = [

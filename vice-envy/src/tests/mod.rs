@@ -2,6 +2,7 @@
 
 mod commands;
 mod credentials;
+mod hostile;
 mod layering;
 mod parts;
 mod resolving;

@@ -85,7 +85,8 @@ async fn lab_postgres_gives_rows_and_documents_and_changes_nothing() {
     assert!(ask(&format!("postgres:{table}_documents/dev.toml"), env(&vars)).await.unwrap().is_none());
     assert!(ask(&format!("postgres:{table}_gone"), env(&vars)).await.unwrap().is_none());
 
-    let fails = async |layer: String, url: &str| ask(&layer, env(&[("VICE_CONFIG_POSTGRES", url)])).await.err().unwrap();
+    let fails =
+        async |layer: String, url: &str| ask(&layer, env(&[("VICE_CONFIG_POSTGRES", url)])).await.err().unwrap();
     let fault = fails(format!("postgres:{table}_other"), &url).await;
     assert!(fault.to_string().contains("without the columns"), "{fault:?}");
     let fault = fails(format!("postgres:{table}_documents"), &url).await;
