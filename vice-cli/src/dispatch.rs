@@ -130,6 +130,8 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("VICE_CEILING", "the folder above which no vice.toml is looked for"),
     ("VICE_AGE_IDENTITY", "the private key that opens secrets"),
     ("VICE_AGE_IDENTITY_FILE", "the file with that key"),
+    ("VICE_CONFIG_POSTGRES", "the URL of the database of postgres: layers"),
+    ("VICE_CONFIG_POSTGRES_FILE", "the file with that URL"),
     ("VICE_CONFIG_TIMEOUT", "how long a store of configuration may take to answer, 10s when absent"),
     ("VICE_KUBERNETES_ACCOUNT", "the folder of a pod's account, where it is not the usual one"),
     ("VICE_LOG", "what vice logs about itself to standard error, such as debug"),

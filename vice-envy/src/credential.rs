@@ -16,8 +16,9 @@ use vice_core::text::sanitize;
 use vice_core::{Code, Fault, Millis, Result, Secret};
 use zeroize::Zeroizing;
 
-use crate::key::{Flaw, Sheet, join};
+use crate::key::{Flaw, join};
 use crate::remote::Tools;
+use crate::sheet::Sheet;
 use crate::stack::Stack;
 
 /// How long a program may take: password managers ask their servers, and sometimes a person.
@@ -151,7 +152,7 @@ fn short(text: &str) -> String {
 fn add(sheet: &mut Sheet, key: &str, value: Value) -> std::result::Result<(), Flaw> {
     match value {
         Value::Object(fields) => fields.into_iter().try_for_each(|(name, field)| add(sheet, &join(key, &name), field)),
-        value => sheet.add(key.to_owned(), value, None),
+        value => sheet.add(key, value, None),
     }
 }
 

@@ -1,5 +1,4 @@
-//! Keys, and the entries of one layer as a flat sheet. This module decides what a key may look like and what a value
-//! may be; it knows nothing about files or formats.
+//! Keys. This module decides what a key may look like and what a value may be; it knows nothing about files or formats.
 
 use serde_json::Value;
 use vice_core::{Code, Fault};
@@ -32,83 +31,6 @@ impl Flaw {
             Some(line) => fault.detail("line", line),
             None => fault,
         }
-    }
-}
-
-/// A value and the line that it stands in.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Found {
-    pub(crate) value: Value,
-    pub(crate) line: Option<u32>,
-}
-
-/// The entries of one layer by dotted key. Values are scalars and lists; tables are flattened. They are gathered in any
-/// order and stand sorted once it is finished.
-#[derive(Clone, Default, PartialEq)]
-pub(crate) struct Sheet {
-    rows: Vec<(String, Found)>,
-    unsorted: bool,
-}
-
-impl Sheet {
-    /// Adds an entry. That a key is given twice is found when the sheet is finished.
-    pub(crate) fn add(&mut self, key: String, value: Value, line: Option<u32>) -> Result<(), Flaw> {
-        check_key(&key).map_err(|what| Flaw::new(line, what))?;
-        check_value(&value, 0).map_err(|what| Flaw::new(line, format!("the value of {key} {what}")))?;
-        if self.rows.len() >= ENTRIES_MAX {
-            return Err(Flaw::new(line, format!("it has more than {ENTRIES_MAX} entries")));
-        }
-        self.unsorted |= self.rows.last().is_some_and(|(last, _)| *last >= key);
-        self.rows.push((key, Found { value, line }));
-        Ok(())
-    }
-
-    /// Sorts the entries; refuses a key that is given twice, and one that is both a value and a table.
-    pub(crate) fn finish(mut self) -> Result<Self, Flaw> {
-        if self.unsorted {
-            // Stable, so that the first of two stays the first.
-            self.rows.sort_by(|(one, _), (two, _)| one.cmp(two));
-            self.unsorted = false;
-            if let Some([(key, first), (_, second)]) = self.rows.array_windows().find(|[(one, _), (two, _)]| one == two)
-            {
-                let at = first.line.map_or_else(String::new, |line| format!("; the first is at line {line}"));
-                return Err(Flaw::new(second.line, format!("the key {key} is given twice{at}")));
-            }
-        }
-        let mut looked = "";
-        for (key, found) in &self.rows {
-            let around = ancestors(key).next().unwrap_or_default();
-            // Keys of one table mostly stand together, and what is around them is looked for once.
-            if around == looked {
-                continue;
-            }
-            looked = around;
-            if let Some(parent) = ancestors(key).find(|parent| self.get(parent).is_some()) {
-                return Err(Flaw::new(found.line, format!("{parent} is a value and can't also hold {key}")));
-            }
-        }
-        Ok(self)
-    }
-
-    pub(crate) fn get(&self, key: &str) -> Option<&Found> {
-        let row = self.rows.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok()?;
-        self.rows.get(row).map(|(_, found)| found)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Found)> {
-        self.rows.iter().map(|(key, found)| (key.as_str(), found))
-    }
-
-    /// Whether another sheet has the same keys with the same values, wherever they stand.
-    pub(crate) fn same_values(&self, other: &Self) -> bool {
-        let values =
-            |sheet: &Self| sheet.rows.iter().map(|(key, found)| (key.clone(), found.value.clone())).collect::<Vec<_>>();
-        values(self) == values(other)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
     }
 }
 
@@ -156,7 +78,8 @@ pub(crate) fn check_key(key: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_value(value: &Value, depth: usize) -> Result<(), String> {
+/// Refuses values that are no scalars or lists of them, or are nested too deep.
+pub(crate) fn check_value(value: &Value, depth: usize) -> Result<(), String> {
     if depth > DEPTH_MAX {
         return Err(format!("is nested deeper than {DEPTH_MAX} levels"));
     }
@@ -196,21 +119,6 @@ mod tests {
             assert!(bad.len() < 2 || !why.contains(bad), "{why}");
         }
         check_key("a.b-c_D.9").unwrap();
-    }
-
-    #[test]
-    fn nulls_duplicates_and_values_that_are_tables_are_refused() {
-        let mut sheet = Sheet::default();
-        assert!(sheet.add("a".into(), Value::Null, Some(1)).is_err());
-        assert!(sheet.add("a".into(), serde_json::json!([1, null]), Some(1)).is_err());
-        sheet.add("a".into(), 1.into(), Some(1)).unwrap();
-        let mut again = sheet.clone();
-        again.add("a".into(), 2.into(), Some(4)).unwrap();
-        let twice = again.finish().err().unwrap();
-        assert_eq!((twice.line, twice.what.as_str()), (Some(4), "the key a is given twice; the first is at line 1"));
-        sheet.add("a-b".into(), 2.into(), None).unwrap();
-        sheet.add("a.b".into(), 2.into(), Some(7)).unwrap();
-        assert_eq!(sheet.finish().err().unwrap().line, Some(7));
     }
 
     #[test]

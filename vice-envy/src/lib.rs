@@ -27,6 +27,7 @@ mod rules;
 mod scratch;
 mod seal;
 mod sealed;
+mod sheet;
 mod site;
 mod sops;
 mod source;

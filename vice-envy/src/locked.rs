@@ -52,9 +52,12 @@ impl<'e> Lock<'e> {
 
     /// Decrypts values that will be asked for, on all processors. What is no encrypted value is left out.
     pub(crate) fn open_ahead<'t>(&self, texts: impl Iterator<Item = &'t str>) {
-        let known = |text: &&str| self.ahead.borrow().contains_key(*text);
-        let sealed = |text: &'t str| Some((text, parse_value(text)?.ok()?.bytes));
-        let sealed: Vec<_> = texts.filter(|text| !known(text)).filter_map(sealed).collect();
+        let sealed = |text: &'t str| {
+            let sealed = parse_value(text)?.ok()?;
+            // Asked last: it looks at the whole text, and few are sealed.
+            (!self.ahead.borrow().contains_key(text)).then_some((text, sealed.bytes))
+        };
+        let sealed: Vec<_> = texts.filter_map(sealed).collect();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         if sealed.len() < PARALLEL_VALUES_MIN || threads < 2 {
             return;

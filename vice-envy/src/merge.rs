@@ -11,8 +11,9 @@ use serde_json::Value;
 use vice_core::manifest::{MergeRule, Project, fits};
 use vice_core::{Code, Fault, Result};
 
-use crate::key::{Found, ancestors, check_key};
+use crate::key::{ancestors, check_key};
 use crate::layer::{Layer, Tree};
+use crate::sheet::Found;
 
 /// The word of a JSON Schema that says how a list is merged.
 const MERGE_WORD: &str = "x-vice-merge";
@@ -122,66 +123,67 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// What one layer says about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) layer: usize,
+    /// The place of the key in the layer's sheet.
+    pub(crate) row: usize,
+}
+
 /// Which layers make up a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pick {
     /// The strongest of them.
-    pub(crate) top: usize,
+    pub(crate) top: Part,
     /// The weaker ones whose lists go before, from weak to strong.
-    pub(crate) under: Vec<usize>,
+    pub(crate) under: Vec<Part>,
 }
 
 /// The effective keys of layers.
 pub(crate) fn merge(layers: &[Layer], rules: &Rules) -> BTreeMap<String, Pick> {
     let mut effective: Vec<(&str, Pick)> = Vec::new();
     for index in 0..layers.len() {
-        effective = laid_over(effective, index, layers, rules);
+        lay_over(&mut effective, index, layers, rules);
     }
     effective.into_iter().map(|(key, pick)| (key.to_owned(), pick)).collect()
 }
 
-/// A layer on top of those below it. Both are sorted, so that one walk along them suffices.
-fn laid_over<'l>(
-    below: Vec<(&'l str, Pick)>,
-    index: usize,
-    layers: &'l [Layer],
-    rules: &Rules,
-) -> Vec<(&'l str, Pick)> {
-    let first = below.is_empty();
-    let mut all = Vec::with_capacity(below.len());
-    let mut new = Vec::new();
-    let mut below = below.into_iter().peekable();
-    for (key, found) in layers[index].sheet.iter() {
-        while let Some(weaker) = below.next_if(|(known, _)| *known < key) {
-            all.push(weaker);
+/// Lays a layer on top of those below it. Both are sorted, so that one walk along them suffices; most keys of most layers
+/// are known, and change in their places.
+fn lay_over<'l>(all: &mut Vec<(&'l str, Pick)>, index: usize, layers: &'l [Layer], rules: &Rules) {
+    let (mut at, mut new) = (0, Vec::new());
+    for (row, key) in layers[index].sheet.keys().enumerate() {
+        let top = Part { layer: index, row };
+        while all.get(at).is_some_and(|(known, _)| *known < key) {
+            at += 1;
         }
-        let pick = match below.next_if(|(known, _)| *known == key) {
-            Some((_, weaker)) => over(weaker, key, found, index, layers, rules),
-            None => {
-                new.push(key);
-                Pick { top: index, under: Vec::new() }
-            }
-        };
-        all.push((key, pick));
+        match all.get_mut(at).filter(|(known, _)| *known == key) {
+            Some((_, pick)) => pick_over(pick, key, top, layers, rules),
+            None => new.push((key, Pick { top, under: Vec::new() })),
+        }
     }
-    all.extend(below);
-    if !first {
-        make_room(&mut all, &new);
+    if all.is_empty() {
+        *all = new;
+    } else if !new.is_empty() {
+        let keys: Vec<&str> = new.iter().map(|(key, _)| *key).collect();
+        all.extend(new);
+        // Two sorted runs, which is what this sort is quick at.
+        all.sort_by_key(|(key, _)| *key);
+        make_room(all, &keys);
     }
-    all
 }
 
 /// What becomes of a key that a weaker layer has as well.
-fn over(weaker: Pick, key: &str, found: &Found, index: usize, layers: &[Layer], rules: &Rules) -> Pick {
-    let Pick { top: before, mut under } = weaker;
+fn pick_over(pick: &mut Pick, key: &str, top: Part, layers: &[Layer], rules: &Rules) {
+    let before = std::mem::replace(&mut pick.top, top);
+    let is_list = |part: Part| layers[part.layer].sheet.at(part.row).is_some_and(|found| found.value.is_array());
     // A pattern may name values too, and those replace each other. A list beside a value is an error later on.
-    let lists = || found.value.is_array() || layers[before].sheet.get(key).is_some_and(|f| f.value.is_array());
-    if rules.get(key) != MergeRule::Replace && lists() {
-        under.push(before);
+    if rules.get(key) != MergeRule::Replace && (is_list(top) || is_list(before)) {
+        pick.under.push(before);
     } else {
-        under.clear();
+        pick.under.clear();
     }
-    Pick { top: index, under }
 }
 
 /// A value replaces the table of the same key below it, and a table the value. Of one layer none does so to another, so
@@ -229,7 +231,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::key::Sheet;
+    use crate::sheet::Sheet;
 
     fn rules() -> Rules {
         let mut rules = Rules::default();
@@ -241,7 +243,7 @@ mod tests {
     fn layer(entries: &BTreeMap<String, Value>) -> Layer {
         let mut sheet = Sheet::default();
         for (key, value) in entries {
-            sheet.add(key.clone(), value.clone(), None).unwrap();
+            sheet.add(key, value.clone(), None).unwrap();
         }
         Layer::plain("l", sheet)
     }
@@ -249,10 +251,10 @@ mod tests {
     /// The layers as one.
     fn flat(layers: &[BTreeMap<String, Value>]) -> BTreeMap<String, Value> {
         let layers: Vec<Layer> = layers.iter().map(layer).collect();
-        let found = |index: usize, key: &str| layers[index].sheet.get(key).unwrap();
+        let found = |part: Part| layers[part.layer].sheet.at(part.row).unwrap();
         let value = |(key, pick): (String, Pick)| {
-            let top = found(pick.top, &key);
-            let parts = pick.under.iter().map(|index| found(*index, &key)).chain([top]);
+            let top = found(pick.top);
+            let parts = pick.under.iter().map(|part| found(*part)).chain([top]);
             let value = if pick.under.is_empty() {
                 top.value.clone()
             } else {

@@ -166,8 +166,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::key::Sheet;
     use crate::layer::{json, toml as toml_layer, yaml as yaml_layer};
+    use crate::sheet::Sheet;
 
     fn flat(sheet: &Sheet) -> BTreeMap<String, Value> {
         sheet.iter().map(|(key, found)| (key.to_owned(), found.value.clone())).collect()

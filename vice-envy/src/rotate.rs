@@ -8,12 +8,12 @@ use vice_core::{Code, Fault, Result};
 
 use crate::envelope::Binding;
 use crate::file;
-use crate::key::Sheet;
 use crate::layer::{Kind, Layer, LayerSpec, kind_of, specs};
 use crate::locked::Lock;
 use crate::recipients::{self, Readers};
 use crate::seal::{self, Seal, SealKey};
 use crate::sealed::{document, each_text, encrypt, is_encrypted};
+use crate::sheet::Sheet;
 use crate::sops;
 
 /// What is asked for beside new readers.

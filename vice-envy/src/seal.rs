@@ -100,7 +100,7 @@ impl Seal {
 
 /// The entries of a layer after decryption, as text that tells types apart.
 fn opened(layer: &Layer, lock: &Lock<'_>) -> Result<BTreeMap<String, Secret>> {
-    let open = |(key, found): (&str, &crate::key::Found)| {
+    let open = |(key, found): (&str, &crate::sheet::Found)| {
         let text = match &found.value {
             Value::String(text) => match lock.open_unchecked(key, &layer.name, text) {
                 Some(value) => format!("secret {}", value?.secret.reveal()),

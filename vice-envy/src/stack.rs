@@ -17,10 +17,11 @@ use vice_core::{Code, Fault, Result, Secret};
 use crate::backend::parse_value;
 use crate::credential::{Given, VALUE_START};
 use crate::interpolate::{Resolver, may_refer};
-use crate::key::{Found, ancestors};
+use crate::key::ancestors;
 use crate::layer::{Layer, LayerPlan, Scene, Tree, read_all};
 use crate::locked::Lock;
-use crate::merge::{Pick, Rules, joined, merge, names_key};
+use crate::merge::{Part, Pick, Rules, joined, merge, names_key};
+use crate::sheet::Found;
 use crate::site::{Named, Site, Skipped};
 
 /// What the manifest says about all layers together.
@@ -120,7 +121,7 @@ impl Stack {
     }
 
     fn list(&self, key: &str, pick: &Pick) -> Result<Found> {
-        let parts = || pick.under.iter().chain([&pick.top]).filter_map(|index| self.part(key, *index));
+        let parts = || pick.under.iter().chain([&pick.top]).filter_map(|part| self.part(*part));
         let line = parts().next_back().and_then(|(_, found)| found.line);
         match joined(self.policy.rules.get(key), parts().map(|(_, found)| found)) {
             Some(items) => Ok(Found { value: Value::Array(items), line }),
@@ -138,9 +139,9 @@ impl Stack {
         }
     }
 
-    fn part(&self, key: &str, index: usize) -> Option<(&Layer, &Found)> {
-        let layer = self.layers.get(index)?;
-        Some((layer, layer.sheet.get(key)?))
+    fn part(&self, part: Part) -> Option<(&Layer, &Found)> {
+        let layer = self.layers.get(part.layer)?;
+        Some((layer, layer.sheet.at(part.row)?))
     }
 
     /// The effective values that refer to a program.
@@ -178,9 +179,9 @@ impl Stack {
     }
 
     fn say_of(&self, key: &str, pick: &Pick) -> Option<Say<'_>> {
-        let (layer, found) = self.part(key, pick.top)?;
+        let (layer, found) = self.part(pick.top)?;
         let found = if pick.under.is_empty() { found } else { self.lists.get(key).unwrap_or(found) };
-        let sealed = pick.under.iter().chain([&pick.top]).any(|index| self.layers[*index].sealed);
+        let sealed = pick.under.iter().chain([&pick.top]).any(|part| self.layers[part.layer].sealed);
         Some(Say { layer, found, sealed })
     }
 
@@ -285,11 +286,13 @@ impl Stack {
 
     /// Whether it is certain that no two keys are the same variable; most often it is, and costs little to find out.
     fn all_variables_differ(&self) -> bool {
-        let mut seen = HashSet::with_capacity(self.effective.len());
+        let (mut seen, mut name) = (HashSet::with_capacity(self.effective.len()), Vec::new());
         self.keys().all(|key| {
             let mut hasher = DefaultHasher::new();
             let letter = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' };
-            key.bytes().for_each(|byte| hasher.write_u8(letter(byte)));
+            name.clear();
+            name.extend(key.bytes().map(letter));
+            hasher.write(&name);
             seen.insert(hasher.finish())
         })
     }

@@ -92,6 +92,84 @@ fn a_rotation_that_is_killed_anywhere_leaves_whole_files_and_says_how_to_go_on()
     assert!(cut_off > 0, "no run was cut off in the middle");
 }
 
+/// How often a command is killed, each time a little later.
+const KILLS: u32 = 12;
+
+/// Kills a command at moments spread over the time that it takes. What `values` gives has to be what was there before, or
+/// that with what the command adds; and whoever comes next gets the lock and finds nothing half written.
+fn killed_at_any_moment(lab: &Lab, command: impl Fn(u32) -> Vec<String>, adds: impl Fn(u32) -> serde_json::Value) {
+    let run = |number: u32| {
+        let words = command(number);
+        lab.command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("vice")
+    };
+    let values = || lab.vice(&["envy", "--reveal", "--format", "json"]).expect(0).json();
+    lab.vice(&["envy", "set", "next", "0", "--layer", "config/1.toml"]).expect(0);
+    let began = std::time::Instant::now();
+    assert!(run(0).wait().expect("its end").success());
+    let whole = began.elapsed();
+    let (mut killed, mut before) = (0, values());
+    for number in 1..=KILLS {
+        let mut child = run(number);
+        // Whichever moment it is, the same has to hold afterwards.
+        std::thread::sleep(whole * number / KILLS);
+        drop(child.kill());
+        let ended = child.wait().expect("its end").success();
+        killed += u32::from(!ended);
+        let mut with = before.clone();
+        for (key, value) in adds(number).as_object().expect("a table") {
+            with[key] = value.clone();
+        }
+        let after = values();
+        assert!(after == with || (after == before && !ended), "killed at {number}: {after}");
+        // Nobody holds the lock any more, and what was half written is taken away.
+        lab.vice(&["envy", "set", "next", &number.to_string(), "--layer", "config/1.toml"]).expect(0);
+        assert_eq!(unfinished(lab), 0, "half-written files stay");
+        before = values();
+        assert_eq!(before["next"].to_string().trim_matches('"'), number.to_string());
+        let mut same = before.clone();
+        same["next"] = after["next"].clone();
+        assert_eq!(same, after, "nothing else changed");
+    }
+    assert!(killed > 0, "no run was cut off");
+}
+
+#[test]
+fn a_set_that_is_killed_anywhere_loses_nothing() {
+    let lab = project();
+    lab.write("value", "a-secret-of-some-length");
+    let command = |number: u32| {
+        let key = format!("fresh{number}");
+        ["envy", "set", &key, "--secret", "--from-file", "value", "--layer", "config/0.toml"]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    killed_at_any_moment(
+        &lab,
+        command,
+        |number| serde_json::json!({ (format!("fresh{number}")): "a-secret-of-some-length" }),
+    );
+}
+
+#[test]
+fn an_import_that_is_killed_anywhere_loses_nothing() {
+    let lab = project();
+    let keys = |number: u32| (0..20).map(move |key| (format!("i{number}x{key}"), format!("imported-{number}-{key}")));
+    let command = |number: u32| {
+        let text: String = keys(number).map(|(key, value)| format!("{}={value}\n", key.to_uppercase())).collect();
+        lab.write(&format!("import{number}.env"), &text);
+        ["envy", "import", &format!("import{number}.env"), "--env", "dev"].map(str::to_owned).to_vec()
+    };
+    let adds = |number| {
+        let pairs = keys(number).map(|(key, value)| (key, serde_json::Value::from(value)));
+        pairs.collect::<serde_json::Map<_, _>>().into()
+    };
+    killed_at_any_moment(&lab, command, adds);
+}
+
 #[test]
 fn commands_at_the_same_time_lose_nothing() {
     let lab = project();

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, hello_project};
 
 const MANIFEST: &str = r#"
 name = "shop"
@@ -102,4 +102,23 @@ fn a_store_that_is_not_there_is_said_so() {
     lab.write("vice.toml", &MANIFEST.replace("\"env:SHOP_\"", "\"consul:http://127.0.0.1:1/shop\""));
     let ran = lab.vice(&["envy", "--env", "dev"]).expect(1);
     assert!(ran.stderr.contains("can't be reached") && ran.stderr.contains("consul:"), "{}", ran.stderr);
+}
+
+#[test]
+fn secrets_that_are_too_short_to_be_masked_are_told_before_a_deploy_wherever_they_come_from() {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    let toml = lab.read("vice.toml").replace("[env.dev]\n", "[env.dev]\nconfig = { pin = \"1234\" }\n");
+    lab.write(
+        "vice.toml",
+        &format!("{toml}[config]\nlayers = [\"env:SHOP_\"]\nsecrets = [\"pin\", \"token\", \"long\"]\n"),
+    );
+    let vars = [("SHOP_TOKEN", "abc"), ("SHOP_LONG", "long-enough-to-be-found")];
+    for command in ["plan", "deploy"] {
+        let told = lab.vice_with(&vars, &[command, "hello"]).expect(0).stderr;
+        for (key, bytes) in [("pin", 4), ("token", 3)] {
+            assert!(told.contains(&format!("The secret {key} has only {bytes} bytes")), "{command}: {told}");
+        }
+        assert!(!told.contains("The secret long"), "{command}: {told}");
+    }
 }

@@ -21,6 +21,7 @@ mod lab;
 mod layers;
 mod masking;
 mod plugins;
+mod reloading;
 mod replay;
 mod rollout;
 mod scenarios;

@@ -109,6 +109,7 @@ fn no_planted_secret_comes_out_of_any_command() {
     };
     say(&["deploy", "hello"]);
     say(&["logs", "hello", "-n", "5000"]);
+    say(&["pride", "logs", "hello", "-n", "5000"]);
     // From here on, a check fails and says everything that it saw.
     let check = format!("[check.loud]\ncommand = [\"sh\", \"-c\", \"cat {corpus}; exit 1\"]\n");
     lab.write("vice.toml", &format!("{}{check}", lab.read("vice.toml")));
@@ -186,4 +187,103 @@ fn processes_that_are_not_given_the_configuration_do_not_have_it() {
     }
     assert!(agents > 0, "the agent runs");
     assert!(!lab.read("notices.txt").contains("CANARYCANARY"));
+}
+
+/// Who is given the configuration, in the order in which a deploy comes to them; and who is not.
+const CHILDREN: [(&str, bool); 4] = [("task", true), ("instance", true), ("check", true), ("channel", false)];
+
+/// A project whose children each say who they are and wait until they were looked at.
+fn waiting() -> Lab {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    lab.write("config/secret.toml", "token = \"hunter22-canary-token\"\n[db]\npassword = \"correct horse canary\"\n");
+    fs::create_dir_all(lab.path("seen")).expect("a folder");
+    let wait = |name: &str| {
+        let seen = lab.path("seen").display().to_string();
+        format!(
+            "echo $$ > {seen}/{name}.new; mv {seen}/{name}.new {seen}/{name}; while [ ! -e {seen}/{name}.go ]; do sleep 0.02; done"
+        )
+    };
+    let toml = lab.read("vice.toml").replace(
+        "command  = [\"./hello\"",
+        &format!("command  = [\"sh\", \"-c\", \"{}; exec ./hello \\\"$@\\\"\", \"x\"", wait("instance")),
+    );
+    assert!(toml.contains("seen/instance"), "{toml}");
+    lab.write(
+        "vice.toml",
+        &format!(
+            "{toml}\n[config]\nlayers = [\"config/secret.toml\"]\nsecrets = [\"token\", \"db.password\"]\n\
+             [task.slow]\ncommand = [\"sh\", \"-c\", \"{}\"]\nrun = \"before\"\nrollback = \"safe\"\n\
+             [check.slow]\ncommand = [\"sh\", \"-c\", \"{}\"]\n\
+             [channel.shell]\nkind = \"command\"\ncommand = [\"sh\", \"-c\", \"{}; cat > /dev/null\"]\n\
+             [[notify]]\non = [\"deployed\", \"rolled-back\"]\nto = \"shell\"\n",
+            wait("task"),
+            wait("check"),
+            wait("channel")
+        ),
+    );
+    lab
+}
+
+fn proc_text(pid: &str, file: &str) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Looks at every process that has to do with the lab: arguments of none have a secret, and the environments of those
+/// that were given the configuration only. Gives how many had it.
+fn look(lab: &Lab, secrets: &[&str], key: &str, caller: u32) -> usize {
+    let root = lab.root().display().to_string();
+    let given: Vec<String> = CHILDREN
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| lab.read(&format!("seen/{name}")).trim().to_owned())
+        .collect();
+    let mut having = 0;
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(str::to_owned) else {
+            continue;
+        };
+        let (line, environ) = (proc_text(&pid, "cmdline"), proc_text(&pid, "environ"));
+        let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        if !line.contains(&root) && !environ.contains(&root) && !folder.starts_with(&root) {
+            continue;
+        }
+        let line = line.replace('\0', " ");
+        for secret in secrets.iter().chain([&key]) {
+            assert!(!line.contains(secret), "an argument of {pid} has a secret: {line}");
+        }
+        assert!(!environ.contains(key) || pid == caller.to_string(), "{pid} was given the key: {line}");
+        // `sleep` is a child of a child and has what that has.
+        let parent =
+            proc_text(&pid, "stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1).map(str::to_owned));
+        let is_given = given.contains(&pid) || parent.is_some_and(|parent| given.contains(&parent));
+        let has = secrets.iter().filter(|secret| environ.contains(**secret)).count();
+        assert!(has == 0 || is_given, "{pid} was given {has} secrets: {line}");
+        having += usize::from(has == secrets.len());
+    }
+    having
+}
+
+#[test]
+fn of_all_running_children_only_those_that_asked_have_a_secret() {
+    let lab = waiting();
+    let (secrets, key) = (["hunter22-canary-token", "correct horse canary"], "AGE-SECRET-KEY-1CANARYCANARYCANARY");
+    let mut deploy = lab.command(&["deploy", "hello"]);
+    let mut deploy = deploy.env("VICE_AGE_IDENTITY", key).spawn().expect("vice");
+    for (name, given) in CHILDREN {
+        let began = std::time::Instant::now();
+        while !lab.path(&format!("seen/{name}")).exists() {
+            assert!(began.elapsed().as_secs() < 60, "the {name} never came");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let pid = lab.read(&format!("seen/{name}")).trim().to_owned();
+        let has = secrets.iter().filter(|secret| proc_text(&pid, "environ").contains(**secret)).count();
+        assert_eq!(has, if given { secrets.len() } else { 0 }, "the {name} was given {has}");
+        let having = look(&lab, &secrets, key, deploy.id());
+        assert!(having > 0 || name == "channel" || !given);
+        lab.write(&format!("seen/{name}.go"), "");
+    }
+    assert!(deploy.wait().expect("its end").success());
+    assert!(look(&lab, &secrets, key, 0) > 0, "the instance goes on with them");
 }

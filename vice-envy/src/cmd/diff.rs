@@ -16,6 +16,7 @@ use vice_core::text::{Table, Tone};
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Code, Fault, Result, Secret};
 
+use super::running::Running;
 use super::{Desk, history, markdown};
 use crate::render;
 use crate::site::Named;
@@ -62,12 +63,18 @@ impl Pair {
 pub(super) async fn run(desk: &Desk, project: &Arc<Project>, pair: Pair, named: &Named, all: bool) -> Result<Outcome> {
     let format = desk.ui.format().among(&[Format::Markdown])?;
     if pair.deployed {
-        return Ok(compare(
-            &deployed(desk, project, &pair.from).await?,
-            &next(desk, project, &pair.from).await?,
-            all,
-            format,
-        ));
+        let scope = Scope::new(project.name().clone(), pair.from);
+        let recorded = deployed(desk, &scope).await?;
+        let running = Running::of(desk, &scope, recorded.as_ref()).await?;
+        let entries = recorded.as_ref().map(by_digest).unwrap_or_default();
+        let side = Side { title: format!("{} as deployed", scope.env), entries };
+        let mut outcome = compare(&side, &next(desk, project, &scope).await?, all, format);
+        outcome.json["running"] = running.json();
+        // A document stands alone.
+        if format != Format::Markdown {
+            outcome.text.push_str(&running.text());
+        }
+        return Ok(outcome);
     }
     let mut sides = Vec::new();
     for (title, ask) in pair.asks(named)? {
@@ -76,28 +83,26 @@ pub(super) async fn run(desk: &Desk, project: &Arc<Project>, pair: Pair, named: 
     Ok(compare(&sides[0], &sides[1], all, format))
 }
 
-/// What runs in an environment, as it was recorded.
-async fn deployed(desk: &Desk, project: &Project, env: &EnvName) -> Result<Side> {
-    let scope = Scope::new(project.name().clone(), env.clone());
-    let stream = environment_stream(&scope);
+/// The configuration that was recorded for what runs in an environment; none where it was deployed without one.
+async fn deployed(desk: &Desk, scope: &Scope) -> Result<Option<ConfigRecorded>> {
+    let stream = environment_stream(scope);
     let (state, _) = fold::load::<EnvironmentState>(desk.events.as_ref(), &stream).await?;
     let running = state.running.ok_or_else(|| {
         Fault::new(Code::UnknownName, format!("Nothing is deployed in {scope}."))
             .hint("Compare with another environment, or with a revision by --at.")
     })?;
-    let title = format!("{env} as deployed");
-    let Some(digest) = running.release.config else { return Ok(Side { title, entries: BTreeMap::new() }) };
-    match history::find(desk, &scope, &digest).await? {
-        Some(recorded) => Ok(Side { title, entries: by_digest(&recorded) }),
+    let Some(digest) = running.release.config else { return Ok(None) };
+    match history::find(desk, scope, &digest).await? {
+        Some(recorded) => Ok(Some(recorded)),
         None => Err(Fault::new(Code::ConfigInvalid, format!("What {scope} runs with is not in the history."))),
     }
 }
 
 /// What the next deploy would give it.
-async fn next(desk: &Desk, project: &Arc<Project>, env: &EnvName) -> Result<Side> {
-    let config = desk.envy.resolve(project, env).await?;
-    let recorded = desk.envy.record(&Scope::new(project.name().clone(), env.clone()), &config);
-    Ok(Side { title: format!("{env} now"), entries: by_digest(&recorded) })
+async fn next(desk: &Desk, project: &Arc<Project>, scope: &Scope) -> Result<Side> {
+    let config = desk.envy.resolve(project, &scope.env).await?;
+    let recorded = desk.envy.record(scope, &config);
+    Ok(Side { title: format!("{} now", scope.env), entries: by_digest(&recorded) })
 }
 
 /// The entries of a record; a secret, of which a record has the name only, is compared by its keyed digest.

@@ -38,7 +38,8 @@ fn bare(digest: &str) -> &str {
     digest.strip_prefix("hmac-sha256:").unwrap_or(digest)
 }
 
-fn short(digest: &str) -> String {
+/// The digits of a digest that people see.
+pub(super) fn short(digest: &str) -> String {
     bare(digest).chars().take(DIGITS).collect()
 }
 
@@ -62,7 +63,7 @@ pub(super) async fn find(desk: &Desk, scope: &Scope, digest: &str) -> Result<Opt
 }
 
 /// The keys that differ, each with a sign: `+` new, `-` gone, `~` changed.
-fn changes(before: Option<&ConfigRecorded>, after: &ConfigRecorded) -> Vec<String> {
+pub(super) fn changes(before: Option<&ConfigRecorded>, after: &ConfigRecorded) -> Vec<String> {
     let Some(before) = before else { return Vec::new() };
     let (before, after) = (before.named_entries(), after.named_entries());
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();

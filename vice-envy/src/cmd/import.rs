@@ -14,13 +14,13 @@ use vice_core::{Code, Fault, Result, Secret};
 use super::Desk;
 use super::set::{choose, edited};
 use crate::Envy;
-use crate::key::Sheet;
 use crate::layer::dotenv::{key_of, variables};
 use crate::layer::{Kind, kind_of, specs};
 use crate::locked::Lock;
 use crate::rotate::{reseal, write_seal};
 use crate::seal::SealKey;
 use crate::sealed::encrypt;
+use crate::sheet::Sheet;
 use crate::stack::declared_secret;
 use crate::{file, layer, recipients, sops};
 

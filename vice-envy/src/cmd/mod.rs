@@ -13,6 +13,7 @@ mod keys;
 mod markdown;
 mod render;
 mod rotate;
+mod running;
 mod schema;
 mod set;
 mod show;
@@ -25,6 +26,7 @@ use vice_core::app::{ProcessEnv, Workspace};
 use vice_core::id::EnvName;
 use vice_core::manifest::Project;
 use vice_core::port::command::CommandRunner;
+use vice_core::port::locator::Locator;
 use vice_core::port::notifier::Severity;
 use vice_core::store::EventStore;
 use vice_core::ui::{Format, Outcome, Ui};
@@ -197,7 +199,7 @@ pub(crate) enum EnvyCommand {
         /// A git revision; one is compared with the files as they are now, two with each other
         #[arg(long, value_name = "REV")]
         at: Vec<String>,
-        /// Compare what is deployed with what the next deploy would give
+        /// Compare what is deployed with what the next deploy would give, and say what really runs where the target can tell
         #[arg(long, conflicts_with_all = ["to", "at", "target", "host", "label"])]
         deployed: bool,
         /// The project; the one of this folder when absent
@@ -372,6 +374,7 @@ pub async fn run(app: &App, envy: &Envy, args: EnvyArgs) -> Result<Outcome> {
         process: Arc::clone(&app.env),
         envy: envy.clone(),
         events: Arc::clone(&app.events),
+        locator: Arc::clone(&app.locator),
     };
     dispatch(&desk, args).await
 }
@@ -384,6 +387,8 @@ pub(crate) struct Desk {
     pub(crate) process: Arc<ProcessEnv>,
     pub(crate) envy: Envy,
     pub(crate) events: Arc<dyn EventStore>,
+    /// Tells what really runs.
+    pub(crate) locator: Arc<dyn Locator>,
 }
 
 impl Desk {

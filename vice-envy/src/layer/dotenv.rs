@@ -1,7 +1,8 @@
 //! dotenv layers: `NAME=value` lines, comments, an optional `export`, single and double quotes over several lines.
 //! Nothing is ever interpolated. What the writer makes is read by this reader and by a POSIX shell alike.
 
-use crate::key::{Flaw, Sheet};
+use crate::key::Flaw;
+use crate::sheet::Sheet;
 
 /// The key for the name of a variable: lower case, `__` separates tables.
 pub(crate) fn key_of(name: &str) -> String {
@@ -12,7 +13,7 @@ pub(crate) fn key_of(name: &str) -> String {
 pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
     let mut sheet = Sheet::default();
     for (name, value, line) in variables(text)? {
-        sheet.add(key_of(&name), value.into(), Some(line))?;
+        sheet.add(&key_of(&name), value.into(), Some(line))?;
     }
     sheet.finish()
 }

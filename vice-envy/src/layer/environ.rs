@@ -4,14 +4,15 @@
 use vice_core::app::ProcessEnv;
 
 use super::dotenv::key_of;
-use crate::key::{Flaw, Sheet};
+use crate::key::Flaw;
+use crate::sheet::Sheet;
 
 /// Takes the variables that start with a prefix.
 pub(crate) fn read(prefix: &str, env: &ProcessEnv) -> Result<Sheet, Flaw> {
     let mut sheet = Sheet::default();
     for (name, value) in &env.vars {
         if let Some(rest) = name.strip_prefix(prefix).filter(|rest| !rest.is_empty()) {
-            sheet.add(key_of(rest), value.as_str().into(), None)?;
+            sheet.add(&key_of(rest), value.as_str().into(), None)?;
         }
     }
     sheet.finish()

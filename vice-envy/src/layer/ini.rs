@@ -1,7 +1,8 @@
 //! INI layers: `[section]` lines and `name = value` lines. A section is a table, and dots in its name nest. Everything
 //! is text, as no INI file says types. Nothing is continued, interpolated or inherited.
 
-use crate::key::{Flaw, Sheet, check_key, join};
+use crate::key::{Flaw, check_key, join};
+use crate::sheet::Sheet;
 
 /// Reads a whole text.
 pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
@@ -22,7 +23,7 @@ pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
         }
         let (name, value) = line.split_once('=').ok_or_else(|| flaw("a line is neither [section] nor name = value"))?;
         let value = unquoted(value.trim()).map_err(&flaw)?;
-        sheet.add(join(&section, name.trim()), value.into(), Some(number))?;
+        sheet.add(&join(&section, name.trim()), value.into(), Some(number))?;
     }
     sheet.finish()
 }

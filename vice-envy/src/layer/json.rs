@@ -9,7 +9,8 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::key::{DEPTH_MAX, Flaw, Lines, Sheet, join};
+use crate::key::{DEPTH_MAX, Flaw, Lines, join};
+use crate::sheet::Sheet;
 
 struct Reader<'t> {
     text: &'t str,
@@ -74,7 +75,7 @@ impl<'t> Reader<'t> {
                 self.add_object(sheet, &key, value, depth)?;
             } else {
                 let plain = self.plain(value, depth)?;
-                sheet.add(key, plain, self.line(value))?;
+                sheet.add(&key, plain, self.line(value))?;
             }
         }
         Ok(())

@@ -21,9 +21,10 @@ use zeroize::Zeroizing;
 
 use crate::credential::Reference;
 use crate::file;
-use crate::key::{Flaw, Sheet};
+use crate::key::Flaw;
 use crate::locked::Lock;
 use crate::remote::{Address, Answers, Fetched};
+use crate::sheet::Sheet;
 use crate::site::{Named, Site, Skipped, Verdict};
 use crate::sops;
 
@@ -226,7 +227,7 @@ pub(crate) fn kind_of(path: &str) -> Result<(Kind, bool)> {
     kind.map(|kind| (kind, !sealed.is_empty())).ok_or_else(|| {
         Fault::new(Code::ConfigInvalid, format!("The format of the layer {path} is not known."))
             .hint("Layers end in .toml, .yaml, .json, .env, .ini or .properties, with .age before or after it when encrypted.")
-            .hint("Others begin with env:, credential:, git:, s3:, consul:, k8s: or vault:.")
+            .hint("Others begin with env:, credential:, git:, s3:, consul:, k8s:, postgres: or vault:.")
     })
 }
 

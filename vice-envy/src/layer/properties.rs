@@ -4,7 +4,8 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use crate::key::{Flaw, Sheet};
+use crate::key::Flaw;
+use crate::sheet::Sheet;
 
 /// Reads a whole text.
 pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
@@ -24,7 +25,7 @@ pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
             whole.push_str(next.strip_suffix('\r').unwrap_or(next));
         }
         let (key, value) = pair(&whole).map_err(|what| Flaw::new(Some(number), what))?;
-        sheet.add(key, value.into(), Some(number))?;
+        sheet.add(&key, value.into(), Some(number))?;
     }
     sheet.finish()
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Number, Value};
 use toml::de::{DeTable, DeValue};
 
-use crate::key::{DEPTH_MAX, Flaw, Lines, Sheet, ancestors, join};
+use crate::key::{DEPTH_MAX, Flaw, KEY_BYTES_MAX, Lines, ancestors, join};
+use crate::sheet::{Sheet, Span};
 
 /// Reads a whole text.
 pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
@@ -17,26 +18,29 @@ pub(crate) fn read(text: &str) -> Result<Sheet, Flaw> {
 /// Reads a text of which every line is plain; none when one is not, or when the lines do not go together.
 fn quick(text: &str) -> Option<Sheet> {
     let odd = |byte: u8| (byte < b' ' && byte != b'\n' && byte != b'\t') || byte == 0x7f;
-    if text.bytes().any(odd) {
+    // Looks at all of them, because that is done for many at once.
+    if text.bytes().fold(false, |any, byte| any | odd(byte)) {
         return None;
     }
-    let (mut sheet, mut tables, mut table) = (Sheet::default(), BTreeSet::new(), "");
-    for (number, line) in text.split('\n').enumerate() {
-        let line = line.trim_matches([' ', '\t']);
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Some(rest) = line.strip_prefix('[') {
-            table = rest.strip_suffix(']').filter(|name| name.split('.').all(is_bare))?;
-            if !tables.insert(table) {
-                return None;
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let (mut sheet, mut tables, mut table, mut start) = (Sheet::over(text, lines), BTreeSet::new(), "", 0);
+    for number in 1..=lines {
+        let rest = text.get(start..)?;
+        let whole = &rest[..rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len())];
+        let line = unindented(whole);
+        let at = start + whole.len() - line.len();
+        start += whole.len() + 1;
+        match line.as_bytes().first() {
+            None | Some(b'#') => {}
+            Some(b'[') => {
+                let name = line.trim_end_matches(BLANKS).strip_prefix('[')?.strip_suffix(']')?;
+                table = Some(name).filter(|name| name.split('.').all(is_bare))?;
+                if !tables.insert(table) || table.split('.').count() >= DEPTH_MAX {
+                    return None;
+                }
             }
-            continue;
+            Some(_) => quick_entry(&mut sheet, table, line, at, u32::try_from(number).ok())?,
         }
-        let (key, value) = line.split_once('=')?;
-        let key = Some(key.trim_end_matches([' ', '\t'])).filter(|key| is_bare(key))?;
-        let value = quick_value(value.trim_start_matches([' ', '\t']))?;
-        sheet.add(join(table, key), value, u32::try_from(number + 1).ok()).ok()?;
     }
     let sheet = sheet.finish().ok()?;
     // A table that is a value elsewhere is no TOML, also when nothing stands in it.
@@ -44,17 +48,43 @@ fn quick(text: &str) -> Option<Sheet> {
     all.all(|table| sheet.get(table).is_none()).then_some(sheet)
 }
 
-fn is_bare(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+/// Adds what a line says that begins at a place of the text.
+fn quick_entry(sheet: &mut Sheet, table: &str, line: &str, at: usize, number: Option<u32>) -> Option<()> {
+    let end = line.bytes().position(|byte| !is_bare_byte(byte)).filter(|end| *end > 0)?;
+    let (key, rest) = line.split_at(end);
+    let value = unindented(unindented(rest).strip_prefix('=')?);
+    let Some(text) = value.strip_prefix('"') else {
+        let value = quick_value(value.trim_end_matches(BLANKS))?;
+        return sheet.add(&join(table, key), value, number).ok();
+    };
+    let length = text.bytes().position(|byte| byte == b'"' || byte == b'\\')?;
+    let after = unindented(text[length..].strip_prefix('"')?);
+    if table.len() + 1 + key.len() > KEY_BYTES_MAX || !(after.is_empty() || after.starts_with('#')) {
+        return None;
+    }
+    let start = at + line.len() - text.len();
+    let span = Span::new(start, start + length)?;
+    let whole = [table, ".", key];
+    sheet.add_part(if table.is_empty() { &whole[2..] } else { &whole }, span, number)
 }
 
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// The text without blanks before it. There are few, and looking at bytes is quicker than at characters.
+fn unindented(text: &str) -> &str {
+    &text[text.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count()..]
+}
+
+const fn is_bare_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+fn is_bare(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(is_bare_byte)
+}
+
+/// A truth value or a whole number.
 fn quick_value(text: &str) -> Option<Value> {
-    if let Some(rest) = text.strip_prefix('"') {
-        let (inside, after) = rest.split_once('"')?;
-        let after = after.trim_start_matches([' ', '\t']);
-        let plain = !inside.contains('\\') && (after.is_empty() || after.starts_with('#'));
-        return plain.then(|| Value::String(inside.to_owned()));
-    }
     match text {
         "true" => return Some(Value::Bool(true)),
         "false" => return Some(Value::Bool(false)),
@@ -99,7 +129,7 @@ fn add_table(sheet: &mut Sheet, lines: &Lines, prefix: &str, table: &DeTable<'_>
             DeValue::Table(inner) => add_table(sheet, lines, &name, inner, depth + 1)?,
             other => {
                 let value = plain(other).map_err(|what| Flaw::new(line, what))?;
-                sheet.add(name, value, line)?;
+                sheet.add(&name, value, line)?;
             }
         }
     }

@@ -7,7 +7,8 @@ use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
-use crate::key::{DEPTH_MAX, ENTRIES_MAX, Flaw, Sheet, join};
+use crate::key::{DEPTH_MAX, ENTRIES_MAX, Flaw, join};
+use crate::sheet::Sheet;
 
 /// A node with the lines of the values below it.
 enum Node {
@@ -60,7 +61,7 @@ fn add_table(sheet: &mut Sheet, prefix: &str, fields: Vec<(String, Spanned<Node>
         let key = join(prefix, &name);
         match node.value {
             Node::Table(inner) => add_table(sheet, &key, inner)?,
-            Node::Plain(value) => sheet.add(key, value, line)?,
+            Node::Plain(value) => sheet.add(&key, value, line)?,
         }
     }
     Ok(())

@@ -7,6 +7,8 @@ mod git;
 mod http;
 mod k8s;
 mod kubeconfig;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "s3")]
 mod s3;
 mod vault;
@@ -31,8 +33,9 @@ use vice_core::{Code, Fault, Result};
 pub(crate) use git::{Repository, check_revision, past};
 
 use crate::file::FILE_BYTES_MAX;
-use crate::key::{Flaw, Sheet, join};
+use crate::key::{Flaw, join};
 use crate::layer::{Kind, LayerSpec, Place, dotenv, kind_of};
+use crate::sheet::Sheet;
 
 /// The most stores that are asked for one configuration.
 const REMOTES_MAX: usize = 64;
@@ -81,6 +84,8 @@ pub(crate) enum Address {
     Consul { base: Option<String>, path: String },
     /// `k8s:NAMESPACE/configmap/NAME` or `…/secret/NAME`, with `/ENTRY` for a document in one entry.
     K8s { namespace: String, secret: bool, name: String, entry: Option<String> },
+    /// `postgres:TABLE`, with `/KEY.toml` for a document in one row.
+    Postgres { table: String, key: Option<String> },
     /// `vault:MOUNT/PATH`; `//` ends a mount of several parts.
     Vault { mount: String, path: String },
 }
@@ -94,6 +99,7 @@ impl Address {
             "s3" => s3_address(rest),
             "consul" => consul::parse(rest),
             "k8s" => k8s::parse(rest),
+            "postgres" => postgres_address(rest),
             "vault" => vault::parse(rest),
             _ => return Ok(None),
         };
@@ -102,6 +108,7 @@ impl Address {
             "s3" => "Write s3://BUCKET/KEY.toml; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
             "consul" => "Write consul:PREFIX (with CONSUL_HTTP_ADDR) or consul:http://HOST:8500/PREFIX.",
             "k8s" => "Write k8s:NAMESPACE/configmap/NAME or k8s:NAMESPACE/secret/NAME.",
+            "postgres" => "Write postgres:TABLE or postgres:TABLE/KEY.toml; VICE_CONFIG_POSTGRES has the address.",
             _ => "Write vault:MOUNT/PATH; the address comes from VAULT_ADDR.",
         };
         // The text may hold a password by mistake, so that it is not repeated.
@@ -125,6 +132,21 @@ fn s3_address(rest: &str) -> Result<Address, String> {
     }
     kind_of(key).map_err(|_| "ends in no known format".to_owned())?;
     Ok(Address::S3 { bucket: bucket.to_owned(), key: key.to_owned() })
+}
+
+fn postgres_address(rest: &str) -> Result<Address, String> {
+    let (table, key) = rest.split_once('/').map_or((rest, None), |(table, key)| (table, Some(key)));
+    let fine = |part: &str| {
+        let bytes = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        (1..=63).contains(&part.len()) && part.bytes().all(bytes)
+    };
+    if table.split('.').count() > 2 || !table.split('.').all(fine) {
+        return Err("needs a table, or a schema and a table, in lower-case letters, digits and `_`".to_owned());
+    }
+    if key.is_some_and(|key| key.len() > 256 || kind_of(key).is_err()) {
+        return Err("names a row that ends in no known format".to_owned());
+    }
+    Ok(Address::Postgres { table: table.to_owned(), key: key.map(str::to_owned) })
 }
 
 /// What asking a store takes.
@@ -152,6 +174,15 @@ pub(crate) fn connect(name: &str, address: &Address, tools: &Tools) -> Result<Bo
         Address::K8s { namespace, secret, name: object, entry } => {
             let object = k8s::Object { namespace, secret: *secret, name: object, entry: entry.as_deref() };
             Box::new(k8s::K8s::new(name, &object, tools))
+        }
+        #[cfg(feature = "postgres")]
+        Address::Postgres { table, key } => {
+            Box::new(postgres::Postgres::new(name, table, key.as_deref(), &tools.process)?)
+        }
+        #[cfg(not(feature = "postgres"))]
+        Address::Postgres { .. } => {
+            let message = format!("The layer {name} lies in PostgreSQL, and this vice was built without it.");
+            return Err(Fault::new(Code::BackendMissing, message).hint("Build with the feature `postgres`."));
         }
         Address::Vault { mount, path } => Box::new(vault::Vault::new(name, mount, path, &tools.process)?),
     })
@@ -214,7 +245,7 @@ fn sheet(name: &str, entries: impl IntoIterator<Item = (String, String)>) -> Res
     let add = || -> Result<Sheet, Flaw> {
         let mut sheet = Sheet::default();
         for (entry, text) in entries {
-            sheet.add(key_of(&entry), text.into(), None)?;
+            sheet.add(&key_of(&entry), text.into(), None)?;
         }
         sheet.finish()
     };
@@ -236,7 +267,7 @@ fn object(name: &str, fields: &Map<String, Value>) -> Result<Fetched> {
             let key = join(prefix, &if prefix.is_empty() { key_of(field) } else { field.clone() });
             match value {
                 Value::Object(inner) => add(sheet, &key, inner, depth + 1)?,
-                other => sheet.add(key, other.clone(), None)?,
+                other => sheet.add(&key, other.clone(), None)?,
             }
         }
         Ok(())

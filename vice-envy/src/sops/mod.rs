@@ -14,10 +14,11 @@ mod tests;
 use serde_json::{Map, Value};
 use vice_core::{Code, Fault, Result};
 
-use crate::key::{Flaw, Sheet, join};
+use crate::key::{Flaw, join};
 use crate::layer::Kind;
 use crate::layer::dotenv::key_of;
 use crate::locked::Lock;
+use crate::sheet::Sheet;
 
 /// What keeps a data key, beside age.
 const OTHER_KEYS: [(&str, &str); 6] = [
@@ -98,6 +99,6 @@ fn add(sheet: &mut Sheet, key: &str, value: Value) -> Result<(), Flaw> {
     match value {
         Value::Object(fields) => fields.into_iter().try_for_each(|(name, field)| add(sheet, &join(key, &name), field)),
         Value::Null => Ok(()),
-        value => sheet.add(key.to_owned(), value, None),
+        value => sheet.add(key, value, None),
     }
 }

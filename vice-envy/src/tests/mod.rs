@@ -2,6 +2,7 @@
 
 mod commands;
 mod credentials;
+mod hostile;
 mod layering;
 mod parts;
 mod resolving;
@@ -17,12 +18,14 @@ use clap::Parser;
 use serde_json::Value;
 use tempfile::TempDir;
 use vice_core::app::{ProcessEnv, Workspace};
-use vice_core::id::EnvName;
+use vice_core::id::{EnvName, Scope};
 use vice_core::manifest::Project;
 use vice_core::memory::MemoryEventStore;
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, Stream};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
+use vice_core::port::locator::Locator;
 use vice_core::port::notifier::Severity;
+use vice_core::port::target::UnitState;
 use vice_core::time::ManualClock;
 use vice_core::ui::{Format, Outcome, Progress, Ui};
 use vice_core::{Code, Fault, Millis, Result};
@@ -85,6 +88,19 @@ impl CommandRunner for Runner {
 struct CommandLine {
     #[command(flatten)]
     args: EnvyArgs,
+}
+
+/// A target that does not answer.
+struct Nowhere;
+
+#[async_trait]
+impl Locator for Nowhere {
+    async fn url(&self, _: &Scope) -> Result<Option<String>> {
+        Err(Fault::new(Code::Unreachable, "There is no target here."))
+    }
+    async fn units(&self, _: &Scope) -> Result<Vec<UnitState>> {
+        Err(Fault::new(Code::Unreachable, "There is no target here."))
+    }
 }
 
 /// A project, a state folder and a home.
@@ -180,6 +196,7 @@ impl Bench {
             process: self.process(),
             envy: self.envy(),
             events: Arc::new(MemoryEventStore::default()),
+            locator: Arc::new(Nowhere),
         };
         let args = CommandLine::try_parse_from([&["envy"], line].concat()).unwrap().args;
         let outcome = dispatch(&desk, args).await;

@@ -59,3 +59,45 @@ async fn lab_s3_gives_documents_and_refuses_wrong_keys() {
     let fault = ask(&format!("s3://{bucket}/{name}"), vars("wrong")).await.err().unwrap();
     assert!(fault.to_string().contains("let us in"), "{fault:?}");
 }
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn lab_postgres_gives_rows_and_documents_and_changes_nothing() {
+    let url = given("VICE_LAB_POSTGRES");
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(async move { connection.await.is_ok() });
+    let table = format!("vice_envy_{}", std::process::id());
+    let sql = format!(
+        "CREATE TABLE {table} (key text PRIMARY KEY, value text);
+         INSERT INTO {table} VALUES ('db/host', 'x'), ('DB__PORT', '5432'), ('empty', '');
+         CREATE TABLE {table}_documents (key text, value text);
+         INSERT INTO {table}_documents VALUES ('prod.toml', E'a = [1, 2]\n'), ('gone', NULL);
+         CREATE TABLE {table}_other (name text);
+         DROP ROLE IF EXISTS {table}_nobody; CREATE ROLE {table}_nobody LOGIN PASSWORD 'canary-password';"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let vars = [("VICE_CONFIG_POSTGRES", url.as_str())];
+    let rows = flat(ask(&format!("postgres:{table}"), env(&vars)).await.unwrap().unwrap());
+    let rows: Vec<_> = rows.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap())).collect();
+    assert_eq!(rows, [("db.host", "x"), ("db.port", "5432"), ("empty", "")]);
+    let found = ask(&format!("postgres:public.{table}_documents/prod.toml"), env(&vars)).await.unwrap().unwrap();
+    assert_eq!(flat(found), [("a".to_owned(), json!([1, 2]))]);
+    assert!(ask(&format!("postgres:{table}_documents/dev.toml"), env(&vars)).await.unwrap().is_none());
+    assert!(ask(&format!("postgres:{table}_gone"), env(&vars)).await.unwrap().is_none());
+
+    let fails =
+        async |layer: String, url: &str| ask(&layer, env(&[("VICE_CONFIG_POSTGRES", url)])).await.err().unwrap();
+    let fault = fails(format!("postgres:{table}_other"), &url).await;
+    assert!(fault.to_string().contains("without the columns"), "{fault:?}");
+    let fault = fails(format!("postgres:{table}_documents"), &url).await;
+    assert!(fault.to_string().contains("NULL"), "{fault:?}");
+    let mut nobody = url::Url::parse(&url).unwrap();
+    nobody.set_username(&format!("{table}_nobody")).unwrap();
+    nobody.set_password(Some("canary-password")).unwrap();
+    let fault = fails(format!("postgres:{table}"), nobody.as_str()).await;
+    assert!(fault.to_string().contains("does not let us read"), "{fault:?}");
+    assert!(!format!("{fault:?}").contains("canary-password"));
+    let sql = format!("DROP TABLE {table}, {table}_documents, {table}_other; DROP ROLE {table}_nobody");
+    client.batch_execute(&sql).await.unwrap();
+    driver.abort();
+}
