@@ -22,6 +22,7 @@ mod plugins;
 mod replay;
 mod rollout;
 mod scenarios;
+mod serve;
 mod shared;
 mod ssh;
 mod stores;
