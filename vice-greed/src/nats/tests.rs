@@ -129,18 +129,57 @@ async fn lab_nats_history_that_was_altered_or_shortened_is_damaged() {
     }
     let config = source.cached_info().config.clone();
     // Whoever owns the server can make a stream of the same name with other content.
-    for (altered, said) in [(vec![0, 1], "was seen"), (vec![0, 1, 2], "seen")] {
+    let altered = String::from_utf8(messages[1].clone()).unwrap().replace("thing-b", "thing-z").into_bytes();
+    assert_ne!(altered, messages[1]);
+    for (content, said) in [
+        (vec![messages[0].clone(), messages[1].clone()], "ends at message 2"),
+        (vec![messages[0].clone(), altered, messages[2].clone()], "The batch 2"),
+    ] {
         context.delete_stream(&name).await.unwrap();
         context.create_stream(config.clone()).await.unwrap();
-        for (index, message) in altered.iter().map(|index| (*index, messages[*index].clone())) {
-            let text = String::from_utf8(message).unwrap();
-            let text = if index == 1 && altered.len() == 3 { text.replace("\\\"b\\\"", "\\\"z\\\"") } else { text };
-            context.publish(format!("vice.{name}.history"), text.into()).await.unwrap().await.unwrap();
+        for message in content {
+            context.publish(format!("vice.{name}.history"), message.into()).await.unwrap().await.unwrap();
         }
         let again = open(&url(dir.path()), &dir.path().join("1"));
-        let problems = again.verify().await.unwrap().problems;
-        assert!(!problems.is_empty(), "{altered:?} {said}");
+        let problems = again.verify().await.unwrap().problems.join(" ");
+        assert!(problems.contains(said), "{problems}");
     }
+}
+
+/// A server of the test's own, which it can stop.
+#[expect(clippy::disallowed_methods, reason = "the test stops and starts the server")]
+fn server(dir: &Path, port: u16) -> std::process::Child {
+    let data = dir.join("data");
+    std::process::Command::new(lab("VICE_LAB_NATS_SERVER"))
+        .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
+        .arg(data)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn lab_nats_history_goes_on_when_its_server_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut process = server(dir.path(), port);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {}
+    let store = open(&format!("nats://127.0.0.1:{port}/shop?sync=always"), &dir.path().join("1"));
+    // JetStream is up a moment after the port.
+    while store.append(Append::of(vec![event("a", "s/1")])).await.is_err() {}
+    process.kill().unwrap();
+    process.wait().unwrap();
+    for _ in 0..3 {
+        let fault = store.append(Append::of(vec![event("away", "s/1")])).await.unwrap_err();
+        assert_eq!(fault.code(), Code::Unreachable, "{fault:?}");
+        assert!(!fault.hints().is_empty(), "{fault:?}");
+    }
+    let mut process = server(dir.path(), port);
+    while store.append(Append::of(vec![event("b", "s/1")])).await.is_err() {}
+    let found = store.verify().await.unwrap();
+    assert_eq!((found.events, found.problems), (2, Vec::new()), "what was refused was not written later");
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[tokio::test]
