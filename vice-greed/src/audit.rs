@@ -1,37 +1,81 @@
-//! Reading a history through its port and computing its chain anew: for stores whose own check is somebody else's word.
+//! Events that came from elsewhere, held to their chain: one after the other ([`Links`]), or a whole history through its port
+//! ([`Audit`]), for stores whose own check is somebody else's word.
 
+#[cfg(feature = "remote")]
 use std::collections::HashMap;
 
 use vice_core::chain::{Chainer, Header};
 use vice_core::event::Recorded;
-use vice_core::store::{EventStore, LogHead, Query, Verification};
-use vice_core::{Digest, Result};
+use vice_core::Digest;
+use vice_core::store::LogHead;
+#[cfg(feature = "remote")]
+use vice_core::store::{EventStore, Query, Verification};
 
+#[cfg(feature = "remote")]
 /// So many problems are told; a log with more is not better understood by reading on.
 const PROBLEMS_MAX: usize = 20;
 
+#[cfg(feature = "remote")]
 /// Events in memory at a time, of a mebibyte each at most.
 const PAGE: usize = 500;
 
+/// A run of events, each of which must follow the one before it.
+pub(crate) struct Links {
+    head: LogHead,
+    chainer: Chainer,
+}
+
+impl From<LogHead> for Links {
+    fn from(head: LogHead) -> Self {
+        Self { head, chainer: Chainer::default() }
+    }
+}
+
+impl Links {
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a whole sentence.
+    pub(crate) fn add(&mut self, recorded: &Recorded) -> Result<(), String> {
+        let (seq, previous) = (recorded.seq, self.head);
+        let body = Digest::of(recorded.event.data.as_bytes());
+        let header = Header::of(&recorded.event, seq, recorded.version);
+        let fits = self.chainer.link(&previous.chain, &header, &body) == recorded.chain;
+        // What is stored is what the next one is checked against, so that one damage is one problem.
+        self.head = LogHead { seq, chain: recorded.chain };
+        if seq != previous.seq + 1 {
+            return Err(format!("After event {} comes event {seq}.", previous.seq));
+        }
+        if fits { Ok(()) } else { Err(format!("Event {seq} does not fit into the chain.")) }
+    }
+
+    /// The last one.
+    pub(crate) const fn head(&self) -> LogHead {
+        self.head
+    }
+}
+
 /// What reading found.
+#[cfg(feature = "remote")]
 pub(crate) struct Audit {
     found: Verification,
-    chainer: Chainer,
+    links: Links,
     versions: HashMap<String, u64>,
     watch: Option<LogHead>,
     watched: Option<Digest>,
 }
 
+#[cfg(feature = "remote")]
 impl Audit {
     /// Reads everything that `store` gives, and compares with a head that was witnessed.
     ///
     /// # Errors
     /// What reading fails with; damage is a finding.
-    pub(crate) async fn run(store: &dyn EventStore, witnessed: Option<LogHead>) -> Result<Verification> {
+    pub(crate) async fn run(store: &dyn EventStore, witnessed: Option<LogHead>) -> vice_core::Result<Verification> {
         let head = LogHead { seq: 0, chain: Digest::ZERO };
         let mut audit = Self {
             found: Verification { events: 0, head, problems: Vec::new() },
-            chainer: Chainer::default(),
+            links: Links::from(head),
             versions: HashMap::new(),
             watch: witnessed.filter(|head| head.seq > 0),
             watched: None,
@@ -58,14 +102,9 @@ impl Audit {
     }
 
     fn event(&mut self, recorded: &Recorded) {
-        let (seq, previous) = (recorded.seq, self.found.head);
-        if seq != previous.seq + 1 {
-            self.problem(format!("After event {} comes event {seq}.", previous.seq));
-        }
-        let body = Digest::of(recorded.event.data.as_bytes());
-        let header = Header::of(&recorded.event, seq, recorded.version);
-        if self.chainer.link(&previous.chain, &header, &body) != recorded.chain {
-            self.problem(format!("Event {seq} does not fit into the chain."));
+        let seq = recorded.seq;
+        if let Err(problem) = self.links.add(recorded) {
+            self.problem(problem);
         }
         let known = self.versions.entry(recorded.event.stream.clone()).or_insert(0);
         let follows = recorded.version == *known + 1;
@@ -77,8 +116,7 @@ impl Audit {
             self.watched = Some(recorded.chain);
         }
         self.found.events += 1;
-        // What is stored is what the next one is checked against, so that one damage is one problem.
-        self.found.head = LogHead { seq, chain: recorded.chain };
+        self.found.head = self.links.head();
     }
 
     fn lost(&mut self) {

@@ -2,7 +2,6 @@
 //! backups, and the commands to look at all of it.
 
 mod aggregate;
-#[cfg(feature = "remote")]
 mod audit;
 mod backup;
 #[cfg(feature = "s3")]

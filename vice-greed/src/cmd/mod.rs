@@ -69,7 +69,9 @@ enum GreedCommand {
     ///
     /// The place is file:///folder or s3://bucket/prefix; S3 takes AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
     /// AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL. Observations (metrics) are not part of a backup.
-    #[command(after_help = "Example:\n  vice greed backup s3://backups/shop")]
+    #[command(
+        after_help = "Examples:\n  vice greed backup s3://backups/shop\n  vice greed backup s3://backups/shop --incremental --recipient age1..."
+    )]
     Backup(backup::BackupArgs),
     /// Move the history to another store: event by event, compared afterwards; a copy that was cut off goes on
     #[command(
@@ -96,6 +98,7 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Append(args) => append::append(app, args).await,
         GreedCommand::Series(args) => series::series(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
+        GreedCommand::Backup(args) if args.incremental => backup::increment(app, &args).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
         GreedCommand::Copy(args) => copy::copy(app, args).await,
         GreedCommand::Restore(args) => backup::restore(app, args).await,
