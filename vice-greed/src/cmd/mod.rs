@@ -8,6 +8,7 @@ mod export;
 mod filter;
 mod links;
 mod log;
+mod memory;
 mod series;
 mod show;
 mod strict;
@@ -62,6 +63,9 @@ enum GreedCommand {
     /// Ask the observations (metrics, probes): counts, rates and quantiles, by window and label
     #[command(after_help = "Example:\n  vice greed series query http_requests --measure rate --by version")]
     Series(series::SeriesArgs),
+    /// What the events say of every environment, computed from them alone, and whether what vice remembers is the same
+    #[command(after_help = "Example:\n  vice greed memory")]
+    Memory,
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]
     Verify,
@@ -97,6 +101,7 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Tail(args) => log::tail(app, args).await,
         GreedCommand::Append(args) => append::append(app, args).await,
         GreedCommand::Series(args) => series::series(app, args).await,
+        GreedCommand::Memory => memory::memory(app).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) if args.incremental => backup::increment(app, &args).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
