@@ -243,9 +243,12 @@ fn graceful(command: &Command) -> bool {
         Command::Pride(args) => args.is_graceful(),
         Command::Envy(args) => args.rollback().is_some(),
         Command::Wrath(args) => args.is_graceful(),
-        Command::Deploy(_) | Command::Rollback(_) | Command::Sloth(_) | Command::Tick(_) | Command::Greed(_) | Command::Serve(_) => {
-            true
-        },
+        Command::Deploy(_)
+        | Command::Rollback(_)
+        | Command::Sloth(_)
+        | Command::Tick(_)
+        | Command::Greed(_)
+        | Command::Serve(_) => true,
         _ => false,
     }
 }

@@ -97,9 +97,9 @@ fn golden<P: Payload>(event: &Event) {
 /// Whether everything that is in `part` is in `whole` as well.
 fn covers(whole: &Value, part: &Value) -> bool {
     match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => part
-            .iter()
-            .all(|(key, value)| value.is_null() || whole.get(key).is_some_and(|found| covers(found, value))),
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, value)| value.is_null() || whole.get(key).is_some_and(|found| covers(found, value)))
+        }
         _ => whole == part,
     }
 }

@@ -4,9 +4,9 @@
 #[cfg(feature = "remote")]
 use std::collections::HashMap;
 
+use vice_core::Digest;
 use vice_core::chain::{Chainer, Header};
 use vice_core::event::Recorded;
-use vice_core::Digest;
 use vice_core::store::LogHead;
 #[cfg(feature = "remote")]
 use vice_core::store::{EventStore, Query, Verification};
@@ -123,7 +123,9 @@ impl Audit {
         let Some(LogHead { seq, chain }) = self.watch else { return };
         match self.watched {
             Some(found) if found == chain => {}
-            Some(_) => self.problem(format!("Event {seq} is not the one that was witnessed as the end of the history.")),
+            Some(_) => {
+                self.problem(format!("Event {seq} is not the one that was witnessed as the end of the history."))
+            }
             None => {
                 self.problem(format!("Event {seq} was witnessed, and the history does not have it: its end is lost."));
             }

@@ -16,8 +16,7 @@ use crate::sqlite::{self, SqliteStore};
 /// Whom a store tells what it did without being asked, in whole sentences.
 pub type Notices = Arc<dyn Fn(&str) + Send + Sync>;
 
-const FORMS: &str =
-    "Write a folder, sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX, postgres://USER@HOST/DATABASE, nats://HOST/STREAM or https://HOST of a `vice serve`.";
+const FORMS: &str = "Write a folder, sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX, postgres://USER@HOST/DATABASE, nats://HOST/STREAM or https://HOST of a `vice serve`.";
 const SCHEMES: [&str; 9] = ["sqlite", "jsonl", "postgres", "postgresql", "git", "s3", "nats", "https", "http"];
 
 /// A place for a history.

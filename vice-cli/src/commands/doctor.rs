@@ -2,8 +2,8 @@
 
 use clap::Args;
 use serde_json::json;
-use vice_core::capability::Capability;
 use vice_core::app::{App, ProcessEnv, Workspace};
+use vice_core::capability::Capability;
 use vice_core::id::Scope;
 use vice_core::manifest::Project;
 use vice_core::port::notifier::Severity;

@@ -73,8 +73,9 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<Outcome> {
             .hint("Serve it where it is kept; [history] store names its place."));
     }
     if !args.listen.ip().is_loopback() && !args.behind_tls {
-        return Err(Fault::new(Code::Usage, "Tokens would travel unencrypted beyond this machine.")
-            .hint("Listen on 127.0.0.1 behind a proxy that speaks TLS, or say --behind-tls where the network has one."));
+        return Err(Fault::new(Code::Usage, "Tokens would travel unencrypted beyond this machine.").hint(
+            "Listen on 127.0.0.1 behind a proxy that speaks TLS, or say --behind-tls where the network has one.",
+        ));
     }
     let gate = Gate::new(Tokens::read(&app.env.dir.join(&args.tokens))?);
     // Whoever can't be served is told now, not with the first question.
@@ -180,5 +181,7 @@ async fn metrics(State(health): State<Health>) -> String {
     if let Ok(Ok(head)) = timeout(READY, health.store.head()).await {
         rows.push(("vice_history_events", "gauge", "Events of the history.", head.seq));
     }
-    rows.iter().map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")).collect()
+    rows.iter()
+        .map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"))
+        .collect()
 }

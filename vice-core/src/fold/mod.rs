@@ -78,13 +78,11 @@ fn snapshot<F: Fold>(state: &F, version: u64) -> Result<Snapshot> {
 pub async fn rebuild<F: Fold>(store: &dyn EventStore, stream: &str) -> Result<(F, bool)> {
     let mut state = F::default();
     let version = go_on(store, stream, &mut state, 0).await?;
-    let text = |state: &F| serde_json::to_string(state).context(Code::Internal, || "A state does not serialise.".into());
+    let text =
+        |state: &F| serde_json::to_string(state).context(Code::Internal, || "A state does not serialise.".into());
     let (kept, reached) = load::<F>(store, stream).await?;
-    // Events may have come in between the two; then the one that has fewer goes on.
-    let mut state = state;
-    let version = go_on(store, stream, &mut state, version).await?;
-    let mut kept = kept;
-    go_on(store, stream, &mut kept, reached).await?;
+    // Events may have come in between the two; then the one that is behind goes on.
+    let version = if version < reached { go_on(store, stream, &mut state, version).await? } else { version };
     let same = text(&state)? == text(&kept)?;
     if !same {
         store.put_snapshot(F::NAME, stream, snapshot(&state, version)?).await?;

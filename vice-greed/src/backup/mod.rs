@@ -10,10 +10,10 @@ mod locks;
 mod manifest;
 mod moment;
 mod restore;
-pub(crate) mod seal;
-pub(crate) mod segment;
 #[cfg(feature = "s3")]
 mod s3;
+pub(crate) mod seal;
+pub(crate) mod segment;
 mod take;
 
 #[cfg(test)]

@@ -36,8 +36,9 @@ impl Seals {
         let parse = |text: &String| {
             // The text is not repeated: it may be a private key in the wrong place.
             text.trim().parse::<age::x25519::Recipient>().map_err(|_| {
-                Fault::new(Code::Usage, "One of the recipients is not a public key of age.")
-                    .hint("It begins with age1; `vice envy secret keygen` and age-keygen print it beside the private one.")
+                Fault::new(Code::Usage, "One of the recipients is not a public key of age.").hint(
+                    "It begins with age1; `vice envy secret keygen` and age-keygen print it beside the private one.",
+                )
             })
         };
         Ok(Self { recipients: recipients.iter().map(parse).collect::<Result<_>>()?, keys: Keys::of(env)? })
@@ -106,9 +107,12 @@ impl Keys {
         }
         if let Some(file) = env.get(IDENTITY_FILE) {
             let path = env.dir.join(file);
-            let unreadable = |error| {
-                Fault::new(Code::Usage, format!("The file {} that {IDENTITY_FILE} names can't be read.", path.display()))
-                    .because::<std::io::Error>(error)
+            let unreadable = |error: std::io::Error| {
+                Fault::new(
+                    Code::Usage,
+                    format!("The file {} that {IDENTITY_FILE} names can't be read.", path.display()),
+                )
+                .because(error)
             };
             if std::fs::metadata(&path).map_err(unreadable)?.len() > KEYS_BYTES_MAX {
                 return Err(Fault::new(Code::Usage, format!("The file {} is too large for keys.", path.display())));
@@ -179,6 +183,5 @@ fn add(identities: &mut Vec<age::x25519::Identity>, source: &str, text: &str) ->
 
 #[cfg(not(feature = "encrypt"))]
 fn missing() -> Fault {
-    Fault::new(Code::BackendMissing, "This build of vice has no encryption.")
-        .hint("Build it with the feature secrets.")
+    Fault::new(Code::BackendMissing, "This build of vice has no encryption.").hint("Build it with the feature secrets.")
 }

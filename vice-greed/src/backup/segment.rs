@@ -100,7 +100,8 @@ impl Described {
 
     /// One line of JSON and its digest: no bit of it can change unnoticed.
     fn to_bytes(&self) -> Result<Vec<u8>> {
-        let json = serde_json::to_string(self).context(Code::Internal, || "A manifest does not serialise.".to_owned())?;
+        let json =
+            serde_json::to_string(self).context(Code::Internal, || "A manifest does not serialise.".to_owned())?;
         Ok(format!("{json}\n{}\n", Digest::of(json.as_bytes())).into_bytes())
     }
 
@@ -210,8 +211,11 @@ async fn continued(store: &dyn EventStore, url: &str, end: LogHead) -> Result<Lo
     if same {
         return Ok(end);
     }
-    Err(Fault::new(Code::Conflict, format!("The backup in {url} ends at event {}, which is not of this history.", end.seq))
-        .hint("It is the backup of another history, or this one was restored to before it. Back up to another place."))
+    Err(Fault::new(
+        Code::Conflict,
+        format!("The backup in {url} ends at event {}, which is not of this history.", end.seq),
+    )
+    .hint("It is the backup of another history, or this one was restored to before it. Back up to another place."))
 }
 
 /// The lines of a segment, and where it ends.
@@ -248,8 +252,9 @@ async fn store_segment(
         // A run that was cut off left it; no manifest speaks of it, so what it holds is not known.
         let taken = vault.get(&made.manifest_name()).await?.is_some();
         if taken || !same_there(vault, &made, scratch).await? {
-            return Err(Fault::new(Code::Conflict, format!("{} is in {url} already.", made.name))
-                .hint("Another backup is under way, or one was cut off; back up to another place, or remove that file."));
+            return Err(Fault::new(Code::Conflict, format!("{} is in {url} already.", made.name)).hint(
+                "Another backup is under way, or one was cut off; back up to another place, or remove that file.",
+            ));
         }
     }
     let readable = !made.encrypted || seals.keys().can_open();
@@ -292,7 +297,7 @@ async fn fetch(
         return Ok(Vec::new());
     }
     let text = if segment.encrypted { keys.open(&sealed, url)? } else { sealed };
-    let mut links = Links::from(segment.from.into());
+    let mut links = Links::from(LogHead::from(segment.from));
     let mut events = Vec::new();
     for line in BufReader::new(&text[..]).lines() {
         let line = line.map_err(|error| odd().because(error))?;
@@ -301,7 +306,7 @@ async fn fetch(
         links.add(&recorded).map_err(|problem| odd().because(problem))?;
         events.push(recorded.into());
     }
-    if links.head() == segment.to.into() { Ok(events) } else { Err(odd()) }
+    if links.head() == LogHead::from(segment.to) { Ok(events) } else { Err(odd()) }
 }
 
 /// Builds the history of all segments in the folder `to`, and gives the manifest of the whole.
@@ -320,7 +325,7 @@ pub(super) async fn build(
         for page in events.chunks(PAGE) {
             target.append(Append::of(page.to_vec())).await?;
         }
-        if target.head().await? != segment.to.into() {
+        if target.head().await? != LogHead::from(segment.to) {
             return Err(broken(url, format_args!("{} does not give the history that it was made of", segment.name)));
         }
     }

@@ -51,10 +51,7 @@ pub(super) async fn memory(app: &App) -> Result<Outcome> {
     let mut text = if listed.is_empty() { "Nothing was deployed yet.\n".to_owned() } else { table.render() };
     text += &match found.differed.len() {
         0 => format!("What is remembered is what the events say ({}).\n", count(found.streams, "stream", "streams")),
-        _ => format!(
-            "Copies said something else and were computed anew: {}.\n",
-            sanitize(&found.differed.join(", "))
-        ),
+        _ => format!("Copies said something else and were computed anew: {}.\n", sanitize(&found.differed.join(", "))),
     };
     let json = json!({ "environments": listed, "streams": found.streams, "differed": found.differed });
     Ok(Outcome::done(text, json))

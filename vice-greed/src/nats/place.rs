@@ -3,7 +3,8 @@
 use url::Url;
 use vice_core::{Code, Fault, Result};
 
-const FORMS: &str = "Write nats://HOST:PORT/STREAM; behind it ?replicas=3, ?sync=always, ?monitor=http://HOST:8222 or ?tls=off.";
+const FORMS: &str =
+    "Write nats://HOST:PORT/STREAM; behind it ?replicas=3, ?sync=always, ?monitor=http://HOST:8222 or ?tls=off.";
 
 /// The most replicas that JetStream keeps.
 const REPLICAS_MAX: usize = 5;
@@ -66,7 +67,8 @@ impl NatsPlace {
             ("tls", "off") => self.tls = false,
             ("tls", "require") => self.tls = true,
             ("monitor", url) => {
-                let url = Url::parse(url).map_err(|error| usage("The monitor of the server is no URL.").because(error))?;
+                let url =
+                    Url::parse(url).map_err(|error| usage("The monitor of the server is no URL.").because(error))?;
                 self.monitor = Some(url);
             }
             _ => {

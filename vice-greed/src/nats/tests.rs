@@ -108,7 +108,10 @@ async fn lab_nats_history_takes_batches_larger_than_a_message() {
     other.append(Append::of(vec![event("behind", "s/1")])).await.unwrap();
     let third = open(&url(dir.path()), &dir.path().join("3"));
     let found = third.read(&Query::default()).await.unwrap();
-    assert_eq!(found.iter().map(|recorded| &recorded.event).take(5).collect::<Vec<_>>(), events.iter().collect::<Vec<_>>());
+    assert_eq!(
+        found.iter().map(|recorded| &recorded.event).take(5).collect::<Vec<_>>(),
+        events.iter().collect::<Vec<_>>()
+    );
     assert_eq!(found.len(), 6);
     assert_eq!(store.verify().await.unwrap().problems, Vec::<String>::new());
 }
@@ -198,7 +201,9 @@ async fn lab_nats_history_refuses_a_stream_that_forgets_and_warns_of_a_server_th
 
     let (nats, monitor) = (lab("VICE_LAB_NATS"), lab("VICE_LAB_NATS_MONITOR"));
     for (number, (behind, warned)) in
-        [("", 1), ("?sync=always", 0), (&*format!("?monitor={monitor}"), 0), ("?monitor=http://127.0.0.1:1", 1)].iter().enumerate()
+        [("", 1), ("?sync=always", 0), (&*format!("?monitor={monitor}"), 0), ("?monitor=http://127.0.0.1:1", 1)]
+            .iter()
+            .enumerate()
     {
         let said = Arc::default();
         let state = dir.path().join(number.to_string());

@@ -87,7 +87,8 @@ impl RemoteStore {
 
     /// Asks, and gives what was answered or why nothing was.
     async fn ask<T: DeserializeOwned>(&self, name: &str, question: &impl Serialize, longer: Duration) -> Result<T> {
-        let body = serde_json::to_vec(question).context(Code::Internal, || "A question does not serialise.".to_owned())?;
+        let body =
+            serde_json::to_vec(question).context(Code::Internal, || "A question does not serialise.".to_owned())?;
         let token = place::token(&self.env)?;
         let request = self
             .client()?
@@ -160,7 +161,8 @@ impl RemoteStore {
     /// The end, which must not be before, or another one than, what was seen from here.
     fn checked(&self, head: LogHead) -> Result<LogHead> {
         let seen = Witness::read(&self.witness_path())?;
-        let rewound = seen.is_some_and(|seen| seen.seq > head.seq || (seen.seq == head.seq && seen.chain != head.chain));
+        let rewound =
+            seen.is_some_and(|seen| seen.seq > head.seq || (seen.seq == head.seq && seen.chain != head.chain));
         if !rewound {
             self.witnessed(&head)?;
             return Ok(head);

@@ -30,7 +30,8 @@ impl RemotePlace {
     /// `Usage`, without repeating what may be a secret.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let usage = |message: &str| Fault::new(Code::Usage, message).hint(FORMS);
-        let mut url = Url::parse(text).map_err(|error| usage("The address of the history is no URL.").because(error))?;
+        let mut url =
+            Url::parse(text).map_err(|error| usage("The address of the history is no URL.").because(error))?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
             return Err(usage("The address of a history has only a host and a prefix.")
                 .hint(format!("The token comes from {TOKEN} or from the file that {TOKEN_FILE} names.")));
@@ -104,7 +105,9 @@ mod tests {
 
     #[test]
     fn what_could_give_a_token_away_is_refused() {
-        for text in ["http://vice.example", "https://user:canary@h", "https://h/?token=canary", "https://h/#canary", "https://"] {
+        for text in
+            ["http://vice.example", "https://user:canary@h", "https://h/?token=canary", "https://h/#canary", "https://"]
+        {
             let fault = RemotePlace::parse(text).unwrap_err();
             assert_eq!(fault.code(), Code::Usage, "{text}");
             assert!(!format!("{fault:?}").contains("canary"), "{fault:?}");

@@ -108,6 +108,7 @@ async fn a_large_history_comes_page_by_page() {
     there.append(Append::of(large)).await.unwrap();
     let store = open(&serve(there.clone()).await, dir.path());
     crate::tests::copy::same(&*there, &*store).await;
-    let backward = vice_core::store::Query { order: vice_core::store::Order::Backward, limit: 700, ..Default::default() };
+    let backward =
+        vice_core::store::Query { order: vice_core::store::Order::Backward, limit: 700, ..Default::default() };
     assert_eq!(store.read(&backward).await.unwrap(), there.read(&backward).await.unwrap());
 }

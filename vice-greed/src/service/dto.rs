@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use vice_core::event::{Actor, Event, Recorded};
 use vice_core::fault::causes;
 use vice_core::id::{EnvName, ProjectName, Scope};
-use vice_core::store::{
-    Append, Appended, Expected, Fence, LogHead, Order, Query, Snapshot, StreamHead, Verification,
-};
+use vice_core::store::{Append, Appended, Expected, Fence, LogHead, Order, Query, Snapshot, StreamHead, Verification};
 use vice_core::{Code, Digest, Fault};
 
 #[derive(Debug, Serialize, Deserialize)]

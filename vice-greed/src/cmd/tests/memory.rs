@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use vice_core::Millis;
-use vice_core::event::Head;
-use vice_core::event::{Actor, Event};
+use vice_core::event::{Actor, Event, Head};
 use vice_core::fold::{self, Fold, environment::EnvironmentState};
 use vice_core::id::RolloutId;
 use vice_core::payload::environment::{Direction, RolloutBegan, RolloutEnded, RolloutOutcome};
@@ -11,8 +10,8 @@ use vice_core::payload::{ReleaseRef, environment_stream};
 use vice_core::store::{Append, Snapshot};
 use vice_core::testkit::event_store::scope;
 
-use super::support::{Told, greed};
 use super::bench;
+use super::support::{Told, greed};
 
 fn release(version: u64) -> ReleaseRef {
     ReleaseRef { version: version.to_string(), artifact: None, source: String::new(), config: None, recipe: None }
@@ -55,7 +54,10 @@ async fn a_copy_that_says_something_else_than_the_events_is_replaced() {
     }
     let kept = bench.app.events.snapshot(EnvironmentState::NAME, &stream).await.unwrap().expect("a copy was kept");
     let good = greed(&bench.app, &["memory"]).await.unwrap().json;
-    assert_eq!((&good["environments"][0]["version"], &good["environments"][0]["proven"]), (&"121".into(), &"120".into()));
+    assert_eq!(
+        (&good["environments"][0]["version"], &good["environments"][0]["proven"]),
+        (&"121".into(), &"120".into())
+    );
     assert_eq!(good["differed"].as_array().map(Vec::len), Some(0), "{good}");
 
     let mut wrong: EnvironmentState = serde_json::from_str(&kept.state).unwrap();
