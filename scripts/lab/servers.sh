@@ -7,6 +7,8 @@
 
 # shellcheck source=scripts/lab/s3.sh
 source "$LAB_ROOT/scripts/lab/s3.sh"
+# shellcheck source=scripts/lab/nats.sh
+source "$LAB_ROOT/scripts/lab/nats.sh"
 # shellcheck source=scripts/lab/smtp.sh
 source "$LAB_ROOT/scripts/lab/smtp.sh"
 # shellcheck source=scripts/lab/prometheus.sh
@@ -31,6 +33,7 @@ LAB_TMP=
 lab_up() {
     LAB_TMP=$(mktemp -d "${TMPDIR:-/tmp}/vice-lab.XXXXXX")
     lab_s3_start "$LAB_TMP/s3"
+    lab_nats_start "$LAB_TMP/nats"
     lab_smtp_start "$LAB_TMP/smtp"
     lab_prometheus_start "$LAB_TMP/prometheus"
     lab_consul_start "$LAB_TMP/consul"
@@ -42,6 +45,7 @@ lab_up() {
 }
 
 lab_ready() {
+    lab_nats_ready
     lab_smtp_ready
     lab_prometheus_ready
     lab_consul_ready
@@ -61,6 +65,7 @@ lab_ready() {
 
 lab_down() {
     lab_s3_stop
+    lab_nats_stop
     lab_smtp_stop
     lab_prometheus_stop
     lab_consul_stop

@@ -191,6 +191,9 @@ pub(crate) enum Command {
     /// Go on with whatever waits: for cron and scheduled CI jobs
     #[command(display_order = 22)]
     Tick(crate::commands::tick::TickArgs),
+    /// Serve the history to other machines, until it is told to end
+    #[command(display_order = 23)]
+    Serve(crate::serve::ServeArgs),
     /// Programs on PATH that extend vice: list, test
     #[command(display_order = 23)]
     Plugin(crate::commands::plugin::PluginArgs),

@@ -133,6 +133,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("VICE_CONFIG_POSTGRES", "the URL of the database of postgres: layers"),
     ("VICE_CONFIG_POSTGRES_FILE", "the file with that URL"),
     ("VICE_CONFIG_TIMEOUT", "how long a store of configuration may take to answer, 10s when absent"),
+    ("VICE_HISTORY_TOKEN", "the token for a history that a vice serve keeps"),
+    ("VICE_HISTORY_TOKEN_FILE", "the file with that token"),
+    ("VICE_SERVE_TOKENS", "as --tokens of vice serve"),
     ("VICE_KUBERNETES_ACCOUNT", "the folder of a pod's account, where it is not the usual one"),
     ("VICE_LOG", "what vice logs about itself to standard error, such as debug"),
     ("VICE_TEST_NOW", "for tests: the time"),
@@ -242,7 +245,12 @@ fn graceful(command: &Command) -> bool {
         Command::Pride(args) => args.is_graceful(),
         Command::Envy(args) => args.rollback().is_some(),
         Command::Wrath(args) => args.is_graceful(),
-        Command::Deploy(_) | Command::Rollback(_) | Command::Sloth(_) | Command::Tick(_) | Command::Greed(_) => true,
+        Command::Deploy(_)
+        | Command::Rollback(_)
+        | Command::Sloth(_)
+        | Command::Tick(_)
+        | Command::Greed(_)
+        | Command::Serve(_) => true,
         _ => false,
     }
 }
@@ -303,6 +311,7 @@ fn dispatch(wired: &wire::Wired, command: Command) -> Pin<Box<dyn Future<Output 
         Command::Sloth(args) => Box::pin(vice_sloth::cmd::run(app, args)),
         Command::Doctor(args) => Box::pin(commands::doctor::run(app, args)),
         Command::Tick(args) => Box::pin(commands::tick::run(app, args)),
+        Command::Serve(args) => Box::pin(crate::serve::run(app, args)),
         Command::Plugin(args) => Box::pin(commands::plugin::run(app, args)),
         Command::Completions { .. }
         | Command::Man { .. }

@@ -12,6 +12,7 @@ mod output_file;
 mod process_env;
 mod pulse;
 mod runner;
+mod serve;
 mod ui;
 mod wire;
 mod workspace;

@@ -119,6 +119,31 @@ pub trait Payload: Serialize + DeserializeOwned {
     fn custom_data(&self) -> Option<Value> {
         None
     }
+
+    /// The content as it is today, from what an earlier version of the type held: `None` for a version that never was.
+    /// What is stored stays as it is; it is brought up to date each time that it is read.
+    #[must_use]
+    fn upcast(version: &str, content: Value) -> Option<Value> {
+        // No type of vice has had another version yet.
+        let _ = (version, content);
+        None
+    }
+}
+
+/// The types that vice makes. Those of others may come in any version and decide nothing.
+const OWN: &str = "dev.cdeventsx.vice-";
+
+/// A type without its version, and the version: the last three of its parts.
+#[must_use]
+pub fn split_kind(kind: &str) -> Option<(&str, &str)> {
+    let (at, _) = kind.rmatch_indices('.').nth(2)?;
+    Some((&kind[..at], &kind[at + 1..]))
+}
+
+/// A version as numbers, for comparing.
+fn numbers(version: &str) -> Option<[u32; 3]> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next()??])
 }
 
 #[derive(Deserialize)]
@@ -170,17 +195,45 @@ impl Event {
         })
     }
 
-    /// The typed content, if this is an event of `P`'s type.
+    /// The typed content, if this is an event of `P`'s type. An earlier version of the type is brought up to date.
     ///
     /// # Errors
-    /// [`Code::Decode`] when the type fits and the content does not.
+    /// [`Code::Decode`] when the type fits and the content does not; [`Code::HistoryNewer`] when it is of a later version:
+    /// what can't be understood must not be passed over by whoever decides.
     pub fn decode<P: Payload>(&self) -> Result<Option<P>> {
         if self.kind != P::KIND {
-            return Ok(None);
+            return self.decode_other::<P>();
         }
         let event: CdEvent<P> = serde_json::from_str(&self.data)
             .context(Code::Decode, || format!("Event {} of type {} does not decode.", self.id, self.kind))?;
         Ok(Some(event.subject.content))
+    }
+
+    /// Another type, or another version of this one.
+    fn decode_other<P: Payload>(&self) -> Result<Option<P>> {
+        let own = self.kind.starts_with(OWN);
+        let (Some((theirs, version)), Some((ours, known))) = (split_kind(&self.kind), split_kind(P::KIND)) else {
+            return Ok(None);
+        };
+        if !own || theirs != ours {
+            return Ok(None);
+        }
+        let newer = || {
+            Fault::new(
+                Code::HistoryNewer,
+                format!("Event {} is of type {}, and this vice knows version {known} of it.", self.id, self.kind),
+            )
+            .hint("A newer vice wrote it. Use that version or a later one; nothing was decided and nothing is lost.")
+        };
+        let (found, ours) = (numbers(version).ok_or_else(newer)?, numbers(known).ok_or_else(newer)?);
+        if found > ours {
+            return Err(newer());
+        }
+        let undecodable = || format!("Event {} of type {} does not decode.", self.id, self.kind);
+        let event: CdEvent<Value> = serde_json::from_str(&self.data).context(Code::Decode, undecodable)?;
+        let content = P::upcast(version, event.subject.content)
+            .ok_or_else(|| Fault::new(Code::Decode, undecodable()).hint("There never was this version of the type."))?;
+        serde_json::from_value(content).map(Some).context(Code::Decode, undecodable)
     }
 
     /// The event as a CloudEvent in structured JSON.
@@ -285,6 +338,41 @@ mod tests {
         assert_eq!(cloud["specversion"], "1.0");
         assert_eq!(cloud["data"]["context"]["type"], Probe::KIND);
         assert_eq!(cloud["data"]["subject"]["id"], "probe-3");
+    }
+
+    /// What a type looks like after its second version: a field was split in two.
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct Second {
+        n: u32,
+        unit: String,
+    }
+    impl Payload for Second {
+        const KIND: &'static str = "dev.cdeventsx.vice-probe.made.0.2.0";
+        fn subject(&self) -> String {
+            "probe".into()
+        }
+        fn upcast(version: &str, mut content: Value) -> Option<Value> {
+            (version == "0.1.0").then(|| {
+                content["unit"] = json!("piece");
+                content
+            })
+        }
+    }
+
+    #[test]
+    fn an_earlier_version_is_brought_up_to_date_and_a_later_one_refused() {
+        let first = Event::new(head(), &Probe { n: 3 }).unwrap();
+        let second = Event::new(head(), &Second { n: 4, unit: "box".into() }).unwrap();
+        assert_eq!(first.decode::<Second>().unwrap(), Some(Second { n: 3, unit: "piece".into() }));
+        assert_eq!(second.decode::<Second>().unwrap().map(|second| second.n), Some(4));
+        let fault = second.decode::<Probe>().unwrap_err();
+        assert_eq!(fault.code(), Code::HistoryNewer, "{fault:?}");
+        assert!(second.to_cloudevent().is_ok(), "it can still be looked at");
+        let with = |kind: &str| Event { kind: kind.into(), ..first.clone() };
+        assert_eq!(with("dev.cdeventsx.vice-probe.made.0.0.9").decode::<Second>().unwrap_err().code(), Code::Decode);
+        assert_eq!(with("dev.cdeventsx.vice-probe.broken.0.9.0").decode::<Second>().unwrap(), None);
+        assert_eq!(with("com.example.made.0.9.0").decode::<Second>().unwrap(), None);
+        assert_eq!(with("made").decode::<Second>().unwrap(), None);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Moving a history from one store to another: event by event with its number, version and chain, so that the copy is the
 //! same history, and compared as a whole before it is called one.
 
-use vice_core::chain::{Chainer, Header};
 use vice_core::event::Recorded;
 use vice_core::store::{Append, EventStore, Fence, LogHead, Order, Query};
 use vice_core::ui::{Progress, ProgressState, Ui};
-use vice_core::{Code, Digest, Fault, Result};
+use vice_core::{Code, Fault, Result};
+
+use crate::audit::Links;
 
 /// Events in memory at a time, of a mebibyte each at most.
 const PAGE: usize = 200;
@@ -28,7 +29,7 @@ pub(crate) struct Copied {
 /// What was copied until then stays: the same command goes on with it.
 pub(crate) async fn copy(from: &dyn EventStore, to: &dyn EventStore, ui: &dyn Ui) -> Result<Copied> {
     let found = common_start(from, to).await?;
-    let mut run = Run { chainer: Chainer::default(), previous: found };
+    let mut run = Run { links: Links::from(found), previous: found };
     loop {
         let end = from.head().await?;
         if run.previous.seq >= end.seq {
@@ -47,7 +48,8 @@ pub(crate) async fn copy(from: &dyn EventStore, to: &dyn EventStore, ui: &dyn Ui
 /// # Errors
 /// As [`copy`].
 pub(crate) async fn beginning(from: &dyn EventStore, to: &dyn EventStore, until: u64) -> Result<LogHead> {
-    let mut run = Run { chainer: Chainer::default(), previous: common_start(from, to).await? };
+    let found = common_start(from, to).await?;
+    let mut run = Run { links: Links::from(found), previous: found };
     while run.previous.seq < until {
         let left = usize::try_from(until - run.previous.seq).unwrap_or(PAGE);
         run.page(from, to, left.min(PAGE)).await?;
@@ -88,7 +90,7 @@ async fn at(store: &dyn EventStore, seq: u64) -> Result<Option<Recorded>> {
 }
 
 struct Run {
-    chainer: Chainer,
+    links: Links,
     previous: LogHead,
 }
 
@@ -119,12 +121,10 @@ impl Run {
         if recorded.seq != seq {
             return Err(damaged(from, seq, "is missing"));
         }
-        let body = Digest::of(recorded.event.data.as_bytes());
-        let header = Header::of(&recorded.event, seq, recorded.version);
-        if self.chainer.link(&self.previous.chain, &header, &body) != recorded.chain {
+        if self.links.add(recorded).is_err() {
             return Err(damaged(from, seq, "does not fit into the chain"));
         }
-        self.previous = LogHead { seq, chain: recorded.chain };
+        self.previous = self.links.head();
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! backups, and the commands to look at all of it.
 
 mod aggregate;
+mod audit;
 mod backup;
 #[cfg(feature = "s3")]
 mod bucket;
@@ -14,14 +15,19 @@ mod disk;
 mod git;
 #[cfg(feature = "jsonl")]
 mod jsonl;
+#[cfg(feature = "nats")]
+mod nats;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod prepared;
 mod refused;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(all(feature = "s3", feature = "jsonl"))]
 mod s3;
 mod series;
+pub mod service;
 #[cfg(feature = "jsonl")]
 mod shared;
 mod sqlite;
@@ -34,9 +40,13 @@ mod tests;
 pub use git::GitPlace;
 #[cfg(feature = "jsonl")]
 pub use jsonl::JsonlStore;
+#[cfg(feature = "nats")]
+pub use nats::NatsPlace;
 pub use place::{Notices, Opening, StorePlace};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresSeries, PostgresStore};
 pub use refused::configured;
+#[cfg(feature = "remote")]
+pub use remote::{RemotePlace, RemoteStore};
 pub use series::SqliteSeries;
 pub use sqlite::{FORMAT, SqliteStore};

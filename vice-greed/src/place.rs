@@ -16,9 +16,8 @@ use crate::sqlite::{self, SqliteStore};
 /// Whom a store tells what it did without being asked, in whole sentences.
 pub type Notices = Arc<dyn Fn(&str) + Send + Sync>;
 
-const FORMS: &str =
-    "Write a folder, sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX or postgres://USER@HOST/DATABASE.";
-const SCHEMES: [&str; 6] = ["sqlite", "jsonl", "postgres", "postgresql", "git", "s3"];
+const FORMS: &str = "Write a folder, sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX, postgres://USER@HOST/DATABASE, nats://HOST/STREAM or https://HOST of a `vice serve`.";
+const SCHEMES: [&str; 9] = ["sqlite", "jsonl", "postgres", "postgresql", "git", "s3", "nats", "https", "http"];
 
 /// A place for a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +34,12 @@ pub enum StorePlace {
     /// A prefix of a bucket, by its URL.
     #[cfg(all(feature = "s3", feature = "jsonl"))]
     S3(url::Url),
+    /// A stream of NATS JetStream.
+    #[cfg(feature = "nats")]
+    Nats(crate::nats::NatsPlace),
+    /// The history of a `vice serve`, by its address.
+    #[cfg(feature = "remote")]
+    Remote(crate::remote::RemotePlace),
 }
 
 /// What opening a history needs.
@@ -65,6 +70,10 @@ impl std::fmt::Display for StorePlace {
             Self::Git(place) => place.fmt(f),
             #[cfg(all(feature = "s3", feature = "jsonl"))]
             Self::S3(url) => url.fmt(f),
+            #[cfg(feature = "nats")]
+            Self::Nats(place) => place.fmt(f),
+            #[cfg(feature = "remote")]
+            Self::Remote(place) => place.fmt(f),
         }
     }
 }
@@ -87,11 +96,16 @@ impl StorePlace {
             "git" => crate::git::GitPlace::parse(rest, base).map(Self::Git),
             #[cfg(all(feature = "s3", feature = "jsonl"))]
             "s3" => crate::s3::parse(text).map(Self::S3),
+            #[cfg(feature = "nats")]
+            "nats" => crate::nats::NatsPlace::parse(text).map(Self::Nats),
+            #[cfg(feature = "remote")]
+            "http" | "https" => crate::remote::RemotePlace::parse(text).map(Self::Remote),
             known if SCHEMES.contains(&known) => Err(not_built(known)),
             "kafka" => Err(Fault::new(
                 Code::Unsupported,
                 "Kafka can't hold the history: it has no append under conditions and no fence.",
             )
+            .hint("As a sink it gets a copy of every event: `vice greed forward --to kafka://BROKER/TOPIC`.")
             .hint(FORMS)),
             "memory" => {
                 Err(Fault::new(Code::Usage, "A history in memory would be forgotten with the command.").hint(FORMS))
@@ -128,6 +142,10 @@ impl StorePlace {
             Self::Git(place) => Ok(Arc::new(crate::git::open(place, opening))),
             #[cfg(all(feature = "s3", feature = "jsonl"))]
             Self::S3(url) => Ok(Arc::new(crate::s3::open(url, opening)?)),
+            #[cfg(feature = "nats")]
+            Self::Nats(place) => Ok(Arc::new(crate::nats::open(place, opening))),
+            #[cfg(feature = "remote")]
+            Self::Remote(place) => Ok(Arc::new(crate::remote::RemoteStore::open(place, opening)?)),
         }
     }
 
@@ -176,6 +194,10 @@ const fn kind(place: &StorePlace) -> &'static str {
         StorePlace::Git(_) => "git",
         #[cfg(all(feature = "s3", feature = "jsonl"))]
         StorePlace::S3(_) => "s3",
+        #[cfg(feature = "nats")]
+        StorePlace::Nats(_) => "nats",
+        #[cfg(feature = "remote")]
+        StorePlace::Remote(_) => "remote",
     }
 }
 
@@ -183,6 +205,8 @@ fn not_built(scheme: &str) -> Fault {
     let features = match scheme {
         "jsonl" | "git" => "jsonl",
         "s3" => "s3 and jsonl",
+        "nats" => "nats",
+        "http" | "https" => "remote",
         _ => "postgres",
     };
     Fault::new(Code::BackendMissing, format!("This build of vice has no store {scheme}."))

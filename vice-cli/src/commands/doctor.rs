@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use vice_core::app::{App, ProcessEnv, Workspace};
+use vice_core::capability::Capability;
 use vice_core::id::Scope;
 use vice_core::manifest::Project;
 use vice_core::port::notifier::Severity;
@@ -108,7 +109,13 @@ fn state(app: &App) -> Finding {
 
 async fn history(app: &App) -> Finding {
     let info = app.events.describe();
+    let lasting = app.events.capabilities().has(Capability::Durable);
     match app.events.verify().await {
+        Ok(found) if found.problems.is_empty() && info.shared && !lasting => Finding::warn(
+            "history",
+            format!("{} at {}: what it acknowledges may be gone after a power cut", info.kind, info.location),
+            "let the server sync always, and say so behind the URL with ?sync=always",
+        ),
         Ok(found) if found.problems.is_empty() => Finding::good(
             "history",
             format!(

@@ -37,11 +37,20 @@ pub(crate) fn schema() -> Result<Outcome> {
 
 /// What this binary is.
 pub(crate) fn version() -> Outcome {
-    let features: Vec<&str> =
-        [("s3", cfg!(feature = "s3")), ("email", cfg!(feature = "email")), ("secrets", cfg!(feature = "secrets"))]
-            .into_iter()
-            .filter_map(|(name, on)| on.then_some(name))
-            .collect();
+    let features: Vec<&str> = [
+        ("s3", cfg!(feature = "s3")),
+        ("email", cfg!(feature = "email")),
+        ("secrets", cfg!(feature = "secrets")),
+        ("jsonl", cfg!(feature = "jsonl")),
+        ("remote", cfg!(feature = "remote")),
+        ("postgres", cfg!(feature = "postgres")),
+        ("nats", cfg!(feature = "nats")),
+        ("ssh", cfg!(feature = "ssh")),
+        ("kubernetes", cfg!(feature = "kubernetes")),
+    ]
+    .into_iter()
+    .filter_map(|(name, on)| on.then_some(name))
+    .collect();
     let sqlite = rusqlite::version();
     let value = json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -25,6 +25,7 @@ mod reloading;
 mod replay;
 mod rollout;
 mod scenarios;
+mod serve;
 mod shared;
 mod ssh;
 mod stores;

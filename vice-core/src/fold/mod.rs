@@ -42,7 +42,17 @@ pub async fn load<F: Fold>(store: &dyn EventStore, stream: &str) -> Result<(F, u
         },
         _ => (F::default(), 0),
     };
-    let mut version = start;
+    let version = go_on(store, stream, &mut state, start).await?;
+    if version - start >= SNAPSHOT_EVERY {
+        // Reading works without the copy, so a store that can't keep it (read-only, full) is not an error here.
+        drop(store.put_snapshot(F::NAME, stream, snapshot(&state, version)?).await);
+    }
+    Ok((state, version))
+}
+
+/// Takes in what comes behind a version; gives the version that is reached.
+async fn go_on<F: Fold>(store: &dyn EventStore, stream: &str, state: &mut F, after: u64) -> Result<u64> {
+    let mut version = after;
     loop {
         let events = store.read(&Query::stream(stream, version)).await?;
         for recorded in &events {
@@ -50,14 +60,32 @@ pub async fn load<F: Fold>(store: &dyn EventStore, stream: &str) -> Result<(F, u
             version = recorded.version;
         }
         if events.len() < PAGE_MAX {
-            break;
+            return Ok(version);
         }
     }
-    if version - start >= SNAPSHOT_EVERY {
-        let text = serde_json::to_string(&state).context(Code::Internal, || "A snapshot does not serialise.".into())?;
-        let snapshot = Snapshot { fold_version: F::VERSION, version, state: text };
-        // Reading works without the copy, so a store that can't keep it (read-only, full) is not an error here.
-        drop(store.put_snapshot(F::NAME, stream, snapshot).await);
+}
+
+fn snapshot<F: Fold>(state: &F, version: u64) -> Result<Snapshot> {
+    let text = serde_json::to_string(state).context(Code::Internal, || "A snapshot does not serialise.".into())?;
+    Ok(Snapshot { fold_version: F::VERSION, version, state: text })
+}
+
+/// The state of a stream from its events alone, whether what [`load`] gives is the same, and, when it is not, with the
+/// copy that misled it replaced.
+///
+/// # Errors
+/// As [`load`], and when the copy can't be replaced.
+pub async fn rebuild<F: Fold>(store: &dyn EventStore, stream: &str) -> Result<(F, bool)> {
+    let mut state = F::default();
+    let version = go_on(store, stream, &mut state, 0).await?;
+    let text =
+        |state: &F| serde_json::to_string(state).context(Code::Internal, || "A state does not serialise.".into());
+    let (kept, reached) = load::<F>(store, stream).await?;
+    // Events may have come in between the two; then the one that is behind goes on.
+    let version = if version < reached { go_on(store, stream, &mut state, version).await? } else { version };
+    let same = text(&state)? == text(&kept)?;
+    if !same {
+        store.put_snapshot(F::NAME, stream, snapshot(&state, version)?).await?;
     }
-    Ok((state, version))
+    Ok((state, same))
 }

@@ -93,8 +93,9 @@ pub struct WorkspaceSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistorySpec {
-    /// Where the history is: a folder relative to this file (`.vice` when absent), `sqlite:FOLDER`, `jsonl:FOLDER` or
-    /// `postgres://USER@HOST/DATABASE`. A password never stands here.
+    /// Where the history is: a folder relative to this file (`.vice` when absent), `sqlite:FOLDER`, `jsonl:FOLDER`,
+    /// `git:REMOTE`, `s3://BUCKET/PREFIX`, `postgres://USER@HOST/DATABASE`, `nats://HOST/STREAM` or the `https://` address
+    /// of a `vice serve`. A password never stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
 }

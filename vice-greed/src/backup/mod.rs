@@ -1,7 +1,8 @@
 //! Copies of the history somewhere else, each verified by bringing it back before it counts.
 //!
 //! Under the given place lie `<seq>-<chain>/history.db`, `<seq>-<chain>/manifest.json` and `latest.json`. The first two
-//! never change once they are written; `latest.json` names the newest copy that was verified.
+//! never change once they are written; `latest.json` names the newest copy that was verified. Incremental backups lie in
+//! `segments/` beside them.
 
 mod epochs;
 mod files;
@@ -11,6 +12,8 @@ mod moment;
 mod restore;
 #[cfg(feature = "s3")]
 mod s3;
+pub(crate) mod seal;
+pub(crate) mod segment;
 mod take;
 
 #[cfg(test)]

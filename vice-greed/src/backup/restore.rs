@@ -11,6 +11,8 @@ use super::Vault;
 use super::epochs::{self, Passing};
 use super::manifest::Manifest;
 use super::moment::{self, Until};
+use super::seal::Keys;
+use super::segment::{self, Described};
 use super::take::{measured, require_head, verified};
 use crate::disk::make_private_dir;
 use crate::sqlite::{DATABASE, Place, Structure, fences, require_sound, verify_file};
@@ -39,11 +41,12 @@ pub(crate) async fn restore(
     dir: &Path,
     vault: &dyn Vault,
     url: &str,
+    keys: &Keys,
     until: Option<Until>,
     replace: impl FnOnce(u64) -> Result<()>,
     passing: &Passing<'_>,
 ) -> Result<Restored> {
-    let (manifest, name) = find(vault, url).await?;
+    let source = find(vault, url).await?;
     let place = Place::of(dir);
     make_private_dir(dir).context(Code::StateUnwritable, || format!("{} can't be made.", dir.display()))?;
     let current = current(&place)?;
@@ -55,13 +58,13 @@ pub(crate) async fn restore(
         .tempdir_in(dir)
         .context(Code::StateUnwritable, || format!("No temporary folder can be made in {}.", dir.display()))?;
     let fetched = scratch.path().join(DATABASE);
-    if !vault.fetch(&name, &fetched).await? {
-        return Err(
-            Fault::new(Code::Backup, format!("{name} is missing in {url}.")).hint("Name another backup's folder.")
-        );
-    }
-    let (digest, size) = measured(&fetched).await?;
-    manifest.require_file(digest, size, url)?;
+    let manifest = match source {
+        Source::Whole(manifest, name) => {
+            fetch(vault, url, &manifest, &name, &fetched).await?;
+            manifest
+        }
+        Source::Segments(newest) => segment::build(vault, url, *newest, keys, scratch.path()).await?,
+    };
     require_head(&verified(&fetched).await?, &manifest.head(), url)?;
     let (fetched, cut) = match until {
         None => (fetched, None),
@@ -101,15 +104,43 @@ async fn sound(database: &Path) -> Result<LogHead> {
     Ok(found.head)
 }
 
-/// The manifest, and the name of the database that it is about.
-async fn find(vault: &dyn Vault, url: &str) -> Result<(Manifest, String)> {
-    if let Some(bytes) = vault.get("latest.json").await? {
-        let manifest = Manifest::parse(&bytes, url)?;
-        let name = format!("{}/history.db", manifest.folder());
-        return Ok((manifest, name));
+/// What a history is made of again.
+enum Source {
+    /// A manifest, and the name of the database that it is about.
+    Whole(Manifest, String),
+    /// The newest of several segments.
+    Segments(Box<Described>),
+}
+
+async fn fetch(vault: &dyn Vault, url: &str, manifest: &Manifest, name: &str, to: &Path) -> Result<()> {
+    if !vault.fetch(name, to).await? {
+        return Err(
+            Fault::new(Code::Backup, format!("{name} is missing in {url}.")).hint("Name another backup's folder.")
+        );
+    }
+    let (digest, size) = measured(to).await?;
+    manifest.require_file(digest, size, url)
+}
+
+/// The newest of what is there: a whole copy, or segments that go at least as far.
+async fn find(vault: &dyn Vault, url: &str) -> Result<Source> {
+    let whole = match vault.get("latest.json").await? {
+        Some(bytes) => Some(Manifest::parse(&bytes, url)?),
+        None => None,
+    };
+    let segments = segment::latest(vault, url).await?;
+    match (whole, segments) {
+        (whole, Some(newest)) if whole.as_ref().is_none_or(|whole| whole.seq <= newest.last()) => {
+            return Ok(Source::Segments(Box::new(newest)));
+        }
+        (Some(manifest), _) => {
+            let name = format!("{}/history.db", manifest.folder());
+            return Ok(Source::Whole(manifest, name));
+        }
+        (None, _) => {}
     }
     match vault.get("manifest.json").await? {
-        Some(bytes) => Ok((Manifest::parse(&bytes, url)?, "history.db".to_owned())),
+        Some(bytes) => Ok(Source::Whole(Manifest::parse(&bytes, url)?, "history.db".to_owned())),
         None => Err(Fault::new(Code::Backup, format!("There is no backup in {url}."))
             .hint("Check the URL; `vice greed backup URL` makes one.")),
     }

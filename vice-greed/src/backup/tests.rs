@@ -11,6 +11,8 @@ use vice_core::time::SystemClock;
 use vice_core::{Code, Fault, Result};
 
 use super::manifest::Manifest;
+use super::seal::{Keys, Seals};
+use super::segment;
 use super::take::Taken;
 use super::{Restored, restore, take, vault};
 use crate::sqlite::SqliteStore;
@@ -36,7 +38,7 @@ async fn back_up(dir: &Path, url: &str, env: &ProcessEnv) -> Result<Taken> {
 async fn bring_back(dir: &Path, url: &str, env: &ProcessEnv, yes: bool) -> Result<Restored> {
     let vault = vault(url, env)?;
     let replace = |_| if yes { Ok(()) } else { Err(Fault::new(Code::NoInput, "There is a history.")) };
-    restore(dir, &*vault, url, None, replace, &|_, _| Ok(Vec::new())).await
+    restore(dir, &*vault, url, &Keys::of(env)?, None, replace, &|_, _| Ok(Vec::new())).await
 }
 
 async fn sound_head(dir: &Path) -> LogHead {
@@ -240,4 +242,114 @@ mod s3 {
         let fault = bring_back(state.path(), "s3://no-such-bucket-here/x", &lab_env(), true).await.unwrap_err();
         assert_eq!(fault.code(), Code::Backup, "{fault:?}");
     }
+}
+
+async fn increment(dir: &Path, url: &str, recipients: &[String], env: &ProcessEnv) -> Result<segment::Added> {
+    let (vault, store, scratch) = (vault(url, env)?, open(dir), tempfile::tempdir().unwrap());
+    let seals = Seals::new(recipients, env)?;
+    let added = segment::add(&store, &*vault, url, &seals, scratch.path(), Timestamp::UNIX_EPOCH).await;
+    store.close().await?;
+    added
+}
+
+/// Every file below a folder.
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn increments_hold_only_what_is_new_and_come_back_as_a_whole() {
+    let (state, place, target) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (url, env) = (file_url(place.path()), ProcessEnv::default());
+    grow(state.path(), &["a", "b"]).await;
+    let first = increment(state.path(), &url, &[], &env).await.unwrap();
+    assert_eq!((first.before, first.head.seq, first.segments, first.read_back), (0, 2, 1, true));
+    let second = grow(state.path(), &["c"]).await;
+    let added = increment(state.path(), &url, &[], &env).await.unwrap();
+    assert_eq!((added.before, added.head, added.segments), (2, second, 1));
+    assert!(added.bytes < first.bytes, "only what is new was stored");
+    let nothing = increment(state.path(), &url, &[], &env).await.unwrap();
+    assert_eq!((nothing.before, nothing.segments, nothing.bytes), (3, 0, 0));
+    bring_back(target.path(), &url, &env, true).await.unwrap();
+    assert_eq!(sound_head(target.path()).await, second);
+
+    // A moment within the first segment, and another history that must not go on in this place.
+    let vault = vault(&url, &env).unwrap();
+    let until = Some(super::Until::Seq(1));
+    let earlier = tempfile::tempdir().unwrap();
+    let keys = Keys::of(&env).unwrap();
+    restore(earlier.path(), &*vault, &url, &keys, until, |_| Ok(()), &|_, _| Ok(Vec::new())).await.unwrap();
+    assert_eq!(sound_head(earlier.path()).await.seq, 1);
+    let fault = increment(earlier.path(), &url, &[], &env).await.unwrap_err();
+    assert_eq!(fault.code(), Code::Conflict, "{fault:?}");
+}
+
+#[cfg(feature = "encrypt")]
+#[tokio::test]
+async fn encrypted_increments_need_the_key_and_show_nothing() {
+    use age::secrecy::ExposeSecret;
+    let (state, place, target) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let url = file_url(place.path());
+    let key = age::x25519::Identity::generate();
+    let with = |key: &age::x25519::Identity| {
+        let vars = [("VICE_AGE_IDENTITY".to_owned(), key.to_string().expose_secret().to_owned())];
+        ProcessEnv { vars: vars.into_iter().collect(), ..ProcessEnv::default() }
+    };
+    let recipients = [key.to_public().to_string()];
+    let none = ProcessEnv::default();
+    grow(state.path(), &["canary-one"]).await;
+    assert!(!increment(state.path(), &url, &recipients, &none).await.unwrap().read_back, "there was no key");
+    let end = grow(state.path(), &["canary-two"]).await;
+    assert!(increment(state.path(), &url, &recipients, &with(&key)).await.unwrap().read_back);
+    for file in files(place.path()) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(6).any(|part| part == b"canary"), "{}", file.display());
+    }
+    for env in [&none, &with(&age::x25519::Identity::generate())] {
+        let fault = bring_back(target.path(), &url, env, true).await.unwrap_err();
+        assert_eq!(fault.code(), Code::SecretLocked, "{fault:?}");
+    }
+    bring_back(target.path(), &url, &with(&key), true).await.unwrap();
+    assert_eq!(sound_head(target.path()).await, end);
+    let wrong = increment(state.path(), &url, &["AGE-SECRET-KEY-canary".to_owned()], &none).await.unwrap_err();
+    assert!(wrong.code() == Code::Usage && !format!("{wrong:?}").contains("canary"), "{wrong:?}");
+}
+
+/// One bit of each of many places in every file; seed 7. `VICE_LAB_FLIPS` asks for more of them.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a long run is asked for by a variable")]
+async fn every_flipped_bit_of_an_incremental_backup_is_reported() {
+    use std::os::unix::fs::FileExt;
+    let flips: u64 = std::env::var("VICE_LAB_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let (state, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (url, env) = (file_url(place.path()), ProcessEnv::default());
+    for ids in [&["a", "b"][..], &["c"], &["d", "e"]] {
+        grow(state.path(), ids).await;
+        increment(state.path(), &url, &[], &env).await.unwrap();
+    }
+    let all = files(place.path());
+    assert_eq!(all.len(), 7, "three segments, their manifests, and the pointer");
+    for flip in 0..flips {
+        // A multiplicative walk: each number once, in no order.
+        let path = &all[usize::try_from(flip).unwrap() % all.len()];
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        let at = (flip * 7_919 + 7) % file.metadata().unwrap().len();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        let wrong = [byte[0] ^ (1 << (flip % 8))];
+        file.write_all_at(&wrong, at).unwrap();
+        let target = tempfile::tempdir().unwrap();
+        let brought = bring_back(target.path(), &url, &env, true).await;
+        // White space behind the name in the pointer changes nothing.
+        let harmless = path.ends_with("latest") && wrong[0].is_ascii_whitespace() && byte == [b'\n'];
+        assert!(brought.is_err() || harmless, "bit {} of byte {at} of {} was not seen", flip % 8, path.display());
+        file.write_all_at(&byte, at).unwrap();
+    }
+    let target = tempfile::tempdir().unwrap();
+    bring_back(target.path(), &url, &env, true).await.unwrap();
 }

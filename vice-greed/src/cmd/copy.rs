@@ -20,7 +20,7 @@ use crate::place::{Opening, StorePlace};
 
 #[derive(Debug, Args)]
 pub(super) struct CopyArgs {
-    /// Where the history is: sqlite:FOLDER, jsonl:FOLDER or postgres://USER@HOST/DATABASE
+    /// Where the history is: sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX, postgres://USER@HOST/DATABASE, nats://HOST/STREAM or https://HOST
     #[arg(value_name = "FROM")]
     from: String,
     /// Where it shall be, written in the same way: an empty place, or one that an earlier run of this command began

@@ -8,6 +8,7 @@ mod export;
 mod filter;
 mod links;
 mod log;
+mod memory;
 mod series;
 mod show;
 mod strict;
@@ -62,6 +63,9 @@ enum GreedCommand {
     /// Ask the observations (metrics, probes): counts, rates and quantiles, by window and label
     #[command(after_help = "Example:\n  vice greed series query http_requests --measure rate --by version")]
     Series(series::SeriesArgs),
+    /// What the events say of every environment, computed from them alone, and whether what vice remembers is the same
+    #[command(after_help = "Example:\n  vice greed memory")]
+    Memory,
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]
     Verify,
@@ -69,7 +73,9 @@ enum GreedCommand {
     ///
     /// The place is file:///folder or s3://bucket/prefix; S3 takes AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
     /// AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL. Observations (metrics) are not part of a backup.
-    #[command(after_help = "Example:\n  vice greed backup s3://backups/shop")]
+    #[command(
+        after_help = "Examples:\n  vice greed backup s3://backups/shop\n  vice greed backup s3://backups/shop --incremental --recipient age1..."
+    )]
     Backup(backup::BackupArgs),
     /// Move the history to another store: event by event, compared afterwards; a copy that was cut off goes on
     #[command(
@@ -95,7 +101,9 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Tail(args) => log::tail(app, args).await,
         GreedCommand::Append(args) => append::append(app, args).await,
         GreedCommand::Series(args) => series::series(app, args).await,
+        GreedCommand::Memory => memory::memory(app).await,
         GreedCommand::Verify => verify::verify(app).await,
+        GreedCommand::Backup(args) if args.incremental => backup::increment(app, &args).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
         GreedCommand::Copy(args) => copy::copy(app, args).await,
         GreedCommand::Restore(args) => backup::restore(app, args).await,

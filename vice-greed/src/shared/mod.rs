@@ -47,13 +47,20 @@ pub(crate) struct SharedStore {
     exchange: Arc<Exchange>,
     desk: Mutex<Option<Desk>>,
     grown: watch::Sender<u64>,
+    durable: bool,
 }
 
 impl SharedStore {
     /// The history on a medium, with its mirror in a folder. Nothing is asked or created before the first question.
     pub(crate) fn new(info: BackendInfo, medium: Box<dyn Medium>, folder: PathBuf, notices: Notices) -> Self {
         let exchange = Arc::new(Exchange::new(info.location.clone(), medium, folder, notices));
-        Self { info, exchange, desk: Mutex::new(None), grown: watch::Sender::new(0) }
+        Self { info, exchange, desk: Mutex::new(None), grown: watch::Sender::new(0), durable: true }
+    }
+
+    /// Whether what the medium acknowledges survives a power cut there.
+    pub(crate) const fn durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
+        self
     }
 
     fn hand_in(&self) -> Result<Inbox> {
@@ -92,7 +99,8 @@ impl EventStore for SharedStore {
 
     fn capabilities(&self) -> Capabilities {
         use Capability::{Beats, ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
-        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable, Beats])
+        let always = [ConditionalAppend, Query, Subscribe, Snapshots, Verify, Beats];
+        Capabilities::of(always.into_iter().chain(self.durable.then_some(Durable)))
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {

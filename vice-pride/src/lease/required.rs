@@ -23,9 +23,20 @@ pub(crate) async fn require_history(app: &App, scope: &Scope) -> Result<()> {
         .hint("history = { store = \"git:origin\" }                  with nothing but the git server that you have")
         .hint("history = { store = \"s3://BUCKET/PREFIX\" }          Amazon S3, or what has its conditional put")
         .hint("history = { store = \"postgres://USER@HOST/DATABASE\" }")
+        .hint("history = { store = \"nats://HOST/STREAM\" }            a NATS server with JetStream")
+        .hint("history = { store = \"https://HOST\" }                  a machine that runs `vice serve`")
         .hint("`vice greed copy sqlite:.vice git:origin` then takes along what happened so far.")
         .hint(format!("If only this machine ever changes it, write `shared = false` into [env.{}].", scope.env))
-        .detail("choices", vec!["git:origin", "s3://BUCKET/PREFIX", "postgres://USER@HOST/DATABASE"]))
+        .detail(
+            "choices",
+            vec![
+                "git:origin",
+                "s3://BUCKET/PREFIX",
+                "postgres://USER@HOST/DATABASE",
+                "nats://HOST/STREAM",
+                "https://HOST",
+            ],
+        ))
 }
 
 /// Whether others may change it from elsewhere: the project says so, or else the target.

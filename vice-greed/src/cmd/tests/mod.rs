@@ -1,6 +1,7 @@
 //! The commands against a real history.
 
 mod copy;
+mod memory;
 mod restore;
 mod support;
 

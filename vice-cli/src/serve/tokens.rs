@@ -1,0 +1,145 @@
+//! Who may ask a `vice serve`: tokens from a file that only its owner can read, each with a name and a permission. Without
+//! such a file nothing is served.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use vice_core::{Code, Context, Digest, Fault, Result};
+
+/// The largest file, and the shortest token: 24 letters of 6 bits each can't be guessed.
+const BYTES_MAX: u64 = 256 * 1024;
+const TOKEN_BYTES_MIN: usize = 24;
+
+const FORM: &str = "Each line is NAME read|write TOKEN, with at least 24 letters, or sha256:HEX of the token. `openssl rand -hex 32` makes one.";
+
+/// What a token is good for; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Permission {
+    /// Look at the history.
+    Read,
+    /// Add to it.
+    Write,
+}
+
+impl Permission {
+    /// As it stands in the file.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Token {
+    name: String,
+    permission: Permission,
+    digest: Digest,
+}
+
+/// The known tokens, by their digests.
+#[derive(Debug)]
+pub(crate) struct Tokens(Vec<Token>);
+
+impl Tokens {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// `Usage` for a file that is missing, empty, open to others or not of this form; never with a token in it.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let metadata = std::fs::metadata(path)
+            .context(Code::Usage, || format!("The file of tokens {shown} can't be read."))
+            .map_err(|fault| fault.hint("Nothing is served without tokens.").hint(FORM))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(Fault::new(Code::Usage, format!("The file of tokens {shown} is open to others."))
+                .hint(format!("chmod 600 {shown}")));
+        }
+        if metadata.len() > BYTES_MAX {
+            return Err(Fault::new(Code::Usage, format!("The file of tokens {shown} is too large.")));
+        }
+        let text =
+            std::fs::read_to_string(path).context(Code::Usage, || format!("The file of tokens {shown} is no text."))?;
+        Self::parse(&text).map_err(|(line, odd)| {
+            Fault::new(Code::Usage, format!("Line {line} of the file of tokens {shown} {odd}.")).hint(FORM)
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, (usize, &'static str)> {
+        let mut tokens: Vec<Token> = Vec::new();
+        let lines = (1..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
+        for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+            let token = one(line).map_err(|odd| (number, odd))?;
+            if tokens.iter().any(|known| known.digest == token.digest) {
+                return Err((number, "repeats a token"));
+            }
+            tokens.push(token);
+        }
+        if tokens.is_empty() { Err((1, "names no token")) } else { Ok(Self(tokens)) }
+    }
+
+    /// Whose token it is, and what it is good for. Digests are compared, so that the time it takes tells nothing.
+    pub(crate) fn find(&self, presented: &str) -> Option<(&str, Permission)> {
+        let digest = Digest::of(presented.as_bytes());
+        self.0.iter().find(|token| token.digest == digest).map(|token| (token.name.as_str(), token.permission))
+    }
+}
+
+fn one(line: &str) -> Result<Token, &'static str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [name, permission, token] = words[..] else { return Err("has not three parts") };
+    let permission = [Permission::Read, Permission::Write].into_iter().find(|known| known.name() == permission);
+    let digest = match token.strip_prefix("sha256:") {
+        Some(hex) => hex.parse().map_err(|_| "has a digest that is none")?,
+        None if token.len() < TOKEN_BYTES_MIN => return Err("has a token that could be guessed"),
+        None => Digest::of(token.as_bytes()),
+    };
+    Ok(Token { name: name.to_owned(), permission: permission.ok_or("has a permission that there is not")?, digest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "0123456789abcdef01234567";
+
+    #[test]
+    fn tokens_have_a_name_and_a_permission() {
+        let digest = Digest::of(b"another");
+        let tokens = Tokens::parse(&format!("# team\n\nci write {GOOD}\n eyes  read sha256:{digest}\n")).unwrap();
+        assert_eq!(tokens.find(GOOD), Some(("ci", Permission::Write)));
+        assert_eq!(tokens.find("another"), Some(("eyes", Permission::Read)));
+        assert_eq!(tokens.find(""), None);
+        assert_eq!(tokens.find(&GOOD[1..]), None);
+    }
+
+    #[test]
+    fn odd_files_are_refused_by_line_and_without_the_token() {
+        for (text, line, said) in [
+            ("", 1, "names no token"),
+            ("# only\n", 1, "names no token"),
+            ("ci write canary", 1, "guessed"),
+            (&format!("\nci admin {GOOD}"), 2, "permission"),
+            (&format!("ci {GOOD}"), 1, "three parts"),
+            ("ci read sha256:canary", 1, "digest"),
+            (&format!("a read {GOOD}\nb write {GOOD}"), 2, "repeats"),
+        ] {
+            let (at, odd) = Tokens::parse(text).unwrap_err();
+            assert_eq!(at, line, "{text}");
+            assert!(odd.contains(said), "{text}: {odd}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, format!("ci write {GOOD}")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Tokens::read(&path).unwrap_err().to_string().contains("open to others"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Tokens::read(&path).is_ok());
+        assert!(Tokens::read(&dir.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! `vice serve` and whoever uses its history: two machines (two folders) with a token each, and one that has none.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+use crate::doomed::{command, placed, project, runs};
+use crate::lab::{Lab, Ran, ran};
+
+const WRITER: &str = "canary-writer-0123456789abcdef";
+const READER: &str = "canary-reader-0123456789abcdef";
+
+/// A service that ends with the test.
+struct Served {
+    child: Child,
+    address: String,
+    // Nobody else reads what it says later; a closed pipe would end it.
+    _said: BufReader<std::process::ChildStdout>,
+}
+
+impl Served {
+    fn begin(lab: &Lab) -> Self {
+        lab.write("tokens", &format!("deploys write {WRITER}\neyes read {READER}\n"));
+        std::fs::set_permissions(lab.path("tokens"), std::fs::Permissions::from_mode(0o600)).expect("a private file");
+        let arguments = ["serve", "--tokens", "tokens", "--listen", "127.0.0.1:0", "--format", "ndjson"];
+        let mut child = lab.command(&arguments).stdout(Stdio::piped()).spawn().expect("vice serves");
+        let mut said = BufReader::new(child.stdout.take().expect("its output"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("it says where it listens");
+        let found: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let address = found["address"].as_str().expect("an address").to_owned();
+        Self { child, address, _said: said }
+    }
+
+    fn end(mut self) -> i32 {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(told.expect("kill").success());
+        self.child.wait().expect("it ends").code().unwrap_or(-1)
+    }
+
+    fn ask(&self, path: &str, token: Option<&str>) -> (u16, String) {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-m", "10", "-w", "\n%{http_code}"]).arg(format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            curl.args(["-H", &format!("authorization: Bearer {token}")]);
+        }
+        if path.starts_with("/v1") {
+            curl.args(["-d", "{}"]);
+        }
+        let answer = String::from_utf8(curl.output().expect("curl").stdout).expect("text");
+        let (body, status) = answer.rsplit_once('\n').expect("a status");
+        (status.parse().expect("a number"), body.to_owned())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn machines(served: &Served) -> [Lab; 2] {
+    let labs = [Lab::new(), Lab::new()];
+    for lab in &labs {
+        project(lab, &format!("history = {{ store = \"http://{}\" }}", served.address), "");
+        let toml = lab.read("vice.toml").replace("instances = 3", "instances = 3\nshared = true");
+        lab.write("vice.toml", &toml);
+    }
+    labs
+}
+
+fn vice(labs: &[Lab; 2], machine: usize, token: &str, vars: &[(&str, &str)], args: &[&str]) -> Ran {
+    let mut command = command(&labs[machine], args);
+    command.env("FOLDER_TARGET", labs[0].path("deployed")).env("VICE_HISTORY_TOKEN", token);
+    ran(&command.env("VICE_TEST_LEASE_TTL_MS", "3000").envs(vars.iter().copied()).output().expect("vice runs"))
+}
+
+#[test]
+fn two_machines_deploy_through_a_service() {
+    let home = Lab::new();
+    let served = Served::begin(&home);
+    let labs = machines(&served);
+    vice(&labs, 0, WRITER, &[], &["deploy", "shop@1"]).expect(0);
+    let status = vice(&labs, 1, READER, &[], &["status", "--format", "json"]).expect(0).json();
+    assert_eq!(status["environments"][0]["version"], "1", "the other machine knows: {status}");
+    let died = vice(&labs, 0, WRITER, &[("TEST_DOOM", "during:3")], &["deploy", "shop@2"]);
+    assert_eq!(died.status, 137, "{died:?}");
+    let ticked = vice(&labs, 1, WRITER, &[], &["tick"]).expect(0);
+    assert!(ticked.stdout.contains("succeeded"), "{ticked:?}");
+    assert_eq!(runs(&labs[0]).values().filter(|version| *version == "2").count(), 3);
+    assert!(placed(&labs[0], "2").values().all(|count| *count == 1));
+    vice(&labs, 0, READER, &[], &["greed", "verify"]).expect(0);
+    let refused = vice(&labs, 1, READER, &[], &["deploy", "shop@1"]).expect(1);
+    assert!(refused.stderr.contains("does not let this token write"), "{refused:?}");
+    let refused = vice(&labs, 1, "another-token-0123456789", &[], &["status"]).expect(1);
+    assert!(refused.stderr.contains("does not know the token"), "{refused:?}");
+    let refused = vice(&labs, 1, "", &[], &["status"]).expect(2);
+    assert!(refused.stderr.contains("VICE_HISTORY_TOKEN_FILE"), "{refused:?}");
+    assert_eq!(served.end(), 0);
+    let silent = vice(&labs, 1, WRITER, &[], &["deploy", "shop@1"]).expect(1);
+    assert!(silent.stderr.contains("does not answer"), "{silent:?}");
+    for said in [died, ticked, refused, silent] {
+        assert!(!said.stderr.contains("canary") && !said.stdout.contains("canary"), "{said:?}");
+    }
+}
+
+#[test]
+fn nothing_is_answered_without_a_token_but_the_probes() {
+    let home = Lab::new();
+    home.vice(&["greed", "append", "--type", "com.example.made"]).expect(0);
+    let served = Served::begin(&home);
+    assert_eq!(served.ask("/livez", None), (200, "alive\n".into()));
+    assert_eq!(served.ask("/readyz", None), (200, "ready\n".into()));
+    for path in ["/metrics", "/v1/history/read", "/v1/history/append", "/v1/history/head"] {
+        for token in [None, Some("canary"), Some("")] {
+            assert_eq!(served.ask(path, token).0, 401, "{path}");
+        }
+    }
+    assert_eq!(served.ask("/v1/history/append", Some(READER)).0, 403);
+    assert_eq!(served.ask("/anything", Some(WRITER)).0, 404);
+    let (status, metrics) = served.ask("/metrics", Some(READER));
+    assert!(status == 200 && metrics.contains("vice_history_events 1\n"), "{metrics}");
+    assert_eq!(served.ask("/v1/history/head", Some(READER)).0, 200);
+    assert_eq!(served.end(), 0);
+}
+
+#[test]
+fn a_service_that_could_not_be_trusted_does_not_start() {
+    let lab = Lab::new();
+    let serve = |more: &[&str]| lab.vice(&[&["serve", "--tokens", "tokens"], more].concat());
+    assert!(serve(&[]).expect(2).stderr.contains("can't be read"));
+    lab.write("tokens", &format!("ci write {WRITER}\n"));
+    let open = serve(&[]).expect(2);
+    assert!(open.stderr.contains("open to others") && open.stderr.contains("chmod 600"), "{open:?}");
+    std::fs::set_permissions(lab.path("tokens"), std::fs::Permissions::from_mode(0o600)).expect("a private file");
+    assert!(serve(&["--listen", "0.0.0.0:0"]).expect(2).stderr.contains("--behind-tls"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    assert!(serve(&["--listen", &address]).expect(1).stderr.contains("target.port-in-use"));
+}
