@@ -10,6 +10,7 @@ mod copy;
 mod decide;
 mod desk;
 mod disk;
+mod emit;
 #[cfg(feature = "jsonl")]
 mod git;
 #[cfg(feature = "jsonl")]
@@ -19,12 +20,15 @@ mod place;
 mod postgres;
 mod prepared;
 mod refused;
+pub mod rules;
 #[cfg(all(feature = "s3", feature = "jsonl"))]
 mod s3;
+mod secrets;
 mod series;
 #[cfg(feature = "jsonl")]
 mod shared;
 mod sqlite;
+mod window;
 mod witness;
 
 #[cfg(test)]
