@@ -11,10 +11,12 @@ mod decide;
 mod desk;
 mod disk;
 mod emit;
+pub mod ingest;
 #[cfg(feature = "jsonl")]
 mod git;
 #[cfg(feature = "jsonl")]
 mod jsonl;
+pub mod ingest;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -28,6 +30,7 @@ mod series;
 #[cfg(feature = "jsonl")]
 mod shared;
 mod sqlite;
+mod strict;
 mod window;
 mod witness;
 

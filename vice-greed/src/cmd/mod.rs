@@ -4,13 +4,15 @@ mod action;
 mod append;
 mod backup;
 mod copy;
+mod dead;
 mod export;
 mod filter;
+mod ingest;
 mod links;
 mod log;
+mod rules;
 mod series;
 mod show;
-mod strict;
 mod verify;
 
 #[cfg(test)]
@@ -62,6 +64,17 @@ enum GreedCommand {
     /// Ask the observations (metrics, probes): counts, rates and quantiles, by window and label
     #[command(after_help = "Example:\n  vice greed series query http_requests --measure rate --by version")]
     Series(series::SeriesArgs),
+    /// Rules over events: list them, check them, try them over recorded events, let them work
+    #[command(after_help = "Example:\n  vice greed rules test --since 2h")]
+    Rules(rules::RulesArgs),
+    /// What rules could not get done: list, show, retry, drop
+    #[command(after_help = "Example:\n  vice greed dead list")]
+    Dead(dead::DeadArgs),
+    /// Take events in over HTTP (CloudEvents and webhooks) until interrupted
+    #[command(
+        after_help = "Examples:\n  vice greed ingest --listen 127.0.0.1:0\n  vice greed ingest --listen 0.0.0.0:8470 --token env:INGEST_TOKEN"
+    )]
+    Ingest(ingest::IngestArgs),
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]
     Verify,
@@ -95,6 +108,9 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Tail(args) => log::tail(app, args).await,
         GreedCommand::Append(args) => append::append(app, args).await,
         GreedCommand::Series(args) => series::series(app, args).await,
+        GreedCommand::Rules(args) => rules::rules(app, args).await,
+        GreedCommand::Dead(args) => dead::dead(app, args).await,
+        GreedCommand::Ingest(args) => ingest::ingest(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
         GreedCommand::Copy(args) => copy::copy(app, args).await,

@@ -9,13 +9,12 @@ use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use vice_core::app::App;
 use vice_core::event::{Event, Recorded};
-use vice_core::fault::Class;
 use vice_core::port::command::{CommandSpec, EnvValue};
 use vice_core::port::notifier::Notice;
 use vice_core::secret::Masker;
 use vice_core::store::{Append, Query};
 use vice_core::text::sanitize;
-use vice_core::{Code, Fault, Millis, Result, Secret};
+use vice_core::{Class, Code, Fault, Millis, Result, Secret};
 
 use super::effect::{Cause, Effect};
 use super::payload::{Claimed, DeadLetter, Done, Failed, GivenUp, Queued, dead_stream};
@@ -166,11 +165,15 @@ async fn carry_out(engine: &Engine, job: Job) -> (Job, Result<String, Trouble>) 
     (job, done)
 }
 
-/// The event that caused an effect, from the log.
-async fn event_of(app: &App, cause: &Cause) -> Result<Recorded, Trouble> {
-    let query = Query { after: cause.seq.saturating_sub(1), limit: 1, ..Query::default() };
+/// The event at a place in the log, if it is still the one that is meant.
+pub(crate) async fn event_at(app: &App, seq: u64, id: &str) -> Result<Option<Recorded>> {
+    let query = Query { after: seq.saturating_sub(1), limit: 1, ..Query::default() };
     let found = app.events.read(&query).await?.into_iter().next();
-    let found = found.filter(|recorded| recorded.seq == cause.seq && recorded.event.id == cause.id);
+    Ok(found.filter(|recorded| recorded.seq == seq && recorded.event.id == id))
+}
+
+async fn event_of(app: &App, cause: &Cause) -> Result<Recorded, Trouble> {
+    let found = event_at(app, cause.seq, &cause.id).await?;
     found.ok_or_else(|| Trouble::permanent("The event that caused it is not in the history any more."))
 }
 

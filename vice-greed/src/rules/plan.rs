@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use vice_core::event::{Actor, Event, Head, Payload as _, Recorded};
-use vice_core::{Code, Context as _, Result};
+use vice_core::app::App;
+use vice_core::{Code, Context as _, Fault, Result};
 
 use super::cel::Stop;
 use super::effect::{Cause, Effect, HOPS_MAX, hops, key};
-use super::payload::WindowClosed;
+use super::deliver::event_at;
+use super::payload::{DeadLetter, Queued, WindowClosed};
 use super::rule::{Input, Rule, Then};
 use super::ruleset::{RULE_SOURCE, Ruleset, Verdict};
 use super::view::EventView;
@@ -328,4 +330,33 @@ fn result(
     data["context"]["source"] = Value::from(event.source.as_str());
     event.data = data.to_string();
     Ok(event)
+}
+
+/// What the rule of a dead letter makes of its event now, as events to append.
+pub(crate) async fn again(app: &App, rules: &Ruleset, letter: &DeadLetter) -> Result<Vec<Event>> {
+    let stopped = |why: String| {
+        let fault = Fault::new(Code::Usage, format!("The rule {} is still stopped: {why}.", letter.rule));
+        fault.hint("Change its condition in vice.toml, or drop the letter with `vice greed dead drop`.")
+    };
+    let found = event_at(app, letter.cause.seq, &letter.cause.id).await?;
+    let recorded = found.ok_or_else(|| stopped("its event is not in the history any more".to_owned()))?;
+    let rule = rules.rule(&letter.rule).ok_or_else(|| stopped("it does not exist any more".to_owned()))?;
+    let view = EventView::new(&recorded.event);
+    match rule.verdict(&view) {
+        Verdict::Fits if rule.window.is_none() => {}
+        Verdict::Fits => return Err(stopped("it counts in a window that has been closed".to_owned())),
+        Verdict::Stopped(why) => return Err(stopped(why)),
+        Verdict::No | Verdict::Unclear(_) => return Ok(Vec::new()),
+    }
+    let planner = Planner::new(rules, BTreeMap::new(), i64::MIN, false);
+    match planner.outcome(rule, &recorded, &view)? {
+        Outcome::Made(event) => Ok(vec![*event]),
+        Outcome::Effect(effect) => {
+            let (key, cause) = (letter.key.clone(), letter.cause.clone());
+            let queued = Queued { key, rule: letter.rule.clone(), cause, effect };
+            Ok(vec![app.event(super::payload::rules_stream(&rules.project), None, &queued)?])
+        }
+        Outcome::Stopped(why) => Err(stopped(why)),
+        _ => Ok(Vec::new()),
+    }
 }

@@ -38,6 +38,17 @@ impl Kinds {
     }
 }
 
+impl std::fmt::Display for Kinds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::Some(all) = self else { return f.write_str("all") };
+        for (n, (text, begins)) in all.iter().enumerate() {
+            let (comma, star) = (if n > 0 { ", " } else { "" }, if *begins { "*" } else { "" });
+            write!(f, "{comma}{text}{star}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A rule.
 #[derive(Debug)]
 pub(crate) struct Rule {

@@ -23,7 +23,7 @@ const KINDS_MAX: usize = 10_000;
 pub(crate) const RULE_SOURCE: &str = "/vice/rules/";
 
 /// Streams whose events no rule looks at: what is kept of other events, and the bookkeeping of those who read the log.
-const UNSEEN: [&str; 5] = ["rules/", "dead/", "kept/", "late/", "outbox/"];
+const UNSEEN: [&str; 6] = ["rules/", "dead/", "kept/", "late/", "outbox/", "receipts/"];
 
 /// The rules of a project.
 #[derive(Debug)]
@@ -31,6 +31,14 @@ pub struct Ruleset {
     pub(crate) project: ProjectName,
     pub(crate) rules: Vec<Rule>,
     by_kind: Mutex<HashMap<String, Arc<[usize]>>>,
+}
+
+/// A rule in a list.
+pub(crate) struct Line<'r> {
+    pub(crate) name: &'r str,
+    pub(crate) kinds: String,
+    pub(crate) window: bool,
+    pub(crate) then: &'static str,
 }
 
 /// What a rule says of an event.
@@ -72,6 +80,16 @@ impl Ruleset {
         self.rules.is_empty()
     }
 
+    /// What there is to say of each rule.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.rules.iter().map(|rule| Line {
+            name: &rule.name,
+            kinds: rule.kinds.to_string(),
+            window: rule.window.is_some(),
+            then: rule.then.word(),
+        })
+    }
+
     /// How many rules fit an event.
     #[must_use]
     pub fn fitting(&self, event: &Event) -> usize {
@@ -83,7 +101,9 @@ impl Ruleset {
     /// Whether the rules of this project are about an event at all: its own, and those that belong to no project.
     pub(crate) fn concerns(&self, event: &Event) -> bool {
         let own = event.scope.as_ref().is_none_or(|scope| scope.project == self.project);
-        own && !UNSEEN.iter().any(|prefix| event.stream.starts_with(prefix))
+        let made_by = event.source.strip_prefix(RULE_SOURCE).and_then(|rest| rest.split('/').next());
+        own && made_by.is_none_or(|project| project == self.project.as_str())
+            && !UNSEEN.iter().any(|prefix| event.stream.starts_with(prefix))
     }
 
     /// Tells what each rule says whose types fit, in order; after one that drops, no other is asked.

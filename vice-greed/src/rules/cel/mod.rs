@@ -55,16 +55,12 @@ pub(crate) trait Roots {
 #[derive(Debug, Clone)]
 pub(crate) struct Cel {
     node: Node,
-    roots: Vec<bool>,
 }
 
 impl Cel {
     /// Reads an expression that may use these names.
     pub(crate) fn read(text: &str, names: &[&str]) -> Result<Self, Slip> {
-        let node = parse::parse(text, names)?;
-        let mut roots = vec![false; names.len()];
-        node.note_roots(&mut roots);
-        Ok(Self { node, roots })
+        parse::parse(text, names).map(|node| Self { node })
     }
 
     /// The value for these roots.
@@ -78,11 +74,6 @@ impl Cel {
             Val::Bool(is) => Ok(is),
             _ => Err(Stop::Wrong("a condition has to be true or false")),
         }
-    }
-
-    /// Whether it uses a name.
-    pub(crate) fn uses(&self, index: usize) -> bool {
-        self.roots.get(index).copied().unwrap_or(false)
     }
 
     /// The tree.

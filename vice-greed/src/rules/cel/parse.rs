@@ -96,30 +96,6 @@ pub(crate) enum Node {
     Each(Fold, Box<Self>, Box<Self>),
 }
 
-impl Node {
-    /// Marks the names from outside that are used.
-    pub(super) fn note_roots(&self, used: &mut [bool]) {
-        if let Self::Root(index) = self {
-            used[*index] = true;
-        }
-        self.children().into_iter().for_each(|child| child.note_roots(used));
-    }
-
-    fn children(&self) -> Vec<&Self> {
-        match self {
-            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Double(_) | Self::Text(_) => Vec::new(),
-            Self::Root(_) | Self::Local(_) => Vec::new(),
-            Self::Field(of, _) | Self::Has(of, _) | Self::Not(of) | Self::Negative(of) | Self::Matches(of, _) => {
-                vec![of.as_ref()]
-            }
-            Self::Index(one, two) | Self::Two(_, one, two) | Self::Each(_, one, two) => vec![one.as_ref(), two.as_ref()],
-            Self::And(all) | Self::Or(all) | Self::List(all) | Self::Call(_, all) => all.iter().collect(),
-            Self::Choose(three) => three.iter().collect(),
-            Self::Map(entries) => entries.iter().flat_map(|(key, value)| [key, value]).collect(),
-        }
-    }
-}
-
 /// Reads a whole expression.
 pub(super) fn parse(text: &str, names: &[&str]) -> Result<Node, Slip> {
     if text.len() > BYTES_MAX {
