@@ -16,7 +16,6 @@ pub mod ingest;
 mod git;
 #[cfg(feature = "jsonl")]
 mod jsonl;
-pub mod ingest;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -18,7 +18,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::Told;
+pub(crate) use tests::{Told, support as testing};
 
 use std::sync::Arc;
 

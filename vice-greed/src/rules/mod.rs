@@ -19,6 +19,8 @@ mod rule;
 mod ruleset;
 mod state;
 mod template;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod view;
 

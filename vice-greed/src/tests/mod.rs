@@ -1,5 +1,6 @@
 //! Tests that every history in files passes: the suites, several processes, kills.
 
+pub(crate) mod mortal;
 mod conformance;
 pub(crate) mod copy;
 mod processes;

@@ -2,7 +2,7 @@
 
 mod copy;
 mod restore;
-mod support;
+pub(crate) mod support;
 
 use std::sync::Arc;
 
