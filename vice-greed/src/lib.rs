@@ -11,9 +11,9 @@ mod decide;
 mod desk;
 mod disk;
 mod emit;
-pub mod ingest;
 #[cfg(feature = "jsonl")]
 mod git;
+pub mod ingest;
 #[cfg(feature = "jsonl")]
 mod jsonl;
 mod place;

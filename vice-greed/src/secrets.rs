@@ -34,7 +34,8 @@ pub(crate) async fn get(
         found => {
             let what = if found.is_some() { "no text under" } else { "no key" };
             let name = project.name();
-            let message = format!("The configuration of {name} for {env} has {what} {reference:?}, and {who} needs it.");
+            let message =
+                format!("The configuration of {name} for {env} has {what} {reference:?}, and {who} needs it.");
             let near = nearest(reference, config.entries.keys().map(String::as_str)).filter(|near| *near != reference);
             Err(Fault::new(Code::ConfigInvalid, message).hint(match near {
                 Some(near) => format!("Did you mean {near}?"),

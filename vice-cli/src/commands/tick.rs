@@ -42,10 +42,13 @@ pub(crate) async fn run(app: &App, _: TickArgs) -> Result<Outcome> {
         count(expired, "old observation", "old observations")
     ));
     let listed: Vec<_> = rollouts.iter().map(|(id, state)| json!({ "rollout": id, "state": state })).collect();
-    Ok(Outcome::done(text, json!({
-        "rollouts": listed,
-        "rules": { "fired": ruled.fired, "done": ruled.done, "waiting": ruled.waiting, "dead": ruled.dead },
-        "delivered": delivered,
-        "expired": expired,
-    })))
+    Ok(Outcome::done(
+        text,
+        json!({
+            "rollouts": listed,
+            "rules": { "fired": ruled.fired, "done": ruled.done, "waiting": ruled.waiting, "dead": ruled.dead },
+            "delivered": delivered,
+            "expired": expired,
+        }),
+    ))
 }

@@ -133,7 +133,12 @@ async fn retry(app: &App, project: &std::sync::Arc<Project>, letters: Vec<&Burie
     }
     let pumped = rules::pump(app).await?;
     let left: DeadLetters = fold::load(app.events.as_ref(), &dead_stream).await?.0;
-    let text = format!("{} put back, {} done, {} waiting.\n", count(retried, "letter", "letters"), pumped.done, pumped.waiting);
+    let text = format!(
+        "{} put back, {} done, {} waiting.\n",
+        count(retried, "letter", "letters"),
+        pumped.done,
+        pumped.waiting
+    );
     Ok(Outcome::done(
         text,
         json!({ "retried": retried, "done": pumped.done, "waiting": pumped.waiting, "dead": left.letters.len() }),

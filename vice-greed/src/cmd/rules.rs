@@ -87,7 +87,8 @@ async fn list(app: &App, project: Option<&str>) -> Result<Outcome> {
     let project = app.workspace.project_or_here(project)?;
     let rules = rules::Ruleset::of(&project)?;
     let (state, _): (RuleState, u64) = fold::load(app.events.as_ref(), &rules::rules_stream(project.name())).await?;
-    let mut table = Table::with_heading(&["rule", "types", "window", "then", "fired", "waiting", "open windows", "late"]);
+    let mut table =
+        Table::with_heading(&["rule", "types", "window", "then", "fired", "waiting", "open windows", "late"]);
     let mut json = Vec::new();
     for line in rules.lines() {
         let name = line.name;
@@ -121,7 +122,11 @@ fn lint(app: &App, project: Option<&str>) -> Result<Outcome> {
         table.row([(Tone::Strong, rule.clone()), (tone, word.to_owned()), (Tone::Plain, said.clone())]);
     }
     let rules = project.manifest.rule.len();
-    let text = if found.is_empty() { format!("{}, nothing to say.\n", count(rules as u64, "rule", "rules")) } else { table.render() };
+    let text = if found.is_empty() {
+        format!("{}, nothing to say.\n", count(rules as u64, "rule", "rules"))
+    } else {
+        table.render()
+    };
     let json: Vec<Value> =
         found.iter().map(|advice| json!({ "rule": advice.rule, "wrong": advice.wrong, "said": advice.said })).collect();
     let class = if found.iter().any(|advice| advice.wrong) { Class::Failed } else { Class::Done };
@@ -208,16 +213,29 @@ fn told(project: &Project, trial: &Trial) -> Outcome {
     }
     let fired = trial.tried.iter().filter(|tried| tried.what == "fires").count() as u64;
     let mut text = if trial.tried.is_empty() { String::new() } else { table.render() };
-    text.push_str(&format!("{} looked at, {} fired.\n", count(trial.events, "event", "events"), count(fired, "rule", "rules")));
+    text.push_str(&format!(
+        "{} looked at, {} fired.\n",
+        count(trial.events, "event", "events"),
+        count(fired, "rule", "rules")
+    ));
     if trial.more > 0 {
         text.push_str(&format!("{} more lines are left out.\n", trial.more));
     }
-    let json: Vec<Value> = trial.tried.iter().map(|tried| json!({
-        "seq": tried.cause.seq, "id": tried.cause.id, "type": tried.cause.kind, "subject": tried.cause.subject,
-        "time": tried.time.to_string(), "rule": tried.rule, "what": tried.what, "detail": tried.detail,
-    })).collect();
-    Outcome::done(text, json!({ "project": project.name(), "events": trial.events, "fired": fired,
-        "leftOut": trial.more, "tried": json }))
+    let json: Vec<Value> = trial
+        .tried
+        .iter()
+        .map(|tried| {
+            json!({
+                "seq": tried.cause.seq, "id": tried.cause.id, "type": tried.cause.kind, "subject": tried.cause.subject,
+                "time": tried.time.to_string(), "rule": tried.rule, "what": tried.what, "detail": tried.detail,
+            })
+        })
+        .collect();
+    Outcome::done(
+        text,
+        json!({ "project": project.name(), "events": trial.events, "fired": fired,
+        "leftOut": trial.more, "tried": json }),
+    )
 }
 
 async fn run(app: &App, follow: bool) -> Result<Outcome> {
@@ -230,6 +248,12 @@ async fn run(app: &App, follow: bool) -> Result<Outcome> {
         }
         app.events.wait(seen, Millis::from_secs(1)).await?;
     }
-    let text = format!("{} read, {} fired, {} done, {} dead.\n", count(all.read, "event", "events"), all.fired, all.done, all.dead);
+    let text = format!(
+        "{} read, {} fired, {} done, {} dead.\n",
+        count(all.read, "event", "events"),
+        all.fired,
+        all.done,
+        all.dead
+    );
     Ok(Outcome::done(text, json!({ "read": all.read, "fired": all.fired, "done": all.done, "dead": all.dead })))
 }

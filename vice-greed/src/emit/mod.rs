@@ -37,7 +37,9 @@ pub(crate) async fn send(app: &App, target: Target<'_>, recorded: &Recorded, key
         Err(error) if error.is_redirect() => {
             return Err(Trouble::permanent(format!("{shown} redirects: name the final URL.")));
         }
-        Err(error) => return Err(Trouble::retry(format!("{shown} can't be reached: {}.", causes(&error.without_url())))),
+        Err(error) => {
+            return Err(Trouble::retry(format!("{shown} can't be reached: {}.", causes(&error.without_url()))));
+        }
     };
     judge(&shown, response).await
 }

@@ -122,7 +122,9 @@ impl Ingest {
             Err(fault) if fault.code() == Code::Conflict => {
                 add(&self.tally.conflicts, 1);
                 self.keep_evidence(&events).await?;
-                return Err(Refusal::from(fault).hint("An id names one event for ever; what was sent is kept as evidence."));
+                return Err(
+                    Refusal::from(fault).hint("An id names one event for ever; what was sent is kept as evidence.")
+                );
             }
             Err(fault) => return Err(fault.into()),
         };

@@ -52,12 +52,7 @@ pub(crate) fn stream(scope: Option<&Scope>) -> String {
 ///
 /// # Errors
 /// `Usage` with what is wrong.
-pub(crate) fn read(
-    text: &str,
-    given: Option<Scope>,
-    actor: &Actor,
-    now: Timestamp,
-) -> Result<(Event, Vec<String>)> {
+pub(crate) fn read(text: &str, given: Option<Scope>, actor: &Actor, now: Timestamp) -> Result<(Event, Vec<String>)> {
     strict::check(text)?;
     let mut cloud = Attributes::parse(text)?;
     if cloud.need("specversion")? != "1.0" {
@@ -92,9 +87,8 @@ pub(crate) fn read(
 /// # Errors
 /// `Usage` when it is no list, or too long.
 pub(crate) fn batch(text: &str, at_most: usize) -> Result<Vec<Box<RawValue>>> {
-    let all: Vec<Box<RawValue>> = serde_json::from_str(text).map_err(|error| {
-        Fault::new(Code::Usage, "The batch is not a list of CloudEvents in JSON.").because(error)
-    })?;
+    let all: Vec<Box<RawValue>> = serde_json::from_str(text)
+        .map_err(|error| Fault::new(Code::Usage, "The batch is not a list of CloudEvents in JSON.").because(error))?;
     if all.len() > at_most {
         let message = format!("The batch has {} events; at most {at_most} are taken.", all.len());
         return Err(Fault::new(Code::Usage, message).hint("Send it in parts."));

@@ -120,14 +120,13 @@ impl Ingest {
 
 fn token_of(app: &App, reference: &str) -> Result<Secret> {
     let name = reference.strip_prefix("env:").ok_or_else(|| {
-        Fault::new(Code::Usage, "The token is named, not written.").hint("Write --token env:NAME and set that variable.")
+        Fault::new(Code::Usage, "The token is named, not written.")
+            .hint("Write --token env:NAME and set that variable.")
     })?;
     let token = app.env.get(name).map(Secret::new);
     let token = token.filter(|token| token.reveal().len() >= signature::SECRET_BYTES_MIN);
     token.ok_or_else(|| {
-        Fault::new(Code::ConfigInvalid, format!("The variable {name} holds no token.")).hint(format!(
-            "Set it to at least {} random characters where vice runs.",
-            signature::SECRET_BYTES_MIN
-        ))
+        Fault::new(Code::ConfigInvalid, format!("The variable {name} holds no token."))
+            .hint(format!("Set it to at least {} random characters where vice runs.", signature::SECRET_BYTES_MIN))
     })
 }

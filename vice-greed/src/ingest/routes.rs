@@ -16,7 +16,9 @@ use vice_core::event::{Actor, ActorKind, Event};
 use super::answer::{Refusal, Stored, document};
 use super::cloudevent::{self, is_json};
 use super::tally::add;
-use super::{BATCH_BYTES_MAX, BATCH_MAX, BODY_TIME, EVENT_BYTES_MAX, Ingest, REQUESTS_MAX, WEBHOOK_BYTES_MAX, signature, webhook};
+use super::{
+    BATCH_BYTES_MAX, BATCH_MAX, BODY_TIME, EVENT_BYTES_MAX, Ingest, REQUESTS_MAX, WEBHOOK_BYTES_MAX, signature, webhook,
+};
 use crate::strict;
 
 /// How long the history may take to say that it is there.
@@ -94,8 +96,7 @@ impl Ingest {
         match work.await {
             Ok(response) => response,
             Err(refusal) => {
-                let counter =
-                    if refusal.status.is_server_error() { &self.tally.failed } else { &self.tally.refused };
+                let counter = if refusal.status.is_server_error() { &self.tally.failed } else { &self.tally.refused };
                 counter.fetch_add(1, Ordering::Relaxed);
                 refusal.into_response()
             }

@@ -25,7 +25,10 @@ impl Tally {
         );
         let events = [("new", &self.new), ("repeated", &self.repeated), ("conflict", &self.conflicts)];
         for (what, counter) in events {
-            out.push_str(&format!("vice_ingest_events_total{{result=\"{what}\"}} {}\n", counter.load(Ordering::Relaxed)));
+            out.push_str(&format!(
+                "vice_ingest_events_total{{result=\"{what}\"}} {}\n",
+                counter.load(Ordering::Relaxed)
+            ));
         }
         out.push_str("# HELP vice_ingest_requests_refused_total Requests without an event, by why.\n# TYPE vice_ingest_requests_refused_total counter\n");
         let refused = [("wrong", &self.refused), ("store", &self.failed), ("busy", &self.busy)];

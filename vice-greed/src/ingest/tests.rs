@@ -140,10 +140,16 @@ async fn another_event_under_a_taken_id_is_refused_and_kept_as_evidence() {
 async fn bad_input_is_answered_with_what_is_wrong() {
     let bench = bench(false).await;
     let structured = [("content-type", "application/cloudevents+json")];
-    let future = json!({ "specversion": "1.0", "id": "f", "source": "/t", "type": "t", "time": "2030-01-01T00:00:00Z" });
-    let deep = format!(r#"{{"specversion":"1.0","id":"d","source":"/t","type":"t","data":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
+    let future =
+        json!({ "specversion": "1.0", "id": "f", "source": "/t", "type": "t", "time": "2030-01-01T00:00:00Z" });
+    let deep = format!(
+        r#"{{"specversion":"1.0","id":"d","source":"/t","type":"t","data":{}1{}}}"#,
+        "[".repeat(500),
+        "]".repeat(500)
+    );
     let twice = r#"{"specversion":"1.0","id":"a","id":"b","source":"/t","type":"t"}"#;
-    let large = format!(r#"{{"specversion":"1.0","id":"l","source":"/t","type":"t","data":"{}"}}"#, "x".repeat(1_100_000));
+    let large =
+        format!(r#"{{"specversion":"1.0","id":"l","source":"/t","type":"t","data":"{}"}}"#, "x".repeat(1_100_000));
     let cases: Vec<(Vec<u8>, StatusCode, &str)> = vec![
         (b"{\"specversion\": \"1.0\", \"id\": \"\xff\"}".to_vec(), StatusCode::BAD_REQUEST, "UTF-8"),
         (deep.into_bytes(), StatusCode::BAD_REQUEST, "nested"),

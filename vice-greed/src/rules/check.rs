@@ -89,7 +89,9 @@ fn hides(earlier: &Rule, later: &Rule) -> bool {
     let covers = match (&earlier.kinds, &later.kinds) {
         (Kinds::All, _) => true,
         (Kinds::Some(_), Kinds::All) => false,
-        (one, Kinds::Some(all)) => all.iter().all(|(text, begins)| one.fits(text) && (!begins || covers_all(one, text))),
+        (one, Kinds::Some(all)) => {
+            all.iter().all(|(text, begins)| one.fits(text) && (!begins || covers_all(one, text)))
+        }
     };
     matches!(earlier.then, Then::Drop) && earlier.when.is_none() && covers
 }

@@ -71,8 +71,12 @@ impl Engine {
     pub(crate) async fn deliver(&mut self, deadline: Timestamp) -> Result<Pumped> {
         let mut pumped = Pumped::default();
         self.refresh().await?;
-        let mut queues: Vec<_> =
-            self.state.ready(self.app.clock.now(), EFFECTS_MAX).into_values().map(std::collections::VecDeque::from).collect();
+        let mut queues: Vec<_> = self
+            .state
+            .ready(self.app.clock.now(), EFFECTS_MAX)
+            .into_values()
+            .map(std::collections::VecDeque::from)
+            .collect();
         while !queues.is_empty() && self.app.clock.now() < deadline && self.app.stop.raised().is_none() {
             let mut jobs = Vec::new();
             for queue in queues.iter_mut().take(RULES_AT_ONCE) {
@@ -108,7 +112,8 @@ impl Engine {
             let (queued, attempts) = (pending.queued.clone(), pending.attempts);
             // Processes that died of it again and again are as good as failures.
             if attempts >= 2 * ATTEMPTS_MAX {
-                let trouble = Trouble::permanent("Every process that tried it ended before it could say how that went.");
+                let trouble =
+                    Trouble::permanent("Every process that tried it ended before it could say how that went.");
                 self.settle(Job { queued, attempt: attempts }, Err(trouble)).await?;
                 return Ok(None);
             }
@@ -210,9 +215,7 @@ async fn act(engine: &Engine, queued: &Queued, cause: &Recorded) -> Result<Strin
         Effect::Command { argv, timeout } => command(engine, queued, cause, argv, *timeout).await,
         Effect::Emit { url, mode, token, env } => {
             let token = match token {
-                Some(token) => {
-                    Some(crate::secrets::get(app, &engine.project, env.as_ref(), token, "a rule").await?)
-                }
+                Some(token) => Some(crate::secrets::get(app, &engine.project, env.as_ref(), token, "a rule").await?),
                 None => None,
             };
             emit::send(app, emit::Target { url, mode: *mode, token: token.as_ref() }, cause, &queued.key).await

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use vice_core::Digest;
 use vice_core::Millis;
 use vice_core::event::{Event, Recorded};
 use vice_core::id::EnvName;
 use vice_core::manifest::EmitMode;
 use vice_core::port::notifier::Severity;
-use vice_core::Digest;
 
 use super::ruleset::RULE_SOURCE;
 

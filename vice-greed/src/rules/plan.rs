@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use vice_core::event::{Actor, Event, Head, Payload as _, Recorded};
 use vice_core::app::App;
+use vice_core::event::{Actor, Event, Head, Payload as _, Recorded};
 use vice_core::{Code, Context as _, Fault, Result};
 
 use super::cel::Stop;
-use super::effect::{Cause, Effect, HOPS_MAX, hops, key};
 use super::deliver::event_at;
+use super::effect::{Cause, Effect, HOPS_MAX, hops, key};
 use super::payload::{DeadLetter, Queued, WindowClosed};
 use super::rule::{Input, Rule, Then};
 use super::ruleset::{RULE_SOURCE, Ruleset, Verdict};
@@ -140,7 +140,9 @@ impl<'r> Planner<'r> {
     pub(crate) fn outcome(&self, rule: &Rule, recorded: &Recorded, view: &EventView<'_>) -> Result<Outcome> {
         let hops = hops(&recorded.event);
         if hops >= HOPS_MAX && !matches!(rule.then, Then::Drop) {
-            return Ok(Outcome::Stopped(format!("the event has come through {HOPS_MAX} rules already: they form a circle")));
+            return Ok(Outcome::Stopped(format!(
+                "the event has come through {HOPS_MAX} rules already: they form a circle"
+            )));
         }
         Ok(match &rule.then {
             Then::Drop => Outcome::Dropped,
@@ -169,12 +171,9 @@ impl<'r> Planner<'r> {
             Then::Command { argv, timeout } => {
                 Outcome::Effect(Effect::Command { argv: argv.clone(), timeout: *timeout })
             }
-            Then::Emit { url, mode, token, env } => Outcome::Effect(Effect::Emit {
-                url: url.clone(),
-                mode: *mode,
-                token: token.clone(),
-                env: env.clone(),
-            }),
+            Then::Emit { url, mode, token, env } => {
+                Outcome::Effect(Effect::Emit { url: url.clone(), mode: *mode, token: token.clone(), env: env.clone() })
+            }
         })
     }
 

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use vice_core::Millis;
 use vice_core::id::EnvName;
 use vice_core::manifest::{EmitMode, EmitSpec, RuleNoticeSpec, RuleSpec, RunSpec, ThenSpec, TransformSpec};
 use vice_core::port::notifier::Severity;
-use vice_core::Millis;
 
 use super::cel::{Cel, Node, Op, Slip};
 use super::template::Template;
@@ -33,7 +33,9 @@ impl Kinds {
     pub(crate) fn fits(&self, kind: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Some(all) => all.iter().any(|(text, begins)| if *begins { kind.starts_with(text) } else { kind == text }),
+            Self::Some(all) => {
+                all.iter().any(|(text, begins)| if *begins { kind.starts_with(text) } else { kind == text })
+            }
         }
     }
 }
@@ -112,7 +114,8 @@ impl Rule {
     /// Makes a rule.
     pub(crate) fn of(spec: &RuleSpec) -> Result<Self, Wrong> {
         check_name(&spec.name)?;
-        let when = spec.when.as_deref().map(|text| Cel::read(text, &EVENT_NAMES)).transpose().map_err(slipped(&["when"]))?;
+        let when =
+            spec.when.as_deref().map(|text| Cel::read(text, &EVENT_NAMES)).transpose().map_err(slipped(&["when"]))?;
         let kinds = if spec.on.0.is_empty() {
             when.as_ref().and_then(|when| implied(when.node())).unwrap_or(Kinds::All)
         } else {

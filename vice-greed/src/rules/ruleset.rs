@@ -60,7 +60,9 @@ impl Ruleset {
     pub fn of(project: &Project) -> Result<Self> {
         let specs = &project.manifest.rule;
         if specs.len() > RULES_MAX {
-            return Err(project.invalid(&["rule"], format!("There are {} rules; {RULES_MAX} is the limit.", specs.len())));
+            return Err(
+                project.invalid(&["rule"], format!("There are {} rules; {RULES_MAX} is the limit.", specs.len()))
+            );
         }
         let mut rules: Vec<Rule> = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use jiff::{SignedDuration, Timestamp};
 use vice_core::app::App;
@@ -91,7 +91,10 @@ async fn what_fits_is_transformed_and_kept_once() {
     assert_eq!(made[0].data, r#"{"n":20,"from":"com.example.test.ended"}"#);
     assert!(made[0].subject.ends_with('!') && made[0].id.starts_with("r1-"));
     let kept = all(&bench, "kept/shop/alarms").await;
-    assert_eq!((kept.len(), kept[0].kind.as_str(), kept[0].data.as_str()), (1, "com.example.alarm", made[0].data.as_str()));
+    assert_eq!(
+        (kept.len(), kept[0].kind.as_str(), kept[0].data.as_str()),
+        (1, "com.example.alarm", made[0].data.as_str())
+    );
     assert!(kept[0].id.starts_with("r2-"));
 }
 
@@ -99,8 +102,11 @@ async fn what_fits_is_transformed_and_kept_once() {
 async fn drop_hides_events_from_later_rules_and_old_news_stays_old() {
     let rules = "[[rule]]\nname = \"noise\"\non = \"a.noise\"\nthen = \"drop\"\n[[rule]]\nname = \"all\"\non = \"a.*\"\nthen.store = { stream = \"all\" }\n";
     let bench = bench(rules);
-    append(&bench, vec![happened("old", "a.x", -7200, "1"), happened("n", "a.noise", 0, "1"), happened("x", "a.x", 0, "1")])
-        .await;
+    append(
+        &bench,
+        vec![happened("old", "a.x", -7200, "1"), happened("n", "a.noise", 0, "1"), happened("x", "a.x", 0, "1")],
+    )
+    .await;
     pump(&bench.app).await.unwrap();
     let kept = all(&bench, "kept/").await;
     assert_eq!(kept.len(), 1, "{kept:?}");
@@ -143,7 +149,8 @@ window = { size = "1m", key = "data.host", measure = "quantile", q = 0.5, of = "
 then.transform = { type = "alarm", subject = "{{key}}", data = { median = "value", n = "count" } }
 "#;
     let bench = bench(rules);
-    let request = |id: &str, at: i64, host: &str, ms: u32| happened(id, "req", at, &format!(r#"{{"host":"{host}","ms":{ms}}}"#));
+    let request =
+        |id: &str, at: i64, host: &str, ms: u32| happened(id, "req", at, &format!(r#"{{"host":"{host}","ms":{ms}}}"#));
     append(&bench, vec![request("1", 0, "a", 100), request("2", 1, "a", 100), request("3", 2, "b", 5)]).await;
     pump(&bench.app).await.unwrap();
     assert_eq!(all(&bench, "window/").await.len(), 0, "the minute is not over");
@@ -239,7 +246,8 @@ async fn two_processes_at_once_do_everything_once() {
     let bench = bench(MADE);
     for round in 0..10 {
         let data = r#"{"outcome":"failed","n":2}"#;
-        append(&bench, (0..30).map(|n| happened(&format!("{round}.{n}"), "com.example.test.x", 0, data)).collect()).await;
+        append(&bench, (0..30).map(|n| happened(&format!("{round}.{n}"), "com.example.test.x", 0, data)).collect())
+            .await;
         let (one, two, three) = tokio::join!(pump(&bench.app), pump(&bench.app), pump(&bench.app));
         one.and(two).and(three).unwrap();
     }
@@ -259,7 +267,10 @@ fn rules_that_make_no_sense_point_at_the_key() {
         ("name = \"a\"\nthen.emit = { url = \"ftp://x\" }", "then.emit.url"),
         ("name = \"a\"\nthen.notify = { title = \"{{open\" }", "then.notify.title"),
         ("name = \"a\"\nwindow = { size = \"1s\", every = \"2s\" }\nthen.store = { stream = \"x\" }", "window.every"),
-        ("name = \"a\"\nwindow = { size = \"1s\", measure = \"distinct\" }\nthen.store = { stream = \"x\" }", "window.of"),
+        (
+            "name = \"a\"\nwindow = { size = \"1s\", measure = \"distinct\" }\nthen.store = { stream = \"x\" }",
+            "window.of",
+        ),
         ("name = \"a\"\nwindow = { size = \"1s\" }\nthen = \"drop\"", "then"),
     ] {
         let project = project(&format!("[[rule]]\nname = \"fine\"\non = \"x\"\nthen = \"drop\"\n[[rule]]\n{rule}\n"));

@@ -1,8 +1,8 @@
 //! Tests that every history in files passes: the suites, several processes, kills.
 
-pub(crate) mod mortal;
 mod conformance;
 pub(crate) mod copy;
+pub(crate) mod mortal;
 mod processes;
 
 use std::path::Path;

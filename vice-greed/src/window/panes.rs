@@ -123,7 +123,8 @@ mod tests {
         for (size, every) in [(60, 20), (50, 20), (7, 3), (10, 10)] {
             let meter = meter(size, every, 0, Measure::Count);
             for at in -100..100 {
-                let expected: Vec<i64> = (-200..200).map(|n| n * every).filter(|s| *s <= at && at < *s + size).collect();
+                let expected: Vec<i64> =
+                    (-200..200).map(|n| n * every).filter(|s| *s <= at && at < *s + size).collect();
                 assert_eq!(meter.starts(at).collect::<Vec<_>>(), expected, "{size} {every} {at}");
             }
         }
@@ -155,9 +156,13 @@ mod tests {
             panes.add(&meter, &Arrival::new(&key, at, Looked::Nothing, 0), watermark);
             watermark = watermark.max(at);
         }
-        let all: BTreeMap<(i64, String), u64> =
-            panes.closed(&meter, i64::MAX).into_iter().map(|cell| (cell.clone(), panes.cell(cell.0, &cell.1).unwrap().count)).collect();
-        let within = |map: BTreeMap<(i64, String), u64>| map.into_iter().filter(|((s, _), _)| *s < 2_000).collect::<Vec<_>>();
+        let all: BTreeMap<(i64, String), u64> = panes
+            .closed(&meter, i64::MAX)
+            .into_iter()
+            .map(|cell| (cell.clone(), panes.cell(cell.0, &cell.1).unwrap().count))
+            .collect();
+        let within =
+            |map: BTreeMap<(i64, String), u64>| map.into_iter().filter(|((s, _), _)| *s < 2_000).collect::<Vec<_>>();
         assert_eq!(within(all), within(oracle));
     }
 

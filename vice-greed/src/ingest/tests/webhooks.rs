@@ -45,7 +45,8 @@ fn repository() -> Value {
 async fn github(bench: &Bench, event: &str, delivery: &str, body: &Value) -> (StatusCode, Value) {
     let text = body.to_string();
     let signature = format!("sha256={}", sign(&[text.as_bytes()]));
-    let headers = [("x-github-event", event), ("x-github-delivery", delivery), ("x-hub-signature-256", signature.as_str())];
+    let headers =
+        [("x-github-event", event), ("x-github-delivery", delivery), ("x-hub-signature-256", signature.as_str())];
     bench.post("/webhooks/shop/gh", &headers, text).await
 }
 
@@ -113,8 +114,10 @@ async fn github_becomes_cdevents() {
 async fn gitlab_becomes_cdevents() {
     let bench = bench(false).await;
     let project = json!({ "path_with_namespace": "acme/shop", "web_url": "https://gitlab.example/acme/shop" });
-    let request = |action: &str| json!({ "object_kind": "merge_request", "project": project, "object_attributes":
-        { "iid": 4, "title": "Sell more", "action": action, "updated_at": "2026-07-14 08:00:00 UTC" } });
+    let request = |action: &str| {
+        json!({ "object_kind": "merge_request", "project": project, "object_attributes":
+        { "iid": 4, "title": "Sell more", "action": action, "updated_at": "2026-07-14 08:00:00 UTC" } })
+    };
     let pipeline = json!({ "object_kind": "pipeline", "project": project, "object_attributes": { "id": 31, "status": "failed",
         "created_at": "2026-07-14 07:00:00 UTC", "finished_at": "2026-07-14 08:00:00 UTC" } });
     let deployment = json!({ "object_kind": "deployment", "status": "success", "environment": "staging", "short_sha": "279484c0",
@@ -143,9 +146,11 @@ async fn gitlab_becomes_cdevents() {
 async fn alerts_and_syncs_become_cdevents() {
     let bench = bench(false).await;
     let bearer = format!("Bearer {SECRET}");
-    let alert = |status: &str, fingerprint: &str| json!({ "status": status, "fingerprint": fingerprint,
+    let alert = |status: &str, fingerprint: &str| {
+        json!({ "status": status, "fingerprint": fingerprint,
         "labels": { "alertname": "HighErrors", "service": "shop", "namespace": "prod" }, "annotations": { "summary": "5 % fail" },
-        "startsAt": "2026-07-14T08:00:00Z", "endsAt": "2026-07-14T08:30:00Z", "generatorURL": "http://prom/graph" });
+        "startsAt": "2026-07-14T08:00:00Z", "endsAt": "2026-07-14T08:30:00Z", "generatorURL": "http://prom/graph" })
+    };
     let group = json!({ "version": "4", "groupKey": "{}:{alertname=\"HighErrors\"}", "status": "firing", "receiver": "vice",
         "externalURL": "http://alerts.example", "alerts": [alert("firing", "f00d"), alert("resolved", "beef")] });
     let headers = [("authorization", bearer.as_str())];
@@ -155,8 +160,10 @@ async fn alerts_and_syncs_become_cdevents() {
     let stored = bench.stored("webhook/shop/alerts").await;
     let kinds: Vec<&str> = stored.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["dev.cdevents.incident.detected.0.3.0", "dev.cdevents.incident.resolved.0.3.0"]);
-    let sync = |phase: &str, health: &str| json!({ "app": "shop", "environment": "prod", "revision": "279484c0", "phase": phase,
-        "health": health, "repo": "https://git.example/acme/shop", "finishedAt": "2026-07-14T08:00:00Z" });
+    let sync = |phase: &str, health: &str| {
+        json!({ "app": "shop", "environment": "prod", "revision": "279484c0", "phase": phase,
+        "health": health, "repo": "https://git.example/acme/shop", "finishedAt": "2026-07-14T08:00:00Z" })
+    };
     for (phase, health, kind) in [
         ("Succeeded", "Healthy", "dev.cdevents.service.upgraded.0.3.0"),
         ("Failed", "Healthy", "dev.cdeventsx.argocd-sync.failed.0.1.0"),
@@ -176,10 +183,19 @@ async fn signatures_are_checked_and_grow_old() {
     let bench = bench(false).await;
     let now: jiff::Timestamp = NOW.parse().unwrap();
     let body = r#"{"type": "com.example.cleared", "subject": "cache"}"#;
-    for (off, status) in [(0, StatusCode::CREATED), (0, StatusCode::OK), (-301, StatusCode::UNAUTHORIZED), (301, StatusCode::UNAUTHORIZED)] {
+    for (off, status) in [
+        (0, StatusCode::CREATED),
+        (0, StatusCode::OK),
+        (-301, StatusCode::UNAUTHORIZED),
+        (301, StatusCode::UNAUTHORIZED),
+    ] {
         let at = (now.as_second() + off).to_string();
         let signature = format!("v1,t={at},s={}", sign(&[at.as_bytes(), b".", body.as_bytes()]));
-        assert_eq!(bench.post("/webhooks/shop/own", &[("x-vice-signature", &signature)], body).await.0, status, "{off}");
+        assert_eq!(
+            bench.post("/webhooks/shop/own", &[("x-vice-signature", &signature)], body).await.0,
+            status,
+            "{off}"
+        );
     }
     let other = format!("v1,t={},s={}", now.as_second(), sign(&[b"other"]));
     for headers in [vec![], vec![("x-vice-signature", other.as_str())], vec![("x-vice-signature", "v1,t=1,s=zz")]] {

@@ -9,7 +9,8 @@ use crate::ingest::answer::Refusal;
 pub(super) fn map(call: &Call<'_>) -> Result<Mapped, Refusal> {
     let app = call.text("/app").ok_or_else(|| missing("app"))?.to_owned();
     let (phase, health) = (call.text("/phase").unwrap_or_default(), call.text("/health").unwrap_or_default());
-    let environment = json!({ "id": call.text("/environment").or_else(|| call.text("/namespace")).unwrap_or("default") });
+    let environment =
+        json!({ "id": call.text("/environment").or_else(|| call.text("/namespace")).unwrap_or("default") });
     let (kind, content) = match (phase, health) {
         (_, "Degraded") => (
             "dev.cdevents.incident.detected.0.3.0",

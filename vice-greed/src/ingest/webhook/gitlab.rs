@@ -51,7 +51,8 @@ fn push(call: &Call<'_>) -> Option<Known> {
     let branch = call.text("/ref")?.strip_prefix("refs/heads/")?.to_owned();
     let zeros = |pointer| call.text(pointer).is_some_and(|sha| sha.bytes().all(|byte| byte == b'0'));
     // Only what brings commits says when.
-    let kind = if zeros("/before") { "dev.cdevents.branch.created.0.3.0" } else { "dev.cdeventsx.gitlab-branch.pushed.0.1.0" };
+    let kind =
+        if zeros("/before") { "dev.cdevents.branch.created.0.3.0" } else { "dev.cdeventsx.gitlab-branch.pushed.0.1.0" };
     (!zeros("/after")).then(|| (kind, branch, ["/commits/0/timestamp"].as_slice(), repository(call)))
 }
 
@@ -84,7 +85,10 @@ fn pipeline(call: &Call<'_>) -> Option<Known> {
         "running" => ("dev.cdevents.pipelinerun.started.0.3.0", &["/object_attributes/created_at"]),
         "success" | "failed" | "canceled" | "skipped" => {
             content["outcome"] = json!(outcome(status));
-            ("dev.cdevents.pipelinerun.finished.0.3.0", &["/object_attributes/finished_at", "/object_attributes/created_at"])
+            (
+                "dev.cdevents.pipelinerun.finished.0.3.0",
+                &["/object_attributes/finished_at", "/object_attributes/created_at"],
+            )
         }
         _ => return None,
     };

@@ -237,9 +237,7 @@ impl<'a> Scope<'a> {
             (Op::Sub, Val::Time(time), Val::Span(span)) => time.checked_sub(span).map(Val::Time).map_err(|_| large),
             (Op::Sub, Val::Time(one), Val::Time(two)) => Ok(Val::Span(one.duration_since(two))),
             (Op::Add, Val::Span(one), Val::Span(two)) => one.checked_add(two).map(Val::Span).ok_or(large),
-            (Op::Sub, Val::Span(one), Val::Span(two)) => {
-                one.checked_sub(two).map(Val::Span).ok_or::<Stop<'a>>(large)
-            }
+            (Op::Sub, Val::Span(one), Val::Span(two)) => one.checked_sub(two).map(Val::Span).ok_or::<Stop<'a>>(large),
             (Op::Add, one, two) if !one.is_map() && !two.is_map() => {
                 let (Some(mut all), Some(more)) = (one.items(), two.items()) else { return Err(none) };
                 self.pay(all.len() + more.len())?;

@@ -258,7 +258,8 @@ impl Reader<'_> {
         if self.took("-") {
             if let Token::Int(number) = *self.peek() {
                 // The least number has no positive counterpart.
-                let negative = 0_i64.checked_sub_unsigned(number).ok_or_else(|| self.slip("This number is too large."))?;
+                let negative =
+                    0_i64.checked_sub_unsigned(number).ok_or_else(|| self.slip("This number is too large."))?;
                 self.take();
                 let node = self.made(Node::Int(negative))?;
                 return self.members(node);
@@ -281,7 +282,11 @@ impl Reader<'_> {
                     return Err(self.slip("A name has to follow the point."));
                 };
                 self.take();
-                node = if self.took("(") { self.method(node, &name)? } else { self.made(Node::Field(Box::new(node), name))? };
+                node = if self.took("(") {
+                    self.method(node, &name)?
+                } else {
+                    self.made(Node::Field(Box::new(node), name))?
+                };
             } else {
                 return Ok(node);
             }
@@ -291,7 +296,9 @@ impl Reader<'_> {
     fn primary(&mut self) -> Result<Node, Slip> {
         let at = self.at();
         let node = match self.take() {
-            Token::Int(number) => Node::Int(i64::try_from(number).map_err(|_| Slip::new(at, "This number is too large."))?),
+            Token::Int(number) => {
+                Node::Int(i64::try_from(number).map_err(|_| Slip::new(at, "This number is too large."))?)
+            }
             Token::Double(number) => Node::Double(number),
             Token::Text(text) => Node::Text(text),
             Token::Sign("(") => {
@@ -456,8 +463,25 @@ fn method(name: &str) -> Option<(Func, usize)> {
 
 fn unknown(name: &str, at: usize) -> Slip {
     let known = [
-        "size", "int", "double", "string", "bool", "timestamp", "duration", "has", "contains", "startsWith", "endsWith",
-        "matches", "all", "exists", "exists_one", "filter", "map", "getHours", "getDayOfWeek",
+        "size",
+        "int",
+        "double",
+        "string",
+        "bool",
+        "timestamp",
+        "duration",
+        "has",
+        "contains",
+        "startsWith",
+        "endsWith",
+        "matches",
+        "all",
+        "exists",
+        "exists_one",
+        "filter",
+        "map",
+        "getHours",
+        "getDayOfWeek",
     ];
     match nearest(name, known) {
         Some(near) => Slip::new(at, format!("There is no function {name}(): did you mean {near}()?")),

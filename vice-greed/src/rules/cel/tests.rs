@@ -180,13 +180,13 @@ fn depth_size_and_cost_are_limited() {
 
 #[test]
 fn no_text_makes_it_panic() {
-    use vice_core::rng::Streams;
     use rand::RngExt as _;
+    use vice_core::rng::Streams;
     // Seed 11; pieces of the language in every order.
     let pieces = [
-        "data", ".n", ".list", "[0]", "(", ")", "[", "]", "{", "}", "&&", "||", "!", "-", "+", "*", "/", "%", "==", "<",
-        "?", ":", ",", "'a'", "1", "2.5", "0x1f", "1e9", "true", "null", ".all(x, ", ".map(y, ", "x", "has(", "size(", " in ",
-        "\u{e4}", "\\", "'", "\"", "r'", ".", "//", "\n",
+        "data", ".n", ".list", "[0]", "(", ")", "[", "]", "{", "}", "&&", "||", "!", "-", "+", "*", "/", "%", "==",
+        "<", "?", ":", ",", "'a'", "1", "2.5", "0x1f", "1e9", "true", "null", ".all(x, ", ".map(y, ", "x", "has(",
+        "size(", " in ", "\u{e4}", "\\", "'", "\"", "r'", ".", "//", "\n",
     ];
     let mut rng = Streams::new(11).stream("cel", 0);
     let one = One(Doc::read(DATA).unwrap());

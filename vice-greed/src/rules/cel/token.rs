@@ -45,7 +45,8 @@ fn one(text: &str, at: usize, first: char) -> Result<(Token, usize), Slip> {
     if first == '"' || first == '\'' {
         return quoted(text, at, first, false);
     }
-    if let Some(quote) = rest.strip_prefix(['r', 'R']).and_then(|rest| rest.chars().next()).filter(|c| "'\"".contains(*c))
+    if let Some(quote) =
+        rest.strip_prefix(['r', 'R']).and_then(|rest| rest.chars().next()).filter(|c| "'\"".contains(*c))
     {
         return quoted(text, at + 1, quote, true);
     }
