@@ -158,6 +158,8 @@ const TOLD: &[&str] = &[
     "VICE_STEP",
     "VICE_RUN",
     "VICE_GRAPH",
+    "VICE_RULE",
+    "VICE_EVENT_KEY",
 ];
 
 fn check_variables(global: &Global, env: &ProcessEnv, terminal: &Terminal) -> Result<()> {

@@ -11,8 +11,10 @@ mod copy;
 mod decide;
 mod desk;
 mod disk;
+mod emit;
 #[cfg(feature = "jsonl")]
 mod git;
+pub mod ingest;
 #[cfg(feature = "jsonl")]
 mod jsonl;
 #[cfg(feature = "nats")]
@@ -24,13 +26,17 @@ mod prepared;
 mod refused;
 #[cfg(feature = "remote")]
 mod remote;
+pub mod rules;
 #[cfg(all(feature = "s3", feature = "jsonl"))]
 mod s3;
+mod secrets;
 mod series;
 pub mod service;
 #[cfg(feature = "jsonl")]
 mod shared;
 mod sqlite;
+mod strict;
+mod window;
 mod witness;
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ pub(crate) async fn run(app: &App, _: DoctorArgs) -> Result<Outcome> {
             environment(app, project, &Scope::new(project.name().clone(), env.clone()), &mut findings).await;
         }
         channels(project, &mut findings);
+        rules(app, project, &mut findings);
     }
     Ok(outcome(&findings))
 }
@@ -83,6 +84,28 @@ pub(crate) fn without_app(env: &ProcessEnv, fault: &Fault) -> Outcome {
         "put that right, and ask again",
     ));
     outcome(&findings)
+}
+
+/// Rules and webhooks, as far as they can be looked at without an event.
+fn rules(app: &App, project: &Project, findings: &mut Vec<Finding>) {
+    let manifest = &project.manifest;
+    if manifest.rule.is_empty() && manifest.webhook.is_empty() {
+        return;
+    }
+    let what = format!("{} rules", project.name());
+    match vice_greed::rules::lint(project, &app.actions) {
+        Err(fault) => findings.push(Finding::from_fault(what, &fault)),
+        Ok(advice) if advice.is_empty() => {
+            let (rules, hooks) = (manifest.rule.len() as u64, manifest.webhook.len() as u64);
+            let said = format!("{}, {}", count(rules, "rule", "rules"), count(hooks, "webhook", "webhooks"));
+            findings.push(Finding::good(what, said));
+        }
+        Ok(advice) => findings.extend(advice.into_iter().map(|advice| {
+            let severity = if advice.wrong { Severity::Error } else { Severity::Warning };
+            let next = Some("vice greed rules lint shows all of it".to_owned());
+            Finding { what: format!("{what}: {}", advice.rule), severity, said: advice.said, next }
+        })),
+    }
 }
 
 fn no_project(workspace: &Workspace) -> Option<Finding> {

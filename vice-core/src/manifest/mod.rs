@@ -7,6 +7,7 @@ mod metric;
 mod model;
 mod parse;
 mod rollout;
+mod rule;
 mod selector;
 mod target;
 mod topology;
@@ -23,6 +24,10 @@ pub use parse::{explain, parse, place_of};
 pub use rollout::{
     AfterSpec, CanaryStep, FailureSpec, MaxDown, Order, RolloutSpec, Share, StepSize, Strategy, Supersede, VerifyWhen,
     Weekday, WindowSpec, Windows,
+};
+pub use rule::{
+    EmitMode, EmitSpec, Measure, RuleNoticeSpec, RuleSpec, RunSpec, SpanSpec, StoreSpec, ThenSpec, TransformSpec,
+    WebhookKind, WebhookSpec,
 };
 pub use selector::{Conjunction, Selector, Term};
 pub use target::{ANSIBLE, HealthAt, KUBERNETES, LOCAL, RunBy, SSH, TRACKS, TargetSpec, TargetsSpec, TrafficSpec};

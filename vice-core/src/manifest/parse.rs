@@ -82,6 +82,17 @@ fn find(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>> {
     match (value.get_ref(), rest) {
         (_, []) => Some(key.span().start..value.span().end.max(key.span().end)),
         (DeValue::Table(inner), _) => find(inner, rest).or_else(|| Some(key.span())),
+        // A number in a path means an item of a list, from 0.
+        (DeValue::Array(items), [index, rest @ ..]) => {
+            let Some(item) = index.parse().ok().and_then(|index: usize| items.get(index)) else {
+                return Some(key.span());
+            };
+            let inside = match item.get_ref() {
+                DeValue::Table(inner) => find(inner, rest),
+                _ => None,
+            };
+            inside.or_else(|| Some(item.span()))
+        }
         _ => Some(key.span()),
     }
 }

@@ -12,6 +12,7 @@ use super::metric::MetricSpec;
 
 use super::model::ModelSpec;
 use super::rollout::RolloutSpec;
+use super::rule::{RuleSpec, WebhookSpec};
 use super::target::TargetsSpec;
 use super::topology::TopologySpec;
 use super::values::{Command, Health, OneOrMany, RollbackPolicy};
@@ -67,6 +68,12 @@ pub struct Manifest {
     /// Which events go to which channels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<NotifySpec>,
+    /// What is done with events, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<RuleSpec>,
+    /// Webhooks of other systems, which become events.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhook: BTreeMap<String, WebhookSpec>,
     /// Automation graphs: step names with their steps.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub graph: BTreeMap<String, IndexMap<String, StepSpec>>,

@@ -4,20 +4,22 @@ mod action;
 mod append;
 mod backup;
 mod copy;
+mod dead;
 mod export;
 mod filter;
+mod ingest;
 mod links;
 mod log;
 mod memory;
+mod rules;
 mod series;
 mod show;
-mod strict;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::Told;
+pub(crate) use tests::{Told, support as testing};
 
 use std::sync::Arc;
 
@@ -66,6 +68,17 @@ enum GreedCommand {
     /// What the events say of every environment, computed from them alone, and whether what vice remembers is the same
     #[command(after_help = "Example:\n  vice greed memory")]
     Memory,
+    /// Rules over events: list them, check them, try them over recorded events, let them work
+    #[command(after_help = "Example:\n  vice greed rules test --since 2h")]
+    Rules(rules::RulesArgs),
+    /// What rules could not get done: list, show, retry, drop
+    #[command(after_help = "Example:\n  vice greed dead list")]
+    Dead(dead::DeadArgs),
+    /// Take events in over HTTP (CloudEvents and webhooks) until interrupted
+    #[command(
+        after_help = "Examples:\n  vice greed ingest --listen 127.0.0.1:0\n  vice greed ingest --listen 0.0.0.0:8470 --token env:INGEST_TOKEN"
+    )]
+    Ingest(ingest::IngestArgs),
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]
     Verify,
@@ -102,6 +115,9 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Append(args) => append::append(app, args).await,
         GreedCommand::Series(args) => series::series(app, args).await,
         GreedCommand::Memory => memory::memory(app).await,
+        GreedCommand::Rules(args) => rules::rules(app, args).await,
+        GreedCommand::Dead(args) => dead::dead(app, args).await,
+        GreedCommand::Ingest(args) => ingest::ingest(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) if args.incremental => backup::increment(app, &args).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,

@@ -2,6 +2,7 @@
 
 mod conformance;
 pub(crate) mod copy;
+pub(crate) mod mortal;
 mod processes;
 
 use std::path::Path;

@@ -3,7 +3,7 @@
 mod copy;
 mod memory;
 mod restore;
-mod support;
+pub(crate) mod support;
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
 use vice_core::port::painter::{Painter, PictureFormat};
 use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
-use vice_core::time::ManualClock;
+use vice_core::time::{Clock, ManualClock};
 use vice_core::ui::{Format, Outcome, Progress, Ui};
 use vice_core::{Code, Fault, Millis, Result};
 
@@ -128,11 +128,16 @@ impl Verifier for Absent {
     }
 }
 
-pub(super) const NOW: &str = "2026-07-14T09:00:00Z";
+pub(crate) const NOW: &str = "2026-07-14T09:00:00Z";
 
 pub(super) fn app(dir: &Path, told: Arc<Told>) -> App {
     let now: Timestamp = NOW.parse().unwrap();
-    let clock = Arc::new(ManualClock::new(now, Millis::ZERO));
+    app_with(dir, told, Arc::new(ManualClock::new(now, Millis::ZERO)), Vec::new())
+}
+
+/// The same with a clock and projects of the caller's own.
+pub(crate) fn app_with(dir: &Path, told: Arc<Told>, clock: Arc<dyn Clock>, projects: Vec<Project>) -> App {
+    let projects = projects.into_iter().map(|project| (project.name().clone(), Arc::new(project))).collect();
     App {
         events: Arc::new(SqliteStore::open(&dir.join("state"), clock.clone()).unwrap()),
         clock,
@@ -140,7 +145,7 @@ pub(super) fn app(dir: &Path, told: Arc<Told>) -> App {
         ui: told,
         env: Arc::new(ProcessEnv { dir: dir.to_owned(), ..ProcessEnv::default() }),
         actor: Actor::system("test"),
-        workspace: Arc::new(Workspace::default()),
+        workspace: Arc::new(Workspace { projects, ..Workspace::default() }),
         series: Arc::new(MemorySeriesStore::default()),
         runner: Arc::new(Absent),
         config: Arc::new(Absent),
@@ -156,7 +161,7 @@ pub(super) fn app(dir: &Path, told: Arc<Told>) -> App {
 }
 
 /// Runs a command as it is typed after `vice greed`.
-pub(super) async fn greed(app: &App, words: &[&str]) -> Result<Outcome> {
+pub(crate) async fn greed(app: &App, words: &[&str]) -> Result<Outcome> {
     let line = std::iter::once("greed").chain(words.iter().copied());
     let parsed = Line::try_parse_from(line).map_err(|error| Fault::new(Code::Usage, error.to_string()))?;
     run(app, parsed.args).await

@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 128;
 ///
 /// # Errors
 /// `Usage` naming what is wrong and where.
-pub(super) fn check(text: &str) -> Result<()> {
+pub(crate) fn check(text: &str) -> Result<()> {
     let refused = |error: serde_json::Error| {
         Fault::new(Code::Usage, "The event is not acceptable JSON.")
             .because(error)
