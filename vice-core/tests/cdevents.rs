@@ -76,48 +76,6 @@ fn valid<P: Payload>(schema: &str, payload: &P) {
     assert!(problems.is_empty(), "{}: {problems:#?}\n{data:#}", P::KIND);
     let kind = data["context"]["type"].as_str().unwrap();
     assert_eq!(kind, event.kind, "the CloudEvents type is the CDEvents type");
-    golden::<P>(&event);
-}
-
-/// What a release of vice has written once must be read by every later one: a file of each type and version, made when it
-/// first appeared (`VICE_LAB_GOLDEN=new` makes those that are missing) and never changed since.
-#[expect(clippy::disallowed_methods, reason = "whoever adds a type says so by a variable")]
-fn golden<P: Payload>(event: &Event) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{}.json", event.kind));
-    if !path.exists() && std::env::var("VICE_LAB_GOLDEN").is_ok_and(|wish| wish == "new") {
-        std::fs::write(&path, format!("{:#}\n", serde_json::from_str::<Value>(&event.data).unwrap())).unwrap();
-    }
-    let stored = read(&path);
-    let old = Event { data: stored.to_string(), ..event.clone() };
-    let decoded = old.decode::<P>().unwrap().expect("it is of this type");
-    let found = serde_json::to_value(&decoded).unwrap();
-    assert!(covers(&found, &stored["subject"]["content"]), "{}: something was forgotten", event.kind);
-}
-
-/// Whether everything that is in `part` is in `whole` as well.
-fn covers(whole: &Value, part: &Value) -> bool {
-    match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => {
-            part.iter().all(|(key, value)| value.is_null() || whole.get(key).is_some_and(|found| covers(found, value)))
-        }
-        _ => whole == part,
-    }
-}
-
-/// The files of every version that there ever was are still read, also those whose type has moved on.
-#[test]
-fn every_golden_event_has_a_type_and_a_version() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    assert!(names.len() >= 22, "files were removed: {names:?}");
-    for name in names {
-        let kind = name.strip_suffix(".json").unwrap();
-        assert!(vice_core::event::split_kind(kind).is_some(), "{name}");
-    }
 }
 
 #[test]
