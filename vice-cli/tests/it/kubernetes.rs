@@ -273,11 +273,14 @@ fn a_deployment_that_runs_is_adopted_and_is_what_a_rollback_returns_to() {
     lab.write("k8s/web.yaml", WEB);
     let target = "{ kind = \"kubernetes\", kubeconfig = \"kubeconfig\", manifests = \"k8s\" }";
     lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\nshared = false\ntarget = {target}\n"));
-    assert!(fake.create_as("kubectl-client-side-apply", &serde_json::json!({
+    assert!(fake.create_as(
+        "kubectl-client-side-apply",
+        &serde_json::json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
             "progressDeadlineSeconds": 1, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}},
-                "spec": {"containers": [{"name": "web", "image": "shop:1"}]}}}})));
+                "spec": {"containers": [{"name": "web", "image": "shop:1"}]}}}})
+    ));
     while fake.get("Deployment", "web").is_none_or(|web| web["status"]["availableReplicas"] != 1) {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }

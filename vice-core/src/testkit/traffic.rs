@@ -29,12 +29,7 @@ pub async fn suite(target: Arc<dyn Target>, traffic: Arc<dyn Traffic>, releases:
 ///
 /// # Panics
 /// As [`suite`].
-pub async fn suite_of(
-    target: Arc<dyn Target>,
-    traffic: Arc<dyn Traffic>,
-    releases: &Releases,
-    units: [&str; 2],
-) {
+pub async fn suite_of(target: Arc<dyn Target>, traffic: Arc<dyn Traffic>, releases: &Releases, units: [&str; 2]) {
     let (first, second) = (&releases.first, &releases.second);
     assert!(traffic.table().await.expect("an empty table can be read").weights.is_empty());
     for (unit, workload) in units.into_iter().zip([first, second]) {

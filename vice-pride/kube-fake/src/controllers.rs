@@ -262,7 +262,10 @@ fn new_pod(store: &mut Store, owner: &Value, name: &str, template: &Value) {
 /// What becomes of a pod, which the name of its first image says.
 enum Fate {
     Ready,
-    Waiting { reason: &'static str, message: String },
+    Waiting {
+        reason: &'static str,
+        message: String,
+    },
     /// It runs, and its readiness probe fails.
     Unready,
     Unschedulable,

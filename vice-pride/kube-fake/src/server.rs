@@ -343,7 +343,9 @@ fn log(shared: &Arc<Shared>, call: &Call, key: &Key) -> Result<Response<Body>, R
         return Err(Refusal::new(400, "BadRequest", "container is waiting to start: trying and failing to pull image"));
     }
     let mut lines = vec![format!("starting {image}"), "listening on :8080".to_owned()];
-    if let Some(said) = pod["spec"]["containers"][0]["env"].as_array().into_iter().flatten().find(|e| e["name"] == "SAYS") {
+    if let Some(said) =
+        pod["spec"]["containers"][0]["env"].as_array().into_iter().flatten().find(|e| e["name"] == "SAYS")
+    {
         lines.push(said["value"].as_str().unwrap_or_default().to_owned());
     }
     if image.contains("crash") {

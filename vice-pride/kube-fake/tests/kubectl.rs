@@ -206,7 +206,11 @@ async fn lab_k8s_kubectl_gets_applies_and_patches_a_route() {
     lab.ok(patch).await;
     assert_eq!(lab.ok(&format!("get httproute shop -o {weight}")).await, "90 5");
     // The rules are one field: whoever changes a weight has the whole list.
-    lab.fails("apply --server-side --validate=false --field-manager=one -f route.yaml", "conflict with \"kubectl-patch\"").await;
+    lab.fails(
+        "apply --server-side --validate=false --field-manager=one -f route.yaml",
+        "conflict with \"kubectl-patch\"",
+    )
+    .await;
     lab.write("route.yaml", &ROUTE.replace("weight: 10}", "weight: 2000000}"));
     lab.fails("apply --server-side --validate=false --force-conflicts -f route.yaml", "between 0 and 1000000").await;
     assert!(lab.ok("get httproutes").await.contains("shop"));

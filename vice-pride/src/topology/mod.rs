@@ -53,7 +53,8 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
     };
     if let Some(tracks) = tracks {
         if section.topology.is_some() {
-            let message = format!("The target of {env} splits its traffic between two units, which no topology can name.");
+            let message =
+                format!("The target of {env} splits its traffic between two units, which no topology can name.");
             return Err(Fault::new(Code::ManifestInvalid, message)
                 .at(project.place(&["env", env.as_str(), "topology"], ""))
                 .hint("Remove the topology; the units are canary and stable."));

@@ -84,7 +84,8 @@ async fn class_4_a_kubeconfig_of_the_repository_is_not_found_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn classes_5_and_6_what_is_filled_in_is_not_filled_in_again() {
     let ground = Ground::new().await;
-    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {of: '{{version}}', rule: '{{ $labels.env }}'}\n";
+    let map =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {of: '{{version}}', rule: '{{ $labels.env }}'}\n";
     ground.write("k8s/a.yaml", map);
     let version = "{{env}}";
     drop(ground.target().apply(&place("a", 1, version, None), Some(&workload(version))).await);
@@ -181,9 +182,11 @@ async fn class_26_a_hostile_server_gets_no_further_than_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn class_26_a_damaged_record_is_said_so_and_not_overwritten() {
-    for (text, code) in
-        [("{", Code::Decode), ("{\"format\": 99}", Code::HistoryNewer), ("{\"format\": 1, \"epoch\": -1}", Code::Decode)]
-    {
+    for (text, code) in [
+        ("{", Code::Decode),
+        ("{\"format\": 99}", Code::HistoryNewer),
+        ("{\"format\": 1, \"epoch\": -1}", Code::Decode),
+    ] {
         let ground = Ground::new().await;
         ground.place("1").await;
         assert!(ground.fake.change("ConfigMap", "vice-shop-dev", |object| object["data"]["ledger"] = json!(text)));

@@ -49,10 +49,8 @@ async fn place(target: &KubernetesTarget, unit: &str, version: &str, epoch: u64)
 }
 
 fn table(epoch: u64, weights: &[(&str, u32)]) -> WeightTable {
-    let weight = |(version, basis_points): &(&str, u32)| Weight {
-        version: (*version).to_owned(),
-        basis_points: *basis_points,
-    };
+    let weight =
+        |(version, basis_points): &(&str, u32)| Weight { version: (*version).to_owned(), basis_points: *basis_points };
     WeightTable { epoch, weights: weights.iter().map(weight).collect() }
 }
 

@@ -164,7 +164,11 @@ impl Cluster {
                 // Whoever takes the stream up again does so with others.
                 let code = status.code == 401 && self.renewed()?;
                 let fault = backend("GET", &status);
-                Err(if code { Fault::new(Code::Unreachable, "The credentials were renewed.").because(fault) } else { fault })
+                Err(if code {
+                    Fault::new(Code::Unreachable, "The credentials were renewed.").because(fault)
+                } else {
+                    fault
+                })
             }
             Ok(Err(error)) => Err(silent("GET", error)),
             Err(_) => Err(Fault::new(Code::Unreachable, "The API server did not begin to send in time.")),

@@ -35,7 +35,8 @@ impl Names {
         let plain = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
         let mut slug: String = owner.chars().map(plain).collect();
         // Where two would be called alike, or one is too long, the digest tells them apart.
-        let doubtful = unit.is_some() || parts.into_iter().flatten().any(|part| part.contains(|c: char| plain(c) == '-'));
+        let doubtful =
+            unit.is_some() || parts.into_iter().flatten().any(|part| part.contains(|c: char| plain(c) == '-'));
         if doubtful || slug.len() > SLUG_MAX {
             slug.truncate(SLUG_MAX - 9);
             slug = format!("{}-{}", slug.trim_matches('-'), &Digest::of(owner.as_bytes()).short()[..8]);

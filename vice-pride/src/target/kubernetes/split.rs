@@ -178,7 +178,9 @@ fn services<'o>(objects: &'o [Value], how: &TrafficSpec) -> Vec<&'o Value> {
             Some(refs.filter_map(|backend| backend["name"].as_str()).collect())
         }
     };
-    kind(objects, "Service").filter(|service| routed.as_ref().is_none_or(|names| names.contains(name(service)))).collect()
+    kind(objects, "Service")
+        .filter(|service| routed.as_ref().is_none_or(|names| names.contains(name(service))))
+        .collect()
 }
 
 fn selects(service: &Value, workload: &Value) -> bool {
@@ -217,16 +219,20 @@ pub(super) fn check(objects: &[Value], how: &TrafficSpec) -> Result<()> {
     for workload in kind(objects, "StatefulSet").chain(kind(objects, "DaemonSet")) {
         if services.iter().any(|service| selects(service, workload)) {
             let what = format!("{} {}", workload["kind"].as_str().unwrap_or_default(), name(workload));
-            return wrong(format!("{what} gets traffic that is to be split, and only Deployments can be copied."),
-                "Give it a Service of its own, or leave `traffic` out.");
+            return wrong(
+                format!("{what} gets traffic that is to be split, and only Deployments can be copied."),
+                "Give it a Service of its own, or leave `traffic` out.",
+            );
         }
     }
     deployments.iter().try_for_each(|deployment| check_copy(objects, how, deployment))?;
     copies(objects, how).iter().filter_map(ObjectId::of).try_for_each(|id| {
         let taken = objects.iter().filter_map(ObjectId::of).any(|other| other == id);
         match taken || id.name.len() > NAME_MAX {
-            true => wrong(format!("The copy of an object can't be called {}.", id.name),
-                "Names that end in -canary are for copies, and a name has at most 63 characters."),
+            true => wrong(
+                format!("The copy of an object can't be called {}.", id.name),
+                "Names that end in -canary are for copies, and a name has at most 63 characters.",
+            ),
             false => Ok(()),
         }
     })
@@ -285,8 +291,11 @@ impl Split {
 
     fn stable(&self, mut all: Vec<Value>, part: Part) -> Vec<Value> {
         let split: BTreeSet<ObjectId> = behind(&all, &self.how).into_iter().filter_map(ObjectId::of).collect();
-        let served: BTreeSet<String> =
-            services(&all, &self.how).into_iter().filter(|service| has_copy(&all, service)).map(|service| name(service).to_owned()).collect();
+        let served: BTreeSet<String> = services(&all, &self.how)
+            .into_iter()
+            .filter(|service| has_copy(&all, service))
+            .map(|service| name(service).to_owned())
+            .collect();
         for object in &mut all {
             match &self.how {
                 TrafficSpec::Replicas if ObjectId::of(object).is_some_and(|id| split.contains(&id)) => {
@@ -330,7 +339,8 @@ fn copies(all: &[Value], how: &TrafficSpec) -> Vec<Value> {
         .into_iter()
         .flat_map(|what| kind(all, what).map(move |object| (what.to_owned(), name(object).to_owned())))
         .collect();
-    let mut out: Vec<Value> = deployments.iter().map(|deployment| copy_of(deployment, how, &known, &mut used)).collect();
+    let mut out: Vec<Value> =
+        deployments.iter().map(|deployment| copy_of(deployment, how, &known, &mut used)).collect();
     let configuration = all.iter().filter(|object| {
         let kind = object["kind"].as_str().unwrap_or_default();
         used.contains(&(kind.to_owned(), name(object).to_owned()))
@@ -357,7 +367,8 @@ fn copy_of(
     used: &mut BTreeSet<(String, String)>,
 ) -> Value {
     let mut copy = renamed(deployment);
-    let own: Map<String, Value> = deployment["spec"]["selector"]["matchLabels"].as_object().cloned().unwrap_or_default();
+    let own: Map<String, Value> =
+        deployment["spec"]["selector"]["matchLabels"].as_object().cloned().unwrap_or_default();
     let changed: Map<String, Value> = match how {
         TrafficSpec::Replicas => Map::from_iter([(TRACK.to_owned(), json!(Track::Canary.unit()))]),
         TrafficSpec::Route(_) => own.iter().map(|(name, value)| (name.clone(), told_apart(value))).collect(),

@@ -56,7 +56,13 @@ impl Operator<'_> {
     }
 
     /// Writes objects in order.
-    pub(super) async fn write_all(&self, objects: &[Value], running: Option<&Running>, op: &str, token: Token) -> Result<()> {
+    pub(super) async fn write_all(
+        &self,
+        objects: &[Value],
+        running: Option<&Running>,
+        op: &str,
+        token: Token,
+    ) -> Result<()> {
         let version = running.map(|running| running.release.version.as_str()).unwrap_or_default();
         for object in objects {
             self.write(object, &Stamp { op, token, version }, false).await?;

@@ -7,10 +7,8 @@ fn release(version: &str) -> ReleaseRef {
 }
 
 fn weights(of: &[(&str, u32)]) -> Vec<Weight> {
-    let weight = |(version, basis_points): &(&str, u32)| Weight {
-        version: (*version).to_owned(),
-        basis_points: *basis_points,
-    };
+    let weight =
+        |(version, basis_points): &(&str, u32)| Weight { version: (*version).to_owned(), basis_points: *basis_points };
     of.iter().map(weight).collect()
 }
 
@@ -110,7 +108,8 @@ fn by_a_route_the_copy_is_reached_by_the_weights_alone() {
     let stable = split(route(), Track::Stable, 500);
     assert_eq!(find(&stable, "Deployment web")["spec"]["replicas"], 10);
     let refs = &find(&stable, "HTTPRoute shop")["spec"]["rules"][0]["backendRefs"];
-    let wanted = json!([{"name": "web", "port": 80, "weight": 9_500}, {"name": "web-canary", "port": 80, "weight": 500}]);
+    let wanted =
+        json!([{"name": "web", "port": 80, "weight": 9_500}, {"name": "web-canary", "port": 80, "weight": 500}]);
     assert_eq!(refs, &wanted);
     assert_eq!(split(route(), Track::Stable, 0), manifests(10), "without a share it is what the manifests say");
     let canary = split(route(), Track::Canary, 500);
