@@ -127,9 +127,10 @@ impl Operator<'_> {
     }
 
     /// Notes the operation, if nobody has noted another one since the ledger was read.
-    async fn begin(&self, book: &mut Book, op: &Op, pending: Pending) -> Result<()> {
+    async fn begin(&self, book: &mut Book, op: &Op, mut pending: Pending) -> Result<()> {
         book.ledger.raise(op.epoch);
-        book.ledger.pending = Some(Pending { attempt: self.attempts.mine(), ..pending });
+        pending.attempt = self.attempts.mine();
+        book.ledger.pending = Some(pending);
         book.write(self.cluster, self.names).await
     }
 
