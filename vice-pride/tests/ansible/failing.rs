@@ -105,7 +105,7 @@ async fn lab_ansible_a_playbook_that_takes_too_long_is_ended_and_taken_back() {
     let (first, bad) = (release("1"), release("bad"));
     let op = place("a", 1, "h1", &first, None);
     ground.target().apply(&op, Some(&first)).await.unwrap();
-    ground.options.timeout = vice_core::Millis::from_secs(15);
+    ground.options.timeout = vice_core::Millis::from_secs(45);
     let op = place("b", 1, "h1", &bad, Some(&first));
     let fault = ground.target().apply_over(&op, Some(&bad), Some(&first)).await.unwrap_err();
     assert_eq!(trouble(&fault), "late", "{fault:?}");

@@ -64,7 +64,10 @@ look() {
 # Ends what is left of the operation under way on a unit.
 clear_way() {
     look
-    if [ "$pending_run" != - ]; then shut_out "$pending_run" "$pending_epoch"; fi
+    [ "$pending_run" != - ] || return 0
+    shut_out "$pending_run" "$pending_epoch"
+    # Nobody has to wait for it a second time.
+    if [ "$pending_epoch" != "$epoch" ]; then write "$u/pending" "$pending_op $epoch $pending_run"; fi
 }
 
 note() { printf '%s %s %s %s %s\n' "$(date -u +%FT%TZ)" "$1" "$op" "$unit" "$2" >>"$root/effects.log"; }

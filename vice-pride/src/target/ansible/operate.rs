@@ -413,12 +413,12 @@ impl Operator {
     fn judge(&self, errand: &Errand<'_>, job: &Job, ran: &Ran) -> Verdict {
         let (op, name) = (&job.op, job.op.unit.as_str());
         let Some(report) = ran.report.hosts.get(name) else {
-            return Verdict::Over(trouble::silent(ran, Some(name), errand.playbook));
+            return self.silent(errand, name, ran);
         };
         let version = errand.workload.map_or("none", |workload| workload.release.version.as_str());
         match (&report.begin, &report.unreachable, &report.finish) {
             (None, Some(why), _) => Verdict::Over(trouble::unreachable(name, why, false)),
-            (None, None, _) => Verdict::Over(trouble::silent(ran, Some(name), errand.playbook)),
+            (None, None, _) => self.silent(errand, name, ran),
             (Some(said), ..) if said.status == status::ALREADY => Verdict::Done,
             (Some(said), ..) if said.status != 0 => Verdict::Over(trouble::refused(name, op.epoch, said)),
             (Some(_), _, Some(said)) if said.status == 0 => Verdict::Done,
@@ -426,6 +426,14 @@ impl Operator {
             (Some(_), Some(why), None) => Verdict::Over(trouble::unreachable(name, why, true)),
             (Some(_), None, None) => self.unfinished(name, version, report, ran),
         }
+    }
+
+    /// Nothing is known of a host. When time was up it may have noted the operation; the playbook was not begun there.
+    fn silent(&self, errand: &Errand<'_>, name: &str, ran: &Ran) -> Verdict {
+        if ran.late {
+            return Verdict::Untouched(trouble::late(name, self.options.timeout.as_duration().as_secs()));
+        }
+        Verdict::Over(trouble::silent(ran, Some(name), errand.playbook))
     }
 
     fn unfinished(&self, name: &str, version: &str, report: &HostReport, ran: &Ran) -> Verdict {
