@@ -121,7 +121,7 @@ impl Ingest {
             Ok(appended) => appended,
             Err(fault) if fault.code() == Code::Conflict => {
                 add(&self.tally.conflicts, 1);
-                self.keep_evidence(&events).await?;
+                self.keep_evidence(&events, &fault).await?;
                 return Err(
                     Refusal::from(fault).hint("An id names one event for ever; what was sent is kept as evidence.")
                 );
@@ -133,19 +133,14 @@ impl Ingest {
         Ok(Stored { seqs: appended.seqs, repeated: appended.duplicates == count })
     }
 
-    /// Keeps what was sent under an id that is taken. Of several events each is tried alone, to find which it was; those
-    /// that are fine are stored by it, as the sender wanted.
-    async fn keep_evidence(&self, events: &[Event]) -> Result<()> {
-        for event in events {
-            match self.app.events.append(Append::of(vec![event.clone()])).await {
-                Err(fault) if fault.code() == Code::Conflict => {
-                    let evidence = self.evidence(event)?;
-                    self.app.events.append(Append::of(vec![evidence])).await?;
-                }
-                other => drop(other?),
-            }
-        }
-        Ok(())
+    /// Keeps what was sent under an id that is taken. Nothing of the append itself is stored, or what was caught could come
+    /// in beside the mark that tells it.
+    async fn keep_evidence(&self, events: &[Event], fault: &Fault) -> Result<()> {
+        let said = fault.to_string();
+        let named = |event: &&Event| said.contains(&format!("{:?}", event.id.chars().take(80).collect::<String>()));
+        let Some(event) = events.iter().find(named).or_else(|| events.first()) else { return Ok(()) };
+        let evidence = self.evidence(event)?;
+        self.app.events.append(Append::of(vec![evidence])).await.map(drop)
     }
 
     fn evidence(&self, event: &Event) -> Result<Event> {

@@ -159,13 +159,13 @@ async fn bad_input_is_answered_with_what_is_wrong() {
         (b"[]".to_vec(), StatusCode::BAD_REQUEST, "not a CloudEvent"),
         (b"{".to_vec(), StatusCode::BAD_REQUEST, "JSON"),
         (br#"{"specversion":"0.3","id":"x","source":"/t","type":"t"}"#.to_vec(), StatusCode::BAD_REQUEST, "CloudEvent"),
-        (vec![b' '; 3_000_000], StatusCode::PAYLOAD_TOO_LARGE, "bytes"),
+        (vec![b' '; 2_200_000], StatusCode::PAYLOAD_TOO_LARGE, "bytes"),
     ];
     for (body, status, part) in cases {
         let shown: String = String::from_utf8_lossy(&body).chars().take(60).collect();
         let (found, said) = bench.post("/events", &structured, body).await;
         assert_eq!(found, status, "{shown}: {said}");
-        assert!(said["error"]["message"].as_str().unwrap().contains(part), "{shown}: {said}");
+        assert!(said["error"].to_string().contains(part), "{shown}: {said}");
     }
     let (status, _) = bench.post("/events", &[("content-type", "text/plain")], "x").await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);

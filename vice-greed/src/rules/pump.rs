@@ -176,14 +176,13 @@ impl Engine {
         }
         while self.app.clock.now() < deadline && self.state.pending.len() < PENDING_MAX {
             let (page, more) = self.page().await?;
-            let (fired, dead) = match self.take(&page, !more).await? {
-                Some(batch) => (batch.fired, batch.dead),
-                None => continue,
-            };
+            // None: somebody else was faster, and has left something to see.
+            let Some(batch) = self.take(&page, !more).await? else { continue };
             pumped.read += page.len() as u64;
-            pumped.fired += fired;
-            pumped.dead += dead;
-            if !more {
+            pumped.fired += batch.fired;
+            pumped.dead += batch.dead;
+            // What was just stored may concern other rules.
+            if !more && batch.events.is_empty() {
                 break;
             }
         }

@@ -288,3 +288,20 @@ fn types_are_taken_from_the_condition() {
     let kinds: Vec<String> = rules.lines().map(|line| line.kinds).collect();
     assert_eq!(kinds, ["x", "x, y", "z.*", "all"]);
 }
+
+#[test]
+fn the_rules_and_webhooks_of_the_docs_make_sense() {
+    let mut blocks = 0;
+    for page in ["streams.md", "ingest.md"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+        let text = std::fs::read_to_string(path).unwrap();
+        for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let project = project(&block.replace("\"prod\"", "\"dev\""));
+            super::check(&project).unwrap();
+            let advice = super::lint(&project, &BTreeMap::new()).unwrap();
+            assert!(advice.is_empty(), "{page}: {advice:?}");
+            blocks += 1;
+        }
+    }
+    assert_eq!(blocks, 3);
+}
