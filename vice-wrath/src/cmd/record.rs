@@ -35,7 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   vice wrath record --listen 127.0.0.1:8000 --to http://127.0.0.1:8080 --out session.jsonl
-  vice wrath record --listen 127.0.0.1:8000 --to http://127.0.0.1:8080 --out s.jsonl --mask-text 'name="csrf" value="([^"]+)"'
+  vice wrath record --listen 127.0.0.1:8000 --to http://127.0.0.1:8080 --out s.jsonl --mask-text 'csrf=([0-9a-f]+)'
   vice wrath record --listen 0.0.0.0:8443 --cert site.pem --key site.key --to https://shop.test --out shop.jsonl --for 1h")]
 pub struct RecordArgs {
     /// Where clients come in.
