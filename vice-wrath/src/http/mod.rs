@@ -85,7 +85,7 @@ impl Http<'_> {
                 Ok(Ok(left)) => attempt.failures.extend(left.failure(least)),
             }
         }
-        match fetch(client, request, timeout, until).await {
+        match fetch(&client, request, timeout, until).await {
             Ok(answer) => {
                 attempt.latency = Some(answer.latency);
                 if let Err(fault) = answer::assert(&check.spec, values, &answer, &mut attempt) {

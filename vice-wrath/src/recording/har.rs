@@ -163,7 +163,7 @@ fn read_entry(entry: &Value) -> Option<(String, Timestamp, Exchange)> {
     });
     let error = text(entry, "_error").or_else(|| (status == 0).then(|| "there was no answer".to_owned()));
     let conn = text(entry, "connection").and_then(|conn| conn.parse().ok()).unwrap_or(0);
-    let protocol = |answer: &Answer| super::values(&answer.headers, "upgrade").next().unwrap_or("unknown").to_owned();
+    let protocol = |answer: &Answer| values(&answer.headers, "upgrade").next().unwrap_or("unknown").to_owned();
     let upgraded = answer.as_ref().filter(|answer| answer.status == 101).map(protocol);
     let took_us = micros(entry.get("time"));
     let exchange = Exchange { conn, at_us: 0, took_us, request: asked, answer, upgraded, error };
