@@ -86,13 +86,13 @@ pub(super) fn read(text: &str, masker: &Masker) -> Report {
     let mut report = Report::default();
     for line in text.lines().filter(|line| line.len() <= LINE_BYTES_MAX) {
         if let Ok(event) = serde_json::from_str::<Event>(line) {
-            take(&mut report, event, masker);
+            take(&mut report, &event, masker);
         }
     }
     report
 }
 
-fn take(report: &mut Report, event: Event, masker: &Masker) {
+fn take(report: &mut Report, event: &Event, masker: &Masker) {
     match event.event.as_str() {
         "stats" => report.whole = true,
         "old" => report.too_old = Some(clean(&event.text, masker)),
@@ -101,7 +101,7 @@ fn take(report: &mut Report, event: Event, masker: &Masker) {
     }
 }
 
-fn of_host(host: &mut HostReport, event: Event, masker: &Masker) {
+fn of_host(host: &mut HostReport, event: &Event, masker: &Masker) {
     let text = clean(&event.text, masker);
     if event.event == "unreachable" {
         host.unreachable = Some(text);
