@@ -21,6 +21,9 @@ use crate::lab::{Lab, Ran, ran};
 /// How long a silent holder is waited for here, in milliseconds.
 const TTL: &str = "3000";
 
+/// Where nobody is to be passed over, however slow the machine is.
+const PATIENT: (&str, &str) = ("VICE_TEST_LEASE_TTL_MS", "60000");
+
 /// Two labs whose projects share a history on a git remote and a target; all is in the first one's folder.
 fn machines() -> [Lab; 2] {
     let labs = [Lab::new(), Lab::new()];
@@ -83,7 +86,7 @@ fn is_stopped(child: &Child) -> bool {
 #[test]
 fn a_task_that_another_machine_had_begun_is_asked_about_and_not_run_again() {
     let labs = machines();
-    vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
+    vice(&labs, 0, &[PATIENT], &["deploy", "shop@1"]).expect(0);
     let told = labs[0].path("told");
     for lab in &labs {
         let (toml, told) = (lab.read("vice.toml"), told.display());
@@ -91,15 +94,15 @@ fn a_task_that_another_machine_had_begun_is_asked_about_and_not_run_again() {
         let script = format!("echo ran >> {told}; [ -e {told}.died ] || {{ touch {told}.died; kill -9 $PPID; }}");
         lab.write("vice.toml", &format!("{toml}[task.migrate]\ncommand = [\"sh\", \"-c\", {script:?}]\n"));
     }
-    assert_eq!(vice(&labs, 0, &[], &["deploy", "shop@2"]).status, 137);
+    assert_eq!(vice(&labs, 0, &[PATIENT], &["deploy", "shop@2"]).status, 137);
     assert_eq!(labs[0].read("told"), "ran\n");
     // The markers of the task are files of the other machine.
-    let ticked = vice(&labs, 1, &[], &["tick"]);
+    let ticked = vice(&labs, 1, &[PATIENT], &["tick"]);
     assert!(ticked.stdout.contains("needs an operator"), "{ticked:?}");
-    let listed = vice(&labs, 1, &[], &["pride", "resolve", "--format", "json"]).expect(0).json();
+    let listed = vice(&labs, 1, &[PATIENT], &["pride", "resolve", "--format", "json"]).expect(0).json();
     assert_eq!(listed["in_doubt"][0]["what"], "task migrate", "{listed}");
     let op = listed["in_doubt"][0]["op"].to_string();
-    vice(&labs, 1, &[], &["pride", "resolve", &op, "--applied", "--reason", "the table is there"]).expect(0);
+    vice(&labs, 1, &[PATIENT], &["pride", "resolve", &op, "--applied", "--reason", "the table is there"]).expect(0);
     assert_eq!(labs[0].read("told"), "ran\n", "it ran once");
     assert!(all_run(&labs[0], "2"));
 }
@@ -107,16 +110,16 @@ fn a_task_that_another_machine_had_begun_is_asked_about_and_not_run_again() {
 #[test]
 fn a_parked_rollout_is_carried_on_by_a_scheduled_tick_on_another_machine() {
     let labs = machines();
-    vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
-    let died = vice(&labs, 0, &[("TEST_DOOM", "after:2")], &["deploy", "shop@2"]);
+    vice(&labs, 0, &[PATIENT], &["deploy", "shop@1"]).expect(0);
+    let died = vice(&labs, 0, &[("TEST_DOOM", "after:2"), PATIENT], &["deploy", "shop@2"]);
     assert_eq!(died.status, 137, "{died:?}");
-    vice(&labs, 0, &[], &["pride", "pause", "shop", "--reason", "for the night"]).expect(0);
-    let ticked = vice(&labs, 1, &[], &["tick"]).expect(0);
+    vice(&labs, 0, &[PATIENT], &["pride", "pause", "shop", "--reason", "for the night"]).expect(0);
+    let ticked = vice(&labs, 1, &[PATIENT], &["tick"]).expect(0);
     assert!(ticked.stdout.contains("needs an operator"), "it is paused: {ticked:?}");
     assert!(!all_run(&labs[0], "2"));
     // A second tick has nothing to do.
-    vice(&labs, 1, &[], &["tick"]).expect(0);
-    vice(&labs, 1, &[], &["pride", "resume", "shop", "--reason", "morning"]).expect(0);
+    vice(&labs, 1, &[PATIENT], &["tick"]).expect(0);
+    vice(&labs, 1, &[PATIENT], &["pride", "resume", "shop", "--reason", "morning"]).expect(0);
     assert!(all_run(&labs[0], "2"));
     none_is_double(&labs[0], "parked");
 }
@@ -215,7 +218,7 @@ async fn a_rollout_with_an_event_that_is_not_known_is_not_resumed() {
     vice(&labs, 0, &[], &["deploy", "shop@1"]).expect(0);
     assert_eq!(vice(&labs, 0, &[("TEST_DOOM", "after:2")], &["deploy", "shop@2"]).status, 137);
     let state = tempfile::tempdir().expect("a folder");
-    from_the_future(&third(&labs, state.path()), "rollout/shop.dev.2").await;
+    from_the_future(&third(&labs, state.path()), "rollout/shop/dev/2").await;
     let before = crate::doomed::effects(&labs[0]).len();
     let refused = tokio::task::block_in_place(|| vice(&labs, 1, &[], &["pride", "resume", "shop"]));
     assert!(refused.status != 0 && refused.stderr.contains("vice-rollout.teleported"), "{refused:?}");
