@@ -39,8 +39,8 @@ fn theirs(text: &str) -> Result<serde_json::Value, String> {
 const AGREED: &[&str] = &[
     "data.n == 3 && data.s == 'häuser'",
     "data.n > 2 ? 'more' : 'less'",
-    "data.n + 4 * 2 - 1",
-    "(data.n + 4) * 2 % 5",
+    "int(data.n) + 4 * 2 - 1",
+    "(int(data.n) + 4) * 2 % 5",
     "data.neg / 3",
     "data.neg % 3",
     "-data.neg",
