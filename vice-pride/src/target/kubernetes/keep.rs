@@ -8,12 +8,16 @@ use vice_core::payload::ReleaseRef;
 use vice_core::port::target::{Change, Op};
 use vice_core::{Code, Fault, Result};
 
-use super::cluster::{Answer, MANAGER, backend};
+use super::cluster::{Answer, MANAGER};
 use super::ledger::{Book, Revision, Running};
 use super::object::{OWNER, ObjectId, RELEASE};
 use super::operate::Operator;
 use super::release::Release;
 use super::sheet::no_namespace;
+use super::write::busy;
+
+/// So many numbers are tried that others have taken.
+const NUMBERS_TRIED: u32 = 16;
 
 /// The content of a release: where it is kept, or what has to be kept first.
 pub(super) enum Content {
@@ -36,36 +40,46 @@ impl Operator<'_> {
 
     /// A release that is kept.
     pub(super) async fn load(&self, number: u32) -> Result<Option<Release>> {
-        let object = self.cluster.get(&self.revision_path(number)).await?;
-        // Data of a Secret are base64 of what is packed, which is text.
-        let packed = object.as_ref().and_then(|object| object["data"]["release"].as_str()).and_then(decoded);
-        Ok(packed.as_deref().and_then(Release::unpack))
+        Ok(self.packed(number).await?.as_deref().and_then(Release::unpack))
     }
 
     /// Keeps a release; the ledger knows of it when it is written next.
     pub(super) async fn keep(&self, book: &mut Book, of: &ReleaseRef, release: &Release) -> Result<u32> {
-        let number = book.ledger.next_revision();
-        let name = self.names.revision(number);
+        let packed = release.pack(of)?;
+        for _ in 0..NUMBERS_TRIED {
+            let number = book.ledger.next_revision();
+            if self.keep_as(number, of, &packed).await? {
+                book.ledger.revisions.push_back(Revision { number, release: of.clone() });
+                return Ok(number);
+            }
+        }
+        Err(busy(&format!("The releases that are kept in {}", self.cluster.namespace)))
+    }
+
+    /// Whether a release is kept under a number now. One that is there already is that of somebody who did not get to
+    /// the ledger, or who is about to: it is never written over, and is as good as ours where it says the same.
+    async fn keep_as(&self, number: u32, of: &ReleaseRef, packed: &str) -> Result<bool> {
         let object = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "vice.dev/release.v1",
-            "metadata": {"name": name, "annotations": {OWNER: self.names.owner, RELEASE: of.version}},
-            "stringData": {"release": release.pack(of)?},
+            "metadata": {
+                "name": self.names.revision(number),
+                "annotations": {OWNER: self.names.owner, RELEASE: of.version},
+            },
+            "stringData": {"release": packed},
         });
-        let folder = format!("/api/v1/namespaces/{}/secrets", self.cluster.namespace);
-        // One that is there already is that of an attempt which did not get to the ledger. Its type can't be changed.
-        let mut answer =
-            self.cluster.ask(Method::POST, &format!("{folder}?fieldManager={MANAGER}"), Some(&object)).await?;
-        if matches!(answer, Answer::Conflict(_)) {
-            let path = format!("{folder}/{name}?fieldManager={MANAGER}");
-            answer = self.cluster.ask(Method::PUT, &path, Some(&object)).await?;
+        let path = format!("/api/v1/namespaces/{}/secrets?fieldManager={MANAGER}", self.cluster.namespace);
+        match self.cluster.ask(Method::POST, &path, Some(&object)).await? {
+            Answer::Done(_) => Ok(true),
+            Answer::Missing => Err(no_namespace(&self.cluster.namespace)),
+            Answer::Conflict(_) => Ok(self.packed(number).await?.is_some_and(|there| there == packed)),
         }
-        match answer {
-            Answer::Done(_) => {}
-            Answer::Missing => return Err(no_namespace(&self.cluster.namespace)),
-            Answer::Conflict(status) => return Err(backend("to keep the release", &status)),
-        }
-        book.ledger.revisions.push_back(Revision { number, release: of.clone() });
-        Ok(number)
+    }
+
+    /// What is kept under a number, packed.
+    async fn packed(&self, number: u32) -> Result<Option<String>> {
+        let object = self.cluster.get(&self.revision_path(number)).await?;
+        // Data of a Secret are base64 of what is packed, which is text.
+        Ok(object.as_ref().and_then(|object| object["data"]["release"].as_str()).and_then(decoded))
     }
 
     /// Where a release is kept.

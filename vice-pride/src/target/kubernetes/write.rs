@@ -197,7 +197,8 @@ impl Operator<'_> {
 /// Whether the rules of a route were applied with everything else.
 fn has_rules_of_ours(live: &Value) -> bool {
     let entries = live["metadata"]["managedFields"].as_array();
-    entries.into_iter().flatten().any(|entry| entry["manager"] == MANAGER && entry["fieldsV1"].get("f:spec").is_some())
+    let rules = |entry: &Value| entry["fieldsV1"]["f:spec"].get("f:rules").is_some();
+    entries.into_iter().flatten().any(|entry| entry["manager"] == MANAGER && rules(entry))
 }
 
 fn shut_out(what: &str, seen: Token, token: Token) -> Fault {
