@@ -54,10 +54,9 @@ pub(crate) fn shown_url(url: &str) -> String {
         Ok(mut url) => {
             url.set_query(None);
             url.set_fragment(None);
-            // A URL that was checked has a host, so that its name can be taken away.
-            drop(url.set_username(""));
-            drop(url.set_password(None));
-            url.to_string()
+            // Without a host, a URL has no name to take away.
+            let hidden = url.set_username("").and_then(|()| url.set_password(None));
+            if hidden.is_ok() { url.to_string() } else { "(a URL)".to_owned() }
         }
         Err(_) => "(no URL)".to_owned(),
     }

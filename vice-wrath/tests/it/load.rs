@@ -307,8 +307,18 @@ async fn a_journey_counts_from_when_it_was_due_and_is_ended_with_its_teardown() 
     let dir = tempfile::tempdir().unwrap();
     let buy = dir.path().join("buy.toml");
     std::fs::write(&buy, BUY).unwrap();
-    let words =
-        ["load", &server.url(), "--scenario", buy.to_str().unwrap(), "--rate", "20/s", "--for", "1s", "--connections", "1"];
+    let words = [
+        "load",
+        &server.url(),
+        "--scenario",
+        buy.to_str().unwrap(),
+        "--rate",
+        "20/s",
+        "--for",
+        "1s",
+        "--connections",
+        "1",
+    ];
     let json = wrath(&words).await.unwrap().json;
     // One place, 300 ms each: three or four of twenty get through, and each waits longer than the one before.
     let journeys = number(&json, "/journeys/good") + number(&json, "/journeys/broken_off");
@@ -326,7 +336,8 @@ async fn journeys_through_servers_that_misbehave_are_failures_and_no_panic() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.toml");
     std::fs::write(&file, "name = \"a\"\n[[step]]\nname = \"s\"\nhttp = \"/\"\ntimeout = \"300ms\"\n").unwrap();
-    let many: &'static str = Box::leak(format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(100_000)).into_boxed_str());
+    let many: &'static str =
+        Box::leak(format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(100_000)).into_boxed_str());
     for (answer, failure) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc", "not_carried_out"),
         ("220 smtp.test ESMTP\r\n", "not_carried_out"),
@@ -359,9 +370,13 @@ async fn scenarios_of_a_project_are_a_load_and_nonsense_is_refused() {
     let load = ["load", "hello", "--env", "dev", "--rate", "50/s", "--for", "200ms", "--scenario"];
     let outcome = stage.call(&[&load[..], &["buy"]].concat()).await.unwrap();
     assert_eq!((outcome.class, sold.load(Ordering::SeqCst)), (Class::Done, 10), "{:#}", outcome.json);
-    for (name, code) in
-        [("nope", Code::UnknownName), ("buy=0", Code::Usage), ("buy=x", Code::Usage), ("=2", Code::Usage), ("int", Code::Usage)]
-    {
+    for (name, code) in [
+        ("nope", Code::UnknownName),
+        ("buy=0", Code::Usage),
+        ("buy=x", Code::Usage),
+        ("=2", Code::Usage),
+        ("int", Code::Usage),
+    ] {
         assert_eq!(stage.call(&[&load[..], &[name]].concat()).await.unwrap_err().code(), code, "{name}");
     }
 }
