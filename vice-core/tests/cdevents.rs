@@ -12,8 +12,8 @@ use vice_core::event::{Actor, Event, Head, Payload};
 use vice_core::id::{EnvName, ProjectName, RolloutId, Scope};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::cdevents::{
-    EnvironmentRef, IncidentDetected, IncidentResolved, ServiceDeployed, ServiceRef, ServiceRemoved, ServiceRolledBack, ServiceUpgraded, TestSuiteRunFinished,
-    package_url,
+    EnvironmentRef, IncidentDetected, IncidentResolved, ServiceDeployed, ServiceRef, ServiceRemoved, ServiceRolledBack,
+    ServiceUpgraded, TestSuiteRunFinished, package_url,
 };
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::environment::{
@@ -149,7 +149,10 @@ fn incidents_keep_their_strict_content() {
     let description = "\"buy\" of shop in dev does not pass: status: expected 200, got 503".to_owned();
     let (incident, service) = ("shop.dev.buy.1".to_owned(), ServiceRef { id: "shop".into() });
     let (d, s, i) = (description.clone(), service.clone(), incident.clone());
-    valid("incidentdetected", &IncidentDetected { description: d, environment: environment(), service: s, incident: i });
+    valid(
+        "incidentdetected",
+        &IncidentDetected { description: d, environment: environment(), service: s, incident: i },
+    );
     let resolved = IncidentResolved { description, environment: environment(), service, incident };
     valid("incidentresolved", &resolved);
     // The two are told apart by their schemas too.

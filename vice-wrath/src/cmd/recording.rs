@@ -61,7 +61,10 @@ pub(super) fn open_to_send(ui: &dyn Ui, dir: &Path, file: &Path) -> Result<(Reco
     let left_out = all - recording.exchanges.len();
     if left_out > 0 {
         let text = count(left_out as u64, "conversation", "conversations");
-        ui.say(Severity::Warning, &format!("{text} in another protocol (WebSocket) can't be sent again and are left out."));
+        ui.say(
+            Severity::Warning,
+            &format!("{text} in another protocol (WebSocket) can't be sent again and are left out."),
+        );
     }
     Ok((recording, left_out))
 }

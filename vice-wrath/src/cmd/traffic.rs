@@ -208,9 +208,8 @@ fn kinds(fit: &Fit, several: bool) -> String {
 }
 
 fn json(args: &TrafficArgs, fit: &Fit) -> Value {
-    let chi = |chi: &traffic::ChiSquare| {
-        json!({ "chi_square": chi.statistic, "freedom": chi.freedom, "chance": chi.chance })
-    };
+    let chi =
+        |chi: &traffic::ChiSquare| json!({ "chi_square": chi.statistic, "freedom": chi.freedom, "chance": chi.chance });
     let of_kind = |kind: &traffic::KindFit| {
         json!({
             "persona": kind.persona, "request": kind.kind, "generated": kind.generated, "transitions": chi(&kind.chi),

@@ -107,7 +107,8 @@ impl Http<'_> {
         let text = |fault: vice_core::Fault| fault.to_string();
         let url = values.text(spec.http.as_deref().unwrap_or_default()).map_err(text)?;
         let url = parse_url(&url, spec.tls_expiry_min.is_some()).map_err(|why| format!("the check {why}"))?;
-        let client = self.clients.of(Settings::of_check(url.scheme() == "https")).map_err(|fault| fault.chain().join(": "))?;
+        let client =
+            self.clients.of(Settings::of_check(url.scheme() == "https")).map_err(|fault| fault.chain().join(": "))?;
         let method = Method::from_bytes(method(spec).as_bytes()).map_err(|_| "the method is not valid".to_owned())?;
         // The builder turns a user and password of the URL into a header.
         let builder = client.request(method, url).headers(headers(spec, values)?);

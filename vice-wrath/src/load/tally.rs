@@ -299,7 +299,13 @@ mod tests {
     use super::*;
 
     fn answer(latency: u64, status: u16) -> Ended {
-        Ended { kind: 0, latency, service: Some(latency), result: Ok((status, 10)), bad: (status >= 400).then_some(Failure::Status) }
+        Ended {
+            kind: 0,
+            latency,
+            service: Some(latency),
+            result: Ok((status, 10)),
+            bad: (status >= 400).then_some(Failure::Status),
+        }
     }
 
     #[test]
@@ -309,7 +315,13 @@ mod tests {
         assert!(tally.ended(&answer(3_000, 500), 0).is_none());
         let over = tally.ended(&answer(2_000, 200), 1).unwrap();
         assert_eq!((over.number, over.counts.answered, over.counts.failed()), (0, 2, 1));
-        let late = Ended { kind: 0, latency: 9_000, service: None, result: Err(Failure::Timeout), bad: Some(Failure::Timeout) };
+        let late = Ended {
+            kind: 0,
+            latency: 9_000,
+            service: None,
+            result: Err(Failure::Timeout),
+            bad: Some(Failure::Timeout),
+        };
         assert!(tally.ended(&late, 1).is_none());
         tally.unsent(2);
         assert_eq!(tally.finish().counts.failed(), 1);

@@ -86,7 +86,13 @@ impl Player {
         Ok(RunResult { started, took_ms: millis(began.elapsed()), scenarios })
     }
 
-    pub(crate) async fn scenario(&self, scenario: &Scenario, row: &Row, values: &Values, run: Instant) -> ScenarioResult {
+    pub(crate) async fn scenario(
+        &self,
+        scenario: &Scenario,
+        row: &Row,
+        values: &Values,
+        run: Instant,
+    ) -> ScenarioResult {
         let began = Instant::now();
         let mut result = ScenarioResult {
             name: scenario.name.clone(),

@@ -82,7 +82,11 @@ impl Mask {
         let mut key = [0; 32];
         let provider = rustls::crypto::CryptoProvider::get_default();
         let filled = provider.is_some_and(|provider| provider.secure_random.fill(&mut key).is_ok());
-        if filled { Ok(Self { rules, key, seen: Mutex::default() }) } else { Err(Fault::internal("There is no randomness for masks.")) }
+        if filled {
+            Ok(Self { rules, key, seen: Mutex::default() })
+        } else {
+            Err(Fault::internal("There is no randomness for masks."))
+        }
     }
 
     /// Whether anything is masked.

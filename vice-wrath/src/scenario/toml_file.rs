@@ -167,14 +167,13 @@ fn moved_key(message: &str) -> Option<String> {
 /// `ManifestInvalid` at the place.
 pub(super) fn parse(source: &Arc<Source>) -> Result<Draft> {
     let text = Arc::clone(&source.text);
-    let mut file: ScenarioFile =
-        toml::from_str(&text).map_err(|error| {
-            let fault = vice_core::manifest::explain(&source.file, &text, &error);
-            match moved_key(error.message()) {
-                Some(hint) => fault.hint(hint),
-                None => fault,
-            }
-        })?;
+    let mut file: ScenarioFile = toml::from_str(&text).map_err(|error| {
+        let fault = vice_core::manifest::explain(&source.file, &text, &error);
+        match moved_key(error.message()) {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        }
+    })?;
     let places = Places::new(Arc::clone(source), &text);
     let defaults = std::mem::take(&mut file.defaults);
     let reading = Reading { places: &places, defaults: &defaults };

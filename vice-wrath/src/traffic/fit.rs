@@ -294,7 +294,10 @@ mod tests {
             pauses.iter_mut().for_each(|pause| *pause *= 1.2);
         }
         let wrong = fitted(&learnt, 5_000);
-        assert!(wrong.kinds.iter().filter(|kind| !kind.kind.is_empty()).all(|kind| kind.ks_chance < 0.001), "{wrong:?}");
+        assert!(
+            wrong.kinds.iter().filter(|kind| !kind.kind.is_empty()).all(|kind| kind.ks_chance < 0.001),
+            "{wrong:?}"
+        );
     }
 
     #[test]

@@ -73,7 +73,9 @@ async fn lab_http_2_over_tls_is_agreed_on_with_nginx() {
     let (url, ca) = (lab("VICE_LAB_NGINX_TLS"), lab("VICE_LAB_NGINX_CA"));
     let stage = Stage::new(&url, Format::Json);
     stage.write("wrath/root.pem", &std::fs::read_to_string(&ca).unwrap());
-    let step = |more: &str| format!("[[step]]\nhttp = \"/items/3\"\nca = \"root.pem\"\nexpect.json = {{ \"/id\" = 3 }}\n{more}\n");
+    let step = |more: &str| {
+        format!("[[step]]\nhttp = \"/items/3\"\nca = \"root.pem\"\nexpect.json = {{ \"/id\" = 3 }}\n{more}\n")
+    };
     let address = url.strip_prefix("https://").unwrap();
     let tls = format!(
         "[[step]]\ntls = \"{address}\"\nca = \"root.pem\"\nexpect.certificate = {{ days_left = 1 }}\nexpect.tls = {{ version = \"1.3\" }}\n"
@@ -94,7 +96,19 @@ async fn lab_http_2_over_tls_is_agreed_on_with_nginx() {
     stage.write("wrath/a.toml", "[[step]]\nhttp = \"/\"\n");
     assert_eq!(stage.play().await.class, Class::Failed);
     // A load speaks it as well.
-    let words = ["load", &format!("{url}/items/3"), "--http2", "--ca", &ca, "--users", "5", "--for", "500ms", "--fail-if", "errors>0"];
+    let words = [
+        "load",
+        &format!("{url}/items/3"),
+        "--http2",
+        "--ca",
+        &ca,
+        "--users",
+        "5",
+        "--for",
+        "500ms",
+        "--fail-if",
+        "errors>0",
+    ];
     assert_eq!(crate::load::wrath(&words).await.unwrap().class, Class::Done);
 }
 

@@ -179,12 +179,8 @@ async fn the_command_finds_the_two_versions_or_says_what_is_missing() {
     let lines: Vec<String> = old.requests().iter().map(|request| request.line().to_owned()).collect();
     assert!(lines.contains(&"GET /a?b=c HTTP/1.1".to_owned()) && lines.contains(&"GET /d HTTP/1.1".to_owned()));
     for (get, label) in [("a", "x=y"), ("/{{x}}", "x=y"), ("/a b", "x=y"), ("/a", "host=mine"), ("/a", "noise")] {
-        let bad = ProbeArgs {
-            baseline: Some("1".into()),
-            get: vec![get.into()],
-            label: vec![label.into()],
-            ..probe_args()
-        };
+        let bad =
+            ProbeArgs { baseline: Some("1".into()), get: vec![get.into()], label: vec![label.into()], ..probe_args() };
         assert_eq!(probe(bad).await.unwrap_err().code(), Code::Usage, "{get} {label}");
     }
 }
@@ -224,7 +220,10 @@ async fn scenarios_are_probes_and_series_have_labels() {
     let points = series.query(&query).await.unwrap();
     assert!(!points.is_empty());
     for labels in points.into_iter().map(|point| point.labels) {
-        assert_eq!((labels["region"].as_str(), labels["host"].as_str(), labels["check"].as_str()), ("eu", "box", "buy"));
+        assert_eq!(
+            (labels["region"].as_str(), labels["host"].as_str(), labels["check"].as_str()),
+            ("eu", "box", "buy")
+        );
         assert!(["1", "2"].contains(&labels["version"].as_str()));
     }
 }

@@ -108,7 +108,9 @@ async fn personas_are_learnt_from_a_log_and_sent_by_their_weights() {
     let line = |visitor: usize| {
         let (path, agent) = if visitor % 3 == 0 { ("/items/1", "SomeBot/1.0") } else { ("/", "Firefox") };
         let (minute, second) = (visitor / 60, visitor % 60);
-        format!(r#"10.0.0.{visitor} - - [29/Nov/2026:10:{minute:02}:{second:02} +0000] "GET {path} HTTP/1.1" 200 5 "-" "{agent}""#)
+        format!(
+            r#"10.0.0.{visitor} - - [29/Nov/2026:10:{minute:02}:{second:02} +0000] "GET {path} HTTP/1.1" 200 5 "-" "{agent}""#
+        )
     };
     std::fs::write(&file, (0..240).map(line).collect::<Vec<_>>().join("\n")).unwrap();
     let (log, toml) = (file.to_str().unwrap(), model.to_str().unwrap());
