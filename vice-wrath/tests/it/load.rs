@@ -238,7 +238,7 @@ async fn shop(stall: Duration) -> (Server, Arc<AtomicU64>) {
             }
             if line.starts_with("POST /buy") {
                 tokio::time::sleep(stall).await;
-                let number = line.split(['/', ' ']).nth(3).unwrap_or_default().to_owned();
+                let number = line.split(['/', ' ', '?']).nth(3).unwrap_or_default().to_owned();
                 let known = request.head.contains(&format!("sid=s{number}\r"));
                 sold.fetch_add(u64::from(known), Ordering::SeqCst);
                 return conn.answer(if known { "200 OK" } else { "403 No" }, "", "").await;
@@ -277,7 +277,20 @@ async fn scenarios_are_journeys_with_captures_and_cookies_of_their_own() {
     std::fs::write(&buy, BUY).unwrap();
     std::fs::write(&look, "name = \"look\"\n[[step]]\nname = \"home\"\nhttp = \"/\"\n").unwrap();
     let (buy, look) = (format!("{}=3", buy.display()), look.display().to_string());
-    let words = ["load", &server.url(), "--scenario", &buy, "--scenario", &look, "--rate", "100/s", "--for", "1s"];
+    let words = [
+        "load",
+        &server.url(),
+        "--env",
+        "dev",
+        "--scenario",
+        &buy,
+        "--scenario",
+        &look,
+        "--rate",
+        "100/s",
+        "--for",
+        "1s",
+    ];
     let more = ["--fail-if", "buy:errors>0", "--fail-if", "buy / buy:p99>5s", "--threads", "2", "--seed", "7"];
     let outcome = wrath(&[&words[..], &more].concat()).await.unwrap();
     let json = &outcome.json;
@@ -307,19 +320,9 @@ async fn a_journey_counts_from_when_it_was_due_and_is_ended_with_its_teardown() 
     let dir = tempfile::tempdir().unwrap();
     let buy = dir.path().join("buy.toml");
     std::fs::write(&buy, BUY).unwrap();
-    let words = [
-        "load",
-        &server.url(),
-        "--scenario",
-        buy.to_str().unwrap(),
-        "--rate",
-        "20/s",
-        "--for",
-        "1s",
-        "--connections",
-        "1",
-    ];
-    let json = wrath(&words).await.unwrap().json;
+    let words =
+        ["load", &server.url(), "--env", "dev", "--scenario", buy.to_str().unwrap(), "--rate", "20/s", "--for", "1s"];
+    let json = wrath(&[&words[..], &["--connections", "1"]].concat()).await.unwrap().json;
     // One place, 300 ms each: three or four of twenty get through, and each waits longer than the one before.
     let journeys = number(&json, "/journeys/good") + number(&json, "/journeys/broken_off");
     assert!((3.0..=4.0).contains(&journeys), "{json:#}");
@@ -328,6 +331,15 @@ async fn a_journey_counts_from_when_it_was_due_and_is_ended_with_its_teardown() 
     assert!(due > 400_000.0 && due > sent, "the wait for a place counts: {due} and {sent}");
     let count = |word: &str| server.requests().iter().filter(|request| request.line().contains(word)).count();
     assert_eq!(count("/login"), count("/out"), "whoever logged in was logged out");
+    // One that may not go on beyond the end is broken off, but not without its teardown.
+    let (server, sold) = shop(Duration::from_millis(300)).await;
+    std::fs::write(&buy, format!("{BUY}[[step]]\nname = \"more\"\nhttp = \"POST /buy/{{{{id}}}}\"\n")).unwrap();
+    let url = server.url();
+    let words = ["load", &url, "--env", "dev", "--scenario", buy.to_str().unwrap(), "--rate", "10/s", "--for", "100ms"];
+    let json = wrath(&[&words[..], &["--timeout", "50ms"]].concat()).await.unwrap().json;
+    assert_eq!((&json["journeys"]["broken_off"], &json["journeys"]["good"]), (&1.into(), &0.into()), "{json:#}");
+    assert_eq!(sold.load(Ordering::SeqCst), 1, "the step under way was heard, and the next one not begun");
+    assert!(server.requests().last().unwrap().line().starts_with("GET /out"));
 }
 
 #[tokio::test]
@@ -347,13 +359,34 @@ async fn journeys_through_servers_that_misbehave_are_failures_and_no_panic() {
         ("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", "not_as_expected"),
     ] {
         let server = keeping(answer, None).await;
-        let words = ["load", &server.url, "--scenario", file.to_str().unwrap(), "--rate", "50/s", "--for", "200ms"];
+        let words = [
+            "load",
+            &server.url,
+            "--env",
+            "dev",
+            "--scenario",
+            file.to_str().unwrap(),
+            "--rate",
+            "50/s",
+            "--for",
+            "200ms",
+        ];
         let json = wrath(&words).await.unwrap().json;
         assert_eq!(number(&json, &format!("/counts/failures/{failure}")), 10.0, "{answer:.60} {json:#}");
     }
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let words =
-        ["load", &format!("http://{closed}/"), "--scenario", file.to_str().unwrap(), "--users", "3", "--for", "300ms"];
+    let words = [
+        "load",
+        &format!("http://{closed}/"),
+        "--env",
+        "dev",
+        "--scenario",
+        file.to_str().unwrap(),
+        "--users",
+        "3",
+        "--for",
+        "300ms",
+    ];
     let outcome = wrath(&words).await.unwrap();
     assert_eq!(outcome.class, Class::Failed, "{:#}", outcome.json);
     // Users do not ask as fast as they are refused.
