@@ -159,8 +159,10 @@ fn is_passed_over_at(point: (&str, &str)) {
     assert!(all_run(&labs[0], "2"));
     let before = crate::doomed::effects(&labs[0]).len();
     signal(&holder, "CONT");
-    let woken = ran(&holder.wait_with_output().expect("it ends")).expect(4);
-    assert!(woken.stderr.contains("refused.fenced"), "{woken:?}");
+    let woken = ran(&holder.wait_with_output().expect("it ends"));
+    // It is refused, or it sees first that nobody can have heard of it for so long.
+    let told = woken.stderr.contains("refused.fenced") || woken.stderr.contains("No sign of life");
+    assert!([4, 7].contains(&woken.status) && told, "{point:?}: {woken:?}");
     assert_eq!(crate::doomed::effects(&labs[0]).len(), before, "a holder that was passed over had an effect");
     none_is_double(&labs[0], &format!("woken at {point:?}"));
 }

@@ -62,7 +62,10 @@ fn life(seed: u64, change: impl FnOnce(&mut World)) -> World {
             break;
         }
     }
-    world.settles();
+    // Nobody promises that a rollout ends on a target that has lied: somebody may have to abandon it.
+    if world.honest {
+        world.settles();
+    }
     world
 }
 

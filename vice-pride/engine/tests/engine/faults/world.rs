@@ -136,7 +136,7 @@ impl World {
         let Some((key, event)) = self.queue.pop_first() else { return false };
         self.now = self.now.max(key.0);
         self.tally.events += 1;
-        assert!(self.tally.events < EVENTS_MAX, "it turns in circles");
+        assert!(self.tally.events < EVENTS_MAX, "it turns in circles: {:?}", self.drivers.last());
         if self.doomed.contains(&self.tally.events) {
             self.kill_the_holder();
         }
