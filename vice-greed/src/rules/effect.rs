@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Position;
 use vice_core::Digest;
 use vice_core::Millis;
 use vice_core::event::{Event, Recorded};
@@ -51,14 +52,7 @@ impl Effect {
 /// A URL without what may be a secret in it.
 pub(crate) fn shown_url(url: &str) -> String {
     match url::Url::parse(url) {
-        Ok(mut url) => {
-            url.set_query(None);
-            url.set_fragment(None);
-            // A URL that was checked has a host, so that its name can be taken away.
-            drop(url.set_username(""));
-            drop(url.set_password(None));
-            url.to_string()
-        }
+        Ok(url) => format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPath]),
         Err(_) => "(no URL)".to_owned(),
     }
 }

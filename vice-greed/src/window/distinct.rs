@@ -53,6 +53,7 @@ impl Distinct {
     }
 
     /// Takes in what another has seen.
+    #[cfg(test)]
     pub(super) fn merge(&mut self, other: &Self) {
         match other {
             Self::Exact(all) => all.iter().for_each(|hash| self.add_hash(*hash)),

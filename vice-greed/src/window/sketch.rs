@@ -42,6 +42,7 @@ impl Sketch {
     }
 
     /// Takes in what another has seen.
+    #[cfg(test)]
     pub(super) fn merge(&mut self, other: &Self) {
         self.zero += other.zero;
         for (side, more) in [(&mut self.below, &other.below), (&mut self.above, &other.above)] {
