@@ -25,7 +25,7 @@ fn project() -> Result<Project, Failure> {
 }
 
 fn event(n: u64) -> Event {
-    let outcome = if n % 7 == 0 { "failure" } else { "success" };
+    let outcome = if n.is_multiple_of(7) { "failure" } else { "success" };
     let data = format!(
         r#"{{"context":{{"specversion":"0.5.1","id":"id-{n}","source":"/vice","type":"com.example.kind{}","timestamp":"2026-07-14T09:00:00Z"}},"subject":{{"id":"run-{n}","source":"/vice","content":{{"environment":{{"id":"prod"}},"outcome":"{outcome}","reason":"as expected"}}}},"customData":{{"n":{},"host":"web-{}"}},"customDataContentType":"application/json"}}"#,
         n % 12,

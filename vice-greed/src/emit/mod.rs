@@ -81,7 +81,10 @@ fn message(target: &Target<'_>, recorded: &Recorded, key: &str) -> Result<(Heade
         let name = HeaderName::try_from(name);
         let value = HeaderValue::from_str(value);
         match (name, value) {
-            (Ok(name), Ok(value)) => Ok(headers.insert(name, value)).map(drop),
+            (Ok(name), Ok(value)) => {
+                headers.insert(name, value);
+                Ok(())
+            }
             _ => Err(Trouble::permanent("The event has an attribute that can't be a header.")),
         }
     };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Position;
 use vice_core::Digest;
 use vice_core::Millis;
 use vice_core::event::{Event, Recorded};
@@ -51,13 +52,7 @@ impl Effect {
 /// A URL without what may be a secret in it.
 pub(crate) fn shown_url(url: &str) -> String {
     match url::Url::parse(url) {
-        Ok(mut url) => {
-            url.set_query(None);
-            url.set_fragment(None);
-            // Without a host, a URL has no name to take away.
-            let hidden = url.set_username("").and_then(|()| url.set_password(None));
-            if hidden.is_ok() { url.to_string() } else { "(a URL)".to_owned() }
-        }
+        Ok(url) => format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPath]),
         Err(_) => "(no URL)".to_owned(),
     }
 }

@@ -9,7 +9,7 @@ use super::eval::{Answer, Scope, Stop, seconds};
 use super::parse::{Func, TimePart};
 use super::value::Val;
 
-pub(super) fn call<'a>(scope: &mut Scope<'a>, func: Func, first: Val<'a>, second: Option<Val<'a>>) -> Answer<'a> {
+pub(super) fn call<'a>(scope: &mut Scope<'a>, func: Func, first: Val<'a>, second: Option<&Val<'a>>) -> Answer<'a> {
     if let Val::Text(text) = &first {
         scope.pay_text(text)?;
     }
@@ -18,7 +18,7 @@ pub(super) fn call<'a>(scope: &mut Scope<'a>, func: Func, first: Val<'a>, second
             Some(size) => Ok(Val::Int(i64::try_from(size).unwrap_or(i64::MAX))),
             None => Err(Stop::Wrong("size() needs a text, a list or an object")),
         },
-        Func::Contains | Func::StartsWith | Func::EndsWith => texts(func, &first, second.as_ref()),
+        Func::Contains | Func::StartsWith | Func::EndsWith => texts(func, &first, second),
         Func::Int => int(&first),
         Func::Double => double(&first),
         Func::Text => text(first),

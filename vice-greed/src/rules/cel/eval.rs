@@ -102,7 +102,7 @@ impl<'a> Scope<'a> {
     fn call(&mut self, func: super::parse::Func, arguments: &'a [Node]) -> Answer<'a> {
         let first = self.eval(&arguments[0])?;
         let second = arguments.get(1).map(|node| self.eval(node)).transpose()?;
-        calls::call(self, func, first, second)
+        calls::call(self, func, first, second.as_ref())
     }
 
     fn matches(&mut self, of: &'a Node, pattern: &regex::Regex) -> Answer<'a> {

@@ -17,8 +17,7 @@ const DATA: &str = r#"{"n": 3, "d": 2.5, "s": "häuser", "t": true, "nil": null,
 fn ours(text: &str) -> Result<serde_json::Value, String> {
     let cel = Cel::read(text, &["data"]).map_err(|slip| slip.why)?;
     let one = One(Doc::read(DATA).unwrap());
-    let said = cel.value(&one).map(|value| value.to_json()).map_err(|stop| stop.to_string());
-    said
+    cel.value(&one).map(|value| value.to_json()).map_err(|stop| stop.to_string())
 }
 
 /// The other implementation needs a large stack in a debug build.
