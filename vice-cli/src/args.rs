@@ -143,7 +143,7 @@ pub(crate) enum Command {
     Envy(vice_envy::cmd::EnvyArgs),
     /// Verify that it works
     #[command(visible_alias = "verify")]
-    Wrath(vice_wrath::cmd::WrathArgs),
+    Wrath(Box<vice_wrath::cmd::WrathArgs>),
     /// The event history: read, add, check, back up
     #[command(visible_alias = "events", alias = "dataproc")]
     Greed(vice_greed::cmd::GreedArgs),

@@ -305,7 +305,7 @@ fn dispatch(wired: &wire::Wired, command: Command) -> Pin<Box<dyn Future<Output 
             Some(wish) => Box::pin(vice_pride::cmd::reconfigure(app, reconfigure(wish))),
             None => Box::pin(vice_envy::cmd::run(app, &wired.envy, args)),
         },
-        Command::Wrath(args) => Box::pin(vice_wrath::cmd::run(app, args)),
+        Command::Wrath(args) => Box::pin(vice_wrath::cmd::run(app, *args)),
         Command::Greed(args) => Box::pin(vice_greed::cmd::run(app, args)),
         Command::Lust(args) => Box::pin(vice_lust::cmd::run(app, args)),
         Command::Gluttony(args) => Box::pin(vice_gluttony::cmd::run(app, args)),

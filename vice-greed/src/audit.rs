@@ -124,7 +124,7 @@ impl Audit {
         match self.watched {
             Some(found) if found == chain => {}
             Some(_) => {
-                self.problem(format!("Event {seq} is not the one that was witnessed as the end of the history."))
+                self.problem(format!("Event {seq} is not the one that was witnessed as the end of the history."));
             }
             None => {
                 self.problem(format!("Event {seq} was witnessed, and the history does not have it: its end is lost."));

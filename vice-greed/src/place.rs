@@ -105,7 +105,6 @@ impl StorePlace {
                 Code::Unsupported,
                 "Kafka can't hold the history: it has no append under conditions and no fence.",
             )
-            .hint("As a sink it gets a copy of every event: `vice greed forward --to kafka://BROKER/TOPIC`.")
             .hint(FORMS)),
             "memory" => {
                 Err(Fault::new(Code::Usage, "A history in memory would be forgotten with the command.").hint(FORMS))

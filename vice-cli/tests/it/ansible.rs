@@ -48,7 +48,7 @@ impl Fleet {
         for (version, check) in
             [("1", "true"), ("2", "true"), ("bad", "echo it answers 500; exit 1"), ("slow", "sleep 8654321")]
         {
-            lab.write(&format!("dist/shop-{version}/check.sh"), &format!("echo {version} >>../ran\n{check}\n"));
+            lab.write(&format!("dist/shop-{version}/check.sh"), &format!("echo {version} >>ran\n{check}\n"));
         }
         Self { lab, folder }
     }

@@ -213,12 +213,11 @@ fn number(name: &str) -> Option<u64> {
 
 fn pairs(from: u64, count: u64) {
     for seed in from..from + count {
-        if let Err(panic) = std::panic::catch_unwind(|| pair(seed)) {
-            eprintln!(
-                "Seed {seed} failed. Replay it: VICE_TEST_PAIR_SEED={seed} cargo nextest run -p vice-cli -E 'test(=crash_matrix::pairs_by_seed)'"
-            );
-            std::panic::resume_unwind(panic);
-        }
+        let held = std::panic::catch_unwind(|| pair(seed)).is_ok();
+        assert!(
+            held,
+            "Seed {seed} failed. Replay it: VICE_TEST_PAIR_SEED={seed} cargo nextest run -p vice-cli -E 'test(=crash_matrix::pairs_by_seed)'"
+        );
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn publishing(place: &str, error: &PublishError) -> Unwritten {
         PublishErrorKind::StreamNotFound => Unwritten::NoStream,
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Unwritten::Fault(silent(place, error)),
         // An answer of JetStream is a refusal; anything else leaves open what happened.
-        _ if error.source().is_some_and(|source| source.is::<async_nats::jetstream::Error>()) => {
+        _ if error.source().is_some_and(<dyn std::error::Error>::is::<async_nats::jetstream::Error>) => {
             Unwritten::Fault(full(place, error))
         }
         PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::MaxAckPending => {

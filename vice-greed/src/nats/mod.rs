@@ -100,7 +100,7 @@ impl NatsMedium {
             let fetched = futures::stream::iter(at + 1..=upto).map(|sequence| fetch(&stream, sequence, &shown));
             let messages: Vec<Message> = fetched.buffered(FETCHES).try_collect().await?;
             for message in messages {
-                assembly.add(message).map_err(damaged)?;
+                assembly.add(&message).map_err(damaged)?;
             }
             if assembly.waiting() as u64 > READ_BYTES_MAX {
                 return Err(damaged(format!("The batch before message {upto} is too large.")));

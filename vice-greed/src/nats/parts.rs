@@ -46,7 +46,7 @@ impl Assembly {
     ///
     /// # Errors
     /// What is wrong with it, in a whole sentence.
-    pub(super) fn add(&mut self, message: Message) -> Result<(), String> {
+    pub(super) fn add(&mut self, message: &Message) -> Result<(), String> {
         let odd = |what: &str| Err(format!("The message {} {what}.", message.sequence));
         let (part, parts) = match &message.part {
             None => (1, 1),
@@ -90,7 +90,7 @@ mod tests {
         let mut assembly = Assembly::default();
         for (sequence, (part, text)) in (1..).zip(messages) {
             let bytes = text.as_bytes().to_vec();
-            assembly.add(Message { sequence, part: part.map(str::to_owned), bytes })?;
+            assembly.add(&Message { sequence, part: part.map(str::to_owned), bytes })?;
         }
         Ok(assembly.whole.into_iter().map(|kept| (kept.tip, String::from_utf8(kept.bytes).unwrap())).collect())
     }

@@ -71,7 +71,6 @@ impl History {
     }
 
     /// The routes that change nothing.
-    #[must_use]
     pub fn readers(&self) -> Router {
         Router::new()
             .route("/v1/history/read", post(read))
@@ -87,7 +86,6 @@ impl History {
     }
 
     /// The routes that write.
-    #[must_use]
     pub fn writers(&self) -> Router {
         Router::new()
             .route("/v1/history/append", post(append))
@@ -221,7 +219,7 @@ async fn wait(State(history): State<History>, body: Bytes) -> Response {
 async fn drained(mut draining: watch::Receiver<bool>) {
     // Without a sender nobody will ever say so.
     if draining.wait_for(|draining| *draining).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -11,7 +11,6 @@ use vice_core::port::target::{Change, Op};
 use vice_core::{Code, Digest, Fault, Millis, Result};
 
 use super::cluster::Answer;
-use super::keep::Content;
 use super::ledger::{Book, Pending};
 use super::object::ObjectId;
 use super::operate::Operator;
@@ -143,10 +142,6 @@ impl KubernetesTarget {
         let content = self.content(operator, book, adoption.workload).await?;
         let objects = self.objects_of(operator, op, release, &content).await?;
         check(operator, &objects, &release.version, op.epoch).await?;
-        let content = match content {
-            Content::Kept(number) => Content::Kept(number),
-            Content::New(new) => Content::New(new),
-        };
         let running = operator.placed(book, op, release, content).await?;
         book.ledger.raise(op.epoch);
         let forced = Operator { force: true, split: operator.split.clone(), ..*operator };
