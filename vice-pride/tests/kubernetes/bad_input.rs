@@ -56,7 +56,6 @@ async fn class_2_options_of_the_connection_are_refused_or_data() {
         ("server", "file:///etc/passwd"),
         ("server", "http://$(touch canary)"),
         ("proxy-url", "`touch canary`"),
-        ("certificate-authority", "/proc/self/environ"),
     ] {
         let mut config: Value = serde_json::from_str(&ground.fake.kubeconfig()).unwrap();
         config["clusters"][0]["cluster"][field] = json!(value);
@@ -96,13 +95,13 @@ async fn classes_5_and_6_what_is_filled_in_is_not_filled_in_again() {
 async fn class_6_what_pods_print_is_data() {
     let ground = Ground::new().await;
     ground.place("1").await;
-    let says = "\u{1b}[2J{{secret}} ${HOME} $(touch canary)";
+    let says = "\u{1b}[2J{{ $x }} ${HOME} $(touch canary)";
     let env = format!("        env: [{{name: SAYS, value: {}}}]\n", json!(says));
     ground.write("k8s/web.yaml", &format!("{WEB}{env}"));
     let op = place("b", 1, "unready", Some(&workload("1")));
     let fault = ground.target().apply(&op, Some(&workload("unready"))).await.unwrap_err();
     let said = fault.chain().join("\n");
-    assert!(said.contains("log: \\u{1b}[2J{{secret}} ${HOME} $(touch canary)"), "{said}");
+    assert!(said.contains("log: \\u{1b}[2J{{ $x }} ${HOME} $(touch canary)"), "{said}");
     assert!(!said.contains('\u{1b}'), "a terminal would obey it");
 }
 

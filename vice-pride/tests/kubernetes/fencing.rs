@@ -49,7 +49,7 @@ async fn two_operations_that_begin_at_one_moment_are_one_after_the_other_or_one_
         };
         let (one, other) = tokio::join!(run("one", "2"), run("other", "3"));
         let codes: Vec<Code> =
-            [&one, &other].into_iter().filter_map(|end| end.as_ref().err()).map(|f| f.code()).collect();
+            [&one, &other].into_iter().filter_map(|end| end.as_ref().err()).map(vice_core::Fault::code).collect();
         assert!(codes.len() < 2 && codes.iter().all(|code| *code == Code::Conflict), "round {round}: {codes:?}");
         let version = ground.unit().await.unwrap().release.unwrap().version;
         assert_eq!(ground.image(), format!("shop:{version}"), "round {round}: the record and the cluster differ");

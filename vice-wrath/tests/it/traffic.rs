@@ -53,7 +53,7 @@ async fn a_log_becomes_a_model_that_a_load_follows() {
     let words = ["load", &server.url(), "--model", model.to_str().unwrap(), "--rate", "50/s", "--for", "1s"];
     let outcome = wrath(&words).await.unwrap();
     assert_eq!((outcome.class, &outcome.json["counts"]["failed"]), (Class::Done, &0.into()), "{:#}", outcome.json);
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     let of = |line: &str| seen.iter().filter(|it| it.starts_with(line)).count();
     assert_eq!(of("GET / "), 50, "each session begins at home");
     // From an item half of all go to another, half leave.
@@ -106,7 +106,7 @@ async fn personas_are_learnt_from_a_log_and_sent_by_their_weights() {
     let dir = tempfile::tempdir().unwrap();
     let (file, model) = (dir.path().join("access.log"), dir.path().join("model.toml"));
     let line = |visitor: usize| {
-        let (path, agent) = if visitor % 3 == 0 { ("/items/1", "SomeBot/1.0") } else { ("/", "Firefox") };
+        let (path, agent) = if visitor.is_multiple_of(3) { ("/items/1", "SomeBot/1.0") } else { ("/", "Firefox") };
         let (minute, second) = (visitor / 60, visitor % 60);
         format!(
             r#"10.0.0.{visitor} - - [29/Nov/2026:10:{minute:02}:{second:02} +0000] "GET {path} HTTP/1.1" 200 5 "-" "{agent}""#
@@ -128,7 +128,7 @@ async fn personas_are_learnt_from_a_log_and_sent_by_their_weights() {
     let (server, seen) = counted().await;
     let words = ["load", &server.url(), "--model", toml, "--rate", "300/s", "--for", "1s", "--seed", "3"];
     assert_eq!(wrath(&words).await.unwrap().json["counts"]["failed"], 0);
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     let robots = seen.iter().filter(|line| line.starts_with("GET /items/1 ")).count() as f64;
     assert_eq!(seen.len(), 300);
     assert!((robots - 100.0).abs() < 4.0 * (300.0_f64 / 3.0 * 2.0 / 3.0).sqrt(), "{robots}");

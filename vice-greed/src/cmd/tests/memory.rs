@@ -35,7 +35,7 @@ fn deploy(number: u64) -> Vec<Event> {
         rollout,
         outcome: RolloutOutcome::Succeeded,
         running: Some(release(number)),
-        proven: number % 2 == 0,
+        proven: number.is_multiple_of(2),
         reason,
         took: Millis(5),
         split: false,

@@ -184,10 +184,10 @@ impl Judge {
             },
             Input::Verified { op, passed, counts } if self.waits_for(op) => self.verified = passed && counts.is_pass(),
             Input::Operator { command: OperatorCommand::ForceRollback } => self.forced = true,
-            Input::Operator { command: OperatorCommand::Resolve { op, found: Finding::Applied } } => {
-                if self.sent.contains_key(&OpNo(op)) {
-                    self.told_done(OpNo(op));
-                }
+            Input::Operator { command: OperatorCommand::Resolve { op, found: Finding::Applied } }
+                if self.sent.contains_key(&OpNo(op)) =>
+            {
+                self.told_done(OpNo(op));
             }
             _ => {}
         }

@@ -148,7 +148,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::News(driver, news) => self.hear(driver, news),
-            Event::Append { driver, expected, entry } => self.append(driver, expected, entry),
+            Event::Append { driver, expected, entry } => self.append(driver, expected, &entry),
             Event::Request { driver, effect, replies } => self.request(driver, effect, replies),
             Event::TimedOut { driver, effect } => self.timed_out(driver, effect),
             Event::Settle { driver, effect } => self.settle(driver, effect),
@@ -261,9 +261,10 @@ impl World {
             News::Answer(inputs) => {
                 let driver = &mut self.drivers[index];
                 for input in &inputs {
-                    let op = match *input {
-                        Input::EffectDone { op, .. } | Input::Observed { op, .. } | Input::Verified { op, .. } => op,
-                        _ => continue,
+                    let (Input::EffectDone { op, .. } | Input::Observed { op, .. } | Input::Verified { op, .. }) =
+                        *input
+                    else {
+                        continue;
                     };
                     driver.work.remove(&op);
                 }
@@ -326,7 +327,7 @@ impl World {
         self.later(delay, event);
     }
 
-    fn append(&mut self, index: usize, expected: usize, entry: Entry) {
+    fn append(&mut self, index: usize, expected: usize, entry: &Entry) {
         if self.drivers[index].mode == Mode::Gone && self.draw.per_mille(500) {
             return;
         }
@@ -335,7 +336,7 @@ impl World {
             return self.say(index, News::Appended(Appended::Broken));
         }
         let appended = self.store.append(self.drivers[index].epoch, expected, entry.clone());
-        match (appended, &entry) {
+        match (appended, entry) {
             (Appended::Done, Entry::Step(recorded, _)) => self.took_place(index, recorded),
             (Appended::Conflict, _) => self.tally.conflicts += 1,
             _ => {}
