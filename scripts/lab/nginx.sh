@@ -42,7 +42,7 @@ http {
   scgi_temp_path $dir/e; types { text/html html; text/plain txt; } gzip on; gzip_types *; gzip_min_length 1;
   server {
     listen 127.0.0.1:${p[0]}; listen 127.0.0.1:${p[1]} http2;
-    listen 127.0.0.1:${p[2]} ssl http2; ssl_certificate $dir/site.pem; ssl_certificate_key $dir/site.key;
+    listen 127.0.0.1:${p[2]} ssl http2; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate $dir/site.pem; ssl_certificate_key $dir/site.key;
     root $dir/site;
     location /items/ { default_type application/json; }
     location = /login {
