@@ -193,7 +193,7 @@ fn a_canary_by_a_route_goes_through_or_back_as_the_judge_says() {
     assert!(why.contains("20 %"), "{why}");
     let worse = lab.vice(&["deploy", "shop@3"]).expect(6);
     assert!(worse.stderr.contains("errors"), "{}", worse.stderr);
-    assert_eq!((image(&fake), weights(&fake), pods(&fake)), ("shop:2".to_owned(), vec![1], (4, 1)));
+    assert_eq!((image(&fake), weights(&fake), pods(&fake)), ("shop:2".to_owned(), vec![1], (4, 0)));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Rules over events: which events fit, and what is done with each.
 //!
-//! The way of an event: [`ruleset`] finds the rules whose types fit, asks their conditions ([`cel`]), and [`plan`] turns
-//! what fits into events and effects. The [`pump`] appends both together with how far it has read, so that a process that
+//! The way of an event: `ruleset` finds the rules whose types fit, asks their conditions (`cel`), and `plan` turns
+//! what fits into events and effects. The `pump` appends both together with how far it has read, so that a process that
 //! is killed anywhere leaves either all of it or nothing: every event has exactly one effect for each rule. What has to
-//! happen outside of the log waits in a queue ([`state`]) from which [`deliver`] takes it, and which it leaves for the dead
+//! happen outside of the log waits in a queue (`state`) from which `deliver` takes it, and which it leaves for the dead
 //! letters when it keeps failing.
 //!
 //! Rules never change what is stored, and nothing that deploys waits for them.
