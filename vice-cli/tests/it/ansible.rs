@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::docs::blocks;
+use crate::docs::{blocks, commands};
 use crate::lab::{Lab, ran};
 
 /// The hosts of the lab.
@@ -62,6 +62,32 @@ impl Fleet {
     fn status(&self) -> Value {
         self.lab.vice(&["status", "--format", "json"]).expect(0).json()["environments"][0].clone()
     }
+}
+
+#[test]
+fn lab_ansible_the_example_of_the_page_works_and_a_bad_version_harms_one_host() {
+    let fleet = Fleet::new();
+    let lab = &fleet.lab;
+    let mut said = Vec::new();
+    for command in commands("ansible-target.md", &[]) {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        said.push((command.join(" "), lab.vice(&words).expect(0).stdout));
+    }
+    let of = |start: &str| said.iter().find(|(command, _)| command.starts_with(start)).expect("the command").1.clone();
+    assert!(of("plan").contains("web2: switch"), "{}", of("plan"));
+    assert!(of("doctor").contains("target ansible with 3 units"), "{}", of("doctor"));
+    assert_eq!(fleet.ran("h3"), ["1", "2", "1"]);
+
+    let failed = lab.vice(&["deploy", "shop@bad", "--env", "prod"]);
+    assert!([1, 6].contains(&failed.status), "{}{}", failed.stdout, failed.stderr);
+    assert!(failed.stderr.contains("it answers 500") && failed.stderr.contains("it works"), "{}", failed.stderr);
+    let harmed: Vec<&str> =
+        ["h1", "h2", "h3"].into_iter().filter(|host| fleet.ran(host).contains(&"bad".to_owned())).collect();
+    let [host] = harmed.as_slice() else { panic!("{harmed:?}") };
+    assert_eq!(fleet.ran(host), ["1", "2", "1", "bad", "1"], "it came back");
+    let state = fleet.status();
+    assert_eq!((state["version"].as_str(), state["health"].as_str()), (Some("1"), Some("healthy 3/3")), "{state}");
+    lab.vice(&["greed", "verify"]).expect(0);
 }
 
 /// Whether a process has this text among its arguments.

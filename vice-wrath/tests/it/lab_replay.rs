@@ -107,3 +107,73 @@ async fn lab_access_logs_of_both_are_learnt_from() {
         }
     }
 }
+
+/// A customer of the API: a user is made, logs in, orders, looks, meets errors, and is removed.
+async fn orders(url: &str, name: &str) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut cookie = String::new();
+    let call = async |method: &str, path: &str, cookie: &str, body: Option<Value>| {
+        let mut request = client.request(method.parse().unwrap(), format!("{url}{path}")).header("x-customer", name);
+        if !cookie.is_empty() {
+            request = request.header("cookie", cookie);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        request.send().await.unwrap()
+    };
+    let made = call("POST", "/users", &cookie, Some(serde_json::json!({ "name": name, "born": "1815-12-10" }))).await;
+    assert_eq!(made.status(), 201);
+    let user: Value = serde_json::from_str(&made.text().await.unwrap()).unwrap();
+    assert_eq!(call("GET", "/orders", &cookie, None).await.status(), 401);
+    let login = call("POST", "/login", &cookie, Some(serde_json::json!({ "name": name }))).await;
+    cookie.push_str(login.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap());
+    let mut last = Value::Null;
+    for (item, price) in [("tea", 3.5), ("cup", 12.0), ("pot", 40.25)] {
+        let body = serde_json::json!({ "item": item, "price": price });
+        let ordered = call("POST", "/orders", &cookie, Some(body)).await;
+        assert_eq!(ordered.status(), 201);
+        last = serde_json::from_str(&ordered.text().await.unwrap()).unwrap();
+    }
+    let dear = call("GET", "/orders?min=10", &cookie, None).await;
+    let dear: Value = serde_json::from_str(&dear.text().await.unwrap()).unwrap();
+    assert_eq!(dear["count"], 2);
+    let id = last["id"].as_str().map_or_else(|| last["id"].to_string(), str::to_owned);
+    assert_eq!(call("GET", &format!("/orders/{id}"), &cookie, None).await.status(), 200);
+    assert_eq!(call("GET", "/orders/0", &cookie, None).await.status(), 404);
+    let id = user["id"].as_str().map_or_else(|| user["id"].to_string(), str::to_owned);
+    assert_eq!(call("DELETE", &format!("/users/{id}"), &cookie, None).await.status(), 204);
+}
+
+/// An API of npm packages in front of PostgreSQL: what was recorded is carried out again, with users, sessions and orders of
+/// their own, and every answer is the same but for ids, tokens and moments.
+#[tokio::test]
+async fn lab_an_api_on_a_database_answers_a_replay_as_it_did() {
+    crate::support::provider();
+    let url = lab("VICE_LAB_API");
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(dir.path(), &url, &[]).await;
+    let front = format!("http://{}", recorder.address);
+    tokio::join!(orders(&front, "replay-ada"), orders(&front, "replay-bob"), orders(&front, "replay-eve"));
+    let file = recorder.file.to_str().unwrap().to_owned();
+    let exchanges = recorder.end().await.len() - 2;
+    assert_eq!(exchanges, 3 * 10);
+    // Whether an order is shipped depends on how long ago it was made, and at full speed that is never as it was.
+    let rules = dir.path().join("rules.toml");
+    std::fs::write(&rules, "[[ignore]]\njson = \"/state\"\non = \"GET /orders/{id}\"\n").unwrap();
+    let rules = rules.to_str().unwrap();
+    for _ in 0..3 {
+        let words = [
+            vec!["replay", &file, "--to", &url, "--speed", "max"],
+            vec!["--session", "header:x-customer", "--once", "--rules", rules],
+        ]
+        .concat();
+        let outcome = wrath(&words).await.unwrap();
+        assert_eq!(outcome.class, Class::Done, "{:#}", outcome.json);
+        assert_eq!((&outcome.json["sent"], &outcome.json["equal"]), (&exchanges.into(), &exchanges.into()));
+    }
+    // A server without that database behind it is another one.
+    let nginx = lab("VICE_LAB_NGINX_URL");
+    let words = ["replay", &file, "--to", &nginx, "--speed", "max", "--session", "header:x-customer", "--once"];
+    assert_eq!(wrath(&words).await.unwrap().class, Class::Verification);
+}

@@ -5,6 +5,7 @@ mod app;
 mod commands;
 mod flow;
 mod hostile;
+mod hostile_traffic;
 mod http;
 mod hurl;
 mod imports;
