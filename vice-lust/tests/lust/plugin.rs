@@ -86,7 +86,7 @@ async fn what_breaks_a_rule_is_found_out() {
         ("message[name] for", "str(message[name])[:50] for", "arrives as it was given"),
         ("request[\"settings\"].get(\"file\", \"noticeboard.jsonl\")", "f\"board-{os.getpid()}\"", "so that it can be killed"),
         ("return \"was there already\"", "return 17", "the answer to send is a text"),
-        ("def deliver(self, message):", "def deliver(self, message):\n        assert len(message) < 11", "members of a later vice"),
+        ("def deliver(self, message):", "def deliver(self, message):\n        assert len(message) < 10", "members of a later vice"),
     ] {
         let said = broken(from, to).await;
         assert!(said.contains(rule), "{to}: {said}");
