@@ -11,11 +11,13 @@ pub enum Port {
     Notifier,
     /// Has values of the configuration: a layer `plugin:NAME/PATH`.
     Config,
+    /// Has numbers by which a rollout is judged: `[metric.x] plugin = "NAME"`.
+    Metric,
 }
 
 impl Port {
     /// Every port.
-    pub const ALL: [Self; 4] = [Self::Target, Self::Store, Self::Notifier, Self::Config];
+    pub const ALL: [Self; 5] = [Self::Target, Self::Store, Self::Notifier, Self::Config, Self::Metric];
 
     /// The word in `describe`.
     #[must_use]
@@ -25,6 +27,7 @@ impl Port {
             Self::Store => "store",
             Self::Notifier => "notifier",
             Self::Config => "config",
+            Self::Metric => "metric",
         }
     }
 
@@ -36,6 +39,7 @@ impl Port {
             Self::Store => "a store",
             Self::Notifier => "a notifier",
             Self::Config => "a source of configuration",
+            Self::Metric => "a source of metrics",
         }
     }
 

@@ -116,6 +116,10 @@ impl Tested {
         vice_envy::suite::under_test(&self.name, self.program.clone(), &self.env, &self.dir)
     }
 
+    fn metric(&self) -> Plugin {
+        vice_pride::metric::suite::under_test(&self.name, self.program.clone(), &self.env, &self.dir)
+    }
+
     #[cfg(feature = "jsonl")]
     fn store(&self) -> vice_greed::plugin::suite::Tested {
         let (name, program) = (self.name.clone(), self.program.clone());
@@ -129,6 +133,7 @@ impl Tested {
             Port::Target => self.target(0).connect().await,
             Port::Notifier => self.notifier(0).describe().await.map(drop),
             Port::Config => self.source().describe().await.map(drop),
+            Port::Metric => self.metric().describe().await.map(drop),
             #[cfg(feature = "jsonl")]
             Port::Store => self.store().plugin(0).describe().await.map(drop),
             #[cfg(not(feature = "jsonl"))]
@@ -142,6 +147,7 @@ impl Tested {
             Port::Target => self.hold_target().await,
             Port::Notifier => vice_lust::suite::suite(|number| self.notifier(number + 1)).await,
             Port::Config => vice_envy::suite::suite(|| self.source()).await,
+            Port::Metric => vice_pride::metric::suite::suite(|| self.metric()).await,
             Port::Store => self.hold_store().await,
         }
     }

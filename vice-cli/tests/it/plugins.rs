@@ -66,10 +66,11 @@ fn put(lab: &Lab, example: &str, from: &str, to: &str) {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
-const EXAMPLES: [(&str, &str, &str); 3] = [
+const EXAMPLES: [(&str, &str, &str); 4] = [
     ("plugin-store/vice-backend-drawer", "drawer", "of a store"),
     ("plugin-notifier/vice-backend-noticeboard", "noticeboard", "of a notifier"),
     ("plugin-config/vice-backend-cupboard", "cupboard", "of a source of configuration"),
+    ("plugin-metric/vice-backend-tally", "tally", "of a source of metrics"),
 ];
 
 #[test]
@@ -88,6 +89,7 @@ fn what_breaks_a_rule_of_any_port_is_told_which() {
         (0, "            return False\n        finally", "            return True\n        finally", "is not made again"),
         (1, "if any(line[\"key\"]", "if False and any(line[\"key\"]", "sends a key once"),
         (2, "if path in TEST else None", "if path in TEST else {}", "what is not there is null"),
+        (3, "== \"some\" else None", "== \"some\" else {\"total\": 0, \"bad\": 0}", "null, and not zero"),
     ] {
         let lab = Lab::new();
         let (example, name, port) = EXAMPLES[example];

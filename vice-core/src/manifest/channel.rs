@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for ChannelSpec {
 }
 
 /// Whether a program could be named so.
-fn is_name(kind: &str) -> bool {
+pub(super) fn is_name(kind: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=60).contains(&kind.len()) && kind.bytes().all(plain)
 }

@@ -101,8 +101,8 @@ pub struct WorkspaceSpec {
 #[serde(deny_unknown_fields)]
 pub struct HistorySpec {
     /// Where the history is: a folder relative to this file (`.vice` when absent), `sqlite:FOLDER`, `jsonl:FOLDER`,
-    /// `git:REMOTE`, `s3://BUCKET/PREFIX`, `postgres://USER@HOST/DATABASE`, `nats://HOST/STREAM` or the `https://` address
-    /// of a `vice serve`. A password never stands here.
+    /// `git:REMOTE`, `s3://BUCKET/PREFIX`, `postgres://USER@HOST/DATABASE`, `nats://HOST/STREAM`, the `https://` address
+    /// of a `vice serve`, or `NAME:PLACE` for a program `vice-backend-NAME`. A password never stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
 }
@@ -404,8 +404,8 @@ pub struct WorkspaceSpec {
 #[serde(deny_unknown_fields)]
 pub struct HistorySpec {
     /// Where the history is: a folder relative to this file (`.vice` when absent), `sqlite:FOLDER`, `jsonl:FOLDER`,
-    /// `git:REMOTE`, `s3://BUCKET/PREFIX`, `postgres://USER@HOST/DATABASE`, `nats://HOST/STREAM` or the `https://` address
-    /// of a `vice serve`. A password never stands here.
+    /// `git:REMOTE`, `s3://BUCKET/PREFIX`, `postgres://USER@HOST/DATABASE`, `nats://HOST/STREAM`, the `https://` address
+    /// of a `vice serve`, or `NAME:PLACE` for a program `vice-backend-NAME`. A password never stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
 }
