@@ -77,7 +77,69 @@ pub(super) fn is_name(kind: &str) -> bool {
     (1..=60).contains(&kind.len()) && kind.bytes().all(plain)
 }
 
+/// A channel of a kind that vice has itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum BuiltInChannel {
+    /// The command's own standard output (or standard error when output is machine-readable).
+    Stdout {},
+    /// One line of JSON a message, appended to a file.
+    File {
+        /// The file, relative to `vice.toml`.
+        path: String,
+    },
+    /// A CloudEvent by POST.
+    Webhook {
+        /// The URL.
+        url: String,
+        /// The configuration key or `env:NAME` of the HMAC-SHA256 signing secret.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<String>,
+    },
+    /// An incoming webhook as Slack and Mattermost have it.
+    Slack {
+        /// The configuration key or `env:NAME` that holds the URL, which is itself a secret.
+        url: String,
+        /// The channel to post to, where the webhook allows a choice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<String>,
+    },
+    /// E-mail.
+    Email {
+        /// `smtp://host:port` (plain or STARTTLS where offered) or `smtps://host:port`.
+        server: String,
+        /// The sender.
+        from: String,
+        /// The recipients.
+        to: Vec<String>,
+        /// The login name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// The configuration key or `env:NAME` of the password.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        password: Option<String>,
+    },
+    /// A command that gets the message as JSON on standard input.
+    Command {
+        /// What runs.
+        command: Command,
+    },
+}
 
+impl BuiltInChannel {
+    /// The name of the channel's kind, as in `vice.toml`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Stdout {} => "stdout",
+            Self::File { .. } => "file",
+            Self::Webhook { .. } => "webhook",
+            Self::Slack { .. } => "slack",
+            Self::Email { .. } => "email",
+            Self::Command { .. } => "command",
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

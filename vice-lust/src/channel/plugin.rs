@@ -74,8 +74,8 @@ impl Channel for Program {
     async fn send(&self, message: &Message) -> Result<String, SendError> {
         // Until it has said what it is, it has not heard of any message.
         self.plugin.describe().await?;
-        let call = self.plugin.call("send", &request(message, self.repeat), SEND_TIMEOUT.as_duration());
-        match tokio::time::timeout(SEND_TIMEOUT.as_duration(), call).await {
+        let (body, within) = (request(message, self.repeat), SEND_TIMEOUT.as_duration());
+        match tokio::time::timeout(within, self.plugin.call("send", &body, within)).await {
             Ok(said) => judge(said),
             Err(_) => Err(SendError::uncertain(format!("The plug-in did not answer within {SEND_TIMEOUT}."))),
         }
