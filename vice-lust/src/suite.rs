@@ -119,7 +119,11 @@ async fn what_was_taken_outlives_the_process(one: &Plugin, other: &Plugin) {
     let message = message("1", "Kept", "");
     taken(one, &message, false).await;
     one.end().await;
-    assert_eq!(sent(other).await, [same(&message)], "it answers after the message is sent, so that it can be killed then");
+    assert_eq!(
+        sent(other).await,
+        [same(&message)],
+        "it answers after the message is sent, so that it can be killed then"
+    );
 }
 
 async fn what_is_refused_is_not_sent(plugin: &Plugin) {

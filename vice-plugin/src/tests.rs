@@ -69,7 +69,11 @@ async fn what_is_no_answer_is_told_and_never_waited_for() {
             Code::Unhealthy,
             "sick «secret:token»",
         ),
-        ("*look*) echo \"{\\\"id\\\":$id,\\\"error\\\":{\\\"code\\\":\\\"made.up\\\"}}\";;", Code::Backend, "no reason"),
+        (
+            "*look*) echo \"{\\\"id\\\":$id,\\\"error\\\":{\\\"code\\\":\\\"made.up\\\"}}\";;",
+            Code::Backend,
+            "no reason",
+        ),
     ];
     for (answers, code, said) in cases {
         let fault = fault_of(answers).await;
@@ -166,7 +170,8 @@ async fn the_port_is_asked_for_without_opening_anything() {
     let dir = tempfile::tempdir().unwrap();
     let opened = dir.path().join("opened");
     let ask = |port: &str| {
-        let said = format!("*describe*) ok '{{\"protocol\":1,\"port\":\"{port}\"}}';;\n*open*) : > '{}';;", opened.display());
+        let said =
+            format!("*describe*) ok '{{\"protocol\":1,\"port\":\"{port}\"}}';;\n*open*) : > '{}';;", opened.display());
         let program = script(dir.path(), &said).program().clone();
         Plugin::port_of("odd", program, env())
     };

@@ -86,7 +86,12 @@ fn the_examples_of_every_port_keep_its_rules() {
 #[test]
 fn what_breaks_a_rule_of_any_port_is_told_which() {
     for (example, from, to, rule) in [
-        (0, "            return False\n        finally", "            return True\n        finally", "is not made again"),
+        (
+            0,
+            "            return False\n        finally",
+            "            return True\n        finally",
+            "is not made again",
+        ),
         (1, "if any(line[\"key\"]", "if False and any(line[\"key\"]", "sends a key once"),
         (2, "if path in TEST else None", "if path in TEST else {}", "what is not there is null"),
         (3, "== \"some\" else None", "== \"some\" else {\"total\": 0, \"bad\": 0}", "null, and not zero"),
@@ -108,7 +113,11 @@ fn what_breaks_a_rule_of_any_port_is_told_which() {
 #[test]
 fn one_project_lives_on_programs() {
     let lab = Lab::new();
-    project(&lab, "history = { store = \"drawer:kept\" }", "[config]\nlayers = [\"plugin:cupboard/{{env}}\"]\n[channel.board]\nkind = \"noticeboard\"\n[[notify]]\non = [\"deployed\"]\nto = \"board\"\n");
+    project(
+        &lab,
+        "history = { store = \"drawer:kept\" }",
+        "[config]\nlayers = [\"plugin:cupboard/{{env}}\"]\n[channel.board]\nkind = \"noticeboard\"\n[[notify]]\non = [\"deployed\"]\nto = \"board\"\n",
+    );
     for (example, ..) in EXAMPLES {
         put(&lab, example, "", "");
     }

@@ -161,7 +161,8 @@ mod tests {
             assert!(fault.chain().join(" ").contains("setings") && fault.place().is_some(), "{kind}: {fault:?}");
         }
         assert_eq!(channel("kind = \"file\"\npath = \"x\"").unwrap().kind(), "file");
-        let pager = channel("kind = \"pager\"\nsettings = { to = [\"ann\"], level = 3 }\nsecrets = { key = \"env:KEY\" }");
+        let pager =
+            channel("kind = \"pager\"\nsettings = { to = [\"ann\"], level = 3 }\nsecrets = { key = \"env:KEY\" }");
         let ChannelSpec::Plugin(pager) = pager.unwrap() else { panic!("it is a plug-in") };
         assert_eq!((pager.kind.as_str(), &pager.settings["to"][0]), ("pager", &Value::from("ann")));
         assert_eq!(pager.secrets["key"], "env:KEY");

@@ -254,7 +254,8 @@ impl MetricSpec {
             [origin] => Ok(*origin),
             [] => Err((
                 "kind",
-                "says nowhere to read: give it one of prometheus, json, command, plugin, series, front and checks".into(),
+                "says nowhere to read: give it one of prometheus, json, command, plugin, series, front and checks"
+                    .into(),
             )),
             [_, second, ..] => {
                 let keys: Vec<&str> = given.iter().map(|origin| origin.key()).collect();

@@ -35,8 +35,8 @@ pub use selector::{Conjunction, Selector, Term};
 pub use target::{ANSIBLE, HealthAt, KUBERNETES, LOCAL, RunBy, SSH, TRACKS, TargetSpec, TargetsSpec, TrafficSpec};
 pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
-    CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
-    Manifest, NotifySpec, Panel, StepSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
+    CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap, Manifest,
+    NotifySpec, Panel, StepSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
 };
 pub use values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 

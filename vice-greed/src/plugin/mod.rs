@@ -75,8 +75,7 @@ struct Site {
 
 impl Site {
     fn plugin(&self, folder: &Path) -> Plugin {
-        let mut open =
-            json!({ "place": self.place.place, "dir": self.place.base, "state": folder.join("plugin") });
+        let mut open = json!({ "place": self.place.place, "dir": self.place.base, "state": folder.join("plugin") });
         if self.test {
             open["test"] = true.into();
         }
@@ -215,8 +214,7 @@ impl Medium for PluginMedium {
     async fn push(&mut self, known: &Known, bytes: &[u8], _: &str) -> Result<Pushed> {
         let text = std::str::from_utf8(bytes).map_err(|_| Fault::internal("A batch is no text."))?;
         let name = segment_name(known.records + 1);
-        let first: bool =
-            self.ask("create", &json!({ "name": name, "text": text })).await.map_err(uncertain)?;
+        let first: bool = self.ask("create", &json!({ "name": name, "text": text })).await.map_err(uncertain)?;
         Ok(if first { Pushed::Done(name) } else { Pushed::Lost })
     }
 

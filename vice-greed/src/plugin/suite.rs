@@ -35,8 +35,7 @@ pub struct Tested {
 
 impl Tested {
     fn site(&self, number: usize) -> Site {
-        let place =
-            PluginPlace { name: self.name.clone(), place: format!("place-{number}"), base: self.dir.clone() };
+        let place = PluginPlace { name: self.name.clone(), place: format!("place-{number}"), base: self.dir.clone() };
         Site { place, program: self.program.clone(), env: Arc::clone(&self.env), test: true }
     }
 

@@ -38,12 +38,8 @@ fn tested(dir: &Path, program: PathBuf) -> Tested {
 
 /// The history in the folder `kept`, as the machine of that name has it.
 fn machine(dir: &Path, name: &str) -> Arc<dyn EventStore> {
-    let opening = Opening {
-        clock: Arc::new(SystemClock),
-        env: env(dir),
-        notices: Arc::new(|_| {}),
-        state: dir.join(name),
-    };
+    let opening =
+        Opening { clock: Arc::new(SystemClock), env: env(dir), notices: Arc::new(|_| {}), state: dir.join(name) };
     StorePlace::parse("drawer:kept", dir).unwrap().open(&opening).unwrap()
 }
 
@@ -101,9 +97,17 @@ async fn programs_that_can_hold_no_history_are_found_out() {
         (")[:limit]", ")[:limit][::-1]", "names are listed in order"),
         ("name > after and", "name >= after and", "only names behind the given one"),
         ("[:limit]", "", "no more names are listed than wanted"),
-        ("newline=\"\", encoding=\"utf-8\") as file:\n                return", "encoding=\"utf-8\") as file:\n                return", "exactly as it was"),
+        (
+            "newline=\"\", encoding=\"utf-8\") as file:\n                return",
+            "encoding=\"utf-8\") as file:\n                return",
+            "exactly as it was",
+        ),
         ("sys.stdout.flush()", "sys.stdout.write(json.dumps(answer) + \"\\n\"); sys.stdout.flush()", "one answer"),
-        ("raise Refused(\"backend.unsupported\"", "os._exit(3) or Refused(\"backend.unsupported\"", "is answered, and is not its end"),
+        (
+            "raise Refused(\"backend.unsupported\"",
+            "os._exit(3) or Refused(\"backend.unsupported\"",
+            "is answered, and is not its end",
+        ),
     ] {
         let said = broken(from, to).await;
         assert!(said.contains(rule), "{to}: {said}");
@@ -130,7 +134,11 @@ async fn what_a_program_says_is_not_believed_blindly() {
         ("return file.read()", "return file.read().replace('dev.test', 'dev.tset')", Code::HistoryDamaged),
         ("return file.read()", "return None", Code::HistoryDamaged),
         ("return file.read()", "return 17", Code::Backend),
-        ("def list(self, after, limit):", "def list(self, after, limit):\n        return ['../../etc/passwd']", Code::Backend),
+        (
+            "def list(self, after, limit):",
+            "def list(self, after, limit):\n        return ['../../etc/passwd']",
+            Code::Backend,
+        ),
         ("def list(self, after, limit):", "def list(self, after, limit):\n        os._exit(3)", Code::Unreachable),
         ("def list(self, after, limit):", "def list(self, after, limit):\n        print('debug')", Code::Unreachable),
     ] {

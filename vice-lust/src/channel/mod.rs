@@ -153,7 +153,9 @@ async fn build(
     };
     Ok(match spec {
         BuiltInChannel::Stdout {} => Box::new(stdout::Stdout { ui: Arc::clone(tools.ui) }),
-        BuiltInChannel::File { path } => Box::new(file::File { root: secrets.project.root.clone(), path: path.clone() }),
+        BuiltInChannel::File { path } => {
+            Box::new(file::File { root: secrets.project.root.clone(), path: path.clone() })
+        }
         BuiltInChannel::Webhook { url, secret } => {
             let secret = match secret {
                 Some(reference) => Some(secrets.get(reference).await?),

@@ -12,8 +12,7 @@ use vice_lust::suite::{suite, under_test};
 
 use crate::support::{CANARY, World, notice};
 
-const BOARD: &str =
-    "[channel.board]\nkind = \"noticeboard\"\nsettings = { file = \"board.txt\" }\nsecrets = { token = \"env:HOOK_SECRET\" }\n";
+const BOARD: &str = "[channel.board]\nkind = \"noticeboard\"\nsettings = { file = \"board.txt\" }\nsecrets = { token = \"env:HOOK_SECRET\" }\n";
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin-notifier/vice-backend-noticeboard")
@@ -84,9 +83,17 @@ async fn what_breaks_a_rule_is_found_out() {
         ("if self.under_test and", "if False and", "with the title `bad` is not taken"),
         ("                file.write(json", "                False and file.write(json", "what was taken was sent"),
         ("message[name] for", "str(message[name])[:50] for", "arrives as it was given"),
-        ("request[\"settings\"].get(\"file\", \"noticeboard.jsonl\")", "f\"board-{os.getpid()}\"", "so that it can be killed"),
+        (
+            "request[\"settings\"].get(\"file\", \"noticeboard.jsonl\")",
+            "f\"board-{os.getpid()}\"",
+            "so that it can be killed",
+        ),
         ("return \"was there already\"", "return 17", "the answer to send is a text"),
-        ("def deliver(self, message):", "def deliver(self, message):\n        assert len(message) < 10", "members of a later vice"),
+        (
+            "def deliver(self, message):",
+            "def deliver(self, message):\n        assert len(message) < 10",
+            "members of a later vice",
+        ),
     ] {
         let said = broken(from, to).await;
         assert!(said.contains(rule), "{to}: {said}");
@@ -95,7 +102,11 @@ async fn what_breaks_a_rule_is_found_out() {
 
 #[tokio::test]
 async fn a_program_gets_the_message_its_key_settings_and_secrets() {
-    let world = world(BOARD, "def __init__(self, request):", "def __init__(self, request):\n        json.dump(request, open(os.path.join(request['dir'], 'opened'), 'w'))");
+    let world = world(
+        BOARD,
+        "def __init__(self, request):",
+        "def __init__(self, request):\n        json.dump(request, open(os.path.join(request['dir'], 'opened'), 'w'))",
+    );
     let delivery = post(&world, "n1").await;
     assert!(delivery.delivered && delivery.detail == "written to board.txt", "{delivery:?}");
     let delivered = world.history::<Delivered>().await;
@@ -126,7 +137,9 @@ async fn one_that_dies_after_it_sent_sends_no_second_time() {
 #[tokio::test]
 async fn what_it_says_decides_whether_it_is_tried_again() {
     let refuse = |code: &str| format!("raise Refused(\"{code}\", \"No c4n4ry-s3cret.\")\n        with open");
-    for (code, dead, uncertain) in [("usage", true, false), ("backend.failed", false, false), ("backend.unreachable", false, true)] {
+    for (code, dead, uncertain) in
+        [("usage", true, false), ("backend.failed", false, false), ("backend.unreachable", false, true)]
+    {
         let world = world(BOARD, "with open(self.path + \".lock\"", &format!("{}(self.path + \".lock\"", refuse(code)));
         let delivery = post(&world, "n1").await;
         assert!(!delivery.delivered && delivery.detail.contains("No «secret:"), "{code}: {delivery:?}");

@@ -14,8 +14,8 @@ use vice_core::secret::Masker;
 use vice_core::{Millis, Result};
 
 use super::http::{Http, refused};
-use super::program::Program;
 use super::number::{Histogram, Numbers, count};
+use super::program::Program;
 use super::prometheus::{check_age, shown};
 use super::scene::{Asked, seconds};
 use super::source::{Ask, Growth, Tally};

@@ -42,7 +42,10 @@ async fn counts_make_sense(plugin: &Plugin) {
         let said = said.expect("under test there are numbers of the version `some`");
         let count = |name: &str| said.get(name).and_then(Value::as_u64);
         let fits = matches!((count("total"), count("bad")), (Some(total), Some(bad)) if bad <= total);
-        assert!(fits, "numbers of errors are whole counts `total` and `bad`, not more bad ones than all, and not {said}");
+        assert!(
+            fits,
+            "numbers of errors are whole counts `total` and `bad`, not more bad ones than all, and not {said}"
+        );
     }
 }
 

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 use tokio::time::Duration;
+use vice_core::Result;
 use vice_core::app::ProcessEnv;
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::id::Scope;
 use vice_core::port::target::{Inventory, Observed, Op, Target, Workload};
-use vice_core::Result;
 use vice_core::secret::Masker;
 use vice_plugin::{Described, PLUGIN, Plugin, Port, Start};
 

@@ -71,10 +71,30 @@ async fn a_program_gives_a_layer() {
 #[tokio::test]
 async fn what_is_wrong_is_told() {
     for (from, to, code, part) in [
-        ("\"port\": \"config\"", "\"port\": \"store\"", Code::Unsupported, "not a source of configuration: it is a store"),
-        ("answer[\"ok\"] = fetch(opened, request[\"path\"])", "answer[\"ok\"] = [1]", Code::Backend, "that makes sense"),
-        ("answer[\"ok\"] = fetch(opened, request[\"path\"])", "print('hello')", Code::Unreachable, "a line that is no answer"),
-        ("answer[\"ok\"] = fetch(opened, request[\"path\"])", "answer[\"ok\"] = {\"entries\": {\"a.b\": 1, \"a\": {\"b\": 2}}}", Code::ConfigInvalid, "a.b"),
+        (
+            "\"port\": \"config\"",
+            "\"port\": \"store\"",
+            Code::Unsupported,
+            "not a source of configuration: it is a store",
+        ),
+        (
+            "answer[\"ok\"] = fetch(opened, request[\"path\"])",
+            "answer[\"ok\"] = [1]",
+            Code::Backend,
+            "that makes sense",
+        ),
+        (
+            "answer[\"ok\"] = fetch(opened, request[\"path\"])",
+            "print('hello')",
+            Code::Unreachable,
+            "a line that is no answer",
+        ),
+        (
+            "answer[\"ok\"] = fetch(opened, request[\"path\"])",
+            "answer[\"ok\"] = {\"entries\": {\"a.b\": 1, \"a\": {\"b\": 2}}}",
+            Code::ConfigInvalid,
+            "a.b",
+        ),
         ("#!/usr/bin/env python3", "#!/nowhere/python3", Code::BackendMissing, "can't be started"),
         ("cupboard", "cupboard", Code::ConfigInvalid, "letters, digits"),
     ] {
