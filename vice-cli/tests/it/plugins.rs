@@ -28,7 +28,7 @@ fn one_that_breaks_a_rule_is_told_which() {
     let lab = Lab::new();
     project(&lab, "", "");
     let example = std::fs::read_to_string(
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin-target/vice-backend-folder"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin-target/vice-backend-folder"),
     )
     .expect("the example");
     // It forgets which operations were done.

@@ -50,7 +50,7 @@ fn board(world: &World) -> Vec<String> {
     text.lines().map(key).collect()
 }
 
-fn tested(dir: &Path, program: PathBuf) -> impl Fn(usize) -> vice_plugin::Plugin {
+fn tested(dir: &Path, program: PathBuf) -> impl Fn(usize) -> vice_plugin::Plugin + use<> {
     let vars = [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())].into();
     let env = Arc::new(ProcessEnv { vars, ..ProcessEnv::default() });
     let dir = dir.to_owned();
