@@ -174,7 +174,8 @@ fn collect(env: &ProcessEnv, root: PathBuf, top: &Manifest, members: &[PathBuf],
 
 /// What `[history] store` of the outermost file means; errors point into it.
 fn history_place(env: &ProcessEnv, root: &Path, store: &str) -> Result<StorePlace> {
-    StorePlace::parse(store, root).map_err(|fault| {
+    let known = StorePlace::parse(store, root).and_then(|place| place.require_program(env).map(|()| place));
+    known.map_err(|fault| {
         // The line may hold a password, and would be shown.
         if store.contains('@') {
             return fault;

@@ -66,6 +66,7 @@ fn dependencies_point_one_way() {
     }
     let local = |name: &str| dependencies[name].iter().filter(|d| d.starts_with("vice-")).cloned().collect::<Vec<_>>();
     assert_eq!(local("vice-core"), Vec::<String>::new(), "the core depends on nothing of ours");
+    assert_eq!(local("vice-plugin"), ["vice-core"], "programs of others know no port but by its name");
     assert_eq!(local("vice-pride-engine"), ["vice-core"], "the engine depends on the core only");
     assert_eq!(
         local("vice-pride-simulator"),

@@ -32,6 +32,7 @@ mod site;
 mod sops;
 mod source;
 mod stack;
+pub mod suite;
 mod template;
 mod usage;
 mod variants;

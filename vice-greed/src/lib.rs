@@ -20,6 +20,8 @@ mod jsonl;
 #[cfg(feature = "nats")]
 mod nats;
 mod place;
+#[cfg(feature = "jsonl")]
+pub mod plugin;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod prepared;

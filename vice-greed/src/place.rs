@@ -16,7 +16,7 @@ use crate::sqlite::{self, SqliteStore};
 /// Whom a store tells what it did without being asked, in whole sentences.
 pub type Notices = Arc<dyn Fn(&str) + Send + Sync>;
 
-const FORMS: &str = "Write a folder, sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX, postgres://USER@HOST/DATABASE, nats://HOST/STREAM or https://HOST of a `vice serve`.";
+const FORMS: &str = "Write a folder, sqlite:FOLDER, jsonl:FOLDER, git:REMOTE, s3://BUCKET/PREFIX, postgres://USER@HOST/DATABASE, nats://HOST/STREAM https://HOST of a `vice serve`, or NAME:PLACE of a plug-in.";
 const SCHEMES: [&str; 9] = ["sqlite", "jsonl", "postgres", "postgresql", "git", "s3", "nats", "https", "http"];
 
 /// A place for a history.
@@ -40,6 +40,9 @@ pub enum StorePlace {
     /// The history of a `vice serve`, by its address.
     #[cfg(feature = "remote")]
     Remote(crate::remote::RemotePlace),
+    /// A place behind a program `vice-backend-NAME`.
+    #[cfg(feature = "jsonl")]
+    Plugin(crate::plugin::PluginPlace),
 }
 
 /// What opening a history needs.
@@ -74,6 +77,8 @@ impl std::fmt::Display for StorePlace {
             Self::Nats(place) => place.fmt(f),
             #[cfg(feature = "remote")]
             Self::Remote(place) => place.fmt(f),
+            #[cfg(feature = "jsonl")]
+            Self::Plugin(place) => place.fmt(f),
         }
     }
 }
@@ -109,7 +114,22 @@ impl StorePlace {
             "memory" => {
                 Err(Fault::new(Code::Usage, "A history in memory would be forgotten with the command.").hint(FORMS))
             }
+            #[cfg(feature = "jsonl")]
+            other => crate::plugin::PluginPlace::parse(other, rest, base).map(Self::Plugin),
+            #[cfg(not(feature = "jsonl"))]
             other => Err(unknown(other)),
+        }
+    }
+
+    /// Fails for a kind of store that is neither built in nor a program on `PATH`.
+    ///
+    /// # Errors
+    /// `BackendMissing` with the nearest kind; `Usage` for a program that anybody could replace.
+    pub fn require_program(&self, env: &ProcessEnv) -> Result<()> {
+        match self {
+            #[cfg(feature = "jsonl")]
+            Self::Plugin(place) => place.program(env).map(drop),
+            _ => Ok(()),
         }
     }
 
@@ -145,6 +165,8 @@ impl StorePlace {
             Self::Nats(place) => Ok(Arc::new(crate::nats::open(place, opening))),
             #[cfg(feature = "remote")]
             Self::Remote(place) => Ok(Arc::new(crate::remote::RemoteStore::open(place, opening)?)),
+            #[cfg(feature = "jsonl")]
+            Self::Plugin(place) => Ok(Arc::new(crate::plugin::open(place, opening)?)),
         }
     }
 
@@ -197,6 +219,8 @@ const fn kind(place: &StorePlace) -> &'static str {
         StorePlace::Nats(_) => "nats",
         #[cfg(feature = "remote")]
         StorePlace::Remote(_) => "remote",
+        #[cfg(feature = "jsonl")]
+        StorePlace::Plugin(_) => vice_plugin::PLUGIN,
     }
 }
 
@@ -246,7 +270,7 @@ fn postgres(text: &str) -> Result<StorePlace> {
     Ok(StorePlace::Postgres(text.to_owned()))
 }
 
-fn unknown(scheme: &str) -> Fault {
+pub(crate) fn unknown(scheme: &str) -> Fault {
     let shown: String = scheme.chars().take(40).collect();
     let fault = Fault::new(Code::BackendMissing, format!("There is no history store {shown:?}."));
     match nearest(scheme, SCHEMES.iter().copied()) {
@@ -275,7 +299,6 @@ mod tests {
         let cases = [
             ("kafka://broker/topic", Code::Unsupported, "no append under conditions"),
             ("memory:", Code::Usage, "forgotten"),
-            ("sqlit:x", Code::BackendMissing, "no history store"),
             ("sqlite:", Code::Usage, "needs a folder"),
             ("jsonl://host/x", Code::Usage, "needs a folder"),
         ];
@@ -283,6 +306,23 @@ mod tests {
             let fault = parse(text).unwrap_err();
             assert_eq!(fault.code(), code, "{text}");
             assert!(fault.to_string().contains(part) && !fault.hints().is_empty(), "{text}: {fault:?}");
+        }
+    }
+
+    #[cfg(feature = "jsonl")]
+    #[test]
+    fn a_kind_that_is_not_built_in_may_be_a_program() {
+        let place = parse("drawer:x/y").unwrap();
+        assert_eq!(place.to_string(), "drawer:x/y");
+        let (missing, near) = (parse("drawer:x").unwrap(), parse("sqlit:x").unwrap());
+        let told = |place: &StorePlace| place.require_program(&ProcessEnv::default()).unwrap_err();
+        assert_eq!(told(&missing).code(), Code::BackendMissing);
+        assert!(told(&missing).hints().iter().any(|hint| hint.contains("vice-backend-drawer")), "{missing:?}");
+        assert_eq!(told(&near).hints()[0], "Did you mean sqlite:?");
+        for text in ["drawer://user:canary@h/x", "drawer:a\nb"] {
+            let fault = parse(text).unwrap_err();
+            assert_eq!(fault.code(), Code::Usage, "{text}");
+            assert!(!format!("{fault:?}").contains("canary"), "{fault:?}");
         }
     }
 

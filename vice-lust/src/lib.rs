@@ -21,8 +21,9 @@ pub mod outbox;
 pub mod payload;
 mod rules;
 mod secrets;
+pub mod suite;
 mod template;
 
 pub use action::actions;
 pub use notify::{Lust, LustParts};
-pub use rules::check;
+pub use rules::{check, check_programs};

@@ -1,8 +1,9 @@
 //! Rules: which events become messages on which channels. Matching is pure; what a rule names is checked by [`check`].
 
+use vice_core::app::ProcessEnv;
 use vice_core::event::Event;
 use vice_core::id::EnvName;
-use vice_core::manifest::{ChannelSpec, NotifySpec, Project};
+use vice_core::manifest::{BuiltInChannel, ChannelSpec, NotifySpec, Project};
 use vice_core::suggest::nearest;
 use vice_core::{Fault, Result};
 
@@ -14,7 +15,7 @@ use crate::template;
 /// The channel that every project has.
 pub(crate) const STDOUT: &str = "stdout";
 
-static STDOUT_SPEC: ChannelSpec = ChannelSpec::Stdout {};
+static STDOUT_SPEC: ChannelSpec = ChannelSpec::BuiltIn(BuiltInChannel::Stdout {});
 
 /// Whether rules look at an event at all. The outbox's own events never trigger a rule, so that no message causes
 /// another; posted messages are queued by whoever posts them, in the same append.
@@ -131,6 +132,19 @@ fn default_body(meaning: &Meaning) -> String {
 /// `ManifestInvalid` or `Template`, pointing at the place, with the nearest known name.
 pub fn check(project: &Project) -> Result<()> {
     project.manifest.notify.iter().try_for_each(|rule| check_rule(project, rule))
+}
+
+/// Checks that there is a program for each channel whose kind is not built in.
+///
+/// # Errors
+/// `BackendMissing`, pointing at the channel, with the nearest kind; `Usage` for a program that anybody could replace.
+pub fn check_programs(project: &Project, env: &ProcessEnv) -> Result<()> {
+    project.manifest.channel.iter().try_for_each(|(name, spec)| match spec {
+        ChannelSpec::BuiltIn(_) => Ok(()),
+        ChannelSpec::Plugin(plugin) => crate::channel::plugin::program(plugin, env)
+            .map(drop)
+            .map_err(|fault| fault.at(project.place(&["channel", name, "kind"], "not a kind that is built in"))),
+    })
 }
 
 fn check_rule(project: &Project, rule: &NotifySpec) -> Result<()> {

@@ -15,7 +15,7 @@ use vice_core::time::Clock;
 
 use crate::driver::INTERVAL;
 use crate::metric::FrontCounts;
-use crate::plugin::{self, PluginTarget};
+use crate::plugin::PluginTarget;
 use crate::target::local::front::ClientOptions;
 use crate::target::local::{LocalOptions, LocalTarget};
 use crate::target::{Keeper, RoutedTarget};
@@ -124,7 +124,7 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
         match kinds.get(kind) {
             Ok(maker) => maker(&Making { site, project, spec, scope, part, target }),
             // What is built in is never replaced by a program.
-            Err(fault) => plugged_in(site, project, scope, part, kind).ok_or_else(|| {
+            Err(fault) => plugged_in(site, project, scope, part, kind)?.ok_or_else(|| {
                 let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
                 fault
                     .at(project.place(&keys.collect::<Vec<_>>(), "not a kind that is built in"))
@@ -145,12 +145,19 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
 }
 
 /// The plug-in of that name, where there is one.
-fn plugged_in(site: &Site<'_>, project: &Project, scope: &Scope, part: Option<&str>, kind: &str) -> Option<Backend> {
-    let program = plugin::find(site.env, kind)?;
+fn plugged_in(
+    site: &Site<'_>,
+    project: &Project,
+    scope: &Scope,
+    part: Option<&str>,
+    kind: &str,
+) -> Result<Option<Backend>> {
+    let Some(program) = vice_plugin::find(site.env, kind)? else { return Ok(None) };
     let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
     let state = site.workspace.state.join("plugin").join(scope.project.as_str()).join(folder);
     let target = PluginTarget::new(kind, program, Arc::clone(site.env), scope, project.root.clone(), &state);
-    Some(Backend { target: Arc::new(target), traffic: None, logs: None, front: None, keepers: Vec::new() })
+    let backend = Backend { target: Arc::new(target), traffic: None, logs: None, front: None, keepers: Vec::new() };
+    Ok(Some(backend))
 }
 
 /// Several targets as one.

@@ -57,7 +57,7 @@ pub(crate) async fn run(app: &App, _: DoctorArgs) -> Result<Outcome> {
         for env in project.manifest.env.keys() {
             environment(app, project, &Scope::new(project.name().clone(), env.clone()), &mut findings).await;
         }
-        channels(project, &mut findings);
+        channels(&app.env, project, &mut findings);
         rules(app, project, &mut findings);
     }
     Ok(outcome(&findings))
@@ -76,7 +76,7 @@ pub(crate) fn without_app(env: &ProcessEnv, fault: &Fault) -> Outcome {
     findings.push(git(env));
     if let Ok(workspace) = workspace::load(env) {
         findings.extend(no_project(&workspace));
-        workspace.projects.values().for_each(|project| channels(project, &mut findings));
+        workspace.projects.values().for_each(|project| channels(env, project, &mut findings));
     }
     findings.push(Finding::warn(
         "environments",
@@ -200,9 +200,9 @@ async fn environment(app: &App, project: &std::sync::Arc<Project>, scope: &Scope
     }
 }
 
-fn channels(project: &Project, findings: &mut Vec<Finding>) {
+fn channels(env: &ProcessEnv, project: &Project, findings: &mut Vec<Finding>) {
     let manifest = &project.manifest;
-    if let Err(fault) = vice_lust::check(project) {
+    if let Err(fault) = vice_lust::check(project).and_then(|()| vice_lust::check_programs(project, env)) {
         findings.push(Finding::from_fault(format!("{} notify", project.name()), &fault));
     }
     for (name, channel) in &manifest.channel {

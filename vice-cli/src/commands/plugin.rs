@@ -1,17 +1,21 @@
-//! `vice plugin`: which programs on `PATH` belong to vice, and whether one keeps the rules of a target.
+//! `vice plugin`: which programs on `PATH` belong to vice, and whether one keeps the rules of the port that it is for.
 
 use std::panic::{self, PanicHookInfo};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, CommandFactory, Subcommand};
 use serde_json::json;
-use vice_core::app::App;
-use vice_core::testkit::target::{Subject, suite};
+use vice_core::app::{App, ProcessEnv};
+use vice_core::testkit::target::Subject;
 use vice_core::testkit::target_fixtures::releases;
 use vice_core::text::{Table, Tone};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Context, Fault, Result};
-use vice_pride::plugin::{Found, Place, PluginTarget, find, find_all};
+use vice_plugin::suite::manners;
+use vice_plugin::{Found, Place, Plugin, Port, find, find_all};
+use vice_pride::plugin::PluginTarget;
 
 use crate::args::Cli;
 
@@ -28,7 +32,7 @@ enum PluginCommand {
     /// Programs on PATH that belong to vice, those that are hidden or can't be started too
     #[command(visible_alias = "ls")]
     List,
-    /// Hold the target vice-backend-NAME to every rule
+    /// Hold vice-backend-NAME to every rule of the port that it is for
     Test {
         /// The name behind vice-backend-
         name: String,
@@ -49,6 +53,7 @@ const fn word(place: Place) -> &'static str {
         Place::Hidden => "is hidden by an earlier one",
         Place::NotExecutable => "can't be executed",
         Place::BuiltIn => "is hidden by the command of vice",
+        Place::Unsafe => "is not used, because anybody could replace it",
     }
 }
 
@@ -76,36 +81,131 @@ fn list(app: &App) -> Outcome {
     Outcome::done(text, json!({ "plugins": listed }))
 }
 
+/// A plug-in that is tested, and a folder for what it keeps.
+#[derive(Clone)]
+struct Tested {
+    name: String,
+    program: PathBuf,
+    env: Arc<ProcessEnv>,
+    dir: PathBuf,
+}
+
+impl Tested {
+    /// A folder by a number.
+    fn place(&self, number: usize) -> PathBuf {
+        self.dir.join(number.to_string())
+    }
+
+    fn fresh(&self, number: usize) -> PathBuf {
+        let dir = self.place(number);
+        if let Err(error) = std::fs::create_dir_all(&dir) {
+            panic!("there is no room for the test in {}: {error}", dir.display());
+        }
+        dir
+    }
+
+    fn target(&self, number: usize) -> PluginTarget {
+        PluginTarget::under_test(&self.name, self.program.clone(), Arc::clone(&self.env), self.fresh(number))
+    }
+
+    fn notifier(&self, number: usize) -> Plugin {
+        vice_lust::suite::under_test(&self.name, self.program.clone(), Arc::clone(&self.env), &self.fresh(number))
+    }
+
+    fn source(&self) -> Plugin {
+        vice_envy::suite::under_test(&self.name, self.program.clone(), &self.env, &self.dir)
+    }
+
+    fn metric(&self) -> Plugin {
+        vice_pride::metric::suite::under_test(&self.name, self.program.clone(), &self.env, &self.dir)
+    }
+
+    #[cfg(feature = "jsonl")]
+    fn store(&self) -> vice_greed::plugin::suite::Tested {
+        let (name, program) = (self.name.clone(), self.program.clone());
+        vice_greed::plugin::suite::Tested { name, program, env: Arc::clone(&self.env), dir: self.dir.clone() }
+    }
+
+    /// Lets it say what it is and open a place, so that one that does not even begin is told as what it is, and not as a
+    /// broken rule.
+    async fn begin(&self, port: Port) -> Result<()> {
+        match port {
+            Port::Target => self.target(0).connect().await,
+            Port::Notifier => self.notifier(0).describe().await.map(drop),
+            Port::Config => self.source().describe().await.map(drop),
+            Port::Metric => self.metric().describe().await.map(drop),
+            #[cfg(feature = "jsonl")]
+            Port::Store => self.store().plugin(0).describe().await.map(drop),
+            #[cfg(not(feature = "jsonl"))]
+            Port::Store => Err(Fault::new(Code::BackendMissing, "This vice has no histories behind plug-ins.")
+                .hint("Build with the feature jsonl.")),
+        }
+    }
+
+    async fn hold(self, port: Port) {
+        match port {
+            Port::Target => self.hold_target().await,
+            Port::Notifier => vice_lust::suite::suite(|number| self.notifier(number + 1)).await,
+            Port::Config => vice_envy::suite::suite(|| self.source()).await,
+            Port::Metric => vice_pride::metric::suite::suite(|| self.metric()).await,
+            Port::Store => self.hold_store().await,
+        }
+    }
+
+    async fn hold_target(&self) {
+        manners(self.target(1).plugin()).await;
+        let number = AtomicUsize::new(2);
+        let make = || {
+            let target = self.target(number.fetch_add(1, Ordering::SeqCst));
+            async move {
+                if let Err(fault) = target.connect().await {
+                    panic!("a fresh plug-in could not be opened: {}", fault.chain().join(" "));
+                }
+                Subject { target: Arc::new(target), effects: None }
+            }
+        };
+        vice_core::testkit::target::suite(make, &releases()).await;
+    }
+
+    #[cfg(feature = "jsonl")]
+    async fn hold_store(&self) {
+        use vice_core::testkit::event_store;
+        let store = self.store();
+        vice_greed::plugin::suite::suite(|number| store.plugin(number + 1)).await;
+        // Behind the places of that suite.
+        let number = AtomicUsize::new(1001);
+        event_store::suite(async || store.history(number.fetch_add(1, Ordering::SeqCst))).await;
+        event_store::durable_suite(async || store.history(1000)).await;
+    }
+
+    #[cfg(not(feature = "jsonl"))]
+    async fn hold_store(&self) {}
+}
+
 async fn test(app: &App, name: &str) -> Result<Outcome> {
-    let program = find(&app.env, name).ok_or_else(|| {
+    let program = find(&app.env, name)?.ok_or_else(|| {
         let shown: String = name.chars().take(60).collect();
         Fault::new(Code::UnknownName, format!("There is no program vice-backend-{shown} on PATH that can be started."))
             .hint("`vice plugin list` shows what there is.")
     })?;
+    let port = Plugin::port_of(name, program.clone(), Arc::clone(&app.env)).await?;
     let place = tempfile::Builder::new().prefix("vice-plugin-").tempdir();
     let place = place.context(Code::Io, || "There is no place for temporary files.".to_owned())?;
-    let fresh = {
-        let (name, env, dir) = (name.to_owned(), Arc::clone(&app.env), place.path().to_owned());
-        let number = std::sync::atomic::AtomicUsize::new(0);
-        move || {
-            let dir = dir.join(number.fetch_add(1, std::sync::atomic::Ordering::SeqCst).to_string());
-            let made = std::fs::create_dir_all(&dir).context(Code::Io, || "A folder can't be made.".to_owned());
-            made.map(|()| PluginTarget::under_test(&name, program.clone(), Arc::clone(&env), dir))
-        }
+    let dir = Path::to_owned(place.path());
+    let tested = Tested { name: name.to_owned(), program, env: Arc::clone(&app.env), dir };
+    tested.begin(port).await?;
+    let noun = port.noun();
+    let Some(broken) = broken_rule(tested, port).await? else {
+        let text = format!("The plug-in {name} keeps every rule of {noun}.\n");
+        return Ok(Outcome::done(text, json!({ "plugin": name, "port": port.word(), "conforms": true })));
     };
-    // One that does not even begin is told as what it is, and not as a broken rule.
-    fresh()?.connect().await?;
-    let Some(broken) = broken_rule(fresh).await? else {
-        let text = format!("The plug-in {name} keeps every rule of a target.\n");
-        return Ok(Outcome::done(text, json!({ "plugin": name, "conforms": true })));
-    };
-    let text = format!("The plug-in {name} breaks a rule:\n  {}\n", vice_core::text::sanitize(&broken));
-    let value = json!({ "plugin": name, "conforms": false, "broken": broken });
+    let text = format!("The plug-in {name} breaks a rule of {noun}:\n  {}\n", vice_core::text::sanitize(&broken));
+    let value = json!({ "plugin": name, "port": port.word(), "conforms": false, "broken": broken });
     Ok(Outcome::done(text, value).with_class(Class::Verification))
 }
 
-/// What the suite says of the first rule that is broken. It says so by a panic, as for every target of vice's own.
-async fn broken_rule(fresh: impl Fn() -> Result<PluginTarget> + Send + Sync + 'static) -> Result<Option<String>> {
+/// What the suite says of the first rule that is broken. It says so by a panic, as for every backend of vice's own.
+async fn broken_rule(tested: Tested, port: Port) -> Result<Option<String>> {
     let said = Arc::new(Mutex::new(None));
     let told = Arc::clone(&said);
     let before = panic::take_hook();
@@ -114,20 +214,9 @@ async fn broken_rule(fresh: impl Fn() -> Result<PluginTarget> + Send + Sync + 's
         let text = info.payload_as_str().unwrap_or("it gave no reason");
         told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(format!("{text}{place}"));
     }));
-    let make = move || {
-        let target = fresh();
-        async move {
-            let target = match target {
-                Ok(target) => target.connect().await.map(|()| target),
-                Err(fault) => Err(fault),
-            };
-            match target {
-                Ok(target) => Subject { target: Arc::new(target), effects: None },
-                Err(fault) => panic!("a fresh plug-in could not be opened: {}", fault.chain().join(" ")),
-            }
-        }
-    };
-    let ended = tokio::spawn(async move { suite(make, &releases()).await }).await;
+    // On a thread of its own, because a suite need not be able to change threads.
+    let runtime = tokio::runtime::Handle::current();
+    let ended = tokio::task::spawn_blocking(move || runtime.block_on(tested.hold(port))).await;
     panic::set_hook(before);
     let broken = said.lock().unwrap_or_else(PoisonError::into_inner).take();
     match ended {

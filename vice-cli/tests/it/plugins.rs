@@ -1,7 +1,9 @@
-//! Programs of somebody else as targets, from the command line.
+//! Programs of somebody else as targets, stores, notifiers and sources of configuration, from the command line.
+
+use std::path::Path;
 
 use crate::doomed::{placed, project, runs, vice};
-use crate::lab::Lab;
+use crate::lab::{Lab, hello_project};
 
 #[test]
 fn the_example_is_listed_tested_and_deployed_to() {
@@ -26,7 +28,7 @@ fn one_that_breaks_a_rule_is_told_which() {
     let lab = Lab::new();
     project(&lab, "", "");
     let example = std::fs::read_to_string(
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin-target/vice-backend-folder"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugin-target/vice-backend-folder"),
     )
     .expect("the example");
     // It forgets which operations were done.
@@ -49,4 +51,103 @@ fn a_kind_that_nobody_has_says_how_to_make_one() {
     lab.write("vice.toml", &toml);
     let ran = vice(&lab, &[], &["deploy", "shop@1"]).expect(2);
     assert!(ran.stderr.contains("vice-backend-nowhere"), "{ran:?}");
+}
+
+/// Puts an example, with one thing about it changed, on `PATH`.
+fn put(lab: &Lab, example: &str, from: &str, to: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(example);
+    let text = std::fs::read_to_string(&file).expect("the example");
+    assert!(text.contains(from), "{from}");
+    let bin = lab.path("bin");
+    std::fs::create_dir_all(&bin).expect("a folder");
+    let program = bin.join(file.file_name().expect("a name"));
+    std::fs::write(&program, text.replace(from, to)).expect("the plug-in");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+const EXAMPLES: [(&str, &str, &str); 4] = [
+    ("plugin-store/vice-backend-drawer", "drawer", "of a store"),
+    ("plugin-notifier/vice-backend-noticeboard", "noticeboard", "of a notifier"),
+    ("plugin-config/vice-backend-cupboard", "cupboard", "of a source of configuration"),
+    ("plugin-metric/vice-backend-tally", "tally", "of a source of metrics"),
+];
+
+#[test]
+fn the_examples_of_every_port_keep_its_rules() {
+    let lab = Lab::new();
+    for (example, name, port) in EXAMPLES {
+        put(&lab, example, "", "");
+        let tested = vice(&lab, &[], &["plugin", "test", name]).expect(0);
+        assert_eq!(tested.stdout, format!("The plug-in {name} keeps every rule {port}.\n"));
+    }
+}
+
+#[test]
+fn what_breaks_a_rule_of_any_port_is_told_which() {
+    for (example, from, to, rule) in [
+        (
+            0,
+            "            return False\n        finally",
+            "            return True\n        finally",
+            "is not made again",
+        ),
+        (1, "if any(line[\"key\"]", "if False and any(line[\"key\"]", "sends a key once"),
+        (2, "if path in TEST else None", "if path in TEST else {}", "what is not there is null"),
+        (3, "== \"some\" else None", "== \"some\" else {\"total\": 0, \"bad\": 0}", "null, and not zero"),
+    ] {
+        let lab = Lab::new();
+        let (example, name, port) = EXAMPLES[example];
+        put(&lab, example, from, to);
+        let tested = vice(&lab, &[], &["plugin", "test", name]).expect(5);
+        let told = tested.stdout.contains(&format!("breaks a rule {port}")) && tested.stdout.contains(rule);
+        assert!(told && !tested.stderr.contains("panicked"), "{tested:?}");
+    }
+    let lab = Lab::new();
+    put(&lab, EXAMPLES[0].0, "\"port\": \"store\"", "\"port\": \"oven\"");
+    let tested = vice(&lab, &[], &["plugin", "test", "drawer"]).expect(2);
+    assert!(tested.stderr.contains("\"oven\"") && tested.stderr.contains("notifier"), "{tested:?}");
+}
+
+/// A deploy whose history, configuration and notification are programs.
+#[test]
+fn one_project_lives_on_programs() {
+    let lab = Lab::new();
+    project(
+        &lab,
+        "history = { store = \"drawer:kept\" }",
+        "[config]\nlayers = [\"plugin:cupboard/{{env}}\"]\n[channel.board]\nkind = \"noticeboard\"\n[[notify]]\non = [\"deployed\"]\nto = \"board\"\n",
+    );
+    for (example, ..) in EXAMPLES {
+        put(&lab, example, "", "");
+    }
+    lab.write("cupboard/dev.json", "{\"greeting\": \"hello\"}");
+    vice(&lab, &[], &["deploy", "shop@1"]).expect(0);
+    assert!(lab.path("kept/00000000000000000001.jsonl").exists() && !lab.path(".vice/history.db").exists());
+    let board = lab.read("noticeboard.jsonl");
+    assert!(board.lines().count() == 1 && board.contains("shop"), "{board}");
+    let shown = vice(&lab, &[], &["envy", "shop", "--format", "json"]).expect(0);
+    assert!(shown.stdout.contains("hello"), "{shown:?}");
+    vice(&lab, &[], &["greed", "verify"]).expect(0);
+    let doctor = vice(&lab, &[], &["doctor"]).expect(0);
+    assert!(doctor.stdout.contains("plug-in at drawer:kept"), "{doctor:?}");
+    // The other way: what is there is carried over, event by event.
+    let copied = vice(&lab, &[], &["greed", "copy", "drawer:kept", "drawer:again"]).expect(0);
+    assert!(copied.stdout.contains("event by event"), "{copied:?}");
+}
+
+#[test]
+fn a_program_that_anybody_could_replace_is_not_started() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    put(&lab, EXAMPLES[0].0, "", "");
+    let toml = lab.read("vice.toml");
+    lab.write("vice.toml", &format!("{toml}\n[history]\nstore = \"drawer:kept\"\n"));
+    std::fs::set_permissions(lab.path("bin"), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    let ran = vice(&lab, &[], &["status"]).expect(2);
+    assert!(ran.stderr.contains("can be replaced by anybody") && ran.stderr.contains("vice.toml"), "{ran:?}");
+    std::fs::remove_file(lab.path("bin/vice-backend-drawer")).expect("it is there");
+    let ran = vice(&lab, &[], &["status"]).expect(2);
+    assert!(ran.stderr.contains("vice-backend-drawer") && ran.stderr.contains("vice.toml"), "{ran:?}");
 }

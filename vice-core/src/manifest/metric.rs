@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::channel::is_name;
 use super::types::HttpHeaderMap;
 use super::values::{Command, OneOrMany};
 use crate::id::EnvName;
@@ -55,7 +56,7 @@ pub enum MetricCounts {
     Window,
 }
 
-/// A metric: exactly one of `prometheus`, `json`, `command`, `series`, `front` and `checks` says where it comes from.
+/// A metric: exactly one of `prometheus`, `json`, `command`, `plugin`, `series`, `front` and `checks` says where it comes from.
 /// Queries, URLs, JSON Pointers and arguments can use `{{version}}`, `{{window}}` (such as `60s`), `{{from}}` and
 /// `{{until}}` (Unix seconds), `{{env}}`, `{{project}}` and `{{stratum}}`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +75,12 @@ pub struct MetricSpec {
     /// A command that prints a JSON document with the numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Command>,
+    /// The name of a program `vice-backend-NAME` that has such a document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// plugin: what the program is told as it stands here.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
     /// The name of vice's own series: `NAME_total` and `NAME_bad`, `NAME_bucket` with the label `le`, or, for health,
     /// `NAME` with a score a point; each with the label `version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,10 +92,10 @@ pub struct MetricSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<OneOrMany>,
 
-    /// errors: the bad ones, as PromQL (prometheus) or a JSON Pointer (json, command; `/bad` when absent).
+    /// errors: the bad ones, as PromQL (prometheus) or a JSON Pointer (json, command, plugin; `/bad` when absent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad: Option<String>,
-    /// errors, health: all exposures, as PromQL (prometheus) or a JSON Pointer (json, command; `/total` when absent).
+    /// errors, health: all exposures, as PromQL (prometheus) or a JSON Pointer (json, command, plugin; `/total` when absent).
     /// Count them when the service hands them out, so that one that never reports is not lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<String>,
@@ -99,11 +106,11 @@ pub struct MetricSpec {
     /// health: PromQL with a score a series, or a JSON Pointer (`/scores` when absent) to a list of scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<String>,
-    /// prometheus, json, command: when the newest number was made, in Unix seconds: PromQL such as
+    /// prometheus, json, command, plugin: when the newest number was made, in Unix seconds: PromQL such as
     /// `max(timestamp(x))`, or a JSON Pointer. One that is older than the window makes it late instead of quiet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<String>,
-    /// json, command: what the numbers count: `cumulative` (since the process began) or `window`.
+    /// json, command, plugin: what the numbers count: `cumulative` (since the process began) or `window`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<MetricCounts>,
     /// series: labels that must have these values.
@@ -179,6 +186,8 @@ pub enum MetricOrigin {
     Json,
     /// A JSON document from a command.
     Command,
+    /// A JSON document from a program that is asked again and again.
+    Plugin,
     /// vice's own series.
     Series,
     /// The built-in front end.
@@ -195,6 +204,7 @@ impl MetricOrigin {
             Self::Prometheus => "prometheus",
             Self::Json => "json",
             Self::Command => "command",
+            Self::Plugin => "plugin",
             Self::Series => "series",
             Self::Front => "front",
             Self::Checks => "checks",
@@ -206,7 +216,7 @@ impl MetricOrigin {
     }
 
     const fn is_document(self) -> bool {
-        matches!(self, Self::Json | Self::Command)
+        matches!(self, Self::Json | Self::Command | Self::Plugin)
     }
 }
 
@@ -232,6 +242,7 @@ impl MetricSpec {
             (self.prometheus.is_some(), MetricOrigin::Prometheus),
             (self.json.is_some(), MetricOrigin::Json),
             (self.command.is_some(), MetricOrigin::Command),
+            (self.plugin.is_some(), MetricOrigin::Plugin),
             (self.series.is_some(), MetricOrigin::Series),
             (self.front, MetricOrigin::Front),
             (self.checks.is_some(), MetricOrigin::Checks),
@@ -243,7 +254,8 @@ impl MetricSpec {
             [origin] => Ok(*origin),
             [] => Err((
                 "kind",
-                "says nowhere to read: give it one of prometheus, json, command, series, front and checks".into(),
+                "says nowhere to read: give it one of prometheus, json, command, plugin, series, front and checks"
+                    .into(),
             )),
             [_, second, ..] => {
                 let keys: Vec<&str> = given.iter().map(|origin| origin.key()).collect();
@@ -316,6 +328,7 @@ impl MetricSpec {
             ("newest", self.newest.is_some(), queries),
             ("counts", self.counts.is_some(), origin.is_document() && self.kind != Health),
             ("labels", !self.labels.is_empty(), origin == MetricOrigin::Series),
+            ("settings", !self.settings.is_empty(), origin == MetricOrigin::Plugin),
             ("strata", !self.strata.is_empty(), queries || origin == MetricOrigin::Series),
             ("halves", !self.halves.is_empty(), origin == MetricOrigin::Prometheus),
             ("sensor", self.sensor.is_some(), origin == MetricOrigin::Front),
@@ -342,6 +355,9 @@ impl MetricSpec {
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
             return Err((origin.key(), "has a URL that begins with neither http:// nor https://".into()));
+        }
+        if self.plugin.as_ref().is_some_and(|name| !is_name(name)) {
+            return Err(("plugin", "has a plug-in whose name is not of lower-case letters, digits and `-`".into()));
         }
         let missing =
             |key: &'static str, example: &str| Err((origin.key(), format!("needs `{key}`, such as {example}")));
@@ -424,7 +440,8 @@ impl MetricSpec {
         }
         match (self.strata.is_empty(), anywhere("stratum")) {
             (true, true) => Err(("strata", "uses {{stratum}} and has no `strata`, such as [\"eu\", \"us\"]".into())),
-            (false, false) => {
+            // A program is told the stratum by itself.
+            (false, false) if origin != MetricOrigin::Plugin => {
                 Err(("strata", "has `strata` and never uses {{stratum}}, so all would have the same numbers".into()))
             }
             _ => Ok(()),
@@ -481,6 +498,7 @@ mod tests {
         "json = \"http://x/{{version}}\"\ncounts = \"cumulative\"\nbad = \"/errors\"\ntotal = \"/requests\"",
         "json = \"http://x\"\ncounts = \"window\"\nbad = \"/{{version}}/bad\"\ntotal = \"/{{version}}/total\"",
         "command = [\"./count\", \"{{version}}\", \"{{from}}\"]\ncounts = \"window\"\ntimeout = \"3s\"",
+        "plugin = \"tally\"\ncounts = \"window\"\nstrata = [\"eu\", \"us\"]\nsettings = { table = \"hits\" }",
         "command = [\"./score\", \"{{version}}\"]\nkind = \"health\"\nscores = \"/h\"\ntotal = \"/expected\"",
     ];
 
@@ -519,6 +537,9 @@ mod tests {
             ("json = \"http://x/{{version}}\"", "needs `counts`"),
             ("json = \"http://x\"\ncounts = \"window\"", "same numbers"),
             ("json = \"http://x/{{version}}\"\ncounts = \"window\"\nbad = \"errors\"", "JSON Pointer"),
+            ("plugin = \"../sh\"\ncounts = \"window\"", "whose name"),
+            ("plugin = \"tally\"", "needs `counts`"),
+            ("front = true\nsettings = { a = 1 }", "means nothing"),
             ("series = \"x\"\nstrata = [\"eu\", \"eu\"]\nlabels = { r = \"{{stratum}}\" }", "twice"),
             ("series = \"x\"\nstrata = [\"eu\"]", "never uses {{stratum}}"),
             ("series = \"x\"\nlabels = { r = \"{{stratum}}\" }", "has no `strata`"),

@@ -2,6 +2,7 @@
 //!
 //! Parsing is pure: text in, values out. Finding and reading files is the business of the binary.
 
+mod channel;
 mod config;
 mod metric;
 mod model;
@@ -14,6 +15,7 @@ mod topology;
 mod types;
 mod values;
 
+pub use channel::{BuiltInChannel, ChannelSpec, PluginChannel};
 pub use config::{
     ConditionalLayer, ConfigFile, ConfigRule, LabelChoice, LayerCondition, LayerRef, MergeRule, ReloadKind,
     ReloadSignal, ReloadSpec, fits,
@@ -33,8 +35,8 @@ pub use selector::{Conjunction, Selector, Term};
 pub use target::{ANSIBLE, HealthAt, KUBERNETES, LOCAL, RunBy, SSH, TRACKS, TargetSpec, TargetsSpec, TrafficSpec};
 pub use topology::{Branch, DomainSpec, LabelValue, NodeSpec, TopologySpec};
 pub use types::{
-    ChannelSpec, CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap,
-    Manifest, NotifySpec, Panel, StepSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
+    CheckSpec, ConfigSpec, DashboardSpec, EnvClass, EnvSpec, HealthSpec, HistorySpec, HttpHeaderMap, Manifest,
+    NotifySpec, Panel, StepSpec, TaskPer, TaskRun, TaskSpec, WorkspaceSpec,
 };
 pub use values::{Amount, Command, Health, OneOrMany, RollbackPolicy};
 

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::channel::ChannelSpec;
 use super::config::{ConfigFile, ConfigRule, LayerRef, MergeRule, ReloadSpec};
 use super::metric::MetricSpec;
-
 use super::model::ModelSpec;
 use super::rollout::RolloutSpec;
 use super::rule::{RuleSpec, WebhookSpec};
@@ -101,8 +101,8 @@ pub struct WorkspaceSpec {
 #[serde(deny_unknown_fields)]
 pub struct HistorySpec {
     /// Where the history is: a folder relative to this file (`.vice` when absent), `sqlite:FOLDER`, `jsonl:FOLDER`,
-    /// `git:REMOTE`, `s3://BUCKET/PREFIX`, `postgres://USER@HOST/DATABASE`, `nats://HOST/STREAM` or the `https://` address
-    /// of a `vice serve`. A password never stands here.
+    /// `git:REMOTE`, `s3://BUCKET/PREFIX`, `postgres://USER@HOST/DATABASE`, `nats://HOST/STREAM`, the `https://` address
+    /// of a `vice serve`, or `NAME:PLACE` for a program `vice-backend-NAME`. A password never stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
 }
@@ -364,70 +364,6 @@ impl CheckSpec {
                 Err("says nothing to check: give it one of http, tcp, command or scenario".to_owned())
             }
             _ => Err("has more than one of http, tcp, command and scenario; give each a check of its own".to_owned()),
-        }
-    }
-}
-
-/// A channel for notifications.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ChannelSpec {
-    /// The command's own standard output (or standard error when output is machine-readable).
-    Stdout {},
-    /// One line of JSON a message, appended to a file.
-    File {
-        /// The file, relative to `vice.toml`.
-        path: String,
-    },
-    /// A CloudEvent by POST.
-    Webhook {
-        /// The URL.
-        url: String,
-        /// The configuration key or `env:NAME` of the HMAC-SHA256 signing secret.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        secret: Option<String>,
-    },
-    /// An incoming webhook as Slack and Mattermost have it.
-    Slack {
-        /// The configuration key or `env:NAME` that holds the URL, which is itself a secret.
-        url: String,
-        /// The channel to post to, where the webhook allows a choice.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        channel: Option<String>,
-    },
-    /// E-mail.
-    Email {
-        /// `smtp://host:port` (plain or STARTTLS where offered) or `smtps://host:port`.
-        server: String,
-        /// The sender.
-        from: String,
-        /// The recipients.
-        to: Vec<String>,
-        /// The login name.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        user: Option<String>,
-        /// The configuration key or `env:NAME` of the password.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        password: Option<String>,
-    },
-    /// A command that gets the message as JSON on standard input.
-    Command {
-        /// What runs.
-        command: Command,
-    },
-}
-
-impl ChannelSpec {
-    /// The name of the channel's kind, as in `vice.toml`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Stdout {} => "stdout",
-            Self::File { .. } => "file",
-            Self::Webhook { .. } => "webhook",
-            Self::Slack { .. } => "slack",
-            Self::Email { .. } => "email",
-            Self::Command { .. } => "command",
         }
     }
 }

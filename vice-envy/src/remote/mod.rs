@@ -7,6 +7,7 @@ mod git;
 mod http;
 mod k8s;
 mod kubeconfig;
+mod plugin;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "s3")]
@@ -31,6 +32,7 @@ use vice_core::port::command::CommandRunner;
 use vice_core::{Code, Fault, Result};
 
 pub(crate) use git::{Repository, check_revision, past};
+pub(crate) use plugin::started;
 
 use crate::file::FILE_BYTES_MAX;
 use crate::key::{Flaw, join};
@@ -86,6 +88,8 @@ pub(crate) enum Address {
     K8s { namespace: String, secret: bool, name: String, entry: Option<String> },
     /// `postgres:TABLE`, with `/KEY.toml` for a document in one row.
     Postgres { table: String, key: Option<String> },
+    /// `plugin:NAME/PATH`: what a program `vice-backend-NAME` has.
+    Plugin { program: String, path: String },
     /// `vault:MOUNT/PATH`; `//` ends a mount of several parts.
     Vault { mount: String, path: String },
 }
@@ -100,6 +104,7 @@ impl Address {
             "consul" => consul::parse(rest),
             "k8s" => k8s::parse(rest),
             "postgres" => postgres_address(rest),
+            "plugin" => plugin::parse(rest),
             "vault" => vault::parse(rest),
             _ => return Ok(None),
         };
@@ -109,6 +114,7 @@ impl Address {
             "consul" => "Write consul:PREFIX (with CONSUL_HTTP_ADDR) or consul:http://HOST:8500/PREFIX.",
             "k8s" => "Write k8s:NAMESPACE/configmap/NAME or k8s:NAMESPACE/secret/NAME.",
             "postgres" => "Write postgres:TABLE or postgres:TABLE/KEY.toml; VICE_CONFIG_POSTGRES has the address.",
+            "plugin" => "Write plugin:NAME/PATH for a program vice-backend-NAME on PATH.",
             _ => "Write vault:MOUNT/PATH; the address comes from VAULT_ADDR.",
         };
         // The text may hold a password by mistake, so that it is not repeated.
@@ -184,6 +190,7 @@ pub(crate) fn connect(name: &str, address: &Address, tools: &Tools) -> Result<Bo
             let message = format!("The layer {name} lies in PostgreSQL, and this vice was built without it.");
             return Err(Fault::new(Code::BackendMissing, message).hint("Build with the feature `postgres`."));
         }
+        Address::Plugin { program, path } => Box::new(plugin::Program::new(name, program, path, tools)?),
         Address::Vault { mount, path } => Box::new(vault::Vault::new(name, mount, path, &tools.process)?),
     })
 }

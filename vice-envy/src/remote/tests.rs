@@ -6,6 +6,7 @@
 mod fake;
 pub(crate) mod git;
 mod lab;
+mod plugin;
 mod tls;
 
 use std::sync::Arc;

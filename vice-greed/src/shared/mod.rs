@@ -18,7 +18,7 @@ mod scribe;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::event::Recorded;
 use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
 use vice_core::{Fault, Millis, Result};
+use vice_plugin::Described;
 
 use crate::desk::{Desk, Inbox, until_grown};
 use crate::jsonl::log::Log;
@@ -48,18 +49,26 @@ pub(crate) struct SharedStore {
     desk: Mutex<Option<Desk>>,
     grown: watch::Sender<u64>,
     durable: bool,
+    /// What the medium says of itself, where that is not known before it was asked.
+    said: Option<Arc<OnceLock<Described>>>,
 }
 
 impl SharedStore {
     /// The history on a medium, with its mirror in a folder. Nothing is asked or created before the first question.
     pub(crate) fn new(info: BackendInfo, medium: Box<dyn Medium>, folder: PathBuf, notices: Notices) -> Self {
         let exchange = Arc::new(Exchange::new(info.location.clone(), medium, folder, notices));
-        Self { info, exchange, desk: Mutex::new(None), grown: watch::Sender::new(0), durable: true }
+        Self { info, exchange, desk: Mutex::new(None), grown: watch::Sender::new(0), durable: true, said: None }
     }
 
     /// Whether what the medium acknowledges survives a power cut there.
     pub(crate) const fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
+        self
+    }
+
+    /// Whether others can reach it is what the medium says, once it was asked.
+    pub(crate) fn as_it_says(mut self, said: Arc<OnceLock<Described>>) -> Self {
+        self.said = Some(said);
         self
     }
 
@@ -94,7 +103,8 @@ impl SharedStore {
 #[async_trait]
 impl EventStore for SharedStore {
     fn describe(&self) -> BackendInfo {
-        self.info.clone()
+        let said = self.said.as_ref().and_then(|said| said.get());
+        BackendInfo { shared: said.map_or(self.info.shared, |said| said.shared), ..self.info.clone() }
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -6,6 +6,7 @@ mod command;
 mod email;
 mod file;
 mod http;
+pub(crate) mod plugin;
 mod slack;
 mod stdout;
 mod webhook;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use vice_core::app::ProcessEnv;
-use vice_core::manifest::{ChannelSpec, Project};
+use vice_core::manifest::{BuiltInChannel, ChannelSpec, Project};
 use vice_core::port::command::CommandRunner;
 use vice_core::port::config::ConfigSource;
 use vice_core::secret::Masker;
@@ -89,18 +90,22 @@ pub(crate) struct Tools<'a> {
 
 /// Where a channel goes, for people; nothing secret.
 pub(crate) fn receiver(spec: &ChannelSpec) -> String {
+    let spec = match spec {
+        ChannelSpec::BuiltIn(spec) => spec,
+        ChannelSpec::Plugin(plugin) => return format!("the program vice-backend-{}", plugin.kind),
+    };
     match spec {
-        ChannelSpec::Stdout {} => "the terminal".to_owned(),
-        ChannelSpec::File { path } => path.clone(),
-        ChannelSpec::Webhook { url, .. } => crate::mask::shown_url(url),
-        ChannelSpec::Slack { url, channel } => match channel {
+        BuiltInChannel::Stdout {} => "the terminal".to_owned(),
+        BuiltInChannel::File { path } => path.clone(),
+        BuiltInChannel::Webhook { url, .. } => crate::mask::shown_url(url),
+        BuiltInChannel::Slack { url, channel } => match channel {
             Some(channel) => format!("{channel} through the URL in {}", reference(url)),
             None => format!("the URL in {}", reference(url)),
         },
-        ChannelSpec::Email { server, to, .. } => {
+        BuiltInChannel::Email { server, to, .. } => {
             format!("{} through {}", to.join(", "), crate::mask::shown_url(server))
         }
-        ChannelSpec::Command { command } => command.0.join(" "),
+        BuiltInChannel::Command { command } => command.0.join(" "),
     }
 }
 
@@ -124,7 +129,7 @@ pub(crate) async fn send(
         process: tools.env,
         masker: Masker::default(),
     };
-    let sent = match build(spec, tools, &mut secrets, repeat).await {
+    let sent = match build(spec, tools, &mut secrets, message, repeat).await {
         Ok(channel) => channel.send(message).await,
         Err(error) => Err(error),
     };
@@ -139,12 +144,19 @@ async fn build(
     spec: &ChannelSpec,
     tools: &Tools<'_>,
     secrets: &mut Secrets<'_>,
+    message: &Message,
     repeat: bool,
 ) -> Result<Box<dyn Channel>, SendError> {
+    let spec = match spec {
+        ChannelSpec::BuiltIn(spec) => spec,
+        ChannelSpec::Plugin(spec) => return plugin::build(spec, tools, secrets, message, repeat).await,
+    };
     Ok(match spec {
-        ChannelSpec::Stdout {} => Box::new(stdout::Stdout { ui: Arc::clone(tools.ui) }),
-        ChannelSpec::File { path } => Box::new(file::File { root: secrets.project.root.clone(), path: path.clone() }),
-        ChannelSpec::Webhook { url, secret } => {
+        BuiltInChannel::Stdout {} => Box::new(stdout::Stdout { ui: Arc::clone(tools.ui) }),
+        BuiltInChannel::File { path } => {
+            Box::new(file::File { root: secrets.project.root.clone(), path: path.clone() })
+        }
+        BuiltInChannel::Webhook { url, secret } => {
             let secret = match secret {
                 Some(reference) => Some(secrets.get(reference).await?),
                 None => None,
@@ -152,13 +164,13 @@ async fn build(
             let post = http::Post { client: (tools.http)()?, shown: crate::mask::shown_url(url) };
             Box::new(webhook::Webhook { post, url: url.clone(), secret, clock: Arc::clone(tools.clock), repeat })
         }
-        ChannelSpec::Slack { url, channel } => {
+        BuiltInChannel::Slack { url, channel } => {
             let post = http::Post { client: (tools.http)()?, shown: format!("the URL in {}", reference(url)) };
             let url = secrets.get(url).await?;
             Box::new(slack::Slack { post, url, channel: channel.clone() })
         }
-        ChannelSpec::Email { .. } => email(spec, secrets).await?,
-        ChannelSpec::Command { command } => Box::new(command::Command {
+        BuiltInChannel::Email { .. } => email(spec, secrets).await?,
+        BuiltInChannel::Command { command } => Box::new(command::Command {
             runner: Arc::clone(tools.runner),
             argv: command.0.clone(),
             dir: secrets.project.root.clone(),
@@ -167,8 +179,8 @@ async fn build(
 }
 
 #[cfg(feature = "email")]
-async fn email(spec: &ChannelSpec, secrets: &mut Secrets<'_>) -> Result<Box<dyn Channel>, SendError> {
-    let ChannelSpec::Email { server, from, to, user, password } = spec else {
+async fn email(spec: &BuiltInChannel, secrets: &mut Secrets<'_>) -> Result<Box<dyn Channel>, SendError> {
+    let BuiltInChannel::Email { server, from, to, user, password } = spec else {
         return Err(SendError::permanent("This is not an e-mail channel."));
     };
     let password = match password {
@@ -180,6 +192,6 @@ async fn email(spec: &ChannelSpec, secrets: &mut Secrets<'_>) -> Result<Box<dyn 
 }
 
 #[cfg(not(feature = "email"))]
-async fn email(_: &ChannelSpec, _: &mut Secrets<'_>) -> Result<Box<dyn Channel>, SendError> {
+async fn email(_: &BuiltInChannel, _: &mut Secrets<'_>) -> Result<Box<dyn Channel>, SendError> {
     Err(SendError::permanent("This vice was built without e-mail (the feature `email`)."))
 }

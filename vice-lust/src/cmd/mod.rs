@@ -9,7 +9,7 @@ use std::io::Read;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use vice_core::id::EnvName;
-use vice_core::manifest::{ChannelSpec, Project};
+use vice_core::manifest::{BuiltInChannel, ChannelSpec, Project};
 use vice_core::port::notifier::{Delivery, Severity};
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::Outcome;
@@ -192,7 +192,7 @@ fn told(posted: &Posted) -> Outcome {
 }
 
 fn is_terminal(project: &Project, channel: &str) -> bool {
-    matches!(crate::rules::channel(project, channel), Some(ChannelSpec::Stdout {}))
+    matches!(crate::rules::channel(project, channel), Some(ChannelSpec::BuiltIn(BuiltInChannel::Stdout {})))
 }
 
 fn line(delivery: &Delivery) -> String {

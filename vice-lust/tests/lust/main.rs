@@ -8,6 +8,7 @@ mod crash;
 #[cfg(feature = "email")]
 mod email;
 mod outbox;
+mod plugin;
 mod receiver;
 mod rules;
 mod support;

@@ -4,9 +4,9 @@
 use vice_core::app::App;
 use vice_core::id::Scope;
 use vice_core::{Code, Fault, Result};
+use vice_plugin::PLUGIN;
 
 use crate::backend;
-use crate::plugin::PLUGIN;
 
 /// Fails for a shared environment whose history is not.
 ///

@@ -1,4 +1,4 @@
-//! Numbers in a JSON document, from an HTTP server or from a command, found by JSON Pointers.
+//! Numbers in a JSON document, from an HTTP server, a command or a plug-in, found by JSON Pointers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use vice_core::{Millis, Result};
 
 use super::http::{Http, refused};
 use super::number::{Histogram, Numbers, count};
+use super::program::Program;
 use super::prometheus::{check_age, shown};
 use super::scene::{Asked, seconds};
 use super::source::{Ask, Growth, Tally};
@@ -27,6 +28,7 @@ const COMMAND_TIMEOUT: Millis = Millis::from_secs(10);
 pub(super) enum Origin {
     Web(Http),
     Command { runner: Arc<dyn CommandRunner>, dir: PathBuf, env: BTreeMap<String, EnvValue>, masker: Masker },
+    Program(Program),
 }
 
 /// A document with the metric's numbers.
@@ -58,6 +60,7 @@ impl Document {
                 }
                 parse(output.stdout.as_bytes())
             }
+            Origin::Program(program) => program.measure(&self.spec, asked).await,
         }
     }
 
@@ -163,6 +166,7 @@ impl Ask for Document {
                 let program = self.spec.command.as_ref().and_then(|command| command.0.first());
                 BackendInfo { kind: "command", location: program.cloned().unwrap_or_default(), shared: false }
             }
+            Origin::Program(program) => program.describe(),
         }
     }
 

@@ -7,12 +7,14 @@ mod front;
 mod http;
 mod marks;
 mod number;
+mod program;
 mod prometheus;
 mod sample;
 mod scene;
 mod secrets;
 mod series;
 mod source;
+pub mod suite;
 mod trouble;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub use self::front::FrontCounts;
 use self::front::FrontEnd;
 use self::http::Http;
 use self::marks::MarkFile;
+use self::program::Program;
 use self::prometheus::Prometheus;
 pub use self::prometheus::RangeQuery;
 pub use self::sample::{Sample, parse_sample};
@@ -186,6 +189,11 @@ impl Parts<'_> {
                     masker: masker.clone(),
                 };
                 self.with(name, spec, masker, Document { spec: spec.clone(), origin })
+            }
+            MetricOrigin::Plugin => {
+                let at = |fault: Fault| fault.at(self.project.place(&["metric", name, "plugin"], ""));
+                let program = Program::new(spec, &self.app.env, self.project, self.scope).map_err(at)?;
+                self.with(name, spec, masker, Document { spec: spec.clone(), origin: Origin::Program(program) })
             }
             MetricOrigin::Series | MetricOrigin::Checks => {
                 let series = OwnSeries { spec: spec.clone(), store: Arc::clone(&self.app.series) };

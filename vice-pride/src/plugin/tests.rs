@@ -1,4 +1,4 @@
-//! Plug-ins that behave, hang, end, lie and babble. The one that behaves is the example of the docs.
+//! A target behind a plug-in: the example of the docs, and what such a target may be told.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use vice_core::app::ProcessEnv;
 use vice_core::port::target::Target;
 use vice_core::testkit::target::{Subject, suite};
 use vice_core::testkit::target_fixtures::{releases, workload};
-use vice_core::{Code, Fault};
 
 use super::PluginTarget;
 
@@ -55,76 +54,6 @@ fn script(dir: &Path, answers: &str) -> PluginTarget {
     std::fs::write(&file, text).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     PluginTarget::under_test("odd", file, env(dir), dir.to_owned())
-}
-
-async fn fault_of(answers: &str) -> Fault {
-    let dir = tempfile::tempdir().unwrap();
-    script(dir.path(), answers).inventory().await.unwrap_err()
-}
-
-#[tokio::test]
-async fn what_is_no_answer_is_told_and_never_waited_for() {
-    let describe = |said: &str| format!("*describe*) echo \"{{\\\"id\\\":$id,\\\"ok\\\":{said}}}\";;");
-    let cases = [
-        (describe("{\\\"protocol\\\":2,\\\"port\\\":\\\"target\\\"}"), Code::Unsupported, "speaks protocol 2"),
-        (describe("{\\\"protocol\\\":1,\\\"port\\\":\\\"store\\\"}"), Code::Unsupported, "is no target"),
-        (describe("{\\\"name\\\":\\\"x\\\"}"), Code::Backend, "does not say what it is"),
-        ("*describe*) echo 'hello, I am a plug-in';;".to_owned(), Code::Unreachable, "ended in the middle"),
-        ("*describe*) echo 'no license' >&2; exit 3;;".to_owned(), Code::Unreachable, "no license"),
-        ("*inventory*) echo 'out of memory' >&2; exit 1;;".to_owned(), Code::Unreachable, "ended in the middle"),
-        ("*inventory*) echo \"{\\\"id\\\":$id,\\\"ok\\\":[1]}\";;".to_owned(), Code::Backend, "that makes sense"),
-        (
-            "*inventory*) echo \"{\\\"id\\\":$id,\\\"error\\\":{\\\"code\\\":\\\"target.unhealthy\\\",\\\"message\\\":\\\"sick\\\"}}\";;"
-                .to_owned(),
-            Code::Unhealthy,
-            "sick",
-        ),
-        (
-            "*inventory*) echo \"{\\\"id\\\":$id,\\\"error\\\":{\\\"code\\\":\\\"made.up\\\"}}\";;".to_owned(),
-            Code::Backend,
-            "gave no reason",
-        ),
-    ];
-    for (answers, code, said) in cases {
-        let fault = fault_of(&answers).await;
-        assert_eq!(fault.code(), code, "{answers}: {fault:?}");
-        assert!(fault.chain().join(" ").contains(said), "{answers}: {fault:?}");
-    }
-}
-
-#[tokio::test]
-async fn one_that_ended_is_started_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let once = dir.path().join("once");
-    let target = script(
-        dir.path(),
-        &format!(
-            "*fence*) if [ ! -e '{0}' ]; then : > '{0}'; exit 1; fi; echo \"{{\\\"id\\\":$id,\\\"ok\\\":null}}\";;",
-            once.display()
-        ),
-    );
-    assert_eq!(target.fence(1).await.unwrap_err().code(), Code::Unreachable);
-    target.fence(1).await.unwrap();
-}
-
-#[tokio::test]
-async fn one_that_hangs_is_ended_with_what_it_started() {
-    let dir = tempfile::tempdir().unwrap();
-    let pid = dir.path().join("pid");
-    let target = script(dir.path(), &format!("*fence*) sleep 600 & echo $! > '{}'; wait;;", pid.display()));
-    target.connect().await.unwrap();
-    let fault = target.hurried("fence", std::time::Duration::from_millis(500)).await.unwrap_err();
-    assert_eq!(fault.code(), Code::TimedOut, "{fault:?}");
-    let stat = format!("/proc/{}/stat", std::fs::read_to_string(pid).unwrap().trim());
-    for _ in 0..200 {
-        // Ended, or ended and not collected yet by whoever inherits it.
-        let state = std::fs::read_to_string(&stat).unwrap_or_default();
-        if state.is_empty() || state.contains(") Z ") {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("what it started lives on");
 }
 
 #[tokio::test]

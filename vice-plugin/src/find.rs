@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use vice_core::app::ProcessEnv;
+use vice_core::{Code, Fault, Result};
 
 /// What the names of programs begin with, and what they are for.
 const KINDS: [(&str, &str); 3] =
@@ -24,6 +25,8 @@ pub enum Place {
     NotExecutable,
     /// A command of vice has that name, and is never replaced.
     BuiltIn,
+    /// Anybody on this machine could replace it, so that it is not started.
+    Unsafe,
 }
 
 /// A program that looks like a plug-in.
@@ -62,16 +65,34 @@ pub fn find_all(env: &ProcessEnv, built_in: &dyn Fn(&str) -> bool) -> Vec<Found>
 }
 
 /// The backend of that name, if there is one that can be started.
-#[must_use]
-pub fn find(env: &ProcessEnv, name: &str) -> Option<PathBuf> {
+///
+/// # Errors
+/// `Usage` for one that anybody on this machine could replace by another one.
+pub fn find(env: &ProcessEnv, name: &str) -> Result<Option<PathBuf>> {
     // A name with a slash would reach outside of PATH.
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 60 || !name.chars().all(plain) {
-        return None;
+        return Ok(None);
     }
     let file = format!("vice-backend-{name}");
-    let folders = std::env::split_paths(env.get("PATH")?).take(FOLDERS_MAX);
-    folders.map(|dir| dir.join(&file)).find(|path| is_program(path))
+    let mut folders = std::env::split_paths(env.get("PATH").unwrap_or_default()).take(FOLDERS_MAX);
+    let Some(path) = folders.find_map(|dir| Some(dir.join(&file)).filter(|path| is_program(path))) else {
+        return Ok(None);
+    };
+    if is_anybodys(&path) {
+        let message = format!("The plug-in {} can be replaced by anybody on this machine.", path.display());
+        return Err(Fault::new(Code::Usage, message)
+            .hint("Take write permission for others from the file and from its folder: chmod o-w."));
+    }
+    Ok(Some(path))
+}
+
+/// Whether others than owner and group may write the file, or put another one in its place; a link counts as what it
+/// leads to as well.
+fn is_anybodys(path: &Path) -> bool {
+    let open = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o002 != 0);
+    let folder_is_open = |path: &Path| path.parent().is_some_and(open);
+    open(path) || folder_is_open(path) || path.canonicalize().is_ok_and(|real| folder_is_open(&real))
 }
 
 fn is_program(path: &Path) -> bool {
@@ -84,7 +105,11 @@ fn in_folder(dir: &Path) -> Vec<Found> {
         let (file, path) = (entry.file_name(), entry.path());
         let file = file.to_str()?;
         let (name, kind) = KINDS.iter().find_map(|(prefix, kind)| Some((file.strip_prefix(prefix)?, *kind)))?;
-        let place = if is_program(&path) { Place::First } else { Place::NotExecutable };
+        let place = match (is_program(&path), is_anybodys(&path)) {
+            (false, _) => Place::NotExecutable,
+            (true, true) => Place::Unsafe,
+            (true, false) => Place::First,
+        };
         (!name.is_empty()).then(|| Found { name: name.to_owned(), kind, path, place })
     };
     entries.flatten().take(PROGRAMS_MAX).filter_map(look).collect()
@@ -125,10 +150,38 @@ mod tests {
                 ("backend", "b", Place::Hidden),
             ]
         );
-        assert_eq!(find(&env, "a"), Some(dirs[1].path().join("vice-backend-a")));
-        assert_eq!(find(&env, "b"), Some(dirs[0].path().join("vice-backend-b")));
-        for bad in ["", "../a", "A", "a b", "-a/../b"] {
-            assert_eq!(find(&env, bad), None, "{bad:?}");
+        assert_eq!(find(&env, "a").unwrap(), Some(dirs[1].path().join("vice-backend-a")));
+        assert_eq!(find(&env, "b").unwrap(), Some(dirs[0].path().join("vice-backend-b")));
+        for bad in ["", "../a", "A", "a b", "-a/../b", "../../bin/sh"] {
+            assert_eq!(find(&env, bad).unwrap(), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_anybody_could_replace_is_not_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let (here, elsewhere) = (dir.path().join("here"), dir.path().join("elsewhere"));
+        for folder in [&here, &elsewhere] {
+            std::fs::create_dir(folder).unwrap();
+            mode(folder, 0o755);
+        }
+        let program = elsewhere.join("program");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        mode(&program, 0o755);
+        std::os::unix::fs::symlink(&program, here.join("vice-backend-a")).unwrap();
+        let vars = [("PATH".to_owned(), here.display().to_string())].into();
+        let env = ProcessEnv { vars, ..ProcessEnv::default() };
+        assert!(find(&env, "a").unwrap().is_some());
+        for (path, bad) in [(&program, 0o757), (&here, 0o777), (&elsewhere, 0o1777)] {
+            mode(path, bad);
+            let fault = find(&env, "a").unwrap_err();
+            assert_eq!(fault.code(), Code::Usage, "{fault:?}");
+            assert_eq!(find_all(&env, &|_| false)[0].place, Place::Unsafe, "{}", path.display());
+            mode(path, 0o755);
+        }
+        assert_eq!(find_all(&env, &|_| false)[0].place, Place::First);
     }
 }
