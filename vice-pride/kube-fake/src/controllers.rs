@@ -272,6 +272,8 @@ enum Fate {
 }
 
 fn fate(image: &str) -> Fate {
+    // A digest may spell anything.
+    let image = image.split('@').next().unwrap_or(image);
     if image.contains("bad") {
         let message = format!("Back-off pulling image {image:?}: ErrImagePull: not found");
         return Fate::Waiting { reason: "ImagePullBackOff", message };

@@ -16,12 +16,15 @@
 //! `--validate=false`), no protobuf, no tables, no paging, no RBAC; schemas know only the keyed lists in `fields`;
 //! pods end at once; a partitioned StatefulSet makes lost pods anew from the new template; controllers own no fields.
 //!
+//! Beside it there is a fake of a registry of images, [`Registry`].
+//!
 //! It must not be used for anything but tests: it keeps everything in memory.
 
 mod controllers;
 mod fields;
 mod kinds;
 mod patch;
+mod registry;
 mod select;
 mod server;
 mod store;
@@ -38,6 +41,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+pub use registry::{Door, Registry};
 use store::{Key, Store, Writer};
 
 /// How often the controllers take a step.

@@ -338,7 +338,8 @@ fn scale(store: &mut Store, call: &Call, key: &Key) -> Result<Response<Body>, Re
 
 fn log(shared: &Arc<Shared>, call: &Call, key: &Key) -> Result<Response<Body>, Refusal> {
     let pod = shared.store().get(key)?.clone();
-    let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+    let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    let image = image.split('@').next().unwrap_or(image).to_owned();
     if image.contains("bad") {
         return Err(Refusal::new(400, "BadRequest", "container is waiting to start: trying and failing to pull image"));
     }

@@ -1,7 +1,7 @@
 //! Several targets as one: each unit's name begins with that of its target, and everything is passed on to it. One
 //! engine, one lease, one budget and one way back then cover all of them. It keeps no state of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -144,6 +144,15 @@ impl Target for RoutedTarget {
             .iter()
             .map(|(name, backend)| async move { backend.target.objects(version).await.map_err(on(name)) });
         Ok(try_join_all(each).await?.concat())
+    }
+
+    /// Members share what registries have said, so that an image has one digest on all of them.
+    async fn images(&self, version: &str) -> Result<BTreeMap<String, String>> {
+        let each = self
+            .members
+            .iter()
+            .map(|(name, backend)| async move { backend.target.images(version).await.map_err(on(name)) });
+        Ok(try_join_all(each).await?.into_iter().flatten().collect())
     }
 
     async fn preview(&self, workload: &Workload) -> Result<Vec<String>> {

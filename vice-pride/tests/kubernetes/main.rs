@@ -10,6 +10,7 @@ mod crashing;
 mod deploying;
 mod failing;
 mod fencing;
+mod images;
 mod support;
 mod watching;
 mod weights;
