@@ -410,7 +410,13 @@ impl TargetSpec {
         }
         let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         match &self.namespace {
-            Some(name) if name.is_empty() || name.len() > 63 || !name.chars().all(label) => {
+            Some(name)
+                if name.is_empty()
+                    || name.len() > 63
+                    || name.starts_with('-')
+                    || name.ends_with('-')
+                    || !name.chars().all(label) =>
+            {
                 let shown: String = name.chars().take(80).collect();
                 Err(format!("{shown:?} can't be the name of a namespace"))
             }
@@ -594,6 +600,7 @@ mod tests {
             ("target = { kind = 'kubernetes', manifests = 'a', kustomize = 'b' }", "said twice"),
             ("target.eu = { kind = 'kubernetes', manifests = 'a', instances = 2 }", "as `replicas`"),
             ("target = { kind = 'kubernetes', manifests = 'a', namespace = 'A_b' }", "name of a namespace"),
+            ("target = { kind = 'kubernetes', manifests = 'a', namespace = '--all' }", "name of a namespace"),
             ("target = { kind = 'kubernetes', manifests = 'a', traffic = 'weights' }", "unknown variant"),
             ("target = { kind = 'local', traffic = 'replicas' }", "belongs to a target of kind \"kubernetes\""),
             ("target = { kind = 'ssh', hosts = ['a'], pin_images = false }", "belongs to a target of kind \"kubernetes\""),

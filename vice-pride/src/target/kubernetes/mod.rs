@@ -16,6 +16,7 @@ mod diff;
 mod failing;
 mod images;
 mod keep;
+mod kubeconfig;
 mod ledger;
 mod logs;
 mod manifests;
