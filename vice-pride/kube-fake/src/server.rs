@@ -91,6 +91,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
         return Ok(refusal(&Refusal::new(401, "Unauthorized", "Unauthorized")));
     }
     shared.requests.lock_now().push(format!("{} {}", call.method, parts.uri));
+    if let Some(status) = shared.refusal() {
+        return Ok(refusal(&Refusal::new(status, "TooManyRequests", "the server is too busy")));
+    }
     let cut = shared.cut(call.changes());
     if cut == Some(Cut::Request) {
         return Err(BrokenOff);
@@ -154,7 +157,11 @@ async fn object(shared: &Arc<Shared>, call: &Call, group: &str, rest: &[&str]) -
         [] => collection(shared, call, kind, namespace),
         [name] => {
             let key = Key { kind, namespace: namespace.to_owned(), name: (*name).to_owned() };
-            one(&mut shared.store(), call, &key)
+            let answer = one(&mut shared.store(), call, &key);
+            if call.method == Method::GET {
+                shared.after_reading(&key);
+            }
+            answer
         }
         [name, "log"] => {
             let key = Key { kind, namespace: namespace.to_owned(), name: (*name).to_owned() };

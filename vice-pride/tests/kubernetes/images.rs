@@ -13,6 +13,7 @@ use vice_core::{Code, Fault, Result};
 use vice_kube_fake::{Door, Registry};
 use vice_pride::target::kubernetes::{KubernetesTarget, Registries};
 
+use crate::bad_input::hostile;
 use crate::support::{Ground, WEB, options_at, place};
 
 fn client() -> Result<reqwest::Client> {
@@ -229,4 +230,23 @@ async fn classes_1_and_3_an_image_that_is_no_name_is_refused_before_anybody_is_a
         );
     }
     assert!(yard.registry.requests().is_empty() && yard.ground.fake.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_26_a_hostile_registry_gets_no_further_than_an_error() {
+    for (head, zeros, said) in [
+        ("HTTP/1.1 200 OK\r\ndocker-content-digest: sha256:../../x\r\ncontent-length: 0\r\n\r\n", false, "a digest that is none"),
+        ("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n", true, "an answer without end"),
+        ("HTTP/1.1 302 Found\r\nlocation: file:///etc/passwd\r\ncontent-length: 0\r\n\r\n", false, "did not say"),
+        ("HTTP/1.1 599 \x1b[2J\r\ncontent-length: 0\r\n\r\n", false, "did not say"),
+        ("SSH-2.0-OpenSSH\r\n", false, "did not say"),
+    ] {
+        let yard = Yard::new().await;
+        let address = hostile(head, zeros).await.replace("http://", "");
+        yard.ground.write("k8s/web.yaml", &WEB.replace("shop:", &format!("{address}/shop:")));
+        let fault = yard.target().images("1").await.unwrap_err();
+        let text = fault.chain().join(" ");
+        assert!(text.contains(said), "{said}: {text}");
+        assert!(!text.contains('\u{1b}') && !fault.hints().is_empty(), "{fault:?}");
+    }
 }

@@ -10,6 +10,8 @@ mod crashing;
 mod deploying;
 mod failing;
 mod fencing;
+mod fleet;
+mod hostile;
 mod images;
 mod support;
 mod watching;

@@ -122,23 +122,23 @@ pub(super) fn escaped(text: &str) -> String {
 async fn events_of(cluster: &Cluster, pod: &Value) -> Vec<String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or(&cluster.namespace);
-    events_about(cluster, namespace, name).await
+    events_about(cluster, namespace, name, "Pod").await
 }
 
 /// What is said of the workload itself.
 async fn events(cluster: &Cluster, id: &ObjectId, live: &Value) -> Vec<String> {
     let namespace = live["metadata"]["namespace"].as_str().unwrap_or(&cluster.namespace);
-    events_about(cluster, namespace, &id.name).await
+    events_about(cluster, namespace, &id.name, &id.kind).await
 }
 
 /// The last warnings about what has that name.
-async fn events_about(cluster: &Cluster, namespace: &str, name: &str) -> Vec<String> {
+async fn events_about(cluster: &Cluster, namespace: &str, name: &str, kind: &str) -> Vec<String> {
     let path = format!(
         "/api/v1/namespaces/{namespace}/events?limit=100&fieldSelector=involvedObject.name%3D{}",
         escaped(name)
     );
     let mut events = cluster.list(&path).await.unwrap_or_default();
-    events.retain(|event| event["type"] == "Warning");
+    events.retain(|event| event["type"] == "Warning" && event["involvedObject"]["kind"] == kind);
     let last = |event: &Value| event["lastTimestamp"].as_str().unwrap_or_default().to_owned();
     events.sort_by_key(last);
     let shown = events.iter().rev().take(EVENTS);
