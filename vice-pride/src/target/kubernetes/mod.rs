@@ -441,6 +441,8 @@ impl Target for KubernetesTarget {
         if !self.options.spec.pin_images.unwrap_or(true) {
             return Ok(BTreeMap::new());
         }
+        // A kubeconfig that can't be used is said first: it is nearer than a registry.
+        self.cluster().await?;
         let objects = match self.rendered(version) {
             Some(objects) => objects,
             None => self.render(version).await?,
