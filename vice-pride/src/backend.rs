@@ -128,8 +128,7 @@ pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<B
     let spec = project.env(&scope.env)?;
     let kinds = kinds()?;
     #[cfg(feature = "kubernetes")]
-    let registries =
-        site.http.map(|http| Arc::new(Registries::new(http, Arc::clone(site.env), site.runner.cloned())));
+    let registries = site.http.map(|http| Arc::new(Registries::new(http, Arc::clone(site.env), site.runner.cloned())));
     let make = |part: Option<&str>, target: Option<&TargetSpec>| {
         let kind = target.map_or(LOCAL, |target| target.kind.as_str());
         match kinds.get(kind) {

@@ -52,7 +52,10 @@ fn the_example_of_the_page_works() {
     lab.write("vice.toml", &toml.replace("https://shop.example", fake.url()));
     let registry = clusters.registry();
     let digests = ["1.4.2", "1.4.3"].map(|tag| registry.push("shop", tag));
-    lab.write("k8s/web.yaml", &blocks("kubernetes-target.md", "yaml")[0].replace("registry.example", registry.address()));
+    lab.write(
+        "k8s/web.yaml",
+        &blocks("kubernetes-target.md", "yaml")[0].replace("registry.example", registry.address()),
+    );
     lab.write(
         "kubeconfig",
         &fake.kubeconfig().replace("\"name\":\"fake\",\"context\"", "\"name\":\"prod\",\"context\""),
@@ -80,7 +83,9 @@ fn a_bad_image_in_the_second_cluster_brings_both_back() {
     lab.write("eu.yaml", &eu.kubeconfig());
     lab.write("us.yaml", &us.kubeconfig());
     let target = |name: &str, source: &str| {
-        format!("target.{name} = {{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"{name}.yaml\", {source} }}\n")
+        format!(
+            "target.{name} = {{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"{name}.yaml\", {source} }}\n"
+        )
     };
     // One reads its manifests, the other one has them printed.
     let eu_target = target("eu", "manifests = \"k8s/eu.yaml\"");
@@ -257,7 +262,9 @@ fn one_of_two_clusters_that_dies_in_the_middle_is_carried_on_when_it_is_back() {
     lab.write("eu.yaml", &eu.kubeconfig());
     lab.write("us.yaml", &us.kubeconfig());
     let target = |name: &str| {
-        format!("target.{name} = {{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"{name}.yaml\", manifests = \"k8s\" }}\n")
+        format!(
+            "target.{name} = {{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"{name}.yaml\", manifests = \"k8s\" }}\n"
+        )
     };
     let (eu_target, us_target) = (target("eu"), target("us"));
     lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\nshared = false\n{eu_target}{us_target}"));

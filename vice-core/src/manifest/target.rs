@@ -603,7 +603,10 @@ mod tests {
             ("target = { kind = 'kubernetes', manifests = 'a', namespace = '--all' }", "name of a namespace"),
             ("target = { kind = 'kubernetes', manifests = 'a', traffic = 'weights' }", "unknown variant"),
             ("target = { kind = 'local', traffic = 'replicas' }", "belongs to a target of kind \"kubernetes\""),
-            ("target = { kind = 'ssh', hosts = ['a'], pin_images = false }", "belongs to a target of kind \"kubernetes\""),
+            (
+                "target = { kind = 'ssh', hosts = ['a'], pin_images = false }",
+                "belongs to a target of kind \"kubernetes\"",
+            ),
             ("target = { kind = 'kubernetes', manifests = 'a', pin_images = 'no' }", "invalid type"),
         ] {
             let error = read(text).unwrap_err();

@@ -81,7 +81,9 @@ impl Registry {
                     async move { Ok::<_, Infallible>(serve(&shared, &own, request).await) }
                 });
                 // A connection that fails is the client's matter.
-                tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await) });
+                tokio::spawn(async move {
+                    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await)
+                });
             }
         });
         Ok(Self { state, address, task })
@@ -98,7 +100,8 @@ impl Registry {
     pub fn push(&self, name: &str, tag: &str) -> String {
         let mut state = self.state.lock_now();
         state.pushes += 1;
-        let content = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "push": state.pushes}).to_string();
+        let content =
+            json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "push": state.pushes}).to_string();
         let digest = digest_of(&content);
         state.tags.insert(format!("{name}:{tag}"), content);
         digest
@@ -183,9 +186,7 @@ fn token(state: &State, address: &str, asked: &[u8], given: &str, posted: bool) 
     let fits = match &state.door {
         Door::Token => !posted && given.is_empty(),
         Door::TokenFor(user, password) => !posted && given == basic(user, password),
-        Door::TokenForToken(token) => {
-            posted && said("grant_type") == "refresh_token" && said("refresh_token") == token
-        }
+        Door::TokenForToken(token) => posted && said("grant_type") == "refresh_token" && said("refresh_token") == token,
         Door::Open | Door::Basic(..) => false,
     };
     if !fits || said("service") != address {
@@ -195,14 +196,7 @@ fn token(state: &State, address: &str, asked: &[u8], given: &str, posted: bool) 
     answer(200, json!({name: token_for(said("scope"))}).to_string())
 }
 
-fn manifest(
-    state: &State,
-    address: &str,
-    name: &str,
-    tag: &str,
-    given: &str,
-    head: bool,
-) -> Response<Full<Bytes>> {
+fn manifest(state: &State, address: &str, name: &str, tag: &str, given: &str, head: bool) -> Response<Full<Bytes>> {
     let scope = format!("repository:{name}:pull");
     let (fits, challenge) = match &state.door {
         Door::Open => (true, String::new()),

@@ -168,7 +168,12 @@ impl Target for RoutedTarget {
 impl Traffic for RoutedTarget {
     /// The weights of the first target that splits its traffic.
     async fn table(&self) -> Result<WeightTable> {
-        let tables = try_join_all(self.traffics()?.into_iter().map(|(name, _, traffic)| async move { traffic.table().await.map_err(on(name)) })).await?;
+        let tables = try_join_all(
+            self.traffics()?
+                .into_iter()
+                .map(|(name, _, traffic)| async move { traffic.table().await.map_err(on(name)) }),
+        )
+        .await?;
         let split = tables.iter().position(|table| table.weights.len() > 1).unwrap_or(0);
         Ok(tables.into_iter().nth(split).unwrap_or_default())
     }

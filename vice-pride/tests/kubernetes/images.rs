@@ -224,10 +224,7 @@ async fn classes_1_and_3_an_image_that_is_no_name_is_refused_before_anybody_is_a
     let yard = Yard::new().await;
     for version in ["`touch canary`", "$(touch canary)", "--config=x", "../../v2/other", "1?x=y", "1@host", "1\n2"] {
         let fault = yard.target().images(version).await.unwrap_err();
-        assert!(
-            [Code::ManifestInvalid].contains(&fault.code()) && !fault.hints().is_empty(),
-            "{version}: {fault:?}"
-        );
+        assert!([Code::ManifestInvalid].contains(&fault.code()) && !fault.hints().is_empty(), "{version}: {fault:?}");
     }
     assert!(yard.registry.requests().is_empty() && yard.ground.fake.requests().is_empty());
 }
@@ -235,7 +232,11 @@ async fn classes_1_and_3_an_image_that_is_no_name_is_refused_before_anybody_is_a
 #[tokio::test(flavor = "multi_thread")]
 async fn class_26_a_hostile_registry_gets_no_further_than_an_error() {
     for (head, zeros, said) in [
-        ("HTTP/1.1 200 OK\r\ndocker-content-digest: sha256:../../x\r\ncontent-length: 0\r\n\r\n", false, "a digest that is none"),
+        (
+            "HTTP/1.1 200 OK\r\ndocker-content-digest: sha256:../../x\r\ncontent-length: 0\r\n\r\n",
+            false,
+            "a digest that is none",
+        ),
         ("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n", true, "an answer without end"),
         ("HTTP/1.1 302 Found\r\nlocation: file:///etc/passwd\r\ncontent-length: 0\r\n\r\n", false, "did not say"),
         ("HTTP/1.1 599 \x1b[2J\r\ncontent-length: 0\r\n\r\n", false, "did not say"),

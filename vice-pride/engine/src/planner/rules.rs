@@ -71,7 +71,8 @@ pub(super) fn rules(spec: &RolloutSpec, fleet: &Fleet<'_>, at_once: u32, stepwis
         let first = if fleet.placed.is_empty() { &fleet.removed } else { &fleet.placed };
         let mut members = intersection(&select("start_at", start)?, first);
         // It is tried out there first; the doubles come when it is proven everywhere.
-        if let Some(tried) = pairs.map(|pairs| intersection(&pairs.canaries, &members)).filter(|tried| !tried.is_empty())
+        if let Some(tried) =
+            pairs.map(|pairs| intersection(&pairs.canaries, &members)).filter(|tried| !tried.is_empty())
         {
             members = tried;
         }

@@ -299,7 +299,8 @@ impl Shape<'_> {
 
 /// A step without a share, where a canary gets nothing else.
 fn no_share() -> Fault {
-    let message = "`rollout.steps` has an amount of units, and where a target splits its traffic a canary gets only its share.";
+    let message =
+        "`rollout.steps` has an amount of units, and where a target splits its traffic a canary gets only its share.";
     Fault::new(Code::ManifestInvalid, message).hint("Write shares, such as \"5%\".").detail("key", "steps")
 }
 

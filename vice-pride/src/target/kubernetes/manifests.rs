@@ -104,8 +104,11 @@ fn argument(word: &str, vars: &Vars) -> Result<String> {
     let made = render(word, vars)?;
     if made.starts_with('-') && !word.starts_with('-') {
         let shown: String = made.chars().take(80).collect();
-        return Err(Fault::new(Code::InvalidName, format!("The command would take {shown:?} for an option."))
-            .hint(format!("{word:?} stands alone in `command`; write it behind its option, as in \"--set=tag={{{{version}}}}\".")));
+        return Err(Fault::new(Code::InvalidName, format!("The command would take {shown:?} for an option.")).hint(
+            format!(
+                "{word:?} stands alone in `command`; write it behind its option, as in \"--set=tag={{{{version}}}}\"."
+            ),
+        ));
     }
     Ok(made)
 }
@@ -222,8 +225,9 @@ fn parse(name: &str, text: &str, objects: &mut Vec<Value>) -> Result<()> {
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map_or_else(String::new, |place| format!(", line {}", place.line()));
         let message = format!("{name}{line} is not valid YAML, has a key twice, or is nested or aliased too much.");
-        Fault::new(Code::ManifestInvalid, message)
-            .hint("`kubectl apply --dry-run=client -f FILE` says more; what is filled in for {{version}} counts as well.")
+        Fault::new(Code::ManifestInvalid, message).hint(
+            "`kubectl apply --dry-run=client -f FILE` says more; what is filled in for {{version}} counts as well.",
+        )
     })?;
     for document in documents.into_iter().filter(|document| !document.is_null()) {
         let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));

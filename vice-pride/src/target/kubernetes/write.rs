@@ -242,11 +242,13 @@ fn refuse_dying(id: &ObjectId, live: &Value) -> Result<()> {
     if live["metadata"]["deletionTimestamp"].is_null() {
         return Ok(());
     }
-    let holding: Vec<&str> = live["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let holding: Vec<&str> =
+        live["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let fault = Fault::new(Code::Conflict, format!("{id} is being deleted."));
     Err(match holding.as_slice() {
         [] => fault.hint("Wait until it is gone, and deploy again."),
-        some => fault.hint(format!("Wait until it is gone, and deploy again; it is held by {}.", printable(&some.join(", ")))),
+        some => fault
+            .hint(format!("Wait until it is gone, and deploy again; it is held by {}.", printable(&some.join(", ")))),
     })
 }
 

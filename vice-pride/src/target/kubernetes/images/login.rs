@@ -57,11 +57,7 @@ struct Given {
 ///
 /// # Errors
 /// `Usage` for a file that makes no sense, `Backend` for a helper that fails.
-pub(super) async fn of(
-    host: &str,
-    env: &ProcessEnv,
-    runner: Option<&dyn CommandRunner>,
-) -> Result<Option<Login>> {
+pub(super) async fn of(host: &str, env: &ProcessEnv, runner: Option<&dyn CommandRunner>) -> Result<Option<Login>> {
     let Some(path) = file(env) else { return Ok(None) };
     let Some(config) = read(&path)? else { return Ok(None) };
     let key = |keys: &mut dyn Iterator<Item = &String>| keys.find(|key| means(key, host)).cloned();
@@ -135,12 +131,7 @@ fn written(entry: &Entry, path: &Path) -> Result<Option<Login>> {
 }
 
 /// Asks a credential helper: `docker-credential-NAME get`, with the registry on its standard input.
-async fn ask(
-    helper: &str,
-    key: &str,
-    env: &ProcessEnv,
-    runner: &dyn CommandRunner,
-) -> Result<Option<Login>> {
+async fn ask(helper: &str, key: &str, env: &ProcessEnv, runner: &dyn CommandRunner) -> Result<Option<Login>> {
     // A name with a slash would reach outside of PATH.
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if helper.is_empty() || helper.len() > 60 || helper.starts_with(['-', '.']) || !helper.chars().all(plain) {
@@ -247,7 +238,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_is_asked_for_its_own_registry_only() {
-        let config = "{\"credHelpers\": {\"a.example\": \"pass\"}, \"credsStore\": \"desktop\", \"auths\": {\"b.example\": {}}}";
+        let config =
+            "{\"credHelpers\": {\"a.example\": \"pass\"}, \"credsStore\": \"desktop\", \"auths\": {\"b.example\": {}}}";
         let helper = Helper::new(0, "{\"Username\": \"ada\", \"Secret\": \"p\"}");
         assert_eq!(login("a.example", config, &helper).await.unwrap(), basic("ada", "p"));
         assert_eq!(login("b.example", config, &helper).await.unwrap(), basic("ada", "p"));
