@@ -37,8 +37,14 @@ impl Clusters {
             let mut options = options_at(ground.dir.path(), "dev", &spec);
             options.part = Some(name.to_owned());
             let target = Arc::new(KubernetesTarget::new(options));
-            let (traffic, logs) = (Some(target.clone() as Arc<dyn Traffic>), Some(target.clone() as _));
-            (name.to_owned(), Backend { target, traffic, logs, front: None, keepers: Vec::new() })
+            let backend = Backend {
+                target: target.clone(),
+                traffic: Some(target.clone()),
+                logs: Some(target),
+                front: None,
+                keepers: Vec::new(),
+            };
+            (name.to_owned(), backend)
         };
         RoutedTarget::new(vec![member("eu", &self.eu), member("us", &self.us)])
     }

@@ -83,7 +83,7 @@ impl Registries {
         let unknown: Vec<&String> = images.iter().filter(|image| !known.contains_key(*image)).collect();
         if !unknown.is_empty() {
             let client = (self.http)()?;
-            let each = unknown.into_iter().map(|image| self.digest(&client, image));
+            let each: Vec<_> = unknown.into_iter().map(|image| self.digest(&client, image)).collect();
             let found: Vec<(String, String)> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
             known.extend(found);
         }
