@@ -106,7 +106,8 @@ async fn class_3_what_is_filled_in_is_never_an_option() {
     let rendered = async |spec: TargetSpec, version: &str| {
         let printer = Arc::new(Printer::default());
         let mut options = options_at(ground.dir.path(), "dev", &spec);
-        (options.spec.manifests, options.runner) = (None, Some(printer.clone()));
+        options.spec.manifests = None;
+        options.runner = Some(printer.clone());
         let made = KubernetesTarget::new(options).objects(version).await.map(drop);
         (made, printer.0.lock().unwrap().clone())
     };

@@ -268,7 +268,7 @@ fn a_large_fleet_without_names_is_planned_quickly() {
 struct Topology0;
 
 impl Topology0 {
-    fn none() -> vice_pride_engine::Topology {
+    fn none() -> Topology {
         tree(r#"{ "fleet": "rack[2] > server[0]{class=a}" }"#)
     }
 }

@@ -60,17 +60,16 @@ struct Given {
 pub(super) async fn of(host: &str, env: &ProcessEnv, runner: Option<&dyn CommandRunner>) -> Result<Option<Login>> {
     let Some(path) = file(env) else { return Ok(None) };
     let Some(config) = read(&path)? else { return Ok(None) };
-    let key = |keys: &mut dyn Iterator<Item = &String>| keys.find(|key| means(key, host)).cloned();
-    let noted = key(&mut config.auths.keys());
-    let helper = match key(&mut config.cred_helpers.keys()) {
-        Some(key) => config.cred_helpers.get(&key).map(|helper| (helper, key)),
+    let noted = config.auths.iter().find(|(key, _)| means(key, host));
+    let helper = match config.cred_helpers.iter().find(|(key, _)| means(key, host)) {
+        Some((key, helper)) => Some((helper, key)),
         // A store has what `docker login` has put there, and leaves an empty entry in the file.
-        None => config.creds_store.as_ref().zip(noted.clone()),
+        None => config.creds_store.as_ref().zip(noted.map(|(key, _)| key)),
     };
     if let (Some((helper, key)), Some(runner)) = (helper, runner) {
-        return ask(helper, &key, env, runner).await;
+        return ask(helper, key, env, runner).await;
     }
-    noted.and_then(|key| config.auths.get(&key)).map_or(Ok(None), |entry| written(entry, &path))
+    noted.map_or(Ok(None), |(_, entry)| written(entry, &path))
 }
 
 fn file(env: &ProcessEnv) -> Option<PathBuf> {
