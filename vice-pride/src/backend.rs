@@ -16,6 +16,8 @@ use vice_core::time::Clock;
 use crate::driver::INTERVAL;
 use crate::metric::FrontCounts;
 use crate::plugin::PluginTarget;
+#[cfg(feature = "kubernetes")]
+use crate::target::kubernetes::Registries;
 use crate::target::local::front::ClientOptions;
 use crate::target::local::{LocalOptions, LocalTarget};
 use crate::target::{Keeper, RoutedTarget};
@@ -31,6 +33,9 @@ struct Making<'a> {
     part: Option<&'a str>,
     /// What `vice.toml` says of the target; nothing for the one that need not be said.
     target: Option<&'a TargetSpec>,
+    /// What registries of images have said, which all targets of the environment share.
+    #[cfg(feature = "kubernetes")]
+    registries: Option<&'a Arc<Registries>>,
 }
 
 /// Makes the backend of an environment; starts nothing.
@@ -47,6 +52,8 @@ pub struct Site<'a> {
     pub clock: &'a Arc<dyn Clock>,
     /// Runs what a target needs to have run, such as `helm template`; none for whoever only looks.
     pub runner: Option<&'a Arc<dyn CommandRunner>>,
+    /// Makes the HTTP client that registries of images are asked with; none for whoever only looks.
+    pub http: Option<fn() -> Result<reqwest::Client>>,
 }
 
 /// The kinds of target that can be named in `vice.toml`.
@@ -108,7 +115,8 @@ fn local_target(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&st
 /// # Errors
 /// `BackendMissing` for an unknown kind, pointing at `vice.toml`.
 pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
-    let site = Site { workspace: &app.workspace, env: &app.env, clock: &app.clock, runner: Some(&app.runner) };
+    let http = app.http.downcast_ref::<fn() -> Result<reqwest::Client>>().copied();
+    let site = Site { workspace: &app.workspace, env: &app.env, clock: &app.clock, runner: Some(&app.runner), http };
     connect_at(&site, project, scope)
 }
 
@@ -119,10 +127,21 @@ pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
 pub fn connect_at(site: &Site<'_>, project: &Project, scope: &Scope) -> Result<Backend> {
     let spec = project.env(&scope.env)?;
     let kinds = kinds()?;
+    #[cfg(feature = "kubernetes")]
+    let registries = site.http.map(|http| Arc::new(Registries::new(http, Arc::clone(site.env), site.runner.cloned())));
     let make = |part: Option<&str>, target: Option<&TargetSpec>| {
         let kind = target.map_or(LOCAL, |target| target.kind.as_str());
         match kinds.get(kind) {
-            Ok(maker) => maker(&Making { site, project, spec, scope, part, target }),
+            Ok(maker) => maker(&Making {
+                site,
+                project,
+                spec,
+                scope,
+                part,
+                target,
+                #[cfg(feature = "kubernetes")]
+                registries: registries.as_ref(),
+            }),
             // What is built in is never replaced by a program.
             Err(fault) => plugged_in(site, project, scope, part, kind)?.ok_or_else(|| {
                 let keys = ["env", scope.env.as_str(), "target"].into_iter().chain(part).chain(["kind"]);
@@ -200,7 +219,7 @@ const CONNECT_TIMEOUT: vice_core::Millis = vice_core::Millis::from_secs(10);
 #[cfg(feature = "ssh")]
 fn ssh(making: &Making<'_>) -> Result<Backend> {
     use crate::target::ssh::{SshOptions, SshTarget};
-    let Making { site, project, spec, scope, part, target } = *making;
+    let Making { site, project, spec, scope, part, target, .. } = *making;
     let said = target.cloned().unwrap_or_default();
     let hosts = crate::target::hosts::of(project, &scope.env, part, &said)?;
     let run = said.run.unwrap_or_default();
@@ -226,7 +245,7 @@ fn ssh(making: &Making<'_>) -> Result<Backend> {
 
 fn ansible(making: &Making<'_>) -> Result<Backend> {
     use crate::target::ansible::{AnsibleOptions, AnsibleTarget, TIMEOUT};
-    let Making { site, project, spec, scope, part, target } = *making;
+    let Making { site, project, spec, scope, part, target, .. } = *making;
     let said = target.cloned().unwrap_or_default();
     let hosts = crate::target::hosts::of(project, &scope.env, part, &said)?;
     let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
@@ -257,7 +276,7 @@ fn ansible(making: &Making<'_>) -> Result<Backend> {
 #[cfg(feature = "kubernetes")]
 fn kubernetes(making: &Making<'_>) -> Result<Backend> {
     use crate::target::kubernetes::{KubernetesOptions, KubernetesTarget};
-    let Making { site, project, spec, scope, part, target } = *making;
+    let Making { site, project, spec, scope, part, target, registries } = *making;
     if spec.instances.is_some() && part.is_none() {
         let message = format!("`instances` of {} says nothing to a Kubernetes target.", scope.env);
         return Err(project
@@ -273,6 +292,7 @@ fn kubernetes(making: &Making<'_>) -> Result<Backend> {
         clock: Arc::clone(site.clock),
         env: Arc::clone(site.env),
         runner: site.runner.cloned(),
+        registries: registries.cloned(),
     }));
     let splits = target.is_some_and(|target| target.traffic.is_some());
     Ok(Backend {

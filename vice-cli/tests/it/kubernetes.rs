@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use vice_kube_fake::Fake;
+use vice_kube_fake::{Fake, Registry};
 
 use crate::docs::{blocks, commands, toml_blocks};
 use crate::lab::Lab;
 
-const WEB: &str = "\
+pub(crate) const WEB: &str = "\
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web}
@@ -20,21 +20,25 @@ spec:
 ";
 
 /// Fake clusters that answer while the binary runs.
-struct Clusters {
+pub(crate) struct Clusters {
     runtime: Runtime,
 }
 
 impl Clusters {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { runtime: Runtime::new().expect("a runtime") }
     }
 
-    fn start(&self) -> Fake {
+    pub(crate) fn registry(&self) -> Registry {
+        self.runtime.block_on(Registry::start()).expect("a fake registry")
+    }
+
+    pub(crate) fn start(&self) -> Fake {
         self.runtime.block_on(Fake::start()).expect("a fake cluster")
     }
 }
 
-fn image(fake: &Fake) -> String {
+pub(crate) fn image(fake: &Fake) -> String {
     let web = fake.get("Deployment", "web").expect("a Deployment");
     web["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned()
 }
@@ -46,7 +50,12 @@ fn the_example_of_the_page_works() {
     assert!(fake.create(&serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})));
     let toml = &toml_blocks("kubernetes-target.md")[0];
     lab.write("vice.toml", &toml.replace("https://shop.example", fake.url()));
-    lab.write("k8s/web.yaml", &blocks("kubernetes-target.md", "yaml")[0]);
+    let registry = clusters.registry();
+    let digests = ["1.4.2", "1.4.3"].map(|tag| registry.push("shop", tag));
+    lab.write(
+        "k8s/web.yaml",
+        &blocks("kubernetes-target.md", "yaml")[0].replace("registry.example", registry.address()),
+    );
     lab.write(
         "kubeconfig",
         &fake.kubeconfig().replace("\"name\":\"fake\",\"context\"", "\"name\":\"prod\",\"context\""),
@@ -62,6 +71,9 @@ fn the_example_of_the_page_works() {
         lab.vice_with(&[("KUBECONFIG", &config)], &["status", "--env", "prod", "--format", "json"]).expect(0).json();
     let unit = &status["environments"][0]["units"][0];
     assert_eq!((&unit["name"], &unit["release"]["version"]), (&Value::from("1"), &Value::from("1.4.2")));
+    let web = fake.get_in("shop", "Deployment", "web").expect("a Deployment");
+    let image = &web["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(*image, Value::from(format!("{}/shop:1.4.2@{}", registry.address(), digests[0])));
 }
 
 #[test]
@@ -71,7 +83,9 @@ fn a_bad_image_in_the_second_cluster_brings_both_back() {
     lab.write("eu.yaml", &eu.kubeconfig());
     lab.write("us.yaml", &us.kubeconfig());
     let target = |name: &str, source: &str| {
-        format!("target.{name} = {{ kind = \"kubernetes\", kubeconfig = \"{name}.yaml\", {source} }}\n")
+        format!(
+            "target.{name} = {{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"{name}.yaml\", {source} }}\n"
+        )
     };
     // One reads its manifests, the other one has them printed.
     let eu_target = target("eu", "manifests = \"k8s/eu.yaml\"");
@@ -98,7 +112,7 @@ fn lab_k8s_kustomize_makes_the_manifests() {
     let (lab, clusters) = (Lab::new(), Clusters::new());
     let fake = clusters.start();
     lab.write("kubeconfig", &fake.kubeconfig());
-    let target = "{ kind = \"kubernetes\", kubeconfig = \"kubeconfig\", kustomize = \"k8s\" }";
+    let target = "{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"kubeconfig\", kustomize = \"k8s\" }";
     lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\nshared = false\ntarget = {target}\n"));
     lab.write("k8s/web.yaml", WEB);
     lab.write("k8s/kustomization.yaml", "resources: [web.yaml]\nnamePrefix: my-\n");
@@ -129,7 +143,7 @@ fn what_makes_no_sense_is_refused_with_its_place() {
     }
 }
 
-const CANARY: &str = "\
+pub(crate) const CANARY: &str = "\
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web}
@@ -161,20 +175,20 @@ fn canary(lab: &Lab, fake: &Fake, traffic: &str, steps: &str) {
         "vice.toml",
         &format!(
             "name = \"shop\"\n[env.dev]\nshared = false\n\
-             target = {{ kind = \"kubernetes\", kubeconfig = \"kubeconfig\", manifests = \"k8s\", traffic = {traffic} }}\n\
+             target = {{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"kubeconfig\", manifests = \"k8s\", traffic = {traffic} }}\n\
              [env.dev.rollout]\nstrategy = \"canary\"\nsteps = {steps}\ninterval = \"300ms\"\nlateness = \"50ms\"\n\
              [metric.errors]\ncommand = [\"sh\", \"count\", \"{{{{version}}}}\"]\ncounts = \"window\"\nfloor = 0.02\n"
         ),
     );
 }
 
-fn weights(fake: &Fake) -> Vec<u64> {
+pub(crate) fn weights(fake: &Fake) -> Vec<u64> {
     let route = fake.get("HTTPRoute", "shop").expect("a route");
     let refs = route["spec"]["rules"][0]["backendRefs"].as_array().cloned().unwrap_or_default();
     refs.iter().filter_map(|backend| backend["weight"].as_u64()).collect()
 }
 
-fn pods(fake: &Fake) -> (u64, u64) {
+pub(crate) fn pods(fake: &Fake) -> (u64, u64) {
     let of = |name: &str| fake.get("Deployment", name).and_then(|web| web["spec"]["replicas"].as_u64()).unwrap_or(0);
     (of("web"), of("web-canary"))
 }
@@ -248,7 +262,9 @@ fn one_of_two_clusters_that_dies_in_the_middle_is_carried_on_when_it_is_back() {
     lab.write("eu.yaml", &eu.kubeconfig());
     lab.write("us.yaml", &us.kubeconfig());
     let target = |name: &str| {
-        format!("target.{name} = {{ kind = \"kubernetes\", kubeconfig = \"{name}.yaml\", manifests = \"k8s\" }}\n")
+        format!(
+            "target.{name} = {{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"{name}.yaml\", manifests = \"k8s\" }}\n"
+        )
     };
     let (eu_target, us_target) = (target("eu"), target("us"));
     lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\nshared = false\n{eu_target}{us_target}"));
@@ -272,7 +288,7 @@ fn a_deployment_that_runs_is_adopted_and_is_what_a_rollback_returns_to() {
     let fake = clusters.start();
     lab.write("kubeconfig", &fake.kubeconfig());
     lab.write("k8s/web.yaml", WEB);
-    let target = "{ kind = \"kubernetes\", kubeconfig = \"kubeconfig\", manifests = \"k8s\" }";
+    let target = "{ kind = \"kubernetes\", pin_images = false, kubeconfig = \"kubeconfig\", manifests = \"k8s\" }";
     lab.write("vice.toml", &format!("name = \"shop\"\n[env.dev]\nshared = false\ntarget = {target}\n"));
     assert!(fake.create_as(
         "kubectl-client-side-apply",

@@ -5,6 +5,8 @@
 mod ansible;
 mod bad_input;
 mod canary;
+#[cfg(feature = "kubernetes")]
+mod clusters;
 mod contract;
 mod crash;
 mod crash_matrix;

@@ -177,6 +177,10 @@ pub struct TargetSpec {
     /// manifests. It can't be split when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficSpec>,
+    /// kubernetes: whether images that are named by a tag are applied by the digest that the tag has when the rollout is
+    /// planned; true when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_images: Option<bool>,
 }
 
 /// Keys of one target; none of them can be the name of one of several.
@@ -205,6 +209,7 @@ const KEYS: &[&str] = &[
     "timeout",
     "force",
     "traffic",
+    "pin_images",
     "playbook",
     "rollback",
     "remove",
@@ -248,6 +253,7 @@ impl TargetSpec {
             "timeout" => self.timeout = Some(map.next_value()?),
             "force" => self.force = Some(map.next_value()?),
             "traffic" => self.traffic = Some(map.next_value()?),
+            "pin_images" => self.pin_images = Some(map.next_value()?),
             "playbook" => self.playbook = Some(map.next_value()?),
             "rollback" => self.rollback = Some(map.next_value()?),
             "remove" => self.remove = Some(map.next_value()?),
@@ -292,6 +298,7 @@ impl TargetSpec {
             ("timeout", self.timeout.is_some()),
             ("force", self.force.is_some()),
             ("traffic", self.traffic.is_some()),
+            ("pin_images", self.pin_images.is_some()),
         ];
         written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
     }
@@ -403,7 +410,13 @@ impl TargetSpec {
         }
         let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         match &self.namespace {
-            Some(name) if name.is_empty() || name.len() > 63 || !name.chars().all(label) => {
+            Some(name)
+                if name.is_empty()
+                    || name.len() > 63
+                    || name.starts_with('-')
+                    || name.ends_with('-')
+                    || !name.chars().all(label) =>
+            {
                 let shown: String = name.chars().take(80).collect();
                 Err(format!("{shown:?} can't be the name of a namespace"))
             }
@@ -587,8 +600,14 @@ mod tests {
             ("target = { kind = 'kubernetes', manifests = 'a', kustomize = 'b' }", "said twice"),
             ("target.eu = { kind = 'kubernetes', manifests = 'a', instances = 2 }", "as `replicas`"),
             ("target = { kind = 'kubernetes', manifests = 'a', namespace = 'A_b' }", "name of a namespace"),
+            ("target = { kind = 'kubernetes', manifests = 'a', namespace = '--all' }", "name of a namespace"),
             ("target = { kind = 'kubernetes', manifests = 'a', traffic = 'weights' }", "unknown variant"),
             ("target = { kind = 'local', traffic = 'replicas' }", "belongs to a target of kind \"kubernetes\""),
+            (
+                "target = { kind = 'ssh', hosts = ['a'], pin_images = false }",
+                "belongs to a target of kind \"kubernetes\"",
+            ),
+            ("target = { kind = 'kubernetes', manifests = 'a', pin_images = 'no' }", "invalid type"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

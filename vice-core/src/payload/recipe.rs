@@ -1,6 +1,8 @@
 //! How a release is run. It belongs to the release as its files and its configuration do: an old artifact with today's
 //! command would be something that never ran before.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,9 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub objects: Vec<Digest>,
+    /// The digest of each image that these objects name by a tag.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
     /// How to tell that an instance is healthy.
     #[schemars(with = "serde_json::Value")]
     pub health: Option<HealthProbe>,
@@ -40,6 +45,7 @@ impl Recipe {
         Self {
             command: workload.command.clone(),
             objects: workload.objects.clone(),
+            images: workload.images.clone(),
             health: workload.health.clone(),
             ready_timeout: workload.ready_timeout,
             drain_timeout: workload.drain_timeout,

@@ -30,6 +30,8 @@ pub struct Workload {
     pub environment: BTreeMap<String, EnvValue>,
     /// What the target makes of the release by itself, such as rendered manifests; see [`Target::objects`].
     pub objects: Vec<Digest>,
+    /// The digest that each image has which the target's own files name by a tag; see [`Target::images`].
+    pub images: BTreeMap<String, String>,
     /// How to tell that an instance is healthy.
     pub health: Option<HealthProbe>,
     /// How long a new instance may take to become healthy.
@@ -241,6 +243,15 @@ pub trait Target: Send + Sync + 'static {
     /// When the files can't be read or make no sense.
     async fn objects(&self, _version: &str) -> Result<Vec<Digest>> {
         Ok(Vec::new())
+    }
+
+    /// The digests that the images have now which [`Target::objects`] names by a tag, by the name as it is written. They
+    /// belong to the release: what a tag points at later changes nothing about it.
+    ///
+    /// # Errors
+    /// When a registry can't be asked, or does not have an image.
+    async fn images(&self, _version: &str) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
     }
 
     /// What placing this release would change, one line each, for people; nothing where the target can't tell

@@ -22,6 +22,7 @@ pub fn workload(version: &str) -> Workload {
         command: vec!["true".to_owned()],
         environment: BTreeMap::new(),
         objects: Vec::new(),
+        images: BTreeMap::new(),
         health: None,
         ready_timeout: Millis::from_secs(10),
         drain_timeout: Millis::from_secs(10),

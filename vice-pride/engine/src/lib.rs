@@ -55,7 +55,7 @@ pub use sink::{Recorder, Sink};
 pub use state::{State, Waiting, Work};
 pub use step::{RETRY_PAUSE, TRIES_MAX, step};
 pub use topology::{
-    DomainSet, ENVIRONMENT, LEVELS_MAX, NodeNo, NodeView, Roster, RosterGroup, RosterHost, Topology, UNITS_MAX,
+    DomainSet, ENVIRONMENT, LEVELS_MAX, NodeNo, NodeView, Pairs, Roster, RosterGroup, RosterHost, Topology, UNITS_MAX,
     expand_range,
 };
 pub use unit_set::UnitSet;

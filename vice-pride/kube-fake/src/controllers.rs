@@ -272,6 +272,8 @@ enum Fate {
 }
 
 fn fate(image: &str) -> Fate {
+    // A digest may spell anything.
+    let image = image.split('@').next().unwrap_or(image);
     if image.contains("bad") {
         let message = format!("Back-off pulling image {image:?}: ErrImagePull: not found");
         return Fate::Waiting { reason: "ImagePullBackOff", message };
@@ -371,7 +373,10 @@ fn stateful_set(store: &mut Store, key: &Key, mut set: Value) {
     let absent = (0..wanted).find(|number| !pods.contains_key(number));
     // One pod after the other, and the next only when all are well.
     if let Some(number) = absent.filter(|_| broken.is_none()) {
-        new_pod(store, &set, &format!("{}-{number}", key.name), &template);
+        match over_quota(store, key) {
+            Some(why) => event(store, key, &set, "FailedCreate", &why),
+            None => new_pod(store, &set, &format!("{}-{number}", key.name), &template),
+        }
     } else if let Some((_, (gone, _))) = broken.filter(|(_, (_, pod))| !is_of(pod, &revision)) {
         store.remove(gone);
     } else if absent.is_none() && broken.is_none() {

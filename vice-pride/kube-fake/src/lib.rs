@@ -16,12 +16,15 @@
 //! `--validate=false`), no protobuf, no tables, no paging, no RBAC; schemas know only the keyed lists in `fields`;
 //! pods end at once; a partitioned StatefulSet makes lost pods anew from the new template; controllers own no fields.
 //!
+//! Beside it there is a fake of a registry of images, [`Registry`].
+//!
 //! It must not be used for anything but tests: it keeps everything in memory.
 
 mod controllers;
 mod fields;
 mod kinds;
 mod patch;
+mod registry;
 mod select;
 mod server;
 mod store;
@@ -38,6 +41,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+pub use registry::{Door, Registry};
 use store::{Key, Store, Writer};
 
 /// How often the controllers take a step.
@@ -77,6 +81,10 @@ struct Shared {
     token: Mutex<Option<String>>,
     /// Raised to end all watches.
     dropped: watch::Sender<u64>,
+    /// So many requests are answered with that status instead.
+    unwell: Mutex<(usize, u16)>,
+    /// So many reads of that object are each followed by a change of it.
+    storm: Mutex<Option<(Key, usize)>>,
 }
 
 impl Shared {
@@ -91,6 +99,25 @@ impl Shared {
     fn changed(&self) {
         let version = self.store().version;
         self.changes.send_if_modified(|seen| std::mem::replace(seen, version) != version);
+    }
+
+    /// The status that this request gets instead of an answer.
+    fn refusal(&self) -> Option<u16> {
+        let mut unwell = self.unwell.lock_now();
+        unwell.0 = unwell.0.checked_sub(1)?;
+        Some(unwell.1)
+    }
+
+    /// What a read of an object brings about.
+    fn after_reading(&self, key: &Key) {
+        let mut storm = self.storm.lock_now();
+        let Some((_, left)) = storm.as_mut().filter(|(at, left)| at == key && *left > 0) else { return };
+        *left -= 1;
+        let mut store = self.store();
+        if let Some(mut object) = store.objects.get(key).cloned() {
+            object["status"]["storm"] = json!(*left);
+            store.put(key, object);
+        }
     }
 
     /// Whether, and where, this request breaks off.
@@ -139,6 +166,8 @@ impl Fake {
             requests: Mutex::default(),
             token: Mutex::default(),
             dropped: watch::channel(0).0,
+            unwell: Mutex::default(),
+            storm: Mutex::default(),
         });
         let fake = Self {
             tasks: vec![
@@ -196,6 +225,22 @@ impl Fake {
         self.shared.scissors.lock_now().take().is_some_and(|scissors| scissors.left == 0)
     }
 
+    /// The next so many requests are refused with a status, such as 429 (too busy).
+    pub fn refuse_next(&self, requests: usize, status: u16) {
+        *self.shared.unwell.lock_now() = (requests, status);
+    }
+
+    /// From now on, somebody changes the status of an object right after it was read, so many times.
+    pub fn storm(&self, kind: &str, name: &str, times: usize) {
+        *self.shared.storm.lock_now() = key_of(kind, name).map(|key| (key, times));
+    }
+
+    /// How often the object of [`Self::storm`] will still be changed.
+    #[must_use]
+    pub fn storm_left(&self) -> usize {
+        self.shared.storm.lock_now().as_ref().map_or(0, |(_, left)| *left)
+    }
+
     /// Every change of a workload's specification from outside, such as `change default/web`.
     #[must_use]
     pub fn effects(&self) -> Vec<String> {
@@ -212,6 +257,13 @@ impl Fake {
     #[must_use]
     pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
         let key = key_of(kind, name)?;
+        self.shared.store().objects.get(&key).cloned()
+    }
+
+    /// An object of another namespace than `default` as it is.
+    #[must_use]
+    pub fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        let key = Key { namespace: namespace.to_owned(), ..key_of(kind, name)? };
         self.shared.store().objects.get(&key).cloned()
     }
 
@@ -236,6 +288,13 @@ impl Fake {
         let made = self.shared.store().create(&key, object.clone(), &writer).is_ok();
         self.shared.changed();
         made
+    }
+
+    /// Deletes an object as somebody would; false when it is not there.
+    pub fn delete(&self, kind: &str, name: &str) -> bool {
+        let gone = key_of(kind, name).and_then(|key| self.shared.store().remove(&key));
+        self.shared.changed();
+        gone.is_some()
     }
 
     /// Changes an object as somebody called `somebody` would; false when it is refused.

@@ -91,6 +91,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Re
         return Ok(refusal(&Refusal::new(401, "Unauthorized", "Unauthorized")));
     }
     shared.requests.lock_now().push(format!("{} {}", call.method, parts.uri));
+    if let Some(status) = shared.refusal() {
+        return Ok(refusal(&Refusal::new(status, "TooManyRequests", "the server is too busy")));
+    }
     let cut = shared.cut(call.changes());
     if cut == Some(Cut::Request) {
         return Err(BrokenOff);
@@ -154,7 +157,11 @@ async fn object(shared: &Arc<Shared>, call: &Call, group: &str, rest: &[&str]) -
         [] => collection(shared, call, kind, namespace),
         [name] => {
             let key = Key { kind, namespace: namespace.to_owned(), name: (*name).to_owned() };
-            one(&mut shared.store(), call, &key)
+            let answer = one(&mut shared.store(), call, &key);
+            if call.method == Method::GET {
+                shared.after_reading(&key);
+            }
+            answer
         }
         [name, "log"] => {
             let key = Key { kind, namespace: namespace.to_owned(), name: (*name).to_owned() };
@@ -338,7 +345,8 @@ fn scale(store: &mut Store, call: &Call, key: &Key) -> Result<Response<Body>, Re
 
 fn log(shared: &Arc<Shared>, call: &Call, key: &Key) -> Result<Response<Body>, Refusal> {
     let pod = shared.store().get(key)?.clone();
-    let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+    let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    let image = image.split('@').next().unwrap_or(image).to_owned();
     if image.contains("bad") {
         return Err(Refusal::new(400, "BadRequest", "container is waiting to start: trying and failing to pull image"));
     }

@@ -134,6 +134,7 @@ impl Store {
         writer: &Writer<'_>,
     ) -> Result<Value, Refusal> {
         self.check_namespace(key)?;
+        self.check_quota(key)?;
         complete(key, &mut object)?;
         validate(key, None, &object)?;
         self.uids += 1;
@@ -159,6 +160,24 @@ impl Store {
             return Ok(());
         }
         Err(Refusal::new(404, "NotFound", format!("namespaces {:?} not found", key.namespace)))
+    }
+
+    /// A quota for the number of objects of a kind, such as `count/services`.
+    fn check_quota(&self, key: &Key) -> Result<(), Refusal> {
+        let name = format!("count/{}", key.kind.plural);
+        let used = self.objects.keys().filter(|at| at.kind == key.kind && at.namespace == key.namespace).count();
+        let here = |at: &Key| at.kind.kind == "ResourceQuota" && at.namespace == key.namespace;
+        for (quota, object) in self.objects.iter().filter(|(at, _)| here(at)) {
+            let hard = object["spec"]["hard"][name.as_str()].as_str().and_then(|hard| hard.parse::<usize>().ok());
+            if hard.is_some_and(|hard| used >= hard) {
+                let why = format!(
+                    "{} {:?} is forbidden: exceeded quota: {}, requested: {name}=1, used: {name}={used}",
+                    key.kind.plural, key.name, quota.name
+                );
+                return Err(Refusal::new(403, "Forbidden", why));
+            }
+        }
+        Ok(())
     }
 
     /// Replaces an object by a new state of it.
@@ -375,6 +394,25 @@ fn default(value: &mut Value, name: &str, what: Value) {
     }
 }
 
+/// What of the specification of a StatefulSet stays as it was made.
+fn frozen(spec: &Value) -> Value {
+    let mut frozen = spec.clone();
+    if let Some(fields) = frozen.as_object_mut() {
+        for changing in [
+            "replicas",
+            "ordinals",
+            "template",
+            "updateStrategy",
+            "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy",
+            "minReadySeconds",
+        ] {
+            fields.remove(changing);
+        }
+    }
+    frozen
+}
+
 fn validate(key: &Key, old: Option<&Value>, object: &Value) -> Result<(), Refusal> {
     let invalid = |why: &str| Err(Refusal::invalid(key.kind, &key.name, why));
     if key.kind.kind == "Secret" && old.is_some_and(|old| old["type"] != object["type"]) {
@@ -394,6 +432,13 @@ fn validate(key: &Key, old: Option<&Value>, object: &Value) -> Result<(), Refusa
     };
     if wanted.iter().any(|(name, value)| labels[name] != *value) {
         return invalid("spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`");
+    }
+    if key.kind.kind == "StatefulSet" && old.is_some_and(|old| frozen(&old["spec"]) != frozen(spec)) {
+        return invalid(
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+             'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are \
+             forbidden",
+        );
     }
     if old.is_some_and(|old| old["spec"]["selector"] != spec["selector"]) {
         return invalid("spec.selector: Invalid value: field is immutable");

@@ -129,7 +129,7 @@ async fn described(
     path: Option<&str>,
 ) -> Result<(Workload, ResolvedConfig)> {
     let config = app.config.resolve(project, &scope.env).await?;
-    let recipe = workload::whole_recipe(project, scope, version, backend.target.as_ref()).await?;
+    let recipe = workload::recipe_as_written(project, scope, version, backend.target.as_ref()).await?;
     let release = ReleaseRef {
         version: version.to_owned(),
         artifact: None,

@@ -1,6 +1,7 @@
 //! What the new release is exposed to: shares of the traffic, the readings of metrics, and probe traffic.
 
 use jiff::Timestamp;
+use vice_core::id::Scope;
 use vice_core::payload::ReleaseRef;
 use vice_core::port::metric::{MetricArm, MetricReading, MetricWindow, ProbeArm, ProbeRequest};
 use vice_core::port::target::{Weight, WeightTable};
@@ -35,13 +36,17 @@ const fn engine_reading(reading: MetricReading) -> Reading {
 /// How long probes for one window may take when nobody says how long a window is.
 const PROBE_TIME: Millis = Millis(10_000);
 
+/// A share of the traffic that nothing can give.
+pub(super) fn cannot_split(scope: &Scope) -> Fault {
+    Fault::new(Code::Unsupported, format!("The target of {scope} can't split traffic."))
+        .hint("Use a strategy that exposes units, such as rolling or waves, or say amounts of units in `steps`.")
+        .hint("Of several targets, each has to: a Kubernetes target does by its `traffic`.")
+}
+
 impl Performer {
     /// Brings a share into force, as the whole table.
     pub(super) async fn set_weights(&self, share: Option<u32>) -> Result<()> {
-        let traffic = self.backend.traffic.as_ref().ok_or_else(|| {
-            Fault::new(Code::Unsupported, format!("The target of {} can't split traffic.", self.scope))
-                .hint("Use a strategy that exposes units, such as rolling or waves.")
-        })?;
+        let traffic = self.backend.traffic.as_ref().ok_or_else(|| cannot_split(&self.scope))?;
         let weights = match share {
             None => Vec::new(),
             Some(share) => self.table(share)?,

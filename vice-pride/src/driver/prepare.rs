@@ -24,6 +24,7 @@ use vice_core::{Code, Fault, Millis, Result};
 use vice_pride_engine::{Exposure, Plan, PlanRequest, UnitAction, plan};
 
 use super::analysis::analysis;
+use super::exposure::cannot_split;
 use super::version::check_version;
 use super::workload;
 use crate::artifact::{Reference, newest_version, resolve};
@@ -122,8 +123,14 @@ pub(crate) struct Wanted {
 }
 
 /// Refuses shares that the target could not bring into force, before anything is begun.
-async fn check_shares(backend: &Backend, plan: &Plan) -> Result<()> {
-    let Some(traffic) = backend.traffic.as_ref().filter(|_| plan.from.is_some()) else { return Ok(()) };
+async fn check_shares(scope: &Scope, backend: &Backend, plan: &Plan) -> Result<()> {
+    let Some(traffic) = backend.traffic.as_ref() else {
+        let splits = plan.waves.iter().any(|wave| wave.exposure != Exposure::Units);
+        return if splits { Err(cannot_split(scope)) } else { Ok(()) };
+    };
+    if plan.from.is_none() {
+        return Ok(());
+    }
     for wave in &plan.waves {
         match wave.exposure {
             Exposure::Share { basis_points } => traffic.check_share(basis_points).await?,
@@ -169,7 +176,7 @@ pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<P
         fault.at(project.place(&path, ""))
     })?;
     refuse_uncovered(&scope, &plan, &config)?;
-    check_shares(&backend, &plan).await?;
+    check_shares(&scope, &backend, &plan).await?;
     plan.frees_traffic = state.split && backend.traffic.is_some() && !plan.is_noop();
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;

@@ -81,6 +81,7 @@ pub(crate) fn recipe(project: &Project, scope: &Scope, version: &str) -> Result<
     Ok(Recipe {
         command: command.collect::<Result<_>>()?,
         objects: Vec::new(),
+        images: BTreeMap::new(),
         health: Some(probe(health)),
         ready_timeout: health.and_then(|health| health.ready_timeout).unwrap_or(READY_TIMEOUT),
         drain_timeout: manifest.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
@@ -105,6 +106,21 @@ pub(crate) async fn whole_recipe(
     version: &str,
     target: &dyn Target,
 ) -> Result<Recipe> {
+    let mut recipe = recipe_as_written(project, scope, version, target).await?;
+    recipe.images = target.images(version).await?;
+    Ok(recipe)
+}
+
+/// As [`whole_recipe`], without asking what the tags of images point at: for what runs already.
+///
+/// # Errors
+/// What [`recipe`] and the target say.
+pub(crate) async fn recipe_as_written(
+    project: &Project,
+    scope: &Scope,
+    version: &str,
+    target: &dyn Target,
+) -> Result<Recipe> {
     let mut recipe = recipe(project, scope, version)?;
     recipe.objects = target.objects(version).await?;
     Ok(recipe)
@@ -123,6 +139,7 @@ pub(crate) fn assemble(
         command: recipe.command,
         environment: config.environment(),
         objects: recipe.objects,
+        images: recipe.images,
         health: recipe.health,
         ready_timeout: recipe.ready_timeout,
         drain_timeout: recipe.drain_timeout,
@@ -139,6 +156,7 @@ pub(crate) fn hollow(release: &ReleaseRef) -> Workload {
         command: Vec::new(),
         environment: BTreeMap::new(),
         objects: Vec::new(),
+        images: BTreeMap::new(),
         health: None,
         ready_timeout: READY_TIMEOUT,
         drain_timeout: DRAIN_TIMEOUT,

@@ -1,7 +1,7 @@
 //! Several targets as one: each unit's name begins with that of its target, and everything is passed on to it. One
 //! engine, one lease, one budget and one way back then cover all of them. It keeps no state of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -50,9 +50,9 @@ impl RoutedTarget {
         Ok((backend, Op { unit: unit.to_owned(), ..op.clone() }))
     }
 
-    fn traffics(&self) -> Result<Vec<(&Backend, &Arc<dyn Traffic>)>> {
+    fn traffics(&self) -> Result<Vec<(&str, &Backend, &Arc<dyn Traffic>)>> {
         let each = self.members.iter().map(|(name, backend)| match &backend.traffic {
-            Some(traffic) => Ok((backend, traffic)),
+            Some(traffic) => Ok((name.as_str(), backend, traffic)),
             None => Err(Fault::new(Code::Unsupported, format!("The target {name} can't split traffic."))
                 .hint("Use a strategy that exposes units, such as rolling or waves.")),
         });
@@ -146,6 +146,15 @@ impl Target for RoutedTarget {
         Ok(try_join_all(each).await?.concat())
     }
 
+    /// Members share what registries have said, so that an image has one digest on all of them.
+    async fn images(&self, version: &str) -> Result<BTreeMap<String, String>> {
+        let each = self
+            .members
+            .iter()
+            .map(|(name, backend)| async move { backend.target.images(version).await.map_err(on(name)) });
+        Ok(try_join_all(each).await?.into_iter().flatten().collect())
+    }
+
     async fn preview(&self, workload: &Workload) -> Result<Vec<String>> {
         let each = self.members.iter().map(|(name, backend)| async move {
             let lines = backend.target.preview(workload).await.map_err(on(name))?;
@@ -159,22 +168,28 @@ impl Target for RoutedTarget {
 impl Traffic for RoutedTarget {
     /// The weights of the first target that splits its traffic.
     async fn table(&self) -> Result<WeightTable> {
-        let tables = try_join_all(self.traffics()?.into_iter().map(|(_, traffic)| traffic.table())).await?;
+        let tables = try_join_all(
+            self.traffics()?
+                .into_iter()
+                .map(|(name, _, traffic)| async move { traffic.table().await.map_err(on(name)) }),
+        )
+        .await?;
         let split = tables.iter().position(|table| table.weights.len() > 1).unwrap_or(0);
         Ok(tables.into_iter().nth(split).unwrap_or_default())
     }
 
-    /// Each target splits its own traffic. One that runs only some of the versions gives those the whole of it.
+    /// Each target splits its own traffic. One that runs only some of the versions gives those the whole of it. Each is
+    /// asked to the end, also when another one fails: what is broken off in the middle would have to be settled first.
     async fn set_weights(&self, table: &WeightTable) -> Result<()> {
-        let each = self.traffics()?.into_iter().map(|(backend, traffic)| async move {
-            let inventory = backend.target.inventory().await?;
+        let each = self.traffics()?.into_iter().map(|(name, backend, traffic)| async move {
+            let inventory = backend.target.inventory().await.map_err(on(name))?;
             let runs = inventory.units.iter().filter_map(|unit| unit.release.as_ref());
             let names: BTreeSet<String> =
                 runs.flat_map(|release| [release.version.clone(), release.full_name()]).collect();
             let own = own_table(table, &names.iter().map(String::as_str).collect());
-            traffic.set_weights(&own).await
+            traffic.set_weights(&own).await.map_err(on(name))
         });
-        try_join_all(each).await.map(drop)
+        join_all(each).await.into_iter().collect()
     }
 
     async fn check_share(&self, basis_points: u32) -> Result<()> {

@@ -8,17 +8,17 @@ mod vars;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::Value;
 use vice_core::id::EnvName;
-use vice_core::manifest::{KUBERNETES, Project, TargetSpec, TargetsSpec, TopologySpec};
+use vice_core::manifest::{KUBERNETES, Project, TRACKS, TargetSpec, TargetsSpec, TopologySpec};
 use vice_core::port::config::UnitFacts;
 use vice_core::{Code, Context, Fault, Result};
-use vice_pride_engine::{Roster, RosterHost, Topology, UnitNo};
+use vice_pride_engine::{Pairs, Roster, RosterHost, Topology, UnitNo, UnitSet};
 
 use crate::target::hosts::{self, has_hosts};
 
@@ -59,7 +59,7 @@ pub fn load(project: &Project, env: &EnvName) -> Result<Option<Topology>> {
                 .at(project.place(&["env", env.as_str(), "topology"], ""))
                 .hint("Remove the topology; the units are canary and stable."));
         }
-        return Ok(Some(Topology::flat(&tracks.map(str::to_owned))));
+        return Ok(Some(paired(Topology::flat(&tracks.map(str::to_owned)), &[None])));
     }
     let Some(spec) = &section.topology else {
         return on_hosts.map(|target| of_hosts(project, env, target)).transpose();
@@ -147,7 +147,27 @@ fn of_targets(project: &Project, env: &EnvName, targets: &IndexMap<String, Targe
             units.extend((1..=count).map(|number| RosterHost { name: format!("{name}.{number}"), vars: vars() }));
         }
     }
-    by_level("target", units)
+    let split = targets.iter().filter(|(_, target)| target.tracks().is_some());
+    let split: Vec<Option<&str>> = split.map(|(name, _)| Some(name.as_str())).collect();
+    by_level("target", units).map(|tree| paired(tree, &split))
+}
+
+/// The tree with the two units of each target that splits its traffic as a pair. A target that is the only one has no
+/// name.
+fn paired(tree: Topology, targets: &[Option<&str>]) -> Topology {
+    if targets.is_empty() {
+        return tree;
+    }
+    let of = |track: &str| {
+        let names: BTreeSet<String> = targets
+            .iter()
+            .map(|target| target.map_or_else(|| track.to_owned(), |target| format!("{target}.{track}")))
+            .collect();
+        UnitSet::from_units((0..tree.len()).map(UnitNo).filter(|unit| names.contains(&tree.unit_name(*unit))))
+    };
+    let [canary, stable] = TRACKS;
+    let pairs = Pairs { canaries: of(canary), stables: of(stable) };
+    tree.paired(pairs)
 }
 
 /// The units of hosts: the hosts themselves or, with several instances on each, a level `host` with them in it.

@@ -3,17 +3,18 @@
 //! 24 secrets in requests and arguments, 25 programs from elsewhere, 26 hostile answers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use vice_core::app::ProcessEnv;
-use vice_core::manifest::TargetSpec;
-use vice_core::port::command::EnvValue;
+use vice_core::manifest::{Command, TargetSpec};
+use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, EnvValue};
 use vice_core::port::target::{Change, Target};
 use vice_core::testkit::target_fixtures::workload;
-use vice_core::{Code, Secret};
+use vice_core::{Code, Millis, Secret};
 use vice_pride::target::kubernetes::KubernetesTarget;
 
 use crate::support::{Ground, WEB, options_at, place};
@@ -64,6 +65,67 @@ async fn class_2_options_of_the_connection_are_refused_or_data() {
         assert!([Code::Usage, Code::Unreachable].contains(&fault.code()), "{field}={value}: {fault:?}");
         assert!(!fault.hints().is_empty(), "{fault:?}");
         assert!(!ground.dir.path().join("canary").exists(), "{value}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_2_what_shall_secure_the_connection_is_never_passed_over() {
+    let ground = Ground::new().await;
+    for (section, kind, key) in [
+        ("clusters", "cluster", "certificate-authority"),
+        ("clusters", "cluster", "certificate-authority-data"),
+        ("clusters", "cluster", "tls-server-name"),
+        ("users", "user", "client-certificate"),
+    ] {
+        let mut config: Value = serde_json::from_str(&ground.fake.kubeconfig()).unwrap();
+        config[section][0][kind][key] = json!("x");
+        ground.write("kubeconfig", &config.to_string());
+        let fault = ground.target().inventory().await.map(drop).unwrap_err();
+        assert_eq!(fault.code(), Code::Usage);
+        assert!(fault.to_string().contains(&format!("`{key}`")) && fault.hints()[0].contains("https://"), "{fault:?}");
+    }
+    assert!(ground.fake.requests().is_empty());
+}
+
+/// Prints one object, and notes what it was called with.
+#[derive(Default)]
+struct Printer(Mutex<Vec<Vec<String>>>);
+
+#[async_trait]
+impl CommandRunner for Printer {
+    async fn run(&self, spec: CommandSpec) -> vice_core::Result<CommandOutput> {
+        self.0.lock().unwrap().push(spec.argv);
+        let stdout = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n".to_owned();
+        Ok(CommandOutput { ended: Ended::Exited(0), stdout, stderr: String::new(), truncated: false, took: Millis(1) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_3_what_is_filled_in_is_never_an_option() {
+    let ground = Ground::new().await;
+    let rendered = async |spec: TargetSpec, version: &str| {
+        let printer = Arc::new(Printer::default());
+        let mut options = options_at(ground.dir.path(), "dev", &spec);
+        options.spec.manifests = None;
+        options.runner = Some(printer.clone());
+        let made = KubernetesTarget::new(options).objects(version).await.map(drop);
+        (made, printer.0.lock().unwrap().clone())
+    };
+    let command = |words: &[&str]| TargetSpec {
+        command: Some(Command(words.iter().map(|word| (*word).to_owned()).collect())),
+        ..TargetSpec::default()
+    };
+    for version in ["--post-renderer=./evil", "-f/etc/passwd", "-"] {
+        let (made, run) = rendered(command(&["helm", "template", "{{version}}"]), version).await;
+        let fault = made.unwrap_err();
+        assert!(fault.code() == Code::InvalidName && !fault.hints().is_empty() && run.is_empty(), "{fault:?}");
+        let (made, run) = rendered(command(&["helm", "template", "--set=tag={{version}}"]), version).await;
+        made.unwrap();
+        assert_eq!(run, [["helm", "template", &format!("--set=tag={version}")]]);
+        let kustomize = TargetSpec { kustomize: Some("{{version}}".to_owned()), ..TargetSpec::default() };
+        let (made, run) = rendered(kustomize, version).await;
+        made.unwrap();
+        assert_eq!(run, [["kubectl", "kustomize", &format!("./{version}")]]);
     }
 }
 
@@ -141,7 +203,7 @@ async fn class_25_a_plug_in_that_is_not_there_is_said_so_and_nothing_else_is_run
 }
 
 /// A server that answers every request with this head and body, and then with zeros for as long as they are taken.
-async fn hostile(head: &'static str, zeros: bool) -> String {
+pub(crate) async fn hostile(head: &'static str, zeros: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

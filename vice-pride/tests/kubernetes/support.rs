@@ -109,6 +109,7 @@ pub(crate) fn options_at(root: &Path, env: &str, spec: &TargetSpec) -> Kubernete
         clock: Arc::new(SystemClock),
         env: Arc::new(ProcessEnv { vars: BTreeMap::new(), ..ProcessEnv::default() }),
         runner: None,
+        registries: None,
     }
 }
 

@@ -12,7 +12,7 @@ use vice_pride::target::kubernetes::KubernetesTarget;
 
 use crate::support::{Ground, WEB};
 
-const AROUND: &str = "\
+pub(crate) const AROUND: &str = "\
 apiVersion: v1
 kind: Service
 metadata: {name: web}

@@ -12,7 +12,7 @@ use super::PlanRequest;
 use crate::natural::natural_cmp;
 use crate::number::UnitNo;
 use crate::plan::{UnitAction, UnitPlan};
-use crate::topology::{Topology, UNITS_MAX};
+use crate::topology::{Pairs, Topology, UNITS_MAX, intersection};
 use crate::unit_set::UnitSet;
 
 /// The colours of blue-green, in the order in which they are tried.
@@ -52,6 +52,14 @@ impl<'a> Fleet<'a> {
     /// Units that change in some way.
     pub(super) fn changes(&self) -> u32 {
         self.placed.len() + self.removed.len()
+    }
+
+    /// The units that are placed and there twice; none where nothing waits for what its double tries out.
+    pub(super) fn pairs(&self) -> Option<Pairs> {
+        let all = self.tree.pairs();
+        let placed = |units: &UnitSet| intersection(units, &self.placed);
+        let pairs = Pairs { canaries: placed(&all.canaries), stables: placed(&all.stables) };
+        (!pairs.stables.is_empty()).then_some(pairs)
     }
 
     /// The units that exist afterwards.

@@ -147,10 +147,15 @@ pub fn plan_fleet(request: &FleetRequest<'_>) -> Result<Plan> {
 fn fill(frame: Plan, fleet: &Fleet<'_>, spec: &RolloutSpec, analysis: Option<&Analysis>) -> Result<Plan> {
     // The second set of blue-green takes nothing down, so that nothing holds it back unless the manifest does.
     let at_once = if spec.strategy == Strategy::BlueGreen { fleet.changes().max(1) } else { 1 };
-    let rules = rules::rules(spec, fleet, at_once)?;
+    let stepwise = matches!(waves::strategy(spec, fleet, frame.direction), Strategy::Canary | Strategy::Ramp);
+    let rules = rules::rules(spec, fleet, at_once, stepwise)?;
     let classes = classes::Classes::of(&rules.rules, fleet);
     let standings = conflict::order(&rules.rules, &classes)?;
-    let sequence = sequence::sequence(spec, fleet, &classes, &standings)?;
+    let mut sequence = sequence::sequence(spec, fleet, &classes, &standings)?;
+    if let Some(pairs) = fleet.pairs().filter(|_| stepwise) {
+        // A share is one on every target, so that all of those that try the release out are in the first wave.
+        sequence.coverage = sequence.coverage.max(pairs.canaries.len());
+    }
     let shape = Shape { spec, fleet, direction: frame.direction, judged: analysis.is_some() };
     let waves = waves::waves(&shape, sequence)?;
     let judged = waves.iter().any(|wave| wave.judged);

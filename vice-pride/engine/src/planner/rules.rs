@@ -7,7 +7,7 @@ use vice_core::{Code, Fault, Result};
 
 use super::fleet::Fleet;
 use crate::plan::{Exclusion, Group, Limit, Precedence};
-use crate::topology::{ENVIRONMENT, intersection};
+use crate::topology::{ENVIRONMENT, Pairs, complement, intersection};
 use crate::unit_set::UnitSet;
 use crate::window::Window;
 
@@ -48,7 +48,9 @@ pub(super) struct Rules {
 }
 
 /// Resolves everything that the section says about units.
-pub(super) fn rules(spec: &RolloutSpec, fleet: &Fleet<'_>, at_once: u32) -> Result<Rules> {
+///
+/// `stepwise`: what is there twice is tried out before it goes on.
+pub(super) fn rules(spec: &RolloutSpec, fleet: &Fleet<'_>, at_once: u32, stepwise: bool) -> Result<Rules> {
     let mut rules = Rules::default();
     if fleet.changes() == 0 {
         return Ok(rules);
@@ -60,13 +62,20 @@ pub(super) fn rules(spec: &RolloutSpec, fleet: &Fleet<'_>, at_once: u32) -> Resu
     };
     rules.add_limits(spec, fleet, &changing, at_once)?;
     rules.add_after(spec, select)?;
-    rules.add_order(spec, select)?;
+    let pairs = if stepwise { fleet.pairs() } else { None };
+    rules.add_order(spec, pairs.as_ref(), &fleet.placed, select)?;
     rules.add_exclusions(spec, select)?;
     rules.add_windows(spec, select)?;
     if let Some(start) = &spec.start_at {
         // Units are removed after others were placed, so that none of them can be the first.
         let first = if fleet.placed.is_empty() { &fleet.removed } else { &fleet.placed };
-        let members = intersection(&select("start_at", start)?, first);
+        let mut members = intersection(&select("start_at", start)?, first);
+        // It is tried out there first; the doubles come when it is proven everywhere.
+        if let Some(tried) =
+            pairs.map(|pairs| intersection(&pairs.canaries, &members)).filter(|tried| !tried.is_empty())
+        {
+            members = tried;
+        }
         let (key, says) = ("start_at".to_owned(), start.to_string());
         let kind = match members.is_empty() {
             true => Kind::Never { why: format!("is {start}, which selects no unit that changes") },
@@ -82,6 +91,12 @@ fn about(key: &str, selector: &Selector, fault: &Fault) -> Fault {
     let message = format!("`rollout.{key}` is {selector}. {fault}");
     let whole = key.split('[').next().unwrap_or(key);
     fault.hints().iter().fold(Fault::new(fault.code(), message).detail("key", whole), Fault::hint)
+}
+
+/// The units that are in none of these.
+fn without(units: &UnitSet, others: [&UnitSet; 2]) -> UnitSet {
+    let taken = UnitSet::from_ranges(others.iter().flat_map(|other| other.ranges().iter().copied()));
+    intersection(units, &complement(&taken, units.end()))
 }
 
 impl Rules {
@@ -109,7 +124,34 @@ impl Rules {
         Ok(())
     }
 
-    fn add_order(&mut self, spec: &RolloutSpec, select: impl Fn(&str, &Selector) -> Result<UnitSet>) -> Result<()> {
+    /// What `order` lists. Where units are there twice, all of those that try a release out come first, then what is there
+    /// once, then the doubles, each in that order.
+    fn add_order(
+        &mut self,
+        spec: &RolloutSpec,
+        pairs: Option<&Pairs>,
+        placed: &UnitSet,
+        select: impl Fn(&str, &Selector) -> Result<UnitSet>,
+    ) -> Result<()> {
+        let Some(pairs) = pairs else { return self.add_listed(spec, None, select) };
+        let says = format!("{}, which tries every target out before it goes on in any", spec.strategy.word());
+        let once = without(placed, [&pairs.canaries, &pairs.stables]);
+        for group in [&pairs.canaries, &once, &pairs.stables] {
+            self.add_listed(spec, Some(group), &select)?;
+            self.add("strategy".to_owned(), says.clone(), Kind::Order { members: group.clone() });
+        }
+        let (first, then) = (pairs.canaries.clone(), pairs.stables.clone());
+        self.add("strategy".to_owned(), says, Kind::After { first, then });
+        Ok(())
+    }
+
+    /// What `order` lists, as far as it is in the group.
+    fn add_listed(
+        &mut self,
+        spec: &RolloutSpec,
+        group: Option<&UnitSet>,
+        select: impl Fn(&str, &Selector) -> Result<UnitSet>,
+    ) -> Result<()> {
         let Order::Listed(list) = &spec.order else { return Ok(()) };
         for (index, selector) in list.iter().enumerate() {
             if list[..index].contains(selector) {
@@ -119,7 +161,10 @@ impl Rules {
                     .detail("key", "order"));
             }
             let key = format!("order[{index}]");
-            let members = select(&key, selector)?;
+            let mut members = select(&key, selector)?;
+            if let Some(group) = group {
+                members = intersection(&members, group);
+            }
             self.add(key, selector.to_string(), Kind::Order { members });
         }
         Ok(())

@@ -36,7 +36,7 @@ pub(super) fn waves(shape: &Shape<'_>, sequence: Sequence) -> Result<Vec<Wave>> 
     if sequence.len() == 0 {
         return Ok(Vec::new());
     }
-    let strategy = shape.strategy(&sequence);
+    let strategy = strategy(shape.spec, shape.fleet, shape.direction);
     shape.check_wave()?;
     match strategy {
         Strategy::Rolling => shape.rolling(&sequence),
@@ -48,19 +48,19 @@ pub(super) fn waves(shape: &Shape<'_>, sequence: Sequence) -> Result<Vec<Wave>> 
     }
 }
 
-impl Shape<'_> {
-    /// The strategy that makes sense: there is no comparison without an earlier release or a unit to place, and going
-    /// back is not tried out in small steps.
-    fn strategy(&self, sequence: &Sequence) -> Strategy {
-        let compares = self.fleet.baseline && !sequence.placed.is_empty();
-        match (self.spec.strategy, self.direction) {
-            (asked @ (Strategy::Rolling | Strategy::AllAtOnce), _) => asked,
-            (Strategy::BlueGreen, _) if compares => Strategy::BlueGreen,
-            (asked, Direction::Deploy) if compares => asked,
-            _ => Strategy::AllAtOnce,
-        }
+/// The strategy that makes sense: there is no comparison without an earlier release or a unit to place, and going back is
+/// not tried out in small steps.
+pub(super) fn strategy(spec: &RolloutSpec, fleet: &Fleet<'_>, direction: Direction) -> Strategy {
+    let compares = fleet.baseline && !fleet.placed.is_empty();
+    match (spec.strategy, direction) {
+        (asked @ (Strategy::Rolling | Strategy::AllAtOnce), _) => asked,
+        (Strategy::BlueGreen, _) if compares => Strategy::BlueGreen,
+        (asked, Direction::Deploy) if compares => asked,
+        _ => Strategy::AllAtOnce,
     }
+}
 
+impl Shape<'_> {
     /// `wave` belongs to some strategies only.
     fn check_wave(&self) -> Result<()> {
         let Some(wave) = self.spec.wave else { return Ok(()) };
@@ -161,7 +161,7 @@ impl Shape<'_> {
             false => self.spec.steps.clone(),
         };
         let first = self.enough("wave_first", self.spec.wave_first)?.max(sequence.coverage);
-        let mut cursor = Cursor::new(&sequence, self.keep_one("canary")?);
+        let mut cursor = Cursor::new(&sequence, self.most(&sequence, "canary")?);
         let mut waves = Vec::new();
         for (index, step) in steps.iter().enumerate() {
             let (wanted, exposure, name) = self.step(step, index)?;
@@ -194,6 +194,7 @@ impl Shape<'_> {
                 let exposure = Exposure::Share { basis_points: share.basis_points() };
                 (u32::try_from(units).unwrap_or(remaining), exposure, format!("canary {share}"))
             }
+            StepSize::Units(_) if self.fleet.pairs().is_some() => return Err(no_share()),
             StepSize::Units(amount) => {
                 let key = format!("steps[{index}]");
                 let units = enough(&key, Some(amount), remaining, self.fleet.changes())?;
@@ -205,7 +206,7 @@ impl Shape<'_> {
     /// Some units first, whose share of the traffic the budget moves; then the rest.
     fn ramp(&self, sequence: Sequence) -> Result<Vec<Wave>> {
         let first = self.enough("wave_first", Some(self.spec.wave_first.unwrap_or(RAMP_FIRST)))?;
-        let mut cursor = Cursor::new(&sequence, self.keep_one("ramp")?);
+        let mut cursor = Cursor::new(&sequence, self.most(&sequence, "ramp")?);
         let parts = cursor.up_to(first.max(sequence.coverage));
         let last = parts.len().saturating_sub(1);
         let ramp = |(part, units)| {
@@ -220,8 +221,13 @@ impl Shape<'_> {
         self.rest(waves, &cursor.rest(), sequence.removed)
     }
 
-    /// How many units may be placed before the rest: one of the earlier release has to stay, to compare with.
-    fn keep_one(&self, word: &str) -> Result<u32> {
+    /// How many units may be placed before the rest: one of the earlier release has to stay, to compare with. Where units
+    /// are there twice, all those stay that get a release when it is proven.
+    fn most(&self, sequence: &Sequence, word: &str) -> Result<u32> {
+        if let Some(pairs) = self.fleet.pairs() {
+            let placed = sequence.placed.iter().map(Vec::len).sum::<usize>();
+            return Ok(u32::try_from(placed).unwrap_or(u32::MAX).saturating_sub(pairs.stables.len()));
+        }
         match self.fleet.remaining() {
             0 | 1 => Err(Fault::new(
                 Code::ManifestInvalid,
@@ -289,6 +295,13 @@ impl Shape<'_> {
         waves.extend(sequence.removed.into_iter().map(old));
         Ok(waves)
     }
+}
+
+/// A step without a share, where a canary gets nothing else.
+fn no_share() -> Fault {
+    let message =
+        "`rollout.steps` has an amount of units, and where a target splits its traffic a canary gets only its share.";
+    Fault::new(Code::ManifestInvalid, message).hint("Write shares, such as \"5%\".").detail("key", "steps")
 }
 
 /// Takes units from the beginning.

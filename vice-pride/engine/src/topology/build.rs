@@ -6,7 +6,7 @@ use vice_core::{Code, Fault, Result};
 
 use super::labels::{Column, Painting};
 use super::names::Names;
-use super::{LEVELS_MAX, NONE, Node, Topology, UNITS_MAX};
+use super::{LEVELS_MAX, NONE, Node, Pairs, Topology, UNITS_MAX};
 use crate::unit_set::UnitSet;
 
 /// A tree that is being made. Units of a node have to be given before the nodes below it.
@@ -113,6 +113,7 @@ impl Builder {
             groups: BTreeMap::<String, UnitSet>::new(),
             domains: Vec::new(),
             classes: Column::default(),
+            pairs: Pairs::default(),
         }
     }
 }

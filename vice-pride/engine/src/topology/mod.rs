@@ -28,7 +28,7 @@ use self::names::Names;
 pub use self::domains::DomainSet;
 pub use self::names::expand_range;
 pub use self::roster::{Roster, RosterGroup, RosterHost};
-pub(crate) use self::select::intersection;
+pub(crate) use self::select::{complement, intersection};
 
 /// How many units a topology may have: ten times the largest fleets that deploy as one. More is surely a slip.
 pub const UNITS_MAX: u32 = 10_000_000;
@@ -60,6 +60,17 @@ pub struct Topology {
     groups: BTreeMap<String, UnitSet>,
     domains: Vec<DomainSet>,
     classes: Column,
+    pairs: Pairs,
+}
+
+/// Units that are there twice: one to try a release out with a share of the traffic, and one that gets it when it is
+/// proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pairs {
+    /// Those that try a release out.
+    pub canaries: UnitSet,
+    /// Those that get it afterwards.
+    pub stables: UnitSet,
 }
 
 /// One node; 32 bytes, because a large fleet has a hundred thousand racks.
@@ -130,6 +141,18 @@ impl Topology {
         // More units than can be numbered are cut off here and refused by the planner, which counts them.
         build.units(base, u32::try_from(names.len()).unwrap_or(UNITS_MAX).min(UNITS_MAX)).unwrap_or_default();
         build.finish(None, true)
+    }
+
+    /// The same tree with units that are there twice.
+    #[must_use]
+    pub fn paired(self, pairs: Pairs) -> Self {
+        Self { pairs, ..self }
+    }
+
+    /// The units that are there twice.
+    #[must_use]
+    pub const fn pairs(&self) -> &Pairs {
+        &self.pairs
     }
 
     /// How many units there are.

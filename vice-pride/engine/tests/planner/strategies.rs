@@ -4,9 +4,11 @@ use vice_core::Millis;
 use vice_core::manifest::VerifyWhen;
 use vice_core::payload::environment::Direction;
 use vice_core::port::target::{Inventory, UnitHealth};
-use vice_pride_engine::{Course, FleetRequest, PlanRequest, UnitAction, UnitNo, plan, plan_fleet};
+use vice_pride_engine::{
+    Course, FleetRequest, Pairs, PlanRequest, Topology, UnitAction, UnitNo, UnitSet, plan, plan_fleet,
+};
 
-use crate::support::{local, on, planned, release, rollout, running, shown, tree};
+use crate::support::{analysis, conflict, local, on, planned, release, rollout, running, shown, tree};
 
 fn names(count: u32) -> Vec<String> {
     (1..=count).map(|unit| unit.to_string()).collect()
@@ -266,7 +268,7 @@ fn a_large_fleet_without_names_is_planned_quickly() {
 struct Topology0;
 
 impl Topology0 {
-    fn none() -> vice_pride_engine::Topology {
+    fn none() -> Topology {
         tree(r#"{ "fleet": "rack[2] > server[0]{class=a}" }"#)
     }
 }
@@ -332,4 +334,84 @@ fn units_that_disagree_are_nothing_to_compare_with() {
         let plan = local(4, &there, &format!(r#"{{ "strategy": "{strategy}", "max_down": 1 }}"#)).unwrap();
         assert_eq!(shown(&plan), ["1 2 3 4"], "{strategy}: within max_down, and nothing splits traffic");
     }
+}
+
+/// `canary` and `stable` of each of these targets, and the units of one that has none.
+fn doubled(targets: &[&str], single: &[&str]) -> Topology {
+    let pair = targets.iter().flat_map(|target| ["canary", "stable"].map(|track| format!("{target}-{track}")));
+    let names: Vec<String> = pair.chain(single.iter().map(|name| (*name).to_owned())).collect();
+    let of = |track: &str| {
+        let numbered = names.iter().zip(0..).filter(|(name, _)| name.ends_with(track));
+        UnitSet::from_units(numbered.map(|(_, number)| UnitNo(number)))
+    };
+    Topology::flat(&names).paired(Pairs { canaries: of("-canary"), stables: of("-stable") })
+}
+
+#[test]
+fn a_share_is_tried_in_every_target_before_any_goes_on() {
+    let tree = doubled(&["eu", "us", "ap"], &[]);
+    for (spec, wanted) in [
+        (
+            r#"{ "strategy": "canary", "steps": ["5%", "90%"] }"#,
+            ["eu-canary us-canary ap-canary @500?", "@9000?", "eu-stable us-stable ap-stable"].as_slice(),
+        ),
+        (
+            r#"{ "strategy": "canary", "steps": ["5%"], "order": ["us-*", "ap-*"] }"#,
+            &["us-canary ap-canary eu-canary @500?", "us-stable ap-stable eu-stable"],
+        ),
+        (
+            r#"{ "strategy": "canary", "steps": ["5%"], "start_at": "us-*" }"#,
+            &["us-canary @500", "eu-canary ap-canary @500?", "eu-stable us-stable ap-stable"],
+        ),
+        (r#"{ "strategy": "ramp" }"#, &["eu-canary us-canary ap-canary @ramp?", "eu-stable us-stable ap-stable"]),
+        (
+            r#"{ "strategy": "rolling", "wave": 2, "order": ["us-*"] }"#,
+            &["us-canary us-stable", "eu-canary eu-stable", "ap-canary ap-stable"],
+        ),
+    ] {
+        assert_eq!(shown(&on(&tree, spec).unwrap()), wanted, "{spec}");
+    }
+    // What is there once goes along with the steps, and never before the canaries.
+    let mixed = doubled(&["eu"], &["a", "b", "c"]);
+    let plan = on(&mixed, r#"{ "strategy": "canary", "steps": ["1%", "60%"], "order": ["a"] }"#).unwrap();
+    assert_eq!(shown(&plan), ["eu-canary @100?", "a b @6000?", "c eu-stable"]);
+}
+
+#[test]
+fn a_target_whose_stable_unit_is_down_is_still_tried_out_by_its_canary() {
+    let tree = doubled(&["eu"], &[]);
+    let mut there = running(["eu-canary", "eu-stable"], "1");
+    there.units[1].health = UnitHealth::Unhealthy;
+    let spec = rollout(r#"{ "strategy": "canary", "steps": ["50%"] }"#);
+    let planned_anew = planned(&[], Some(&tree), &there, &spec, Direction::Deploy).unwrap();
+    assert_eq!(shown(&planned_anew), ["eu-canary @5000?", "eu-stable"]);
+    // One that has the release already, from a rollout that was given up, is not placed again, and its double waits.
+    there.units[0].release = Some(release("2"));
+    let plan = plan(&PlanRequest {
+        direction: Direction::Deploy,
+        from: Some(release("1")),
+        to: release("2"),
+        units: Vec::new(),
+        topology: Some(&tree),
+        inventory: &there,
+        rollout: &spec,
+        tasks: Vec::new(),
+        has_checks: true,
+        analysis: Some(analysis()),
+    });
+    assert_eq!(shown(&plan.unwrap()), ["@5000?", "eu-stable"]);
+    let back = planned(&[], Some(&tree), &there, &spec, Direction::Rollback).unwrap();
+    assert_eq!(shown(&back), ["eu-stable"], "going back is not tried out");
+}
+
+#[test]
+fn what_does_not_go_together_with_shares_on_every_target_is_refused() {
+    let tree = doubled(&["eu", "us"], &[]);
+    let after = r#"{ "strategy": "canary", "after": [{ "first": "eu-*", "then": "us-*" }] }"#;
+    let fault = on(&tree, after).unwrap_err();
+    assert_eq!(conflict(&fault), ["after[0]", "strategy"]);
+    assert!(fault.to_string().contains("tries every target out before it goes on in any"), "{fault}");
+    let fault = on(&tree, r#"{ "strategy": "canary", "steps": [1] }"#).unwrap_err();
+    assert!(fault.to_string().contains("a canary gets only its share"), "{fault}");
+    assert_eq!(fault.details()["key"], "steps");
 }

@@ -16,7 +16,7 @@ use super::object::ObjectId;
 use super::operate::Operator;
 use super::rollout::{self, Rollout};
 use super::split::Track;
-use super::write::{ATTEMPTS, busy};
+use super::write::{ATTEMPTS, busy, rest};
 use super::{KubernetesTarget, UNIT, diff, owner};
 use crate::target::{Adopted, Adoption, Keeper, Removed};
 
@@ -72,7 +72,8 @@ async fn check(operator: &Operator<'_>, objects: &[Value], version: &str, epoch:
 /// Makes the fields of an object that people or scripts wrote vice's own; vice has applied the same values.
 async fn take_fields(operator: &Operator<'_>, id: &ObjectId) -> Result<()> {
     let Some(path) = operator.cluster.path(id).await? else { return Ok(()) };
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        rest(attempt).await;
         let Some(live) = operator.cluster.get(&path).await? else { return Ok(()) };
         let entries = live["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
         let is_hand = |entry: &Value| {

@@ -1,25 +1,25 @@
-//! The API server of one context: finding it by the kubeconfig, asking it, and saying what its refusals mean. It knows
-//! objects by their paths and nothing of releases.
+//! The API server of one context: asking it, and saying what its refusals mean. It knows objects by their paths and
+//! nothing of releases.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::{AuthError, Body};
-use kube::config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use vice_core::app::ProcessEnv;
 use vice_core::fault::{causes, root_cause};
 use vice_core::manifest::TargetSpec;
 use vice_core::text::sanitize;
 use vice_core::{Code, Context, Fault, Result};
 
+use super::kubeconfig::{self, unusable};
 use super::object::ObjectId;
 
 /// Who applies, in the managed fields of objects.
@@ -28,6 +28,10 @@ pub(super) const MANAGER: &str = "vice";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one answer may take; an API server itself gives up after 60 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+/// How long is waited before a server is asked again.
+const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1)];
+/// The detail of a fault of a server that broke off.
+const SILENT: &str = "silent";
 /// The most bytes of one answer: a list of 500 pods has about 10 MB, and whoever sends without end is no API server.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest text of a refusal that is kept.
@@ -62,7 +66,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Reads the kubeconfig; asks nothing yet.
     pub(super) async fn connect(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Result<Self> {
-        let mut config = config(spec, root, env).await?;
+        let mut config = kubeconfig::read(spec, root, env).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let namespace = spec.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         // A plug-in for credentials is started here.
@@ -102,15 +106,39 @@ impl Cluster {
         timeout(ANSWER_TIMEOUT, asked).await.map_err(late)?
     }
 
-    /// As [`Self::exchange`], once more with other credentials when these are refused.
+    /// As [`Self::exchange`], again where that is harmless: what only asks, when the server breaks off or is not well (as
+    /// one of several does while it is updated), and anything that it was too busy even to begin.
+    async fn patient(
+        &self,
+        what: &str,
+        request: &Request<Vec<u8>>,
+    ) -> Result<std::result::Result<Vec<u8>, Box<Status>>> {
+        let asks = *request.method() == Method::GET;
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let answer = self.exchange(what, request).await;
+            let again = match &answer {
+                Ok(Err(status)) => status.code == 429 || (asks && status.code >= 500),
+                Ok(Ok(_)) => false,
+                // Credentials that can't be had are not had by asking again.
+                Err(fault) => asks && fault.details().get(SILENT).is_some(),
+            };
+            match pauses.next().filter(|_| again) {
+                Some(pause) => sleep(pause).await,
+                None => return answer,
+            }
+        }
+    }
+
+    /// As [`Self::patient`], once more with other credentials when these are refused.
     async fn exchanged(
         &self,
         what: &str,
         request: Request<Vec<u8>>,
     ) -> Result<std::result::Result<Vec<u8>, Box<Status>>> {
-        let first = self.exchange(what, &request).await?;
+        let first = self.patient(what, &request).await?;
         let unknown = first.as_ref().is_err_and(|status| status.code == 401);
-        if unknown && self.renewed()? { self.exchange(what, &request).await } else { Ok(first) }
+        if unknown && self.renewed()? { self.patient(what, &request).await } else { Ok(first) }
     }
 
     /// Sends a request and reads its JSON.
@@ -124,7 +152,7 @@ impl Cluster {
         let what = format!("{method} {}", path.split('?').next().unwrap_or(path));
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = Request::builder().method(method).uri(path).header("content-type", kind).body(bytes);
-        let request = request.context(Code::Internal, || "A request can't be made.".to_owned())?;
+        let request = request.context(Code::Backend, unaskable)?;
         match self.exchanged(&what, request).await? {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Answer::Done).map_err(|_| {
                 Fault::new(Code::Backend, format!("What answered {what} is no API server."))
@@ -216,7 +244,12 @@ fn connected(config: &Config) -> Result<Client> {
 }
 
 fn get(path: &str) -> Result<Request<Vec<u8>>> {
-    Request::get(path).body(Vec::new()).context(Code::Internal, || "A request can't be made.".to_owned())
+    Request::get(path).body(Vec::new()).context(Code::Backend, unaskable)
+}
+
+/// Names that a server gave and that no address can have.
+fn unaskable() -> String {
+    "The API server names something that can't be asked for.".to_owned()
 }
 
 fn copy(request: &Request<Vec<u8>>) -> Request<Body> {
@@ -242,67 +275,14 @@ fn cut_off(what: &str, error: &(dyn std::error::Error + Send + Sync + 'static)) 
         let message = format!("The API server answers {what} with more than {ANSWER_BYTES_MAX} bytes.");
         return Fault::new(Code::Backend, message).hint("Is the `server` of the kubeconfig right?");
     }
-    Fault::new(Code::Unreachable, format!("The answer to {what} broke off.")).because(causes(error))
+    Fault::new(Code::Unreachable, format!("The answer to {what} broke off."))
+        .because(causes(error))
+        .detail(SILENT, true)
 }
 
 /// Where the kinds of an API version are.
 fn root_of(api_version: &str) -> String {
     if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") }
-}
-
-async fn config(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Result<Config> {
-    let files = files(spec, root, env);
-    let present: Vec<&PathBuf> = files.iter().filter(|file| spec.kubeconfig.is_some() || file.exists()).collect();
-    if present.is_empty() {
-        if env.get("KUBERNETES_SERVICE_HOST").is_some() && spec.context.is_none() {
-            return Config::incluster_env().map_err(|error| unusable(&error));
-        }
-        let looked = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-        return Err(Fault::new(Code::Usage, format!("There is no kubeconfig; looked for {looked}."))
-            .hint("Name one with `kubeconfig` in the target, or set KUBECONFIG."));
-    }
-    let mut all = Kubeconfig::default();
-    for file in present {
-        let read = Kubeconfig::read_from(file).and_then(|read| all.clone().merge(read));
-        all = read.map_err(|error| unusable(&error).detail("file", file.display().to_string()))?;
-    }
-    for user in all.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
-        // A plug-in that asks questions would take the terminal from vice, which may have none.
-        if let Some(exec) = user.exec.as_mut().filter(|exec| exec.interactive_mode != Some(ExecInteractiveMode::Always))
-        {
-            exec.interactive_mode = Some(ExecInteractiveMode::Never);
-        }
-    }
-    let known = all.contexts.iter().map(|context| context.name.clone()).collect::<Vec<_>>();
-    if let Some(context) = spec.context.as_ref().filter(|context| !known.contains(context)) {
-        return Err(Fault::new(Code::UnknownName, format!("The kubeconfig has no context {context:?}."))
-            .hint(format!("It has: {}.", known.join(", "))));
-    }
-    let options = KubeConfigOptions { context: spec.context.clone(), ..KubeConfigOptions::default() };
-    Config::from_custom_kubeconfig(all, &options).await.map_err(|error| unusable(&error))
-}
-
-fn files(spec: &TargetSpec, root: &Path, env: &ProcessEnv) -> Vec<PathBuf> {
-    if let Some(file) = &spec.kubeconfig {
-        return vec![root.join(file)];
-    }
-    if let Some(list) = env.get("KUBECONFIG") {
-        return std::env::split_paths(list)
-            .filter(|path| !path.as_os_str().is_empty())
-            .map(|path| env.dir.join(path))
-            .collect();
-    }
-    vec![Path::new(env.get("HOME").unwrap_or("/")).join(".kube/config")]
-}
-
-/// What the kubeconfig says can't be followed. The parser's own text is not kept: it quotes the file, which may hold
-/// credentials.
-fn unusable(error: &(dyn std::error::Error + 'static)) -> Fault {
-    let why = match error.downcast_ref::<KubeconfigError>() {
-        Some(KubeconfigError::Parse(_)) => "it is not the YAML of a kubeconfig".to_owned(),
-        _ => causes(root_cause(error)),
-    };
-    Fault::new(Code::Usage, "The kubeconfig can't be used.").because(why).hint("`kubectl config view` shows it.")
 }
 
 /// Whether a fault is that of a cluster that said nothing.
@@ -318,6 +298,7 @@ fn silent(what: &str, error: kube::Error) -> Fault {
     };
     Fault::new(Code::Unreachable, format!("The API server did not answer {what}."))
         .because(causes(root_cause(&error)))
+        .detail(SILENT, true)
         .hint("Is the `server` of the kubeconfig right, and does `kubectl version` reach it?")
 }
 
@@ -363,6 +344,11 @@ pub(super) fn printable(text: &str) -> String {
     sanitize(&text.replace('\n', " "))
 }
 
+/// Whether a refusal is about a field that stays what it was when the object was made.
+fn is_immutable(text: &str) -> bool {
+    text.contains("field is immutable") || text.contains("updates to statefulset spec")
+}
+
 /// What a refusal means.
 pub(super) fn backend(what: &str, status: &Status) -> Fault {
     let text: String = printable(&status.message).chars().take(TEXT_CHARS_MAX).collect();
@@ -371,8 +357,21 @@ pub(super) fn backend(what: &str, status: &Status) -> Fault {
     match status.code {
         401 => fault(Code::Backend, "The cluster does not know who is asking.")
             .hint("The token or certificate of the kubeconfig may have expired."),
+        403 if text.contains("exceeded quota") => {
+            fault(Code::Backend, "A quota of the namespace does not leave room for this.")
+                .hint("`kubectl describe quota` shows what is used; ask for less, or have it raised.")
+        }
+        // Whoever may not do something at all is told so in the same words, without these.
+        403 if ["admission webhook", "violates PodSecurity"].iter().any(|word| text.contains(word)) => {
+            fault(Code::Backend, "A policy of the cluster refuses this.")
+                .hint("Change the manifests as the policy wants it; it looks at every write, also those of kubectl.")
+        }
         403 => fault(Code::Backend, "The cluster does not allow this.")
             .hint("docs/kubernetes-target.md lists the rights that vice needs."),
+        422 if is_immutable(&text) => fault(Code::Backend, &format!("The API server refuses {what}.")).hint(
+            "What is there already can't be changed so: give the object a new name, or remove it by hand first \
+             (`kubectl delete --cascade=orphan` leaves its pods alone).",
+        ),
         429 | 500..=599 => fault(Code::Unreachable, &format!("The API server could not answer {what}.")),
         _ => fault(Code::Backend, &format!("The API server refuses {what}.")),
     }

@@ -21,14 +21,15 @@ pub(super) async fn explain(cluster: &Cluster, id: &ObjectId, live: &Value, miss
     // Whatever can't be read is left out: the fault itself is what matters.
     let pods = pods(cluster, id, live).await;
     let Some((pod, trouble)) = pods.iter().find_map(|pod| trouble(pod).map(|trouble| (pod, trouble))) else {
-        return without_pods(id, live, missing);
+        let said = events(cluster, id, live).await;
+        return without_pods(id, live, missing, said);
     };
     let name = pod["metadata"]["name"].as_str().unwrap_or("?");
     let mut said = vec![format!("{missing}.")];
     if !trouble.message.is_empty() {
         said.push(short(&trouble.message));
     }
-    said.extend(events(cluster, pod).await);
+    said.extend(events_of(cluster, pod).await);
     if let Some(container) = &trouble.container {
         said.extend(last_lines(cluster, pod, container, trouble.crashed).await);
     }
@@ -37,11 +38,13 @@ pub(super) async fn explain(cluster: &Cluster, id: &ObjectId, live: &Value, miss
 }
 
 /// No pod has anything to say: what the controller says of those that it could not make, such as for a quota.
-fn without_pods(id: &ObjectId, live: &Value, missing: &str) -> Fault {
+/// Only Deployments and ReplicaSets have a condition for that; the others say it in events.
+fn without_pods(id: &ObjectId, live: &Value, missing: &str, events: Vec<String>) -> Fault {
     let conditions = live["status"]["conditions"].as_array().into_iter().flatten();
     let failure = conditions.into_iter().find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True");
     let Some(failure) = failure else {
-        return Fault::new(Code::Unhealthy, format!("{id} did not become ready: {missing}."));
+        let fault = Fault::new(Code::Unhealthy, format!("{id} did not become ready: {missing}."));
+        return if events.is_empty() { fault } else { fault.because(events.join("\n")) };
     };
     let reason = failure["reason"].as_str().unwrap_or("ReplicaFailure");
     let said = short(failure["message"].as_str().unwrap_or_default());
@@ -116,15 +119,26 @@ pub(super) fn escaped(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-async fn events(cluster: &Cluster, pod: &Value) -> Vec<String> {
+async fn events_of(cluster: &Cluster, pod: &Value) -> Vec<String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or(&cluster.namespace);
+    events_about(cluster, namespace, name, "Pod").await
+}
+
+/// What is said of the workload itself.
+async fn events(cluster: &Cluster, id: &ObjectId, live: &Value) -> Vec<String> {
+    let namespace = live["metadata"]["namespace"].as_str().unwrap_or(&cluster.namespace);
+    events_about(cluster, namespace, &id.name, &id.kind).await
+}
+
+/// The last warnings about what has that name.
+async fn events_about(cluster: &Cluster, namespace: &str, name: &str, kind: &str) -> Vec<String> {
     let path = format!(
         "/api/v1/namespaces/{namespace}/events?limit=100&fieldSelector=involvedObject.name%3D{}",
         escaped(name)
     );
     let mut events = cluster.list(&path).await.unwrap_or_default();
-    events.retain(|event| event["type"] == "Warning");
+    events.retain(|event| event["type"] == "Warning" && event["involvedObject"]["kind"] == kind);
     let last = |event: &Value| event["lastTimestamp"].as_str().unwrap_or_default().to_owned();
     events.sort_by_key(last);
     let shown = events.iter().rev().take(EVENTS);

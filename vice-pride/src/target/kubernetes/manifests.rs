@@ -81,7 +81,7 @@ impl Source<'_> {
         let Some(command) = &self.spec.command else {
             return Err(Fault::internal("A Kubernetes target has no manifests."));
         };
-        self.run(command.0.iter().map(|word| render(word, vars)).collect::<Result<_>>()?).await
+        self.run(command.0.iter().map(|word| argument(word, vars)).collect::<Result<_>>()?).await
     }
 
     async fn run(&self, argv: Vec<String>) -> Result<Vec<(String, String)>> {
@@ -97,6 +97,20 @@ impl Source<'_> {
         }
         Ok(vec![(format!("the output of `{name}`"), output.stdout)])
     }
+}
+
+/// A word of a command with its names filled in. What is filled in never makes an option of it.
+fn argument(word: &str, vars: &Vars) -> Result<String> {
+    let made = render(word, vars)?;
+    if made.starts_with('-') && !word.starts_with('-') {
+        let shown: String = made.chars().take(80).collect();
+        return Err(Fault::new(Code::InvalidName, format!("The command would take {shown:?} for an option.")).hint(
+            format!(
+                "{word:?} stands alone in `command`; write it behind its option, as in \"--set=tag={{{{version}}}}\"."
+            ),
+        ));
+    }
+    Ok(made)
 }
 
 /// The digest of objects. What Secrets hold is left out, so that it can't be guessed from the digest.
@@ -210,7 +224,10 @@ fn parse(name: &str, text: &str, objects: &mut Vec<Value>) -> Result<()> {
     // The parser's own text may quote the value of a Secret.
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map_or_else(String::new, |place| format!(", line {}", place.line()));
-        Fault::new(Code::ManifestInvalid, format!("{name}{line} is not valid YAML, or is nested or aliased too much."))
+        let message = format!("{name}{line} is not valid YAML, has a key twice, or is nested or aliased too much.");
+        Fault::new(Code::ManifestInvalid, message).hint(
+            "`kubectl apply --dry-run=client -f FILE` says more; what is filled in for {{version}} counts as well.",
+        )
     })?;
     for document in documents.into_iter().filter(|document| !document.is_null()) {
         let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
@@ -247,8 +264,11 @@ fn take(name: &str, mut object: Value, objects: &mut Vec<Value>) -> Result<()> {
 fn check(objects: &[Value]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for id in objects.iter().filter_map(ObjectId::of) {
-        if !seen.insert(id.clone()) {
-            return Err(Fault::new(Code::ManifestInvalid, format!("The manifests have {id} twice.")));
+        // Two versions of one group show the same object.
+        let group = id.api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
+        if !seen.insert((group, id.kind.clone(), id.namespace.clone(), id.name.clone())) {
+            return Err(Fault::new(Code::ManifestInvalid, format!("The manifests have {id} twice."))
+                .hint("The second would undo the first; keep one of them, or give it another name."));
         }
     }
     if seen.is_empty() {
@@ -293,6 +313,12 @@ mod tests {
             ("kind: Service\nmetadata: {name: a}", "without `apiVersion`"),
             ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: a}", "`metadata.name`"),
             (&format!("{TWO}---\n{TWO}"), "twice"),
+            (
+                "apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\n---\n\
+                 apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\n",
+                "twice",
+            ),
+            ("apiVersion: v1\nkind: Pod\nmetadata: {name: a, name: b}\n", "a key twice"),
             ("apiVersion: v1\nkind: Pod\nmetadata: {name: 'a-{{verson}}'}", "{{verson}} is not known"),
         ] {
             let fault = objects(text).await.unwrap_err();

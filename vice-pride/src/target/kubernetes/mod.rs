@@ -14,7 +14,9 @@ mod attempt;
 mod cluster;
 mod diff;
 mod failing;
+mod images;
 mod keep;
+mod kubeconfig;
 mod ledger;
 mod logs;
 mod manifests;
@@ -34,6 +36,7 @@ mod wait;
 mod watch;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,6 +54,7 @@ use vice_core::{Clock, Code, Digest, Fault, Millis, Result};
 
 use attempt::Attempts;
 use cluster::Cluster;
+pub use images::{HttpMaker, Registries};
 use keep::Content;
 use ledger::{Book, Running};
 use manifests::Source;
@@ -84,6 +88,8 @@ pub struct KubernetesOptions {
     pub env: Arc<ProcessEnv>,
     /// Runs kustomize, Helm and the like.
     pub runner: Option<Arc<dyn CommandRunner>>,
+    /// Who says what the tags of images point at; none for whoever plans nothing.
+    pub registries: Option<Arc<Registries>>,
 }
 
 /// A set of objects in a cluster. Making one asks nothing.
@@ -181,14 +187,19 @@ impl KubernetesTarget {
         Ok(objects)
     }
 
+    /// What was rendered last, if it was that version.
+    fn rendered(&self, version: &str) -> Option<Vec<Value>> {
+        let last = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.filter(|(of, _)| of == version).map(|(_, objects)| objects)
+    }
+
     /// The objects that a workload was planned with: those that were rendered, or rendered again if they still are the
     /// same.
     async fn planned(&self, workload: &Workload) -> Result<Vec<Value>> {
         let version = &workload.release.version;
         let fits =
             |objects: &[Value]| workload.objects.is_empty() || workload.objects.contains(&manifests::digest(objects));
-        let last = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, objects)) = last.filter(|(of, objects)| of == version && fits(objects)) {
+        if let Some(objects) = self.rendered(version).filter(|objects| fits(objects)) {
             return Ok(objects);
         }
         let objects = self.render(version).await?;
@@ -216,7 +227,8 @@ impl KubernetesTarget {
         {
             return Ok(Content::New(Box::new(content.reconfigured(workload))));
         }
-        Ok(Content::New(Box::new(Release::new(self.planned(workload).await?, workload))))
+        let objects = images::pinned(self.planned(workload).await?, &workload.images);
+        Ok(Content::New(Box::new(Release::new(objects, workload))))
     }
 
     /// What runs after the operation.
@@ -422,6 +434,20 @@ impl Target for KubernetesTarget {
 
     async fn objects(&self, version: &str) -> Result<Vec<Digest>> {
         Ok(vec![manifests::digest(&self.render(version).await?)])
+    }
+
+    async fn images(&self, version: &str) -> Result<BTreeMap<String, String>> {
+        let Some(registries) = &self.options.registries else { return Ok(BTreeMap::new()) };
+        if !self.options.spec.pin_images.unwrap_or(true) {
+            return Ok(BTreeMap::new());
+        }
+        // A kubeconfig that can't be used is said first: it is nearer than a registry.
+        self.cluster().await?;
+        let objects = match self.rendered(version) {
+            Some(objects) => objects,
+            None => self.render(version).await?,
+        };
+        registries.digests(images::named(&objects)?).await
     }
 
     async fn preview(&self, workload: &Workload) -> Result<Vec<String>> {

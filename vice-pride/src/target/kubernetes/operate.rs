@@ -16,7 +16,7 @@ use super::cluster::{Cluster, is_silence};
 use super::ledger::{Book, Pending, RESUME_TIMEOUT, Running};
 use super::names::Names;
 use super::split::Split;
-use super::write::{ATTEMPTS, busy};
+use super::write::{ATTEMPTS, busy, rest};
 
 /// Carries out operations in one cluster, on one unit.
 pub(super) struct Operator<'a> {
@@ -45,7 +45,8 @@ impl Operator<'_> {
 
     /// Whoever asks under the same epoch again has lost sight of what it had begun: that is shut out as well.
     async fn raised(&self, epoch: u64) -> Result<Book> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            rest(attempt).await;
             let mut book = Book::read(self.cluster, self.names).await?;
             book.check_epoch(epoch)?;
             let ledger = &mut book.ledger;

@@ -21,6 +21,9 @@ pub(super) fn of(object: &Value) -> Rollout {
     let is_seen = object["metadata"]["generation"].as_i64().unwrap_or(0) <= observed;
     let kind = object["kind"].as_str().unwrap_or_default();
     match kind {
+        _ if !object["metadata"]["deletionTimestamp"].is_null() => {
+            Rollout::Failed("somebody has deleted it, and it is on its way out".to_owned())
+        }
         "Deployment" | "StatefulSet" | "DaemonSet" if !is_seen || observed == 0 => {
             Rollout::Going("the cluster has not looked at it yet".to_owned())
         }
@@ -52,6 +55,9 @@ impl Workload<'_> {
             return Rollout::Failed("it exceeded its progress deadline".to_owned());
         }
         let (wanted, updated) = (self.replicas(), self.count("updatedReplicas"));
+        if updated < wanted && self.spec["paused"] == true {
+            return Rollout::Failed("it is paused, so nothing rolls it out (`kubectl rollout resume`)".to_owned());
+        }
         if updated < wanted {
             return Rollout::Going(format!("{updated} of {wanted} new replicas have been updated"));
         }
@@ -142,6 +148,21 @@ mod tests {
         let late = json!({"conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]});
         assert!(matches!(workload("Deployment", json!({}), late), Rollout::Failed(_)));
         assert_eq!(workload("Deployment", json!({"replicas": 0}), json!({})), Rollout::Done);
+        let paused = |updated: i64| {
+            let status = json!({"updatedReplicas": updated, "replicas": 3, "availableReplicas": 3});
+            workload("Deployment", json!({"replicas": 3, "paused": true}), status)
+        };
+        assert!(matches!(paused(1), Rollout::Failed(why) if why.contains("rollout resume")));
+        assert_eq!(paused(3), Rollout::Done);
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_not_rolled_out_however_well_it_is() {
+        let mut dying = json!({"kind": "Deployment", "metadata": {"generation": 1}, "spec": {"replicas": 0},
+            "status": {"observedGeneration": 1}});
+        assert_eq!(of(&dying), Rollout::Done);
+        dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert!(matches!(of(&dying), Rollout::Failed(why) if why.contains("deleted")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::object::ObjectId;
 use super::operate::Operator;
 use super::shares::{self, Shares};
 use super::split::{self, Split, Track, WHOLE};
-use super::write::{ATTEMPTS, busy};
+use super::write::{ATTEMPTS, busy, rest};
 use super::{KubernetesTarget, UNIT};
 
 /// What both units run, as far as they do.
@@ -63,7 +63,8 @@ impl KubernetesTarget {
     /// Raises the epoch of the table. Says whether somebody was moving shares.
     pub(super) async fn raise_shares(&self, epoch: u64) -> Result<bool> {
         let cluster = self.cluster().await?;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            rest(attempt).await;
             let mut shares = Shares::read(cluster, &self.names).await?;
             shares.check_epoch(epoch)?;
             if shares.table.epoch == epoch {

@@ -1,23 +1,37 @@
 //! Writing and removing single objects, under the version that was read, so that whoever was shut out writes nothing
 //! more. It knows no operations.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use vice_core::{Code, Fault, Result};
 
-use super::cluster::{Answer, MANAGER};
+use super::cluster::{Answer, MANAGER, printable};
 use super::ledger::{Book, Running};
 use super::object::{EPOCH, FENCE, OP, OWNER, ObjectId, RELEASE, Token, annotate, annotation, token_of};
 use super::operate::Operator;
 use super::owner;
+use super::sheet::no_namespace;
 
 /// Who sets the weights of a route, in its managed fields.
 const WEIGHER: &str = "vice-traffic";
 /// How often a write is made again because the object has changed between reading and writing. Controllers write the
-/// status of what rolls out several times a second.
+/// status of what rolls out several times a second; with the rests in between, a storm of them may last five seconds.
 pub(super) const ATTEMPTS: usize = 20;
+/// How long is rested from the third attempt on, at first and at most.
+const REST: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
 /// Kinds that hold data, or everything else of somebody: they stay when a release no longer has them.
 const KEPT_KINDS: &[&str] = &["Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition"];
+
+/// Lets whoever writes the same object all the time come to an end.
+pub(super) async fn rest(attempt: usize) {
+    let Some(times) = attempt.checked_sub(2) else { return };
+    let factor = 1_u32.checked_shl(u32::try_from(times).unwrap_or(u32::MAX)).unwrap_or(u32::MAX);
+    sleep(REST.0.saturating_mul(factor).min(REST.1)).await;
+}
 
 /// What is noted on every object that is written.
 struct Stamp<'a> {
@@ -38,7 +52,8 @@ impl Operator<'_> {
     /// From here on whoever has a lower token fails at the next write of this object.
     pub(super) async fn stamp_fence(&self, id: &ObjectId, token: Token) -> Result<()> {
         let Some(path) = self.cluster.path(id).await? else { return Ok(()) };
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            rest(attempt).await;
             let Some(live) = self.cluster.get(&path).await? else { return Ok(()) };
             if token_of(&live) >= token {
                 return Ok(());
@@ -72,6 +87,7 @@ impl Operator<'_> {
 
     /// Tries everything without doing it, so that what the cluster refuses is refused before anything has changed.
     pub(super) async fn rehearse(&self, objects: &[Value], version: &str, token: Token) -> Result<Vec<Value>> {
+        self.refuse_twice(objects).await?;
         let has = |kind: &str| objects.iter().any(|object| object["kind"] == kind);
         let mut made = Vec::new();
         for object in objects {
@@ -90,6 +106,21 @@ impl Operator<'_> {
         Ok(made)
     }
 
+    /// Refuses manifests that mean one object by two documents, such as one that names the namespace in which the other is
+    /// anyway: the second would undo the first, in every deploy.
+    async fn refuse_twice(&self, objects: &[Value]) -> Result<()> {
+        let mut seen: BTreeMap<String, ObjectId> = BTreeMap::new();
+        for id in objects.iter().filter_map(ObjectId::of) {
+            let Some(path) = self.cluster.path(&id).await? else { continue };
+            if let Some(other) = seen.insert(path, id.clone()) {
+                let place = |id: &ObjectId| id.namespace.clone().unwrap_or_else(|| "no namespace".to_owned());
+                let message = format!("The manifests have {id} twice, with {} and with {}.", place(&other), place(&id));
+                return Err(Fault::new(Code::ManifestInvalid, message).hint("Keep one of them."));
+            }
+        }
+        Ok(())
+    }
+
     /// Applies one object, under the version that was read.
     async fn write(&self, object: &Value, stamp: &Stamp<'_>, dry: bool) -> Result<Value> {
         let id = ObjectId::of(object).ok_or_else(|| Fault::internal("An object has no name."))?;
@@ -97,7 +128,8 @@ impl Operator<'_> {
             Fault::new(Code::UnknownName, format!("The cluster has no kind {} in {}.", id.kind, id.api_version))
                 .hint("What defines it may be missing, or of another version: `kubectl api-resources` lists all.")
         })?;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            rest(attempt).await;
             let live = self.cluster.get(&path).await?;
             let url = self.apply_url(&id, &path, live.as_ref(), dry);
             let body = self.stamped(&id, object, stamp, live.as_ref())?;
@@ -106,10 +138,7 @@ impl Operator<'_> {
             }
             match self.cluster.ask(Method::PATCH, &url, Some(&body)).await.map_err(|fault| fault.about(&id))? {
                 Answer::Done(object) => return Ok(object),
-                Answer::Missing => {
-                    let message = format!("The namespace of {id} does not exist.");
-                    return Err(Fault::new(Code::UnknownName, message).hint("Add a Namespace to the manifests."));
-                }
+                Answer::Missing => return Err(self.homeless(&id)),
                 Answer::Conflict(status) => {
                     if let Some(fault) = owner::conflict(&id, &status) {
                         return Err(fault);
@@ -118,6 +147,18 @@ impl Operator<'_> {
             }
         }
         Err(busy(&id.to_string()))
+    }
+
+    /// An object whose namespace is not there. That of vice's own records can't come with the manifests: they are written
+    /// before anything is.
+    fn homeless(&self, id: &ObjectId) -> Fault {
+        let namespace = id.namespace.as_deref().unwrap_or(&self.cluster.namespace);
+        if namespace == self.cluster.namespace {
+            let fault = no_namespace(namespace);
+            return fault.hints().iter().fold(Fault::new(Code::UnknownName, fault.to_string()), Fault::hint);
+        }
+        Fault::new(Code::UnknownName, format!("The namespace {namespace:?} of {id} does not exist."))
+            .hint("Add a Namespace to the manifests, or make it first.")
     }
 
     /// The object with what is noted on it, and with the version that it replaces.
@@ -130,6 +171,7 @@ impl Operator<'_> {
         if let Some(live) = live {
             owner::check(id, live, &self.names.owner)?;
             self.check_token(id, live, stamp.token)?;
+            refuse_dying(id, live)?;
             body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         }
         Ok(body)
@@ -175,7 +217,8 @@ impl Operator<'_> {
 
     async fn remove(&self, id: &ObjectId, token: Token) -> Result<()> {
         let Some(path) = self.cluster.path(id).await? else { return Ok(()) };
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            rest(attempt).await;
             let Some(live) = self.cluster.get(&path).await? else { return Ok(()) };
             if annotation(&live, OWNER) != Some(self.names.owner.as_str()) {
                 return Ok(());
@@ -192,6 +235,21 @@ impl Operator<'_> {
         }
         Err(busy(&id.to_string()))
     }
+}
+
+/// Refuses to change what is about to vanish: the change would vanish with it.
+fn refuse_dying(id: &ObjectId, live: &Value) -> Result<()> {
+    if live["metadata"]["deletionTimestamp"].is_null() {
+        return Ok(());
+    }
+    let holding: Vec<&str> =
+        live["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let fault = Fault::new(Code::Conflict, format!("{id} is being deleted."));
+    Err(match holding.as_slice() {
+        [] => fault.hint("Wait until it is gone, and deploy again."),
+        some => fault
+            .hint(format!("Wait until it is gone, and deploy again; it is held by {}.", printable(&some.join(", ")))),
+    })
 }
 
 /// Whether the rules of a route were applied with everything else.

@@ -26,6 +26,8 @@ pub(super) struct StoredWorkload {
     environment: BTreeMap<String, StoredValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     objects: Vec<Digest>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    images: BTreeMap<String, String>,
     health: Option<HealthProbe>,
     ready_timeout: Millis,
     drain_timeout: Millis,
@@ -54,6 +56,7 @@ impl From<&Workload> for StoredWorkload {
             command: workload.command.clone(),
             environment: workload.environment.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
             objects: workload.objects.clone(),
+            images: workload.images.clone(),
             health: workload.health.clone(),
             ready_timeout: workload.ready_timeout,
             drain_timeout: workload.drain_timeout,
@@ -74,6 +77,7 @@ impl From<StoredWorkload> for Workload {
             command: stored.command,
             environment: stored.environment.into_iter().map(|(name, text)| (name, value(text))).collect(),
             objects: stored.objects,
+            images: stored.images,
             health: stored.health,
             ready_timeout: stored.ready_timeout,
             drain_timeout: stored.drain_timeout,
