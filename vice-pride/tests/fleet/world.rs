@@ -24,14 +24,10 @@ use vice_core::port::config::{ConfigSource, ResolvedConfig};
 use vice_core::port::locator::Locator;
 use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
 use vice_core::port::painter::{Painter, PictureFormat};
-use vice_core::port::target::{
-    Change, Inventory, Observed, Op, Target, UnitHealth, UnitState, Workload,
-};
+use vice_core::port::target::{Change, Inventory, Observed, Op, Target, UnitHealth, UnitState, Workload};
 use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
-use vice_core::store::{
-    Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification,
-};
+use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
 use vice_core::time::Clock;
 use vice_core::ui::{Format, Progress, Ui};
 use vice_core::{Code, Fault, Millis, Result};
@@ -321,10 +317,11 @@ pub(crate) struct World {
 impl World {
     /// `rollout`: what `vice.toml` would say of it; `append`: how long an append takes.
     pub(crate) fn new(dir: &Path, hosts: Hosts, append: Duration, rollout: &str) -> Self {
-        let text = format!("name = \"shop\"\ncommand = [\"./shop\"]\n[env.dev]\nshared = false\n[env.dev.rollout]\n{rollout}\n");
+        let text = format!(
+            "name = \"shop\"\ncommand = [\"./shop\"]\n[env.dev]\nshared = false\n[env.dev.rollout]\n{rollout}\n"
+        );
         let project = Arc::new(Project::parse(dir.to_path_buf(), "vice.toml".to_owned(), text.as_str()).unwrap());
-        let store =
-            Arc::new(SlowStore { inner: MemoryEventStore::default(), takes: append, appends: Mutex::new(0) });
+        let store = Arc::new(SlowStore { inner: MemoryEventStore::default(), takes: append, appends: Mutex::new(0) });
         let workspace = Workspace {
             root: dir.to_path_buf(),
             state: dir.join("state"),

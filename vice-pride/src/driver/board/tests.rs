@@ -139,7 +139,11 @@ fn a_fleet_of_any_shape_and_state_fits_the_terminal() {
             let unit = below(plan.units.len());
             match below(4) {
                 0 => finishes(&mut board, unit, false),
-                1 => fails(&mut board, unit, "a reason that is longer than a line of a terminal has room for, and goes on"),
+                1 => fails(
+                    &mut board,
+                    unit,
+                    "a reason that is longer than a line of a terminal has room for, and goes on",
+                ),
                 _ => starts(&mut board, unit, false),
             }
             if step % 50 == 0 {

@@ -211,7 +211,7 @@ impl Link {
     }
 }
 
-fn script_name() -> String {
+pub(super) fn script_name() -> String {
     format!("host-{}.sh", Digest::of(SCRIPT.as_bytes()).short())
 }
 

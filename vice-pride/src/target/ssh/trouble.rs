@@ -245,6 +245,12 @@ fn unexpected(host: &Host, what: &str, said: &Said) -> Fault {
     if quoted.is_empty() { fault } else { fault.because(format!("it said: {quoted}")) }
 }
 
+/// What the script said of why it ended, in one line.
+pub(super) fn quoted(said: &Said) -> String {
+    let text = quote(&format!("{}\n{}", said.stdout, said.stderr));
+    if text.is_empty() { format!("it ended with status {}", said.status) } else { text }
+}
+
 /// The last lines that say something, as one.
 fn quote(text: &str) -> String {
     let lines: Vec<&str> =
