@@ -146,10 +146,14 @@ async fn lab_ssh_what_a_host_said_is_used_as_a_text_again() {
         let current = fs::canonicalize(ground.root("h1").join("units/h1/current")).unwrap();
         let mut claimed = good.release.clone();
         claimed.version.clone_from(&text);
-        fs::write(current.join("release.json"), serde_json::to_string(&claimed).unwrap()).unwrap();
+        let json = serde_json::to_string(&claimed).unwrap();
+        let id: String = vice_core::Digest::of(json.as_bytes()).to_string().chars().take(32).collect();
+        fs::write(current.join("release.json"), json).unwrap();
+        fs::write(current.join("id"), format!("{id}\n")).unwrap();
         let found = ground.unit("h1").await.release.unwrap();
         assert_eq!(found, claimed);
-        let mut sick = service("2", &["--unhealthy", &format!("--say={text}")]);
+        let mut sick = service("2", &["--unhealthy", "--leak"]);
+        sick.environment.insert("TOKEN".to_owned(), EnvValue::Plain(text.clone()));
         sick.ready_timeout = vice_core::Millis::from_secs(1);
         let mut op = place(&format!("b {text}"), 1, "h1", &sick, None);
         op.before = Some(found);
