@@ -4,6 +4,7 @@
 
 mod ansible;
 mod bad_input;
+mod board;
 mod canary;
 mod contract;
 mod crash;
