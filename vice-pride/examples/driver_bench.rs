@@ -3,7 +3,11 @@
 //!     driver_bench HOSTS AT_ONCE TAKES_MS APPEND_MS
 //!
 //! prints how long the rollout took, what its limit alone would have made of it, and the processor time for each host.
-#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints, and the world of the tests may panic"
+)]
 
 use std::time::Duration;
 
@@ -37,6 +41,11 @@ async fn measured(hosts: u32, at_once: u32, takes: Duration, append: Duration) -
     if world.hosts.runs("2") != usize::try_from(hosts)? {
         return Err(format!("{} of {hosts} hosts run it: {}", world.hosts.runs("2"), ending(&ended)).into());
     }
+    let counts = world.hosts.counts();
+    if (counts.applied, counts.inventories) != (usize::try_from(hosts)?, 1) || counts.fences + counts.fences_of_one != 1
+    {
+        return Err(format!("more was asked than had to be: {counts:?}").into());
+    }
     let bound = takes * hosts.div_ceil(at_once);
     let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(hosts);
     println!(
@@ -48,7 +57,7 @@ async fn measured(hosts: u32, at_once: u32, takes: Duration, append: Duration) -
         each(wall.saturating_sub(bound)),
         each(cpu),
         world.store.appends(),
-        world.hosts.counts().most_at_once,
+        counts.most_at_once,
     );
     Ok(())
 }

@@ -209,7 +209,11 @@ fn lab_ansible_rollback_goes_to_what_was_proven_and_logs_are_shown() {
     lab.vice(&["deploy", "shop@2", "--env", "prod"]).expect(0);
     let back = lab.vice(&["rollback", "shop", "--env", "prod"]).expect(0);
     let state = fleet.status();
-    assert_eq!((state["version"].as_str(), state["health"].as_str()), (Some("1"), Some("healthy 3/3")), "{back:?} {state}");
+    assert_eq!(
+        (state["version"].as_str(), state["health"].as_str()),
+        (Some("1"), Some("healthy 3/3")),
+        "{back:?} {state}"
+    );
     for host in ["h1", "h2", "h3"] {
         assert_eq!(fleet.ran(host), ["1", "2", "1"], "{host}");
     }

@@ -35,7 +35,11 @@ fn on_a_terminal_the_tree_is_drawn_in_place_and_ends_in_one_line() {
     let vice = command(&lab, &["deploy", "shop@1"]);
     // A terminal of its own; what is drawn comes out of it.
     let mut script = std::process::Command::new("script");
-    script.args(["-qec", &format!("stty rows 24 cols 100; exec {} deploy shop@1", vice.get_program().display()), "/dev/null"]);
+    script.args([
+        "-qec",
+        &format!("stty rows 24 cols 100; exec {} deploy shop@1", vice.get_program().display()),
+        "/dev/null",
+    ]);
     script.env_clear().current_dir(lab.root()).env("TERM", "xterm");
     script.envs(vice.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let shown = ran(&script.output().expect("script")).expect(0).stdout;

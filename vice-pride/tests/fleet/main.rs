@@ -1,6 +1,10 @@
 //! The driver over a thousand hosts whose operations take their time: how long a rollout takes is a matter of its
 //! constraints, and what one host does is nothing to the others. Time is the runtime's, which jumps ahead while nothing
 //! is to be done; `bench/driver/run` measures the same on a real clock.
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a panic is the report; this covers the helpers beside the test functions"
+)]
 
 mod world;
 

@@ -216,6 +216,9 @@ impl EventStore for SlowStore {
     async fn verify(&self) -> Result<Verification> {
         self.inner.verify().await
     }
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
 }
 
 /// A clock that goes with the runtime's, so that a paused one does not move it either.

@@ -114,12 +114,12 @@ fn what_is_in_like_state_is_one_line_with_counts_and_a_failed_one_has_its_reason
     assert_eq!(
         lines,
         [
-            "units (1000): 100 done · 860 waiting · 39 working: eu.r3.h1 eu.r3.h2 eu.r3.h3 … · 1 failed: eu.r3.h4 the host eu…",
+            "units (1000): 100 done · 860 waiting · 39 working: eu.r3.h1 eu.r3.h2 eu.r3.h3 … · 1 failed: eu.r3.h4 the host eu.r3.…",
             "  eu (500): 100 done · 360 waiting · 39 working: eu.r3.h1 eu.r3.h2 eu.r3.h3 … · 1 failed: eu.r3.h4 the host eu.r3.h4…",
-            "    r3 (50): 10 waiting · 39 working: eu.r3.h1 eu.r3.h2 eu.r3.h3 … · 1 failed: eu.r3.h4 the host eu.r3.h4 did not …",
+            "    r3 (50): 10 waiting · 39 working: eu.r3.h1 eu.r3.h2 eu.r3.h3 … · 1 failed: eu.r3.h4 the host eu.r3.h4 did not an…",
             "    2 places, r1 r2 (100): 100 done",
             "    7 places, r4 r5 r6 r7 r8 r9 r10 (350): 350 waiting",
-            "  1 place, us (500): 500 waiting",
+            "  us (500): 500 waiting",
         ]
     );
 }

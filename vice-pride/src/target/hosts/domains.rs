@@ -102,7 +102,7 @@ fleet = "region[eu,us] > rack[2] > host[3]{feed=a|b}"
             "a rack of the same name elsewhere is another one"
         );
         let feeds = by("feed").unwrap();
-        assert_eq!(feeds.values().filter(|feed| *feed == "a").count(), 6);
+        assert_eq!(feeds.values().filter(|feed| *feed == "a").count(), 8, "they are dealt out in each rack anew");
         assert_eq!(by(ENVIRONMENT).unwrap().values().filter(|domain| *domain == ENVIRONMENT).count(), 12);
     }
 

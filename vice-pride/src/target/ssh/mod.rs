@@ -226,7 +226,7 @@ impl SshTarget {
             Ok(seed) => seed,
             Err(Some(fault)) => return Err(fault),
             Err(None) => {
-                self.could_not(domain, format!("{host} has it and does not say how others reach it"));
+                self.could_not(domain, &format!("{host} has it and does not say how others reach it"));
                 return Ok(true);
             }
         };
@@ -239,13 +239,16 @@ impl SshTarget {
         let call = Call { command: "fetch", args, input: Input::Nothing, limit: Call::upload_limit(bytes) };
         let said = self.call(link, &call).await?;
         if said.status != 0 {
-            self.could_not(domain, format!("{host} could not fetch it from {}: {}", seed.host, trouble::quoted(&said)));
+            self.could_not(
+                domain,
+                &format!("{host} could not fetch it from {}: {}", seed.host, trouble::quoted(&said)),
+            );
         }
         Ok(said.status == 0)
     }
 
     /// Tells the first time that an artifact has to be sent which a host should have fetched.
-    fn could_not(&self, domain: &share::Domain, why: String) {
+    fn could_not(&self, domain: &share::Domain, why: &str) {
         if let (true, Some(ui)) = (domain.failed(), &self.options.ui) {
             ui.say(Severity::Warning, &sanitize(&format!("An artifact is sent from here after all: {why}.")));
         }
