@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use vice_core::port::notifier::Severity;
 use vice_core::secret::Known;
 use vice_core::text::{Tone, paint, sanitize};
-use vice_core::ui::{Format, Outcome, Progress, ProgressState, Ui};
+use vice_core::ui::{Area, Format, Outcome, Progress, ProgressState, Ui};
 use vice_core::{Class, Code, Context, Fault, Result, Secret};
 use zeroize::Zeroizing;
 
@@ -264,6 +264,14 @@ impl Ui for Terminal {
             Some(live) => self.draw(live, &progress),
             None => self.log(&progress),
         }
+    }
+
+    fn area(&self) -> Option<Area> {
+        self.live.as_ref()?;
+        // Asked each time: a window is made larger and smaller.
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
+        let (rows, columns) = size.map_or((24, 80), |size| (size.ws_row.into(), size.ws_col.into()));
+        Some(Area { rows, columns })
     }
 
     fn emit(&self, text: &str, value: &Value) -> bool {

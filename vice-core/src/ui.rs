@@ -148,6 +148,15 @@ pub enum ProgressState {
     Waiting,
 }
 
+/// A terminal in which progress is drawn in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Area {
+    /// How many lines it shows.
+    pub rows: usize,
+    /// How many columns a line has.
+    pub columns: usize,
+}
+
 /// What commands tell while they work.
 pub trait Ui: Send + Sync + 'static {
     /// The shape of the result.
@@ -158,6 +167,12 @@ pub trait Ui: Send + Sync + 'static {
 
     /// Progress on standard error.
     fn progress(&self, progress: Progress);
+
+    /// The terminal in which progress is drawn in place; none where lines are kept, as in a log. Where there is one, the
+    /// text of what is under way may have several lines.
+    fn area(&self) -> Option<Area> {
+        None
+    }
 
     /// One record of a running result on standard output: `text` for people, `value` as a line of NDJSON. Ignored for
     /// formats that are one document. Returns false when nobody reads any more.

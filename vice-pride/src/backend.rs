@@ -12,6 +12,7 @@ use vice_core::port::command::CommandRunner;
 use vice_core::port::target::{LogSource, Target, Traffic};
 use vice_core::registry::Registry;
 use vice_core::time::Clock;
+use vice_core::ui::Ui;
 
 use crate::driver::INTERVAL;
 use crate::metric::FrontCounts;
@@ -54,6 +55,8 @@ pub struct Site<'a> {
     pub runner: Option<&'a Arc<dyn CommandRunner>>,
     /// Makes the HTTP client that registries of images are asked with; none for whoever only looks.
     pub http: Option<fn() -> Result<reqwest::Client>>,
+    /// Who is told what went otherwise than it was meant; nobody for whoever only looks.
+    pub ui: Option<&'a Arc<dyn Ui>>,
 }
 
 /// The kinds of target that can be named in `vice.toml`.
@@ -115,8 +118,14 @@ fn local_target(site: &Site<'_>, spec: &EnvSpec, scope: &Scope, part: Option<&st
 /// # Errors
 /// `BackendMissing` for an unknown kind, pointing at `vice.toml`.
 pub fn connect(app: &App, project: &Project, scope: &Scope) -> Result<Backend> {
-    let http = app.http.downcast_ref::<fn() -> Result<reqwest::Client>>().copied();
-    let site = Site { workspace: &app.workspace, env: &app.env, clock: &app.clock, runner: Some(&app.runner), http };
+    let site = Site {
+        workspace: &app.workspace,
+        env: &app.env,
+        clock: &app.clock,
+        runner: Some(&app.runner),
+        http: app.http.downcast_ref::<fn() -> Result<reqwest::Client>>().copied(),
+        ui: Some(&app.ui),
+    };
     connect_at(&site, project, scope)
 }
 
@@ -218,13 +227,16 @@ const CONNECT_TIMEOUT: vice_core::Millis = vice_core::Millis::from_secs(10);
 
 #[cfg(feature = "ssh")]
 fn ssh(making: &Making<'_>) -> Result<Backend> {
-    use crate::target::ssh::{SshOptions, SshTarget};
+    use crate::target::ssh::{Sharing, SshOptions, SshTarget};
     let Making { site, project, spec, scope, part, target, .. } = *making;
     let said = target.cloned().unwrap_or_default();
     let hosts = crate::target::hosts::of(project, &scope.env, part, &said)?;
     let run = said.run.unwrap_or_default();
     let services = if run == RunBy::Runit { "/etc/service" } else { "/run/service" };
     let folder = part.map_or_else(|| scope.env.to_string(), |part| format!("{}.{part}", scope.env));
+    let near = |word: &String| crate::target::hosts::domains(project, &scope.env, part, word, &hosts);
+    let domains = said.share_within.as_ref().map(near).transpose()?;
+    let peer_ssh = said.peer_ssh.map_or_else(|| vec!["ssh".to_owned()], |command| command.0);
     let ssh = Arc::new(SshTarget::new(SshOptions {
         scope: scope.clone(),
         hosts,
@@ -239,6 +251,8 @@ fn ssh(making: &Making<'_>) -> Result<Backend> {
         connect_timeout: said.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         work: site.workspace.state.join("ssh"),
         env: Arc::clone(site.env),
+        sharing: domains.map(|domains| Sharing { domains, ssh: peer_ssh }),
+        ui: site.ui.cloned(),
     }));
     Ok(Backend { target: ssh.clone(), traffic: None, logs: Some(ssh.clone()), front: None, keepers: vec![ssh] })
 }

@@ -2,7 +2,7 @@
 //! describes it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -135,4 +135,124 @@ fn lab_ansible_a_driver_that_is_killed_takes_its_playbook_along_and_another_goes
     let all: Vec<Vec<String>> = ["h1", "h2", "h3"].iter().map(|host| fleet.ran(host)).collect();
     let times = |text: &str| all.iter().flatten().filter(|line| *line == text).count();
     assert_eq!((times("slow"), times("again")), (1, 3), "{all:?}");
+}
+
+/// A check that waits for a file, which the test makes.
+fn gated(fleet: &Fleet) -> PathBuf {
+    let gate = fleet.lab.path("gate");
+    let check = format!("echo gated >>ran\nwhile [ ! -e {} ]; do sleep 0.1; done\n", gate.display());
+    fleet.lab.write("dist/shop-gated/check.sh", &check);
+    gate
+}
+
+fn starts(lab: &Lab, args: &[&str]) -> Child {
+    lab.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vice")
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+    assert!(sent.expect("kill").success());
+}
+
+/// How often vice noted on each host that something was carried out, by the hosts' own logs.
+fn noted(fleet: &Fleet, what: &str) -> Vec<usize> {
+    let count = |host: &&str| {
+        let path = hosts().join("homes").join(host).join(&fleet.folder).join("vice/effects.log");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter(|line| line.split(' ').nth(1) == Some(what)).count()
+    };
+    ["h1", "h2", "h3"].iter().map(count).collect()
+}
+
+#[test]
+fn lab_ansible_whoever_interrupts_a_deploy_leaves_a_rollout_that_goes_on_later() {
+    let fleet = Fleet::new();
+    let (lab, gate) = (&fleet.lab, gated(&fleet));
+    lab.vice(&["deploy", "shop@1", "--env", "prod"]).expect(0);
+    let driver = starts(lab, &["deploy", "shop@gated", "--env", "prod"]);
+    let first = || ["h1", "h2", "h3"].into_iter().find(|host| fleet.ran(host).contains(&"gated".to_owned()));
+    until("the playbook is under way on the first host", || first().is_some());
+    signal(&driver, "INT");
+    // It is told, and does not leave the host half done.
+    until("the interrupt was heard", || {
+        let said = lab.vice(&["why", "shop", "--env", "prod"]);
+        said.stdout.contains("told to end")
+    });
+    std::fs::write(&gate, "").expect("the gate");
+    let ended = ran(&driver.wait_with_output().expect("it ends"));
+    assert_eq!(ended.status, 130, "{ended:?}");
+    let state = fleet.status();
+    assert!(state["active_rollout"].is_string(), "{state}");
+    assert_eq!(noted(&fleet, "apply").iter().sum::<usize>(), 4, "three hosts have 1, one has the next: {state}");
+    lab.vice(&["pride", "resume", "shop", "--env", "prod"]).expect(0);
+    let state = fleet.status();
+    assert_eq!((state["version"].as_str(), state["health"].as_str()), (Some("gated"), Some("healthy 3/3")), "{state}");
+    assert_eq!(noted(&fleet, "apply"), [2, 2, 2]);
+    for host in ["h1", "h2", "h3"] {
+        assert_eq!(fleet.ran(host), ["1", "gated"], "{host}: each playbook ran once");
+    }
+}
+
+#[test]
+fn lab_ansible_a_driver_that_stood_still_and_was_passed_over_has_no_say_when_it_wakes() {
+    let fleet = Fleet::new();
+    let (lab, gate) = (&fleet.lab, gated(&fleet));
+    let text = lab.read("vice.toml").replace("group = \"web\"", "group = \"web\", again = true");
+    lab.write("vice.toml", &text);
+    lab.vice(&["deploy", "shop@1", "--env", "prod"]).expect(0);
+    let driver = starts(lab, &["deploy", "shop@gated", "--env", "prod"]);
+    let under_way = || ["h1", "h2", "h3"].iter().any(|host| fleet.ran(host).contains(&"gated".to_owned()));
+    until("the playbook is under way", under_way);
+    signal(&driver, "STOP");
+    let playbook = format!("ansible-playbook -i {}", lab.path("hosts.ini").display());
+    until("the playbook has ended with the driver that stands still", || !runs(&playbook));
+    lab.vice(&["pride", "lock", "steal", "shop", "--env", "prod", "--reason", "it hangs"]).expect(0);
+    std::fs::write(&gate, "").expect("the gate");
+    lab.vice(&["pride", "resume", "shop", "--env", "prod"]).expect(0);
+    let state = fleet.status();
+    assert_eq!((state["version"].as_str(), state["health"].as_str()), (Some("gated"), Some("healthy 3/3")), "{state}");
+    let before: Vec<Vec<String>> = ["h1", "h2", "h3"].iter().map(|host| fleet.ran(host)).collect();
+    assert_eq!(noted(&fleet, "apply"), [2, 2, 2]);
+    signal(&driver, "CONT");
+    let woken = ran(&driver.wait_with_output().expect("it ends"));
+    assert!([4, 7].contains(&woken.status) && woken.stderr.contains("fenced"), "{woken:?}");
+    let after: Vec<Vec<String>> = ["h1", "h2", "h3"].iter().map(|host| fleet.ran(host)).collect();
+    assert_eq!((after, noted(&fleet, "apply")), (before, vec![2, 2, 2]), "it had no effect any more");
+    assert_eq!(fleet.status()["version"], "gated");
+}
+
+#[test]
+fn lab_ansible_rollback_goes_to_what_was_proven_and_logs_are_shown() {
+    let fleet = Fleet::new();
+    let lab = &fleet.lab;
+    // The shell's home is the host's of the lab, the working folder is not.
+    let show = format!("tail -n \"$1\" ~/{}/ran", fleet.folder);
+    let logs = format!("logs = [\"sh\", \"-c\", {show:?}, \"sh\", \"{{{{lines}}}}\"], group = \"web\"");
+    let text = lab.read("vice.toml").replace("group = \"web\"", &logs);
+    // Only what was checked is gone back to.
+    lab.write("vice.toml", &format!("{text}\n[check.there]\ncommand = [\"true\"]\n"));
+    lab.vice(&["deploy", "shop@1", "--env", "prod"]).expect(0);
+    lab.vice(&["deploy", "shop@2", "--env", "prod"]).expect(0);
+    let back = lab.vice(&["rollback", "shop", "--env", "prod"]).expect(0);
+    let state = fleet.status();
+    assert_eq!(
+        (state["version"].as_str(), state["health"].as_str()),
+        (Some("1"), Some("healthy 3/3")),
+        "{back:?} {state}"
+    );
+    for host in ["h1", "h2", "h3"] {
+        assert_eq!(fleet.ran(host), ["1", "2", "1"], "{host}");
+    }
+    let held = lab.vice(&["deploy", "shop@2", "--env", "prod"]);
+    assert!(held.stderr.contains("on hold"), "what was left is held: {held:?}");
+    let logs = lab.vice(&["logs", "shop", "--env", "prod", "-n", "2"]).expect(0);
+    for unit in ["web1", "web2", "web3"] {
+        let of = logs.stdout.lines().filter(|line| line.contains(unit)).collect::<Vec<_>>();
+        assert_eq!(of.len(), 2, "{}", logs.stdout);
+        assert!(of[0].ends_with('2') && of[1].ends_with('1'), "{of:?}");
+    }
+    let one = lab.vice(&["logs", "shop", "--env", "prod", "--unit", "web2", "-n", "1"]).expect(0);
+    assert_eq!(one.stdout.lines().count(), 1, "{}", one.stdout);
+    let follows = lab.vice(&["logs", "shop", "--env", "prod", "--follow"]);
+    assert!(follows.status != 0 && follows.stderr.contains("--follow"), "{follows:?}");
 }

@@ -4,6 +4,7 @@
 
 mod ansible;
 mod bad_input;
+mod board;
 mod canary;
 #[cfg(feature = "kubernetes")]
 mod clusters;

@@ -126,6 +126,13 @@ pub struct TargetSpec {
     /// ssh: how long connecting to a host may take; 10 s when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Millis>,
+    /// ssh: hosts with the same of this fetch artifacts from each other, so that each goes over your line once for them: a
+    /// level or a label of the topology, such as `rack`, or `environment` for all hosts. Each is sent from here when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_within: Option<String>,
+    /// ssh: how a host with `share_within` calls another one; `["ssh"]` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_ssh: Option<Command>,
     /// ansible: the playbook that brings a release to a host, relative to `vice.toml`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub playbook: Option<String>,
@@ -200,6 +207,8 @@ const KEYS: &[&str] = &[
     "health_at",
     "concurrency",
     "connect_timeout",
+    "share_within",
+    "peer_ssh",
     "manifests",
     "kustomize",
     "command",
@@ -244,6 +253,8 @@ impl TargetSpec {
             "health_at" => self.health_at = Some(map.next_value()?),
             "concurrency" => self.concurrency = Some(map.next_value()?),
             "connect_timeout" => self.connect_timeout = Some(map.next_value()?),
+            "share_within" => self.share_within = Some(map.next_value()?),
+            "peer_ssh" => self.peer_ssh = Some(map.next_value()?),
             "context" => self.context = Some(map.next_value()?),
             "namespace" => self.namespace = Some(map.next_value()?),
             "kubeconfig" => self.kubeconfig = Some(map.next_value()?),
@@ -282,6 +293,8 @@ impl TargetSpec {
             ("health_at", self.health_at.is_some()),
             ("concurrency", self.concurrency.is_some()),
             ("connect_timeout", self.connect_timeout.is_some()),
+            ("share_within", self.share_within.is_some()),
+            ("peer_ssh", self.peer_ssh.is_some()),
         ];
         written.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
     }
@@ -333,7 +346,18 @@ impl TargetSpec {
                 return Err(format!("an Ansible target needs `{key}`"));
             }
         }
-        let others = ["hosts", "hosts_from", "user", "port", "run", "services", "health_at", "connect_timeout"];
+        let others = [
+            "hosts",
+            "hosts_from",
+            "user",
+            "port",
+            "run",
+            "services",
+            "health_at",
+            "connect_timeout",
+            "share_within",
+            "peer_ssh",
+        ];
         if let Some(key) = self.keys_of_hosts().into_iter().find(|key| others.contains(key)) {
             return Err(format!("`{key}` belongs to a target of kind {SSH:?}; Ansible has its inventory for that"));
         }
@@ -366,6 +390,12 @@ impl TargetSpec {
         }
         if self.services.is_some() && !matches!(self.run, Some(RunBy::S6 | RunBy::Runit)) {
             return Err("`services` belongs to `run = \"s6\"` or `run = \"runit\"`".to_owned());
+        }
+        if self.peer_ssh.is_some() && self.share_within.is_none() {
+            return Err("`peer_ssh` belongs to `share_within`".to_owned());
+        }
+        if self.peer_ssh.as_ref().is_some_and(|command| command.0.is_empty()) {
+            return Err("`peer_ssh` is a command, and this one is empty".to_owned());
         }
         if self.port == Some(0) || self.concurrency == Some(0) {
             return Err("`port` and `concurrency` are at least 1".to_owned());

@@ -208,6 +208,15 @@ pub trait Target: Send + Sync + 'static {
     /// `Fenced` when the target has seen a higher epoch.
     async fn fence(&self, epoch: u64) -> Result<()>;
 
+    /// As [`Target::fence`] with the epoch of an operation, where its unit is: others need not hear of it again. It comes
+    /// before [`Target::observe`] where one operation alone was not answered.
+    ///
+    /// # Errors
+    /// As `fence`.
+    async fn fence_unit(&self, op: &Op) -> Result<()> {
+        self.fence(op.epoch).await
+    }
+
     /// What became of an operation. Only meaningful after `fence`.
     ///
     /// # Errors

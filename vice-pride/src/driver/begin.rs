@@ -113,9 +113,11 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
     // The stream begins with the start, and with what was predicted of it.
     let version = 1 + u64::from(prepared.forecast.is_some());
     let epoch = lease.epoch();
+    let texts = Texts::new(&run);
     let session = Session {
         app: app.clone(),
         state: State::new(course),
+        screen: Screen::of(&prepared.plan, &[], &texts),
         performer: Arc::new(Performer {
             app: app.clone(),
             project: prepared.project,
@@ -132,14 +134,13 @@ pub async fn begin(app: &App, prepared: Prepared, lease: Lease, reason: Option<S
             tasks: specs,
             tasks_asked: BTreeMap::new(),
         }),
-        texts: Texts::new(&run),
+        texts,
         id,
         lease,
         steps: 0,
         version,
         started_at: app.clock.now(),
         unheard: Vec::new(),
-        screen: Screen::default(),
         told_to_stop: false,
         listened: 0,
     };
@@ -302,6 +303,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         tasks_asked: tasks_asked(&journal.recorded),
     };
     let begun = journal.steps > 0;
+    let screen = Screen::of(&performer.plan, &journal.recorded, &journal.texts);
     let session = Session {
         app: app.clone(),
         id: id.clone(),
@@ -313,7 +315,7 @@ pub async fn take_up(app: &App, id: &RolloutId, lease: Lease) -> Result<Ended> {
         texts: journal.texts,
         started_at: journal.started_at,
         unheard: journal.unheard,
-        screen: Screen::default(),
+        screen,
         told_to_stop: false,
         listened: 0,
     };

@@ -8,6 +8,7 @@
 
 mod analysis;
 mod begin;
+mod board;
 mod exposure;
 mod forecast;
 mod journal;

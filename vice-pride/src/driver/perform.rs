@@ -167,7 +167,7 @@ impl Performer {
             return Err(fault);
         }
         let target = &self.backend.target;
-        let seen = match target.fence(self.epoch).await {
+        let seen = match target.fence_unit(op).await {
             Ok(()) => target.observe(op).await,
             Err(silent) => Err(silent),
         };

@@ -8,9 +8,14 @@ use vice_core::payload::rollout::{Note, Verdict};
 use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::{Tone, paint, sanitize};
 use vice_core::ui::{Progress, ProgressState, Ui};
-use vice_pride_engine::Plan;
+use vice_pride_engine::{EngineNote, Plan, Recorded, notes_named};
 
+use super::board::Board;
 use super::forecast;
+use super::journal::Texts;
+
+/// So many units of a wave are named.
+const NAMED_MAX: usize = 8;
 
 fn way(direction: Direction) -> &'static str {
     match direction {
@@ -26,14 +31,30 @@ pub(crate) struct Screen {
     judged: Option<String>,
     /// Whether the forecast was shown.
     forecast: bool,
+    /// The units, where there are too many for lines of their own.
+    board: Option<Board>,
 }
 
 impl Screen {
-    /// Shows what the notes of a step mean for whoever watches.
-    pub(crate) fn show(&mut self, ui: &dyn Ui, notes: &[Note], plan: &Plan) {
+    /// What was shown of a rollout that begins, or that has these steps behind it.
+    pub(crate) fn of(plan: &Plan, steps: &[Recorded], texts: &Texts) -> Self {
+        let mut board = Board::of(plan);
+        if let Some(board) = &mut board {
+            for step in steps {
+                let named = notes_named(&step.answer.notes, plan, texts);
+                step.answer.notes.iter().zip(&named).for_each(|(note, named)| board.take(note, why(named)));
+            }
+        }
+        Self { board, ..Self::default() }
+    }
+
+    /// Shows what the notes of a step mean for whoever watches; `plain` are the same as the engine made them.
+    pub(crate) fn show(&mut self, ui: &dyn Ui, plain: &[EngineNote], notes: &[Note], plan: &Plan) {
         let over = notes.iter().any(|note| matches!(note, Note::Finished { .. }));
+        self.tell_units(ui, plain, notes, plan);
         for note in notes {
             match note {
+                note if self.board.is_some() && is_of_one_unit(note) => continue,
                 // The last decision says the same as the end.
                 Note::Decided { .. } if over => continue,
                 Note::Held { reason, .. } if self.judged.as_ref() == Some(reason) => continue,
@@ -53,6 +74,22 @@ impl Screen {
         }
     }
 
+    /// What the notes say of the units, where they are shown together.
+    fn tell_units(&mut self, ui: &dyn Ui, plain: &[EngineNote], notes: &[Note], plan: &Plan) {
+        let Some(board) = &mut self.board else { return };
+        plain.iter().zip(notes).for_each(|(note, named)| board.take(note, why(named)));
+        let end = plain.iter().find_map(|note| match note {
+            EngineNote::Finished { outcome } => Some(*outcome == RolloutOutcome::Succeeded),
+            _ => None,
+        });
+        let area = ui.area();
+        let told = match end {
+            Some(good) if area.is_some() => board.end(plan, good, area).into_iter().collect(),
+            _ => board.progress(plan, area),
+        };
+        told.into_iter().for_each(|progress| ui.progress(progress));
+    }
+
     /// What is to be expected, as soon as it is known how much traffic there is.
     fn foretell(&mut self, ui: &dyn Ui, evidence: &Value, plan: &Plan) {
         let text = if self.forecast { None } else { forecast::sentence(plan, evidence) };
@@ -61,6 +98,25 @@ impl Screen {
             ui.progress(Progress { key: "forecast".into(), text, state: ProgressState::Done, gist: None });
         }
     }
+}
+
+/// Why a unit failed.
+fn why(note: &Note) -> Option<&str> {
+    match note {
+        Note::UnitFailed { reason, .. } => Some(reason),
+        _ => None,
+    }
+}
+
+/// Whether a note is about one unit, and no trouble.
+const fn is_of_one_unit(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::UnitStarted { .. }
+            | Note::UnitFinished { .. }
+            | Note::TaskStarted { unit: Some(_), .. }
+            | Note::TaskFinished { unit: Some(_), ok: true, .. }
+    )
 }
 
 /// How much of the proof is there, and how long the rest takes at this pace.
@@ -91,7 +147,7 @@ fn parts(note: &Note) -> Option<(String, String, ProgressState)> {
             format!("wave/{wave}"),
             match units.as_slice() {
                 [] => format!("{}wave {wave} of {of}: more traffic", way(*direction)),
-                units => format!("{}wave {wave} of {of}: units {}", way(*direction), clean(&units.join(", "))),
+                units => format!("{}wave {wave} of {of}: {}", way(*direction), wave_units(units)),
             },
             Running,
         ),
@@ -145,6 +201,13 @@ fn parts(note: &Note) -> Option<(String, String, ProgressState)> {
         ),
         Note::WaveStarted { .. } | Note::Fenced { .. } | Note::Decided { .. } => return None,
     })
+}
+
+/// The units of a wave: all of them, or how many and the first ones.
+fn wave_units(units: &[String]) -> String {
+    let (first, more) = units.split_at(units.len().min(NAMED_MAX));
+    let names = sanitize(&first.join(", "));
+    if more.is_empty() { format!("units {names}") } else { format!("{} units: {names}, …", units.len()) }
 }
 
 /// What a canary does: traffic that moves, and what the judge says of it.

@@ -136,7 +136,7 @@ impl Session {
         }
         self.append(events).await?;
         self.steps += 1;
-        self.screen.show(self.app.ui.as_ref(), &notes, &self.performer.plan);
+        self.screen.show(self.app.ui.as_ref(), &said.notes, &notes, &self.performer.plan);
         Ok(said.effects)
     }
 

@@ -118,6 +118,11 @@ impl Target for RoutedTarget {
         join_all(each).await.into_iter().collect()
     }
 
+    async fn fence_unit(&self, op: &Op) -> Result<()> {
+        let (backend, op) = self.routed(op)?;
+        backend.target.fence_unit(&op).await
+    }
+
     async fn observe(&self, op: &Op) -> Result<Observed> {
         let (backend, op) = self.routed(op)?;
         backend.target.observe(&op).await

@@ -1,6 +1,15 @@
-//! Bad input, class by class, with the numbers of the catalogue in parentheses: what would be a command, an option or a file
-//! if it were not taken as data (1, 2, 3, 4), secrets where others can read them (24), and hosts that answer what they
-//! like (26).
+//! Bad input, class by class, with the numbers of the catalogue in parentheses:
+//!
+//! - (1) a shell that takes a version, a path or a value for a command: `what_looks_like_a_command_stays_a_text`
+//! - (2, 3) options of ssh in hosts and users: `what_looks_like_an_option_is_no_host`; in what a host says of itself:
+//!   `where_a_host_is_found_is_taken_only_as_that` beside `target/ssh/share.rs`
+//! - (4) a configuration of ssh that lies in the project: `a_configuration_that_lies_around_is_not_read`
+//! - (5) templates in data that are filled in, or filled in twice: `what_looks_like_a_template_is_not_filled_in`
+//! - (6) templates and commands in what a host has said, when that is used again: `what_a_host_said_is_used_as_a_text_again`
+//! - (24) secrets among arguments or readable by others: `a_secret_is_never_an_argument`
+//! - (25) a program in the place of ours: `a_program_in_the_place_of_ours_is_not_run`, and for artifacts that come from another host
+//!   `what_another_host_gives_is_checked` in `sharing.rs`
+//! - (26) hosts that answer what they like: `what_a_host_answers_is_data`
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -86,6 +95,117 @@ async fn lab_ssh_a_configuration_that_lies_around_is_not_read() {
     let first = service("1", &[]);
     ground.target().apply(&place("a", 1, "h1", &first, None), Some(&first)).await.unwrap();
     assert!(!canary.exists());
+}
+
+/// Texts that one or the other template language or shell would fill in.
+const TEMPLATES: [&str; 8] = [
+    "{{port}}",
+    "{{unit}} {{ version }} {{no.such}}",
+    "${HOME} $HOME $((6*7)) $(echo 42)",
+    "`echo 42`",
+    "%{host} %h %s %n",
+    "{{{raw}}} {{#if x}}{{/if}} <%= 7*7 %>",
+    "{{ lookup('pipe', 'id') }}",
+    "{{",
+];
+
+/// (5) The words of the command are templates; what comes in by them, by variables or by the version is not.
+#[tokio::test]
+async fn lab_ssh_what_looks_like_a_template_is_not_filled_in() {
+    let ground = Ground::on(&["h1"]);
+    let out = ground.root("h1").with_extension("out");
+    let target = ground.target();
+    let mut before = None;
+    for (number, text) in TEMPLATES.iter().enumerate() {
+        let mut workload = service("1", &[]);
+        let script = "printf '%s|%s|%s' \"$TEXT\" \"$VICE_VERSION\" \"$UNIT_WORD\" >\"$OUT\"; exec \"$@\"";
+        let fixture = std::mem::take(&mut workload.command);
+        workload.command = ["sh", "-c", script, "{{unit}}"].map(str::to_owned).into_iter().chain(fixture).collect();
+        workload.release.version = (*text).to_owned();
+        for (name, value) in [("TEXT", *text), ("UNIT_WORD", "{{unit}}"), ("OUT", out.to_str().unwrap())] {
+            workload.environment.insert(name.to_owned(), EnvValue::Plain(value.to_owned()));
+        }
+        let op = place(&format!("{number}"), 1, "h1", &workload, before.as_ref());
+        target.apply(&op, Some(&workload)).await.unwrap_or_else(|fault| panic!("{text:?}: {:?}", fault.chain()));
+        assert_eq!(fs::read_to_string(&out).unwrap(), format!("{text}|{text}|{{{{unit}}}}"));
+        before = Some(workload);
+    }
+}
+
+/// (6) What a host said comes back to it: the release that it has, the output that it showed. It stays a text.
+#[tokio::test]
+async fn lab_ssh_what_a_host_said_is_used_as_a_text_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let canary = dir.path().join("canary");
+    let ground = Ground::on(&["h1"]);
+    let target = ground.target();
+    let good = service("1", &[]);
+    target.apply(&place("a", 1, "h1", &good, None), Some(&good)).await.unwrap();
+    for text in hostile(&canary).into_iter().chain(TEMPLATES.map(str::to_owned)).filter(|text| !text.contains('\n')) {
+        // The host says that it has a release of this name; that is what a rollout goes back to.
+        let current = fs::canonicalize(ground.root("h1").join("units/h1/current")).unwrap();
+        let mut claimed = good.release.clone();
+        claimed.version.clone_from(&text);
+        let json = serde_json::to_string(&claimed).unwrap();
+        let id: String = vice_core::Digest::of(json.as_bytes()).to_string().chars().take(32).collect();
+        fs::write(current.join("release.json"), json).unwrap();
+        fs::write(current.join("id"), format!("{id}\n")).unwrap();
+        let found = ground.unit("h1").await.release.unwrap();
+        assert_eq!(found, claimed);
+        let mut sick = service("2", &["--unhealthy", "--leak"]);
+        sick.environment.insert("TOKEN".to_owned(), EnvValue::Plain(text.clone()));
+        sick.ready_timeout = vice_core::Millis::from_secs(1);
+        let mut op = place(&format!("b {text}"), 1, "h1", &sick, None);
+        op.before = Some(found);
+        let fault = target.apply(&op, Some(&sick)).await.unwrap_err();
+        assert_eq!(fault.code(), Code::Unhealthy, "{fault:?}");
+        assert!(fault.chain().join(" ").contains(text.trim()), "{text:?}: its output is quoted as it is: {fault:?}");
+        target.undo(&op, None).await.unwrap_or_else(|fault| panic!("{text:?}: {:?}", fault.chain()));
+        assert_eq!(ground.unit("h1").await.release.unwrap().version, text);
+    }
+    assert!(!canary.exists());
+}
+
+/// (25) Our script is run by its digest from a folder of this user alone: not through a link, not when it is somebody else's.
+#[tokio::test]
+async fn lab_ssh_a_program_in_the_place_of_ours_is_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let canary = dir.path().join("canary");
+    let ground = Ground::on(&["h1"]);
+    ground.target().fence(1).await.unwrap();
+    let bin = ground.root("h1").join("bin");
+    let ours = fs::read_dir(&bin).unwrap().flatten().next().unwrap().path();
+    let text = fs::read(&ours).unwrap();
+    let refused = async |what: &str| {
+        let fault = ground.target().inventory().await.expect_err(what);
+        assert_eq!(fault.details()["trouble"], "not-ours", "{what}: {fault:?}");
+        assert!(!canary.exists(), "{what} was run");
+    };
+    let evil = dir.path().join("evil");
+    fs::write(&evil, format!("touch {}", canary.display())).unwrap();
+    fs::remove_file(&ours).unwrap();
+    std::os::unix::fs::symlink(&evil, &ours).unwrap();
+    refused("a link").await;
+    fs::remove_file(&ours).unwrap();
+    fs::write(&ours, format!("touch {}", canary.display())).unwrap();
+    // Only root can give a file away.
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&ours, Some(65_534), None).unwrap();
+        refused("a file of somebody else").await;
+        fs::write(&ours, &text).unwrap();
+        std::os::unix::fs::chown(&ours, Some(0), None).unwrap();
+        std::os::unix::fs::chown(&bin, Some(65_534), None).unwrap();
+        refused("a folder of somebody else").await;
+        std::os::unix::fs::chown(&bin, Some(0), None).unwrap();
+    }
+    // What is not there is put there, unless everybody could put it there.
+    fs::remove_file(&ours).unwrap();
+    fs::set_permissions(&bin, fs::Permissions::from_mode(0o777)).unwrap();
+    refused("a folder that everybody writes to").await;
+    fs::set_permissions(&bin, fs::Permissions::from_mode(0o700)).unwrap();
+    ground.target().inventory().await.unwrap();
+    assert!(ours.is_file(), "the script is named by its digest, so that another one is never taken for it");
+    assert_eq!(fs::read(&ours).unwrap(), text);
 }
 
 /// (24) No process of this machine has the secret among its arguments, from beginning to end of a deploy.

@@ -65,6 +65,8 @@ impl Ground {
             connect_timeout: Millis::from_secs(10),
             work: work.path().to_path_buf(),
             env: Arc::new(ProcessEnv::default()),
+            sharing: None,
+            ui: None,
         };
         Self { options, folder, work, lab: lab.to_path_buf() }
     }

@@ -79,7 +79,7 @@ impl Host {
 }
 
 /// A user's name is an argument of ssh.
-pub(super) fn check_user(user: &str) -> Result<(), String> {
+pub(crate) fn check_user(user: &str) -> Result<(), String> {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+' | b'@');
     if !user.is_empty() && user.len() <= 100 && !user.starts_with('-') && user.bytes().all(fine) {
         return Ok(());

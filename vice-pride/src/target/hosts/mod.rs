@@ -3,6 +3,7 @@
 
 mod address;
 mod asked;
+mod domains;
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,9 @@ use vice_core::manifest::{ANSIBLE, EnvSpec, LOCAL, Project, SSH, TargetSpec};
 use vice_core::{Code, Fault, Result};
 use vice_pride_engine::{Roster, RosterHost, Topology, UnitNo};
 
+pub(crate) use address::check_user;
 pub use address::{Address, Host};
+pub(crate) use domains::domains;
 
 /// So many hosts one target may have: each has a connection of its own.
 const HOSTS_MAX: usize = 10_000;
@@ -90,7 +93,7 @@ fn checked(mut hosts: Vec<Host>, spec: &TargetSpec) -> Result<Vec<Host>> {
     if hosts.len() > HOSTS_MAX {
         return Err(wrong(key, &format!("there are {}, and {HOSTS_MAX} is the limit", hosts.len())));
     }
-    if let Some(why) = spec.user.as_deref().and_then(|user| address::check_user(user).err()) {
+    if let Some(why) = spec.user.as_deref().and_then(|user| check_user(user).err()) {
         return Err(wrong("user", &why));
     }
     let names: BTreeSet<String> = hosts.iter().map(|host| host.name.clone()).collect();
@@ -113,7 +116,7 @@ fn checked(mut hosts: Vec<Host>, spec: &TargetSpec) -> Result<Vec<Host>> {
 }
 
 /// A unit's name taken apart: its host and its number there.
-fn numbered(unit: &str) -> Option<(&str, u32)> {
+pub(crate) fn numbered(unit: &str) -> Option<(&str, u32)> {
     let (host, number) = unit.rsplit_once('.')?;
     number.parse().ok().filter(|number| *number >= 1).map(|number| (host, number))
 }

@@ -4,6 +4,7 @@
 #   epoch, epoch.lock, lock    who may change things; held while somebody does
 #   ops/KEY                    operations that were carried out
 #   releases/DIGEST/           artifacts, each unpacked once
+#   shared/DIGEST.tar          the latest artifact that other hosts fetch from this one
 #   units/UNIT/current         a link to placed/KEY: what runs
 #   units/UNIT/placed/KEY/     id, release.json, conf, run, env (secrets, mode 0600), address, files (a link into releases)
 #   units/UNIT/want            up or down
@@ -577,25 +578,58 @@ list() {
     done
 }
 
-# put DIGEST SHA256: unpacks an artifact, once.
-put() {
+# arrives DIGEST: sets `in`, where an artifact comes in. It is gone when this ends.
+arrives() {
     need sha256sum
     folders
-    if [ -d "$root/releases/$1" ]; then
-        cat >/dev/null
-        return 0
-    fi
     in=$root/incoming/$1.$$
-    trap 'rm -rf "$in" "$in.tree"' EXIT
-    cat >"$in" || end 28 "$in can't be written"
+    trap 'rm -rf "$in" "$in.tree" "$in.said"' EXIT
+}
+
+# arrived DIGEST SHA256 KEEP: unpacks what has come in, once; KEEP keeps the archive for other hosts.
+arrived() {
     sum=$(sha256sum "$in")
     [ "${sum%% *}" = "$2" ] || end 25 "What arrived has the SHA-256 ${sum%% *}, and $2 was sent"
     mkdir "$in.tree" && tar -xf "$in" -C "$in.tree" || end 28 "$in.tree can't be written"
-    rm -f "$in"
+    if [ "$3" = keep ]; then
+        mkdir -p "$root/shared" && rm -f "$root/shared/"* && mv "$in" "$root/shared/$1.tar" || end 28 "$root/shared can't be written"
+    else
+        rm -f "$in"
+    fi
     sync -f "$in.tree" 2>/dev/null || sync
     # Somebody else may have been faster, with the same content.
     mv -T "$in.tree" "$root/releases/$1" 2>/dev/null || [ -d "$root/releases/$1" ] || end 28 "$root/releases can't be written"
     durable "$root/releases"
+}
+
+# put DIGEST SHA256 [keep]: takes an artifact from standard input. With `keep` it says how other hosts reach this one.
+put() {
+    if [ -d "$root/releases/$1" ]; then
+        cat >/dev/null
+    else
+        arrives "$1"
+        cat >"$in" || end 28 "$in can't be written"
+        arrived "$1" "$2" "${3:-}"
+    fi
+    [ "${3:-}" = keep ] && [ -f "$root/shared/$1.tar" ] || return 0
+    # shellcheck disable=SC2086  # to be split
+    set -- ${SSH_CONNECTION:-}
+    printf '%s\t%s\t%s\t%s\n' "$(id -un)" "${3:-}" "${4:-}" "$root"
+}
+
+# give DIGEST: what another host fetches.
+give() { cat "$root/shared/$1.tar"; }
+
+# fetch DIGEST SHA256 COMMAND USER ADDRESS PORT SSH...: takes an artifact from another host, by an ssh of this one's own.
+fetch() {
+    if [ -d "$root/releases/$1" ]; then return 0; fi
+    arrives "$1"
+    digest=$1 wanted=$2 asks=$3 as=$4 from=$5 at=$6
+    shift 6
+    need "$1"
+    "$@" -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -l "$as" -p "$at" -- "$from" "$asks" \
+        </dev/null >"$in" 2>"$in.said" || end 34 "$(tail -n 1 "$in.said")"
+    arrived "$digest" "$wanted" no
 }
 
 logs() {
@@ -639,6 +673,8 @@ prune() {
         size=$(du -sk "$dir")
         chmod -R u+w "$dir" && rm -rf "$dir" && printf '%s\t%s\n' "${dir##*/}" "${size%%[!0-9]*}"
     done
+    # They are for the time of a deploy.
+    find "$root/shared" -mindepth 1 -mmin "+$minutes" -exec rm -f {} + 2>/dev/null
     find "$root/incoming" -mindepth 1 -maxdepth 1 -mmin +1440 -exec rm -rf {} + 2>/dev/null
     find "$root/ops" -type f -mtime +90 -exec rm -f {} + 2>/dev/null
     return 0
@@ -727,6 +763,8 @@ case $cmd in
         fi
         ;;
     put) put "$@" ;;
+    give) give "$1" ;;
+    fetch) fetch "$@" ;;
     list) list ;;
     logs)
         use_unit "$1"

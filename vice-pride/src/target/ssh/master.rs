@@ -9,10 +9,12 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openssh::Session;
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use vice_core::app::ProcessEnv;
 use vice_core::{Code, Context, Digest, Fault, Millis, Result};
@@ -41,6 +43,9 @@ pub(super) struct Dialling {
     pub(super) config: Option<PathBuf>,
     /// How long connecting may take.
     pub(super) connect_timeout: Millis,
+    /// Held while a connection is made: so many at a time, because each costs this machine a process and both an exchange of
+    /// keys.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// Where control sockets go: a folder of the session where there is one, else one below /tmp that is named after the
@@ -68,6 +73,8 @@ pub(super) async fn open(dialling: &Dialling, host: &Host) -> Result<Session> {
         return Ok(session);
     }
     remove(&socket)?;
+    // It is never closed.
+    let _turn = dialling.turns.acquire().await;
     start(dialling, host, &socket).await?;
     find(&socket).await.ok_or_else(|| {
         Fault::new(Code::Unreachable, format!("The connection to {} was made and is gone again.", host.name))

@@ -10,24 +10,29 @@ mod master;
 mod output;
 mod package;
 mod report;
+mod share;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 use vice_core::app::ProcessEnv;
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::id::Scope;
 use vice_core::manifest::{HealthAt, RunBy};
 use vice_core::payload::ReleaseRef;
+use vice_core::port::notifier::Severity;
 use vice_core::port::target::{Change, Inventory, Observed, Op, Target, Workload};
 use vice_core::secret::Masker;
+use vice_core::text::sanitize;
+use vice_core::ui::Ui;
 use vice_core::{Code, Context, Fault, Millis, Result};
 
 use super::hosts::{self, Host};
@@ -36,7 +41,10 @@ use super::naming;
 use link::{Call, Input, Link};
 use master::Dialling;
 use package::{Bundle, Files, Manner};
+use share::{Seed, Shares};
 use trouble::{Said, status};
+
+pub use share::Sharing;
 
 /// What an operation may take beside its own timeouts: another one that has to be waited for, and slow disks.
 const MARGIN: Duration = Duration::from_secs(200);
@@ -73,6 +81,10 @@ pub struct SshOptions {
     pub work: PathBuf,
     /// The environment of the process.
     pub env: Arc<ProcessEnv>,
+    /// Who fetches artifacts from whom; nobody when absent.
+    pub sharing: Option<Sharing>,
+    /// Who is told what went otherwise than it was meant.
+    pub ui: Option<Arc<dyn Ui>>,
 }
 
 /// Archives by the release folder that they become.
@@ -84,6 +96,10 @@ pub struct SshTarget {
     dialling: Dialling,
     links: BTreeMap<String, Link>,
     bundles: Bundles,
+    shares: Option<Shares>,
+    /// Held while an archive is on its way from here: each has a part of the line, and none should be late for that.
+    sends: Semaphore,
+    sent: AtomicU64,
 }
 
 impl SshTarget {
@@ -94,14 +110,24 @@ impl SshTarget {
             dir: master::control_dir(&options.env),
             config: options.config.clone(),
             connect_timeout: options.connect_timeout,
+            turns: Arc::new(Semaphore::new(options.concurrency.max(1))),
         };
         let links = options.hosts.iter().map(|host| (host.name.clone(), Link::new(host.clone()))).collect();
-        Self { options, dialling, links, bundles: Mutex::default() }
+        let shares = options.sharing.clone().map(Shares::new);
+        let sends = Semaphore::new(options.concurrency.max(1));
+        Self { options, dialling, links, bundles: Mutex::default(), shares, sends, sent: AtomicU64::new(0) }
+    }
+
+    /// How many bytes of archives went to hosts from here.
+    pub fn bytes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     fn link(&self, unit: &str) -> Result<(&Link, u32)> {
-        let found = hosts::host_of(&self.options.hosts, unit)
-            .and_then(|(host, number)| self.links.get(&host.name).map(|link| (link, number)));
+        let found = self.links.get(unit).map(|link| (link, 1)).or_else(|| {
+            let (host, number) = hosts::numbered(unit)?;
+            self.links.get(host).map(|link| (link, number))
+        });
         found.ok_or_else(|| {
             let names: Vec<&str> = self.options.hosts.iter().take(5).map(|host| host.name.as_str()).collect();
             Fault::new(Code::UnknownName, format!("The unit {unit:?} is on none of the hosts."))
@@ -153,24 +179,79 @@ impl SshTarget {
         }
     }
 
+    /// Brings an artifact to a host, from a host near it or from here.
     async fn upload(&self, link: &Link, workload: &Workload) -> Result<()> {
         let Some((name, bundle)) = self.bundle(workload).await? else {
             return Err(Fault::internal("A host asked for an artifact that the release does not have."));
         };
         let _one = link.uploads.lock().await;
-        let path = bundle.file.path().to_path_buf();
-        let bytes = std::fs::metadata(&path).map(|facts| facts.len()).unwrap_or(0);
-        let call = Call {
-            command: "put",
-            args: vec![name, bundle.sha256.clone()],
-            input: Input::File(path),
-            limit: Call::upload_limit(bytes),
-        };
-        let said = self.call(link, &call).await?;
-        if said.status == 0 {
+        if self.fetched(link, &name, &bundle).await? {
             return Ok(());
         }
-        Err(trouble::refused(&link.host, None, &workload.release.version, &said, &Masker::default()))
+        self.send(link, &name, &bundle, false).await.map(drop)
+    }
+
+    /// Sends an archive from here. A host that `keeps` it says where others find it.
+    async fn send(&self, link: &Link, name: &str, bundle: &Bundle, keeps: bool) -> Result<String> {
+        // It is never closed.
+        let _turn = self.sends.acquire().await;
+        let path = bundle.file.path().to_path_buf();
+        let bytes = std::fs::metadata(&path).map(|facts| facts.len()).unwrap_or(0);
+        let mut args = vec![name.to_owned(), bundle.sha256.clone()];
+        args.extend(keeps.then(|| "keep".to_owned()));
+        let call = Call { command: "put", args, input: Input::File(path), limit: Call::upload_limit(bytes) };
+        let said = self.call(link, &call).await?;
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        if said.status == 0 {
+            return Ok(said.stdout);
+        }
+        Err(trouble::refused(&link.host, None, "", &said, &Masker::default()))
+    }
+
+    /// Whether a host has fetched an artifact from one near it, or is now the one that others fetch it from.
+    ///
+    /// # Errors
+    /// What sending it says. That a host can't fetch is no error.
+    async fn fetched(&self, link: &Link, name: &str, bundle: &Bundle) -> Result<bool> {
+        let host = link.host.name.as_str();
+        let near = self.shares.as_ref().and_then(|shares| Some((shares, shares.of(host)?)));
+        let Some((shares, domain)) = near.filter(|(_, domain)| domain.tries()) else { return Ok(false) };
+        let (cell, own) = (domain.seed(name).await, AtomicBool::new(false));
+        let found = cell.get_or_try_init(|| async {
+            own.store(true, Ordering::Relaxed);
+            let said = self.send(link, name, bundle, true).await.map_err(Some)?;
+            Seed::parse(host, &said).ok_or(None)
+        });
+        let seed = match found.await {
+            Ok(seed) => seed,
+            Err(Some(fault)) => return Err(fault),
+            Err(None) => {
+                self.could_not(domain, &format!("{host} has it and does not say how others reach it"));
+                return Ok(true);
+            }
+        };
+        if own.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let _turn = domain.turns.acquire().await;
+        let args = seed.fetch(shares.ssh(), &link::script_name(), name, &bundle.sha256);
+        let bytes = std::fs::metadata(bundle.file.path()).map(|facts| facts.len()).unwrap_or(0);
+        let call = Call { command: "fetch", args, input: Input::Nothing, limit: Call::upload_limit(bytes) };
+        let said = self.call(link, &call).await?;
+        if said.status != 0 {
+            self.could_not(
+                domain,
+                &format!("{host} could not fetch it from {}: {}", seed.host, trouble::quoted(&said)),
+            );
+        }
+        Ok(said.status == 0)
+    }
+
+    /// Tells the first time that an artifact has to be sent which a host should have fetched.
+    fn could_not(&self, domain: &share::Domain, why: &str) {
+        if let (true, Some(ui)) = (domain.failed(), &self.options.ui) {
+            ui.say(Severity::Warning, &sanitize(&format!("An artifact is sent from here after all: {why}.")));
+        }
     }
 
     async fn request(&self, unit: &str, number: u32, workload: &Workload) -> Result<Vec<u8>> {
@@ -359,6 +440,11 @@ impl Target for SshTarget {
         let answered = fenced.iter().any(Result::is_ok);
         let silent = |fault: &Fault| fault.code() == Code::Unreachable && answered;
         fenced.into_iter().filter(|one| !one.as_ref().is_err_and(silent)).collect()
+    }
+
+    /// Observing raises the epoch on the host and waits for the lock there, which is all of it.
+    async fn fence_unit(&self, _: &Op) -> Result<()> {
+        Ok(())
     }
 
     async fn observe(&self, op: &Op) -> Result<Observed> {

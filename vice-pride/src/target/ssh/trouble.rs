@@ -28,6 +28,7 @@ pub(super) mod status {
     pub(super) const NO_PROCESS: i32 = 33;
     pub(in super::super) const NOTHING_THERE: i32 = 90;
     pub(in super::super) const NO_SCRIPT: i32 = 91;
+    pub(super) const NOT_OURS: i32 = 92;
 }
 
 /// What can be wrong with a connection: what ssh says, a name for programs, a sentence and the next step.
@@ -179,6 +180,12 @@ pub(super) fn refused(host: &Host, op: Option<&Op>, version: &str, said: &Said, 
             .hint("Adopting is for what was never deployed by vice."),
         status::NO_PROCESS => Fault::new(Code::UnknownName, format!("{what} on {}.", host.name))
             .hint("Name the process with --pid, or its port with `port` in the environment."),
+        status::NOT_OURS => Fault::new(
+            Code::Io,
+            format!("{what} on {} is not this user's alone, so that nothing there is run.", host.name),
+        )
+        .hint("Somebody else could have put a program there. Look at it, and remove it or `chown` the folder.")
+        .detail("trouble", "not-ours"),
         _ => unexpected(host, &what, said),
     };
     let fault = fault.detail("host", host.name.clone());
@@ -243,6 +250,12 @@ fn unexpected(host: &Host, what: &str, said: &Said) -> Fault {
         None => Fault::new(code, format!("{what} on {}.", host.name)),
     };
     if quoted.is_empty() { fault } else { fault.because(format!("it said: {quoted}")) }
+}
+
+/// What the script said of why it ended, in one line.
+pub(super) fn quoted(said: &Said) -> String {
+    let text = quote(&format!("{}\n{}", said.stdout, said.stderr));
+    if text.is_empty() { format!("it ended with status {}", said.status) } else { text }
 }
 
 /// The last lines that say something, as one.

@@ -103,8 +103,12 @@ impl World {
         }
     }
 
-    /// The target does one thing at a time with a unit: who comes later waits for who was there.
+    /// The target does one thing at a time with a unit: who comes later waits for who was there. Whoever was passed over
+    /// is turned away at the door, before anything is waited for or shut out on its behalf.
     fn admit_unit(&mut self, index: usize, effect: Effect) -> (Admitted, u64) {
+        if !self.target.fenceless && self.drivers[index].epoch < self.target.epoch {
+            return self.admit(index, effect);
+        }
         let unit = super::target::unit_of(effect);
         let before = self
             .target
