@@ -338,7 +338,7 @@ pub(super) async fn build(
     let (sha256, size) = measured(&database).await?;
     Ok(manifest::Manifest {
         format: manifest::FORMAT,
-        history_format: crate::sqlite::FORMAT,
+        history_format: crate::sqlite::PLAIN,
         seq: end.seq,
         chain: end.chain,
         events: end.seq,

@@ -44,7 +44,7 @@ pub(crate) async fn take(database: &Path, vault: &dyn Vault, url: &str, now: Tim
 
     let manifest = Manifest {
         format: FORMAT,
-        history_format: sqlite::FORMAT,
+        history_format: sqlite::format_of(&back)?,
         seq: head.seq,
         chain: head.chain,
         events: found.events,

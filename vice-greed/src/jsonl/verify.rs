@@ -10,6 +10,7 @@ use super::index::{At, mark_event, mark_fence};
 use super::line::{EventLine, FenceLine, Line};
 use super::log::{Log, lost, segment_name};
 use super::walk::{Sink, walk};
+use crate::gaps::Gaps;
 use crate::witness::Witness;
 
 /// So many problems are told; a log with more is not better understood by reading on.
@@ -36,6 +37,7 @@ pub(crate) fn verify(log: &Log) -> Result<Verification> {
         problems.push(format!("The head witness {path} is missing, so a lost end of the history can't be told."));
     }
     let (records, watched) = (audit.whole.records, audit.watched);
+    std::mem::take(&mut audit.gaps).problems().into_iter().for_each(|problem| audit.problem(problem));
     let missed = witnessed.and_then(|witnessed| lost(&witnessed, records, watched));
     problems.extend(audit.problems);
     problems.extend(missed);
@@ -61,6 +63,7 @@ struct Audit {
     watch: Option<u64>,
     watched: Option<Digest>,
     chainer: Chainer,
+    gaps: Gaps,
     versions: HashMap<String, u64>,
     epochs: HashMap<String, u64>,
 }
@@ -75,6 +78,7 @@ impl Audit {
             watch,
             watched: (watch == Some(0)).then_some(Digest::ZERO),
             chainer: Chainer::default(),
+            gaps: Gaps::default(),
             versions: HashMap::new(),
             epochs: HashMap::new(),
         }
@@ -118,7 +122,12 @@ impl Audit {
         let (seq, expected) = (line.seq, self.now.head.seq + 1);
         self.now.events += 1;
         let (body, chain, version) = (line.body, line.chain, line.version);
-        let fits = Digest::of(line.data().as_bytes()) == body;
+        let gone = !line.has_data();
+        if gone {
+            self.gaps.missing(seq);
+        }
+        self.gaps.event(&line.kind, line.data());
+        let fits = gone || Digest::of(line.data().as_bytes()) == body;
         let recorded = line.recorded().map_err(|fault| format!("names no scope: {fault}"))?;
         let header = Header::of(&recorded.event, seq, version);
         let linked = self.chainer.link(&self.now.head.chain, &header, &body);

@@ -10,6 +10,7 @@ use vice_core::{Code, Digest, Result};
 
 use super::connect::Target;
 use super::query::{COLUMNS, count_at, hash, recorded};
+use crate::gaps::{Gaps, is_gone};
 use crate::prepared::fence_sum;
 use crate::witness::Witness;
 
@@ -57,6 +58,7 @@ struct Audit {
     watch: Option<u64>,
     watched: Option<Digest>,
     chainer: Chainer,
+    gaps: Gaps,
     versions: HashMap<String, u64>,
 }
 
@@ -69,6 +71,7 @@ impl Default for Audit {
             watch: None,
             watched: None,
             chainer: Chainer::default(),
+            gaps: Gaps::default(),
             versions: HashMap::new(),
         }
     }
@@ -92,6 +95,7 @@ impl Audit {
             after = last.try_get(0).map_err(fault)?;
             rows.iter().for_each(|row| self.event(row));
         }
+        std::mem::take(&mut self.gaps).problems().into_iter().for_each(|problem| self.problem(problem));
         self.ends(client, target).await?;
         self.fences(client, target).await
     }
@@ -120,9 +124,12 @@ impl Audit {
         let follows = found.version == *known + 1;
         *known = found.version;
         let chain = self.chainer.link(&self.head.chain, &Header::of(&found.event, seq, found.version), &body);
-        if Digest::of(found.event.data.as_bytes()) != body {
+        if is_gone(&found.event.data, &body) {
+            self.gaps.missing(seq);
+        } else if Digest::of(found.event.data.as_bytes()) != body {
             return Err("has data that does not fit its hash".to_owned());
         }
+        self.gaps.event(&found.event.kind, &found.event.data);
         if chain != found.chain {
             return Err("does not fit into the chain".to_owned());
         }

@@ -13,6 +13,7 @@ use vice_core::{Code, Digest, Fault, Result};
 
 use super::reader::{EMPTY, timestamp};
 use super::{Place, errors, schema};
+use crate::gaps::{Gaps, is_gone};
 use crate::prepared::fence_sum;
 use crate::witness::Witness;
 
@@ -82,6 +83,7 @@ pub(crate) fn verify_file(path: &Path, watch: Option<u64>, depth: Structure) -> 
     let whole = connection.unchecked_transaction().and_then(|transaction| {
         walk.texts(&transaction)?;
         walk.events(&transaction)?;
+        std::mem::take(&mut walk.gaps).problems().into_iter().for_each(|problem| walk.problem(problem));
         walk.fences(&transaction)?;
         walk.structure(&transaction, depth)
     });
@@ -112,6 +114,7 @@ struct Walk {
     watch: Option<u64>,
     watched: Option<Digest>,
     chainer: Chainer,
+    gaps: Gaps,
     words: HashMap<i64, Arc<str>>,
     actors: HashMap<i64, Actor>,
     streams: HashMap<i64, (Arc<str>, u64)>,
@@ -129,6 +132,7 @@ impl Walk {
             watch,
             watched: None,
             chainer: Chainer::default(),
+            gaps: Gaps::default(),
             words: HashMap::new(),
             actors: HashMap::new(),
             streams: HashMap::new(),
@@ -223,9 +227,13 @@ impl Walk {
         };
         let body_hash = digest(row, 11)?;
         let chain = self.chainer.link(&self.head.chain, &header, &body_hash);
-        if Digest::of(text(row, 13)?.as_bytes()) != body_hash {
+        let data = text(row, 13)?;
+        if is_gone(data, &body_hash) {
+            self.gaps.missing(seq);
+        } else if Digest::of(data.as_bytes()) != body_hash {
             return Err("has data that does not fit its hash".to_owned());
         }
+        self.gaps.event(header.kind, data);
         if chain != digest(row, 12)? {
             return Err("does not fit into the chain".to_owned());
         }
