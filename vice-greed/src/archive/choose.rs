@@ -136,11 +136,11 @@ fn older(names: &[String], keep: u64) -> Vec<&str> {
 /// The event up to which every consumer that there is has read.
 async fn read_up_to(store: &dyn EventStore) -> Result<u64> {
     let mut least = store.head().await?.seq;
-    let mut streams: Vec<String> = store.all_streams("rules/").await?.into_iter().map(|stream| stream.name).collect();
-    streams.push("outbox".to_owned());
+    let mut streams = store.all_streams("rules/").await?;
+    streams.extend(store.all_streams("outbox/").await?);
     for stream in streams {
         let kinds = CURSORS.map(str::to_owned).to_vec();
-        let query = Query { kinds, order: Order::Backward, limit: 1, ..Query::stream(stream, 0) };
+        let query = Query { kinds, order: Order::Backward, limit: 1, ..Query::stream(stream.name, 0) };
         for recorded in store.read(&query).await? {
             recorded.event.require_data()?;
             let data: Value = serde_json::from_str(&recorded.event.data).unwrap_or_default();

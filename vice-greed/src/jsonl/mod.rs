@@ -71,7 +71,7 @@ impl JsonlStore {
         Self::with_segments(dir, notices, SEGMENT_BYTES)
     }
 
-    fn with_segments(dir: &Path, notices: Notices, segment_bytes: u64) -> Self {
+    pub(crate) fn with_segments(dir: &Path, notices: Notices, segment_bytes: u64) -> Self {
         let folder = dir.join(FOLDER);
         Self {
             log: Arc::new(Mutex::new(Log::new(folder.clone()))),
