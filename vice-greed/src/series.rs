@@ -311,4 +311,29 @@ mod tests {
         let store = SqliteSeries::open(dir.path()).unwrap();
         assert_eq!(store.query(&query).await.unwrap(), [point]);
     }
+
+    #[tokio::test]
+    async fn a_series_that_somebody_else_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (SqliteSeries::open(dir.path()).unwrap(), SqliteSeries::open(dir.path()).unwrap());
+        let at = |millis| Point {
+            name: "cpu".into(),
+            labels: Labels::new(),
+            time: Timestamp::from_millisecond(millis).unwrap(),
+            value: 1.5,
+        };
+        let query = SeriesQuery {
+            name: "cpu".into(),
+            labels: Labels::new(),
+            from: Timestamp::UNIX_EPOCH,
+            until: Timestamp::MAX,
+        };
+        one.record(vec![at(10)]).await.unwrap();
+        assert_eq!(two.expire(Timestamp::from_millisecond(1000).unwrap()).await.unwrap(), 1);
+        one.record(vec![at(20)]).await.unwrap();
+        assert_eq!(two.query(&query).await.unwrap(), [at(20)]);
+        assert_eq!(one.expire(Timestamp::from_millisecond(1000).unwrap()).await.unwrap(), 1);
+        one.record(vec![at(30)]).await.unwrap();
+        assert_eq!(two.query(&query).await.unwrap(), [at(30)]);
+    }
 }

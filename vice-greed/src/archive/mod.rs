@@ -16,7 +16,7 @@ mod make;
 mod reunite;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use vice_core::event::Recorded;
 use vice_core::payload::history::{DataArchived, HISTORY_STREAM};

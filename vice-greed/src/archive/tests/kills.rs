@@ -186,9 +186,12 @@ fn var(name: &str) -> Option<String> {
 /// What the child does. As a test of its own it archives a history of its own.
 #[tokio::test]
 async fn the_child_archives() {
-    let bench = Bench::filled("sqlite").await;
+    let own = match var(CHILD_DIR) {
+        Some(_) => Bench::new("sqlite"),
+        None => Bench::filled("sqlite").await,
+    };
     let kind = var(CHILD_KIND).unwrap_or_else(|| "sqlite".to_owned());
-    let dir = var(CHILD_DIR).map_or_else(|| bench.dir.path().to_owned(), Into::into);
+    let dir = var(CHILD_DIR).map_or_else(|| own.dir.path().to_owned(), Into::into);
     let number = var(CHILD_RUN).map_or(1, |run| run.parse().unwrap());
     let place = format!("file://{}", dir.join("place").display());
     let vault = vault(&place, &vice_core::app::ProcessEnv::default()).unwrap();

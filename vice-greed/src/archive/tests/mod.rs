@@ -112,7 +112,7 @@ fn outside(number: u64, day: i64) -> Event {
 /// The number of rollouts of [`fill`]: the last runs, the twenty before can be gone back to, nine are over.
 const ROLLOUTS: u64 = 30;
 
-async fn fill(store: &dyn EventStore) {
+pub(crate) async fn fill(store: &dyn EventStore) {
     for number in 1..=ROLLOUTS {
         store.append(Append::of(deploy(number))).await.unwrap();
     }
