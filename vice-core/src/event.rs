@@ -224,7 +224,8 @@ impl Event {
         if self.has_data() {
             return Ok(());
         }
-        let message = format!("The data of event {} of type {} are in an archive that is not at hand.", self.id, self.kind);
+        let message =
+            format!("The data of event {} of type {} are in an archive that is not at hand.", self.id, self.kind);
         Err(Fault::new(Code::HistoryArchived, message)
             .hint("`vice greed archive --list` says where they are; bring that file to its place, or the key for it."))
     }

@@ -41,7 +41,8 @@ const WRITERS: u64 = 64;
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |index: usize| args.get(index).map(String::as_str);
-    let dir = PathBuf::from(arg(1).ok_or("usage: greed_bench append|fill|verify|one|last|deep|damage|series|kill DIR [N]")?);
+    let dir =
+        PathBuf::from(arg(1).ok_or("usage: greed_bench append|fill|verify|one|last|deep|damage|series|kill DIR [N]")?);
     let number = |index, default| arg(index).map_or(Ok(default), str::parse::<u64>);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     match arg(0) {
@@ -328,7 +329,10 @@ fn kill(runtime: &tokio::runtime::Runtime, dir: &Path, rounds: u64) -> Result<()
         acknowledged += seen.len();
         if round % 100 == 0 || round == rounds {
             total = runtime.block_on(check(dir))?;
-            println!("{round} kills after {:.0} s: {acknowledged} acknowledged, {total} stored", began.elapsed().as_secs_f64());
+            println!(
+                "{round} kills after {:.0} s: {acknowledged} acknowledged, {total} stored",
+                began.elapsed().as_secs_f64()
+            );
         }
     }
     println!("{rounds} kills: {acknowledged} acknowledged events, 0 lost, none twice ({total} stored)");
@@ -440,7 +444,8 @@ async fn deep(dir: &Path, wanted: u64) -> Result<(), Failure> {
 async fn last(dir: &Path, project: &str) -> Result<(), Failure> {
     let opened = Instant::now();
     let store = open(dir)?;
-    let query = Query { project: Some(ProjectName::new(project)?), limit: 50, order: Order::Backward, ..Query::default() };
+    let query =
+        Query { project: Some(ProjectName::new(project)?), limit: 50, order: Order::Backward, ..Query::default() };
     store.read(&query).await?;
     let first = opened.elapsed().as_secs_f64() * 1000.0;
     let mut times = Vec::new();

@@ -106,10 +106,8 @@ pub fn figures(runs: &[Run], since: Timestamp) -> Figures {
     let count = |wanted: RolloutOutcome| deploys.iter().filter(|(_, _, outcome)| *outcome == wanted).count();
     let good = deploys.iter().filter(|(_, _, outcome)| *outcome == RolloutOutcome::Succeeded);
     let durations = good.map(|(run, at, _)| Millis::between(run.began, *at)).collect();
-    let leads: Vec<Millis> = deploys
-        .iter()
-        .flat_map(|(run, at, _)| run.merged.iter().map(|merged| Millis::between(*merged, *at)))
-        .collect();
+    let leads: Vec<Millis> =
+        deploys.iter().flat_map(|(run, at, _)| run.merged.iter().map(|merged| Millis::between(*merged, *at))).collect();
     let (restores, unrestored) = restores(runs, since);
     Figures {
         deploys: deploys.len(),

@@ -56,7 +56,9 @@ fn names(words: &BTreeSet<String>, version: &str) -> bool {
 fn same(word: &str, version: &str) -> bool {
     let (short, long) = if word.len() < version.len() { (word, version) } else { (version, word) };
     let commit = short.len() >= SHORT_COMMIT && long.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (commit && long.starts_with(short)) || long.strip_prefix('v') == Some(short) || long.strip_prefix("refs/tags/") == Some(short)
+    (commit && long.starts_with(short))
+        || long.strip_prefix('v') == Some(short)
+        || long.strip_prefix("refs/tags/") == Some(short)
 }
 
 #[cfg(test)]

@@ -121,14 +121,16 @@ fn numbers(state: &EnvironmentState) -> HashSet<u64> {
 
 /// All but the last `keep` of each group of `…/NUMBER`.
 fn older(names: &[String], keep: u64) -> Vec<&str> {
-    let numbered = |name: &'_ str| name.rsplit_once('/').and_then(|(group, n)| Some((group.to_owned(), n.parse::<u64>().ok()?)));
+    let numbered =
+        |name: &'_ str| name.rsplit_once('/').and_then(|(group, n)| Some((group.to_owned(), n.parse::<u64>().ok()?)));
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
     for (group, number) in names.iter().filter_map(|name| numbered(name)) {
         let known = last.entry(group).or_default();
         *known = (*known).max(number);
     }
     let is_older = |name: &&str| {
-        numbered(name).is_some_and(|(group, number)| number <= last.get(&group).map_or(0, |last| last.saturating_sub(keep)))
+        numbered(name)
+            .is_some_and(|(group, number)| number <= last.get(&group).map_or(0, |last| last.saturating_sub(keep)))
     };
     names.iter().map(String::as_str).filter(is_older).collect()
 }

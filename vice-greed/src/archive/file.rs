@@ -89,11 +89,8 @@ pub(super) enum Away {
 pub(super) async fn fetch(vault: &dyn Vault, keys: &Keys, archived: &DataArchived) -> Result<Bodies, Away> {
     let DataArchived { place, file, .. } = archived;
     let scratch = tempfile::tempdir().context(Code::Io, || "No temporary folder can be made.".to_owned());
-    let path = scratch.as_ref().map(|dir| dir.path().join("file"));
-    let path = match path {
-        Ok(path) => path,
-        Err(_) => return Err(Away::NotAtHand(Fault::new(Code::Io, "No temporary folder can be made."))),
-    };
+    let scratch = scratch.map_err(Away::NotAtHand)?;
+    let path = scratch.path().join("file");
     if archived.size > SIZE_MAX {
         return Err(Away::NotAtHand(Fault::new(Code::Unsupported, format!("{file} is larger than vice makes them."))));
     }

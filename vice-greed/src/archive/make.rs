@@ -53,7 +53,7 @@ pub(crate) async fn preview(store: &dyn EventStore, limits: Limits) -> Result<Ma
     let choice = Choice::look(store, limits).await?;
     let mut pages = Pages { store, choice: &choice, after: 0 };
     let mut made = Made::default();
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.more().await? {
         made.events += page.len() as u64;
         made.freed += page.iter().map(|recorded| recorded.event.data.len() as u64).sum::<u64>();
     }
@@ -82,7 +82,7 @@ pub(crate) async fn archive(tools: &Tools<'_>, limits: Limits) -> Result<Made> {
     let choice = Choice::look(store, limits).await?;
     let mut pages = Pages { store, choice: &choice, after: 0 };
     let mut draft = Draft::default();
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.more().await? {
         for recorded in page {
             draft.add(recorded)?;
             if draft.is_full() {
@@ -113,7 +113,7 @@ struct Pages<'a> {
 
 impl Pages<'_> {
     /// The next events; none at the end. A page may be empty.
-    async fn next(&mut self) -> Result<Option<Vec<vice_core::event::Recorded>>> {
+    async fn more(&mut self) -> Result<Option<Vec<vice_core::event::Recorded>>> {
         let mut page = self.store.read(&self.choice.query(self.after, PAGE)).await?;
         let Some(last) = page.last() else { return Ok(None) };
         self.after = last.seq;
@@ -129,7 +129,9 @@ impl Tools<'_> {
             return Ok(());
         }
         Err(Fault::new(Code::SecretLocked, "Without a private key it can't be told whether the archive can be read.")
-            .hint("Set VICE_AGE_IDENTITY_FILE to the file with the key of one of the recipients. Nothing was archived."))
+            .hint(
+                "Set VICE_AGE_IDENTITY_FILE to the file with the key of one of the recipients. Nothing was archived.",
+            ))
     }
 
     /// Stores one file, names it, lets go of what is in it; gives the version of the history's own stream.
@@ -161,13 +163,8 @@ impl Tools<'_> {
         std::fs::write(&path, sealed).map_err(|error| crate::disk::unwritable(error, &path))?;
         let (first, last) = (draft.events.first(), draft.events.last());
         let (Some(first), Some(last)) = (first, last) else { return Err(Fault::internal("A file of nothing.")) };
-        let file = format!(
-            "archive/{:012}-{:012}-{}.jsonl{}",
-            first.seq,
-            last.seq,
-            sha256.short(),
-            self.seals.suffix()
-        );
+        let file =
+            format!("archive/{:012}-{:012}-{}.jsonl{}", first.seq, last.seq, sha256.short(), self.seals.suffix());
         // What is there under this name has the same digest, or is found out when it is fetched.
         self.vault.put_new_file(&file, &path).await?;
         Ok(DataArchived {

@@ -18,14 +18,14 @@ mod reunite;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use vice_core::Result;
 use vice_core::event::Recorded;
 use vice_core::payload::history::{DataArchived, HISTORY_STREAM};
 use vice_core::store::{EventStore, PAGE_MAX, Query};
-use vice_core::Result;
 
 pub(crate) use choose::Limits;
 pub(crate) use make::{Made, Tools, archive, preview};
-pub use reunite::reunited;
+pub(crate) use reunite::reunited;
 
 /// An event that names a file of an archive, with its number.
 #[derive(Debug, Clone)]

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The store with its archive, if it is one that can have one.
 #[must_use]
-pub fn reunited(store: Arc<dyn EventStore>, env: &Arc<ProcessEnv>, notices: &Notices) -> Arc<dyn EventStore> {
+pub(crate) fn reunited(store: Arc<dyn EventStore>, env: &Arc<ProcessEnv>, notices: &Notices) -> Arc<dyn EventStore> {
     if !store.capabilities().has(Capability::Archive) {
         return store;
     }
@@ -90,7 +90,8 @@ impl Reunited {
         if shelf.away.get(&file).is_some_and(|since| since.elapsed() < PATIENCE) {
             return None;
         }
-        match self.fetch(&shelf.files[file]).await {
+        let fetched = self.fetch(&shelf.files[file]).await;
+        match fetched {
             Ok(bodies) => {
                 let bodies = Arc::new(bodies);
                 shelf.open.push_back((file, Arc::clone(&bodies)));
@@ -130,7 +131,9 @@ fn told(archived: &DataArchived, away: &Away) -> String {
     let fault = match away {
         Away::NotAtHand(fault) | Away::Damaged(fault) => fault.chain().join(" "),
     };
-    format!("The data of {events} events between {first} and {last} are archived in {file} of {place}, which can't be read here: {fault}")
+    format!(
+        "The data of {events} events between {first} and {last} are archived in {file} of {place}, which can't be read here: {fault}"
+    )
 }
 
 #[async_trait]

@@ -62,7 +62,10 @@ pub(super) async fn archive(app: &App, args: ArchiveArgs) -> Result<Outcome> {
 fn previewed(limits: Limits, made: Made) -> Outcome {
     let json = json!({ "before": limits.before, "keep": limits.keep, "events": made.events, "data_bytes": made.freed });
     let events = count(made.events, "event", "events");
-    Outcome::done(format!("The data of {events} ({} bytes) from before {} would be moved.\n", made.freed, limits.before), json)
+    Outcome::done(
+        format!("The data of {events} ({} bytes) from before {} would be moved.\n", made.freed, limits.before),
+        json,
+    )
 }
 
 fn told(place: &str, limits: Limits, made: Made) -> Outcome {

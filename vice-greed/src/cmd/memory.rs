@@ -2,7 +2,6 @@
 //! copies say from which every other command starts.
 
 use serde_json::{Value, json};
-use vice_core::{Code, Result};
 use vice_core::app::App;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::lease::LeaseState;
@@ -11,6 +10,7 @@ use vice_core::fold::{self, Fold};
 use vice_core::store::{EventStoreExt, StreamHead};
 use vice_core::text::{Table, Tone, count, sanitize};
 use vice_core::ui::Outcome;
+use vice_core::{Code, Result};
 
 /// What was computed.
 #[derive(Default)]

@@ -61,7 +61,9 @@ fn rewritten(path: &Path, whole: Option<u64>, spans: &[(u64, u64)]) -> Result<(V
     for text in bytes[..end].split_inclusive(|byte| *byte == b'\n') {
         match line::read(text.strip_suffix(b"\n").ok_or_else(|| odd("has no end"))?).map_err(odd)? {
             Line::Head(head) => line::write(&mut out, &Head { segment: ARCHIVED, ..head })?,
-            Line::Event(mut event) if event.has_data() && covers(spans, event.seq) && event.kind != DataArchived::KIND => {
+            Line::Event(mut event)
+                if event.has_data() && covers(spans, event.seq) && event.kind != DataArchived::KIND =>
+            {
                 (event.data, event.text) = (None, None);
                 line::write(&mut out, &*event)?;
                 emptied += 1;

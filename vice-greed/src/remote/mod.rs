@@ -271,7 +271,8 @@ impl EventStore for RemoteStore {
     }
 
     async fn let_go(&self, _: u64) -> Result<u64> {
-        Err(Fault::unsupported("remote", "archiving").hint("Archive on the machine whose `vice serve` keeps the history."))
+        Err(Fault::unsupported("remote", "archiving")
+            .hint("Archive on the machine whose `vice serve` keeps the history."))
     }
 
     async fn verify(&self) -> Result<Verification> {

@@ -109,7 +109,9 @@ fn unread<P: Payload>(corpus: &Path) -> Vec<String> {
                 // An earlier version says the same in other words; that it is understood is all that can be asked.
                 Ok(Some(payload)) if kind != P::KIND || says(&content(&payload), &entry) => {}
                 Ok(_) => found.push(format!("{} is read, and not all of it.", path.display())),
-                Err(fault) => found.push(format!("{} is not read any more: {}", path.display(), fault.chain().join(" "))),
+                Err(fault) => {
+                    found.push(format!("{} is not read any more: {}", path.display(), fault.chain().join(" ")))
+                }
             }
         }
     }

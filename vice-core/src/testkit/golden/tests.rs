@@ -64,4 +64,3 @@ fn a_new_field_gets_an_entry_and_a_new_version_reads_the_old_one() {
     assert!(problems(dir.path(), &[grown::Probe { n: 3, more: true }], false).is_empty());
     assert!(problems(dir.path(), &[second::Probe { count: 3 }], true).is_empty());
 }
-

@@ -100,7 +100,8 @@ fn panel(panel: &PanelView, now: Timestamp) -> Panel {
         }
         PanelView::Frequency { window_days, rows, definitions } => {
             let rows = rows.iter().map(frequency).collect();
-            let columns = ["Where", "Per week", "Lead time", "Success", "Median duration", "Change failures", "Time to restore"];
+            let columns =
+                ["Where", "Per week", "Lead time", "Success", "Median duration", "Change failures", "Time to restore"];
             let title = format!("Deploys in the last {window_days} days");
             let meaning = |one: &crate::view::dashboard::Definition| Definition {
                 name: one.name.clone(),

@@ -225,7 +225,15 @@ pub fn dashboard(board: &Dashboard) -> String {
                     let scope = row.scope.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
                     figures(scope, &row.figures)
                 };
-                let titles = ["Where", "Per week", "Lead time", "Success", "Median duration", "Change failures", "Time to restore"];
+                let titles = [
+                    "Where",
+                    "Per week",
+                    "Lead time",
+                    "Success",
+                    "Median duration",
+                    "Change failures",
+                    "Time to restore",
+                ];
                 page.table(&titles, rows.iter().map(row));
                 page.line("");
                 for definition in definitions {

@@ -118,11 +118,8 @@ pub(crate) async fn fill(store: &dyn EventStore) {
     }
 }
 
-const fn day(number: i64) -> Timestamp {
-    match Timestamp::from_second(number * DAY) {
-        Ok(day) => day,
-        Err(_) => Timestamp::UNIX_EPOCH,
-    }
+fn day(number: i64) -> Timestamp {
+    Timestamp::from_second(number * DAY).unwrap()
 }
 
 /// Everything from before the 16th day may go, if nothing needs it.

@@ -56,7 +56,8 @@ impl Writer {
     }
 
     fn rollout(&mut self, number: u64, to: &str, outcome: RolloutOutcome, running: &str, proven: bool) {
-        let (environment, journal, id) = (environment_stream(&scope()), rollout_stream(&rollout(number)), rollout(number));
+        let (environment, journal, id) =
+            (environment_stream(&scope()), rollout_stream(&rollout(number)), rollout(number));
         let (direction, rollout) = (Direction::Deploy, id.clone());
         let lease = lease_stream(&scope());
         let acquired =
@@ -199,7 +200,12 @@ fn histories_of_earlier_versions_fold_to_the_answers_of_then() {
         let streams = stored.as_object().unwrap();
         assert!(streams.len() >= 6, "{}: environment, lease and rollouts", path.display());
         for (stream, answer) in streams {
-            assert!(says(&today[stream], answer), "{}: {stream}\nthen {answer:#}\nnow {:#}", path.display(), today[stream]);
+            assert!(
+                says(&today[stream], answer),
+                "{}: {stream}\nthen {answer:#}\nnow {:#}",
+                path.display(),
+                today[stream]
+            );
         }
         seen += 1;
     }

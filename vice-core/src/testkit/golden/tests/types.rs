@@ -120,13 +120,8 @@ fn standard_events() {
 #[test]
 fn environments() {
     let (from, to) = (Some(release()), release());
-    let began = |direction| RolloutBegan {
-        rollout: rollout(1),
-        direction,
-        from: from.clone(),
-        to: to.clone(),
-        reason: why(),
-    };
+    let began =
+        |direction| RolloutBegan { rollout: rollout(1), direction, from: from.clone(), to: to.clone(), reason: why() };
     hold(&[began(Direction::Deploy), began(Direction::Rollback)]);
     let ended = |outcome| RolloutEnded {
         rollout: rollout(1),
