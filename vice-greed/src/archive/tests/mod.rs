@@ -128,7 +128,7 @@ fn limits() -> Limits {
 }
 
 /// Of these nine rollouts five events each, and of fifteen days one from outside.
-const GO: u64 = 9 * 5 + 15;
+pub(crate) const GO: u64 = 9 * 5 + 15;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -169,13 +169,13 @@ impl Bench {
 }
 
 /// Everything but what the history says of itself.
-async fn told(store: &dyn EventStore) -> Vec<Recorded> {
+pub(crate) async fn told(store: &dyn EventStore) -> Vec<Recorded> {
     let mut all = store.read_all(Query::default()).await.unwrap();
     all.retain(|recorded| recorded.event.kind != DataArchived::KIND);
     all
 }
 
-fn without_data(events: &[Recorded]) -> u64 {
+pub(crate) fn without_data(events: &[Recorded]) -> u64 {
     events.iter().filter(|recorded| !recorded.event.has_data()).count() as u64
 }
 
@@ -210,6 +210,13 @@ async fn run_whole(bench: &Bench, number: u64) -> Result<Made, Fault> {
     let made = run(&*store, &*vault, &place, number).await;
     store.close().await.unwrap();
     made
+}
+
+/// Archives into a folder.
+pub(crate) async fn archive_once(store: &dyn EventStore, place: &Path, number: u64) -> Result<Made, Fault> {
+    let place = format!("file://{}", place.display());
+    let vault = vault(&place, &ProcessEnv::default()).unwrap();
+    run(store, &*vault, &place, number).await
 }
 
 async fn sound(store: &dyn EventStore) {
