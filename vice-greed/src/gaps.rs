@@ -1,9 +1,57 @@
-//! Data that are not there: which events are without theirs, and whether an archive is named for each of them. For whoever
-//! reads a whole history in order; the bodies themselves are somebody else's.
+//! What is checked of every event of a history that is read as a whole, in every store ([`Scales`]); and data that are not
+//! there: which events are without theirs, and whether an archive is named for each of them ([`Gaps`]). Where events come
+//! from, and how it is told which one is wrong, is the store's own.
 
+use vice_core::chain::{Chainer, Header};
 use vice_core::event::Payload;
 use vice_core::payload::history::DataArchived;
 use vice_core::{Code, Digest, Fault, Result};
+
+/// An event as it is stored. `data` is none where the store knows that they were let go of.
+pub(crate) struct Stored<'a> {
+    pub(crate) header: Header<'a>,
+    pub(crate) body_hash: Digest,
+    pub(crate) chain: Digest,
+    pub(crate) data: Option<&'a str>,
+}
+
+/// Events against hash and chain, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Scales {
+    chainer: Chainer,
+    gaps: Gaps,
+}
+
+impl Scales {
+    /// Checks an event that comes behind `previous`, and in its stream where it `follows`.
+    ///
+    /// # Errors
+    /// What is wrong with it, to stand behind the name of the event.
+    pub(crate) fn weigh(&mut self, previous: &Digest, stored: &Stored<'_>, follows: bool) -> Result<(), String> {
+        let Stored { header, body_hash, chain, data } = stored;
+        match data {
+            Some(data) if !is_gone(data, body_hash) => {
+                self.gaps.event(header.kind, data);
+                if Digest::of(data.as_bytes()) != *body_hash {
+                    return Err("has data that does not fit its hash".to_owned());
+                }
+            }
+            _ => self.gaps.missing(header.seq),
+        }
+        if self.chainer.link(previous, header, body_hash) != *chain {
+            return Err("does not fit into the chain".to_owned());
+        }
+        if !follows {
+            return Err(format!("has version {}, which does not follow in its stream", header.version));
+        }
+        Ok(())
+    }
+
+    /// What is wrong with all of them together, in whole sentences.
+    pub(crate) fn problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.gaps).problems()
+    }
+}
 
 /// What was found so far.
 #[derive(Debug, Default)]
