@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use vice_core::capability::Capability;
 use vice_core::event::Event;
 use vice_core::payload::history::{DataArchived, HISTORY_STREAM};
 use vice_core::store::{Append, EventStore, Expected, Order, Query};
-use vice_core::{Capability, Code, Digest, Fault, Result};
+use vice_core::{Code, Digest, Fault, Result};
 
 use super::choose::{Choice, Limits};
 use super::file::{Away, Draft, fetch};

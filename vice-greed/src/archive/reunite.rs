@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant};
 use vice_core::app::ProcessEnv;
-use vice_core::capability::{BackendInfo, Capabilities};
+use vice_core::capability::{BackendInfo, Capabilities, Capability};
 use vice_core::event::Recorded;
 use vice_core::payload::history::DataArchived;
 use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
-use vice_core::{Capability, Millis, Result};
+use vice_core::{Millis, Result};
 
 use super::anchors;
 use super::file::{Away, Bodies, fetch};

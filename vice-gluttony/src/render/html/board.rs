@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use vice_core::text::sanitize;
 
-use crate::render::{NO_DATA, NOTHING, clock, relative, restore, when};
+use crate::render::{NO_DATA, NOTHING, clock, lead, relative, restore, when};
 use crate::view::dashboard::{Dashboard, FrequencyRow, HoldRow, PanelView, RolloutRow, StatusRow, VerificationRow};
 
 /// The whole page.
