@@ -110,7 +110,7 @@ fn unread<P: Payload>(corpus: &Path) -> Vec<String> {
                 Ok(Some(payload)) if kind != P::KIND || says(&content(&payload), &entry) => {}
                 Ok(_) => found.push(format!("{} is read, and not all of it.", path.display())),
                 Err(fault) => {
-                    found.push(format!("{} is not read any more: {}", path.display(), fault.chain().join(" ")))
+                    found.push(format!("{} is not read any more: {}", path.display(), fault.chain().join(" ")));
                 }
             }
         }
