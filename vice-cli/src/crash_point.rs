@@ -101,6 +101,14 @@ impl EventStore for CrashingStore {
     async fn pulse(&self, scope: &str) -> Result<Option<String>> {
         self.inner.pulse(scope).await
     }
+    // Counted like an append: what is killed here has moved data into an archive and has them still.
+    async fn let_go(&self, anchor: u64) -> Result<u64> {
+        let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
+        self.die_at(number, false);
+        let gone = self.inner.let_go(anchor).await;
+        self.die_at(number, true);
+        gone
+    }
     async fn verify(&self) -> Result<Verification> {
         self.inner.verify().await
     }

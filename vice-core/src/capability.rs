@@ -25,6 +25,8 @@ pub enum Capability {
     Durable,
     /// Stores: keeps the last sign of life of each lease's holder.
     Beats,
+    /// Stores: can let go of data that were archived.
+    Archive,
     /// Targets: refuses lower epochs.
     Fence,
     /// Targets: can say what an operation did.

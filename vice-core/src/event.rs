@@ -204,9 +204,30 @@ impl Event {
         if self.kind != P::KIND {
             return self.decode_other::<P>();
         }
+        self.require_data()?;
         let event: CdEvent<P> = serde_json::from_str(&self.data)
             .context(Code::Decode, || format!("Event {} of type {} does not decode.", self.id, self.kind))?;
         Ok(Some(event.subject.content))
+    }
+
+    /// Whether the data are there. Those of an event in an archive that is not at hand are not.
+    #[must_use]
+    pub const fn has_data(&self) -> bool {
+        !self.data.is_empty()
+    }
+
+    /// Fails when the data are not there: nothing may be concluded from an event without them.
+    ///
+    /// # Errors
+    /// [`Code::HistoryArchived`].
+    pub fn require_data(&self) -> Result<()> {
+        if self.has_data() {
+            return Ok(());
+        }
+        let message =
+            format!("The data of event {} of type {} are in an archive that is not at hand.", self.id, self.kind);
+        Err(Fault::new(Code::HistoryArchived, message)
+            .hint("`vice greed archive --list` says where they are; bring that file to its place, or the key for it."))
     }
 
     /// Another type, or another version of this one.
@@ -230,19 +251,23 @@ impl Event {
             return Err(newer());
         }
         let undecodable = || format!("Event {} of type {} does not decode.", self.id, self.kind);
+        self.require_data()?;
         let event: CdEvent<Value> = serde_json::from_str(&self.data).context(Code::Decode, undecodable)?;
         let content = P::upcast(version, event.subject.content)
             .ok_or_else(|| Fault::new(Code::Decode, undecodable()).hint("There never was this version of the type."))?;
         serde_json::from_value(content).map(Some).context(Code::Decode, undecodable)
     }
 
-    /// The event as a CloudEvent in structured JSON.
+    /// The event as a CloudEvent in structured JSON. One whose data are not at hand has `vicearchived` instead.
     ///
     /// # Errors
     /// [`Code::Decode`] when the stored data is not JSON.
     pub fn to_cloudevent(&self) -> Result<Value> {
-        let data: Value = serde_json::from_str(&self.data)
-            .context(Code::Decode, || format!("The data of event {} is not JSON.", self.id))?;
+        let unreadable = || format!("The data of event {} is not JSON.", self.id);
+        let data: Option<Value> = match self.has_data() {
+            true => Some(serde_json::from_str(&self.data).context(Code::Decode, unreadable)?),
+            false => None,
+        };
         let mut out = Map::new();
         let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
         put("specversion", json!("1.0"));
@@ -263,7 +288,10 @@ impl Event {
         if let Some(person) = &self.actor.on_behalf_of {
             put("viceonbehalfof", json!(person));
         }
-        put("data", data);
+        match data {
+            Some(data) => put("data", data),
+            None => put("vicearchived", json!(true)),
+        };
         Ok(Value::Object(out))
     }
 

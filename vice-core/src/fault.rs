@@ -186,6 +186,8 @@ codes! {
     HistoryDamaged = "history.damaged" => Failed,
     /// The history was written by a newer version.
     HistoryNewer = "history.newer" => Failed,
+    /// What is wanted was archived, and the archive is not at hand.
+    HistoryArchived = "history.archived" => Failed,
     /// Stored content can't be decoded.
     Decode = "decode" => Failed,
     /// Time ran out.

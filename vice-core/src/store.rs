@@ -132,6 +132,8 @@ pub struct Query {
     pub limit: usize,
     /// The order.
     pub order: Order,
+    /// Headers are enough: data that were archived are not brought back.
+    pub bare: bool,
 }
 
 /// The largest page that a store returns, so that memory stays bounded.
@@ -276,7 +278,17 @@ pub trait EventStore: Send + Sync + 'static {
     /// As [`EventStore::beat`].
     async fn pulse(&self, scope: &str) -> Result<Option<String>>;
 
-    /// Reads everything and checks chain, body hashes, order and the head witness.
+    /// Lets go of the data of the events that the [`DataArchived`](crate::payload::history::DataArchived) with this
+    /// sequence number names; their headers and hashes stay, and nothing else changes. Doing it again changes nothing.
+    /// Gives how many events had their data still.
+    ///
+    /// # Errors
+    /// `Unsupported` where [`Capability::Archive`](crate::capability::Capability::Archive) is not declared; `Conflict`
+    /// when that event is not one, `StateUnwritable` when the disk refuses, and then everything is as it was or as it
+    /// should be, event by event.
+    async fn let_go(&self, anchor: u64) -> Result<u64>;
+
+    /// Reads everything and checks chain, body hashes, order and the head witness. Data that are not there must be archived.
     ///
     /// # Errors
     /// `Io`; damage is not an error but a finding.

@@ -5,9 +5,11 @@
 //!     greed_bench verify DIR                      events a second of one core
 //!     greed_bench one DIR [SECONDS]               one writer, one event at a time; events a second
 //!     greed_bench last DIR                        the last 50 events of one project, milliseconds
+//!     greed_bench deep DIR [N]                    N events (10 million) in a hurry, then the last 50 of a rare project
 //!     greed_bench damage DIR [N]                  N flipped bits in every file; each that changes an answer must be told
 //!     greed_bench series DIR [SECONDS]            points a second beside 64 writers of events
-//!     greed_bench kill DIR ROUNDS                 SIGKILLs while 16 writers write; every acknowledged id must be there
+//!     greed_bench kill DIR ROUNDS                 SIGKILLs while 16 writers write; every acknowledged id must be there,
+//!                                                 once; everything is verified every 100 rounds and at the end
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -39,7 +41,8 @@ const WRITERS: u64 = 64;
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |index: usize| args.get(index).map(String::as_str);
-    let dir = PathBuf::from(arg(1).ok_or("usage: greed_bench append|fill|verify|one|last|damage|series|kill DIR [N]")?);
+    let dir =
+        PathBuf::from(arg(1).ok_or("usage: greed_bench append|fill|verify|one|last|deep|damage|series|kill DIR [N]")?);
     let number = |index, default| arg(index).map_or(Ok(default), str::parse::<u64>);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     match arg(0) {
@@ -48,7 +51,8 @@ fn main() -> Result<(), Failure> {
         Some("verify") => runtime.block_on(verify(&dir)),
         Some("kill") => kill(&runtime, &dir, number(2, 100)?),
         Some("one") => runtime.block_on(one(&dir, number(2, 5)?)),
-        Some("last") => runtime.block_on(last(&dir)),
+        Some("last") => runtime.block_on(last(&dir, "shop")),
+        Some("deep") => runtime.block_on(deep(&dir, number(2, 10_000_000)?)),
         Some("damage") => runtime.block_on(damage(&dir, number(2, 1000)?)),
         Some("series") => runtime.block_on(series(&dir, number(2, 10)?)),
         Some("ingest") => runtime.block_on(ingest(&dir, number(2, 0)?)),
@@ -317,38 +321,76 @@ async fn ingest(dir: &Path, run: u64) -> Result<(), Failure> {
 }
 
 fn kill(runtime: &tokio::runtime::Runtime, dir: &Path, rounds: u64) -> Result<(), Failure> {
-    let (mut acknowledged, mut total) = (HashSet::new(), 0_u64);
+    let (mut acknowledged, mut total) = (0, 0_u64);
+    let began = Instant::now();
     for round in 1..=rounds {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["ingest".as_ref(), dir.as_os_str(), round.to_string().as_ref()])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
-        // The moment of the kill is counted in acknowledgements, another number each time.
-        for line in lines.by_ref().take(usize::try_from(20 + (round * 7919) % 400)?) {
-            acknowledged.insert(line?);
+        let seen = killed(dir, round)?;
+        runtime.block_on(found(dir, &seen))?;
+        acknowledged += seen.len();
+        if round % 100 == 0 || round == rounds {
+            total = runtime.block_on(check(dir))?;
+            println!(
+                "{round} kills after {:.0} s: {acknowledged} acknowledged, {total} stored",
+                began.elapsed().as_secs_f64()
+            );
         }
-        child.kill()?;
-        // What was in the pipe was acknowledged as well; a torn last line was not.
-        acknowledged.extend(lines.map_while(Result::ok).filter(|line| line.len() == 25));
-        child.wait()?;
-        total = runtime.block_on(check(dir, &acknowledged))?;
     }
-    println!("{rounds} kills: {} acknowledged events, 0 lost ({total} stored)", acknowledged.len());
+    println!("{rounds} kills: {acknowledged} acknowledged events, 0 lost, none twice ({total} stored)");
     Ok(())
 }
 
-async fn check(dir: &Path, acknowledged: &HashSet<String>) -> Result<u64, Failure> {
-    let store = open(dir)?;
-    let found = store.verify().await?;
-    if !found.problems.is_empty() {
-        return Err(format!("after a kill: {:?}", found.problems).into());
+/// Starts a writer, kills it at some moment, and gives the ids that it had acknowledged.
+fn killed(dir: &Path, round: u64) -> Result<HashSet<String>, Failure> {
+    let mut acknowledged = HashSet::new();
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["ingest".as_ref(), dir.as_os_str(), round.to_string().as_ref()])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
+    // The moment of the kill is counted in acknowledgements, another number each time.
+    for line in lines.by_ref().take(usize::try_from(20 + (round * 7919) % 400)?) {
+        acknowledged.insert(line?);
     }
-    let (mut missing, mut query) = (acknowledged.clone(), Query::default());
-    loop {
+    child.kill()?;
+    // What was in the pipe was acknowledged as well; a torn last line was not.
+    acknowledged.extend(lines.map_while(Result::ok).filter(|line| line.len() == 25));
+    child.wait()?;
+    Ok(acknowledged)
+}
+
+/// Every id of a round must be there. What a round wrote is the end of the log, so it is read from there.
+async fn found(dir: &Path, acknowledged: &HashSet<String>) -> Result<(), Failure> {
+    let store = open(dir)?;
+    let (mut missing, mut query) = (acknowledged.clone(), Query { order: Order::Backward, ..Query::default() });
+    while !missing.is_empty() {
         let page = store.read(&query).await?;
         for recorded in &page {
             missing.remove(&recorded.event.id);
+        }
+        match page.last() {
+            Some(last) if last.seq > 1 => query.after = last.seq,
+            _ => break,
+        }
+    }
+    store.close().await?;
+    match missing.len() {
+        0 => Ok(()),
+        lost => Err(format!("{lost} acknowledged events are lost").into()),
+    }
+}
+
+/// The whole history: chain, order, witness, and no id twice.
+async fn check(dir: &Path) -> Result<u64, Failure> {
+    let store = open(dir)?;
+    let verified = store.verify().await?;
+    if !verified.problems.is_empty() {
+        return Err(format!("after a kill: {:?}", verified.problems).into());
+    }
+    let (mut ids, mut query) = (HashSet::new(), Query::default());
+    loop {
+        let page = store.read(&query).await?;
+        if let Some(twice) = page.iter().find(|recorded| !ids.insert(recorded.event.id.clone())) {
+            return Err(format!("{} is there twice", twice.event.id).into());
         }
         match page.last() {
             Some(last) if page.len() == PAGE_MAX => query.after = last.seq,
@@ -356,11 +398,7 @@ async fn check(dir: &Path, acknowledged: &HashSet<String>) -> Result<u64, Failur
         }
     }
     store.close().await?;
-    if missing.is_empty() {
-        Ok(found.events)
-    } else {
-        Err(format!("{} acknowledged events are lost", missing.len()).into())
-    }
+    Ok(verified.events)
 }
 
 async fn one(dir: &Path, seconds: u64) -> Result<(), Failure> {
@@ -377,10 +415,39 @@ async fn one(dir: &Path, seconds: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn last(dir: &Path) -> Result<(), Failure> {
+/// Events of twenty projects, 5000 to an append, and 200 of another one among the first: what is asked for lies far back.
+async fn deep(dir: &Path, wanted: u64) -> Result<(), Failure> {
+    const BATCH: u64 = 5_000;
+    let store = open(dir)?;
+    let began = Instant::now();
+    let mut made = store.head().await?.seq;
+    while made < wanted {
+        let to = (made + BATCH).min(wanted);
+        let events = (made..to).map(|n| {
+            let rare = n < BATCH && n % 25 == 0;
+            let project = if rare { "rare".to_owned() } else { format!("project-{}", n % 20) };
+            let scope = Scope::new(ProjectName::new(&project)?, EnvName::new("prod")?);
+            let stream = format!("rollout/{project}/prod/{}", n / 2_000);
+            Ok(Event { scope: Some(scope), stream, data: format!("{{\"n\":{n}}}"), ..event(n % 64, n)? })
+        });
+        store.append(Append::of(events.collect::<Result<_, Failure>>()?)).await?;
+        made = to;
+        if made % 1_000_000 < BATCH {
+            println!("{made} events after {:.0} s, {:.0} MiB resident", began.elapsed().as_secs_f64(), resident_mib()?);
+        }
+    }
+    store.close().await?;
+    last(dir, "rare").await?;
+    last(dir, "project-7").await
+}
+
+async fn last(dir: &Path, project: &str) -> Result<(), Failure> {
+    let opened = Instant::now();
     let store = open(dir)?;
     let query =
-        Query { project: Some(ProjectName::new("shop")?), limit: 50, order: Order::Backward, ..Query::default() };
+        Query { project: Some(ProjectName::new(project)?), limit: 50, order: Order::Backward, ..Query::default() };
+    store.read(&query).await?;
+    let first = opened.elapsed().as_secs_f64() * 1000.0;
     let mut times = Vec::new();
     for _ in 0..200 {
         let began = Instant::now();
@@ -393,7 +460,7 @@ async fn last(dir: &Path) -> Result<(), Failure> {
     times.sort_by(f64::total_cmp);
     let events = store.head().await?.seq;
     println!(
-        "last 50 events of one project in {events}: median {:.2} ms, worst {:.2} ms (aim 5)",
+        "last 50 events of {project} in {events}: median {:.2} ms, worst {:.2} ms (aim 5); with opening {first:.2} ms",
         times[100], times[199]
     );
     Ok(())

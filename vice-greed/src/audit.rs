@@ -12,6 +12,9 @@ use vice_core::store::LogHead;
 use vice_core::store::{EventStore, Query, Verification};
 
 #[cfg(feature = "remote")]
+use crate::gaps::Gaps;
+
+#[cfg(feature = "remote")]
 /// So many problems are told; a log with more is not better understood by reading on.
 const PROBLEMS_MAX: usize = 20;
 
@@ -61,6 +64,7 @@ pub(crate) struct Audit {
     found: Verification,
     links: Links,
     versions: HashMap<String, u64>,
+    gaps: Gaps,
     watch: Option<LogHead>,
     watched: Option<Digest>,
 }
@@ -77,6 +81,7 @@ impl Audit {
             found: Verification { events: 0, head, problems: Vec::new() },
             links: Links::from(head),
             versions: HashMap::new(),
+            gaps: Gaps::default(),
             watch: witnessed.filter(|head| head.seq > 0),
             watched: None,
         };
@@ -91,6 +96,7 @@ impl Audit {
             }
             query.after = last;
         }
+        std::mem::take(&mut audit.gaps).problems().into_iter().for_each(|problem| audit.problem(problem));
         audit.lost();
         Ok(audit.found)
     }
@@ -103,9 +109,14 @@ impl Audit {
 
     fn event(&mut self, recorded: &Recorded) {
         let seq = recorded.seq;
-        if let Err(problem) = self.links.add(recorded) {
-            self.problem(problem);
+        let linked = self.links.add(recorded);
+        match (linked, recorded.event.has_data()) {
+            (Ok(()), _) => {}
+            // Without the data their hash is not known here. That an archive has them is all that can be asked.
+            (Err(_), false) => self.gaps.missing(seq),
+            (Err(problem), true) => self.problem(problem),
         }
+        self.gaps.event(&recorded.event.kind, &recorded.event.data);
         let known = self.versions.entry(recorded.event.stream.clone()).or_insert(0);
         let follows = recorded.version == *known + 1;
         *known = recorded.version;

@@ -122,6 +122,7 @@ impl Run {
             return Err(damaged(from, seq, "is missing"));
         }
         if self.links.add(recorded).is_err() {
+            recorded.event.require_data()?;
             return Err(damaged(from, seq, "does not fit into the chain"));
         }
         self.previous = self.links.head();

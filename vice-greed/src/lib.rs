@@ -2,6 +2,7 @@
 //! backups, and the commands to look at all of it.
 
 mod aggregate;
+mod archive;
 mod audit;
 mod backup;
 #[cfg(feature = "s3")]
@@ -12,6 +13,7 @@ mod decide;
 mod desk;
 mod disk;
 mod emit;
+mod gaps;
 #[cfg(feature = "jsonl")]
 mod git;
 pub mod ingest;

@@ -10,6 +10,7 @@ use vice_core::suggest::nearest;
 use vice_core::time::Clock;
 use vice_core::{Code, Fault, Result};
 
+use crate::archive::reunited;
 use crate::series::SqliteSeries;
 use crate::sqlite::{self, SqliteStore};
 
@@ -147,6 +148,11 @@ impl StorePlace {
     /// # Errors
     /// What the kind of store opens with.
     pub fn open(&self, opening: &Opening) -> Result<Arc<dyn EventStore>> {
+        Ok(reunited(self.open_bare(opening)?, &opening.env, &opening.notices))
+    }
+
+    /// The history without its archive.
+    fn open_bare(&self, opening: &Opening) -> Result<Arc<dyn EventStore>> {
         match self {
             Self::Sqlite(dir) => Ok(Arc::new(SqliteStore::open(dir, Arc::clone(&opening.clock))?)),
             #[cfg(feature = "jsonl")]

@@ -86,6 +86,10 @@ impl EventStore for Refused {
         self.no()
     }
 
+    async fn let_go(&self, _: u64) -> Result<u64> {
+        self.no()
+    }
+
     async fn verify(&self) -> Result<Verification> {
         self.no()
     }

@@ -2,8 +2,9 @@
 //! moments may be missing.
 //!
 //! A series is a name with labels and gets a number; a point is (series, millisecond, value) in a table that is its own
-//! index.
+//! index. The numbers are remembered for as long as nobody else has changed the file.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,13 @@ use crate::disk::make_private_dir;
 use crate::sqlite::{busy_timeout, reading, require_safe_sqlite, use_wal, writing};
 
 const FORMAT: u32 = 1;
+
+/// Numbers of series that are remembered; with more of them, the file is asked.
+const KNOWN_MAX: usize = 50_000;
+
+/// Pages of the write-ahead log after which they are brought into the file, with two syncs that hold the writers of events
+/// up. Each batch touches a page of every series that it has, so a thousand pages are soon full.
+const CHECKPOINT_PAGES: u32 = 8_192;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS series(
@@ -42,7 +50,21 @@ pub struct SqliteSeries {
 
 struct Shared {
     path: PathBuf,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Open>>,
+}
+
+/// The file, and what is known of it.
+struct Open {
+    connection: Connection,
+    known: Known,
+}
+
+/// The numbers of series by name and labels.
+#[derive(Default)]
+struct Known {
+    /// Whether somebody else has changed the file: another number than before.
+    version: i64,
+    ids: HashMap<(String, String), i64>,
 }
 
 impl std::fmt::Debug for SqliteSeries {
@@ -70,11 +92,11 @@ impl SqliteSeries {
 
 impl Shared {
     /// Runs `work` with the connection; without a file there is none unless one shall be made.
-    fn with<T>(&self, make: bool, work: impl FnOnce(Option<&mut Connection>) -> rusqlite::Result<T>) -> Result<T> {
+    fn with<T>(&self, make: bool, work: impl FnOnce(Option<&mut Open>) -> rusqlite::Result<T>) -> Result<T> {
         let fault = if make { writing } else { reading };
         let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() && (make || self.path.try_exists().unwrap_or(true)) {
-            *slot = Some(self.open()?);
+            *slot = Some(Open { connection: self.open()?, known: Known::default() });
         }
         work(slot.as_mut()).map_err(|error| fault(error, &self.path))
     }
@@ -90,6 +112,8 @@ impl Shared {
             busy_timeout(&connection)?;
             use_wal(&connection)?;
             connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;")?;
+            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+            connection.set_prepared_statement_cache_capacity(32);
             Ok(connection)
         };
         let connection = open().map_err(|error| writing(error, &self.path))?;
@@ -120,18 +144,18 @@ impl SeriesStore for SqliteSeries {
     async fn record(&self, points: Vec<Point>) -> Result<()> {
         points.iter().try_for_each(Point::check)?;
         let rows = points.into_iter().map(row).collect::<Result<Vec<_>>>()?;
-        self.blocking(move |shared| shared.with(true, |connection| insert(connection, &rows))).await
+        self.blocking(move |shared| shared.with(true, |open| insert(open, &rows))).await
     }
 
     async fn query(&self, query: &SeriesQuery) -> Result<Vec<Point>> {
         let query = query.clone();
-        let found = self.blocking(move |shared| shared.with(false, |connection| select(connection, &query))).await?;
+        let found = self.blocking(move |shared| shared.with(false, |open| select(open, &query))).await?;
         found.into_iter().map(point).collect()
     }
 
     async fn expire(&self, before: Timestamp) -> Result<u64> {
         let before = before.as_millisecond();
-        self.blocking(move |shared| shared.with(false, |connection| delete(connection, before))).await
+        self.blocking(move |shared| shared.with(false, |open| delete(open, before))).await
     }
 }
 
@@ -149,19 +173,39 @@ fn point((name, labels, time, value): Line) -> Result<Point> {
     Ok(Point { name, labels, time: Timestamp::from_millisecond(time).unwrap_or(Timestamp::UNIX_EPOCH), value })
 }
 
-fn insert(connection: Option<&mut Connection>, rows: &[Line]) -> rusqlite::Result<()> {
-    let Some(connection) = connection else { return Ok(()) };
+fn insert(open: Option<&mut Open>, rows: &[Line]) -> rusqlite::Result<()> {
+    let Some(Open { connection, known }) = open else { return Ok(()) };
+    let inserted = insert_all(connection, known, rows);
+    if inserted.is_err() {
+        // Numbers that were given out in a transaction that was rolled back are not there.
+        known.ids.clear();
+    }
+    inserted
+}
+
+fn insert_all(connection: &mut Connection, known: &mut Known, rows: &[Line]) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Nobody else writes from here on; whoever did before may have removed series.
+    let version = transaction.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+    if known.version != version || known.ids.len() > KNOWN_MAX {
+        known.ids.clear();
+        known.version = version;
+    }
     {
         let mut find = transaction.prepare_cached("SELECT id FROM series WHERE name = ?1 AND labels = ?2")?;
         let mut add = transaction.prepare_cached("INSERT INTO series(name, labels) VALUES (?1, ?2)")?;
         let mut put =
             transaction.prepare_cached("INSERT OR REPLACE INTO points(series, time, value) VALUES (?1, ?2, ?3)")?;
         for (name, labels, time, value) in rows {
-            let known: Option<i64> = find.query_row([name, labels], |row| row.get(0)).optional()?;
-            let id = match known {
-                Some(id) => id,
-                None => add.insert([name, labels])?,
+            let key = (name.clone(), labels.clone());
+            let id = match known.ids.get(&key) {
+                Some(id) => *id,
+                None => {
+                    let found: Option<i64> = find.query_row([name, labels], |row| row.get(0)).optional()?;
+                    let id = found.map_or_else(|| add.insert([name, labels]), Ok)?;
+                    known.ids.insert(key, id);
+                    id
+                }
             };
             put.execute(params![id, time, value])?;
         }
@@ -169,8 +213,8 @@ fn insert(connection: Option<&mut Connection>, rows: &[Line]) -> rusqlite::Resul
     transaction.commit()
 }
 
-fn select(connection: Option<&mut Connection>, query: &SeriesQuery) -> rusqlite::Result<Vec<Line>> {
-    let Some(connection) = connection else { return Ok(Vec::new()) };
+fn select(open: Option<&mut Open>, query: &SeriesQuery) -> rusqlite::Result<Vec<Line>> {
+    let Some(Open { connection, .. }) = open else { return Ok(Vec::new()) };
     // One snapshot, so that a series found first is still there when its points are read.
     let transaction = connection.transaction()?;
     let mut found: Vec<Line> = Vec::new();
@@ -207,8 +251,9 @@ fn has_labels(stored: &str, wanted: &Labels) -> bool {
     wanted.iter().all(|(key, value)| stored.get(key) == Some(value))
 }
 
-fn delete(connection: Option<&mut Connection>, before: i64) -> rusqlite::Result<u64> {
-    let Some(connection) = connection else { return Ok(0) };
+fn delete(open: Option<&mut Open>, before: i64) -> rusqlite::Result<u64> {
+    let Some(Open { connection, known }) = open else { return Ok(0) };
+    known.ids.clear();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut gone = 0;
     {
@@ -265,5 +310,30 @@ mod tests {
         drop(store);
         let store = SqliteSeries::open(dir.path()).unwrap();
         assert_eq!(store.query(&query).await.unwrap(), [point]);
+    }
+
+    #[tokio::test]
+    async fn a_series_that_somebody_else_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (SqliteSeries::open(dir.path()).unwrap(), SqliteSeries::open(dir.path()).unwrap());
+        let at = |millis| Point {
+            name: "cpu".into(),
+            labels: Labels::new(),
+            time: Timestamp::from_millisecond(millis).unwrap(),
+            value: 1.5,
+        };
+        let query = SeriesQuery {
+            name: "cpu".into(),
+            labels: Labels::new(),
+            from: Timestamp::UNIX_EPOCH,
+            until: Timestamp::MAX,
+        };
+        one.record(vec![at(10)]).await.unwrap();
+        assert_eq!(two.expire(Timestamp::from_millisecond(1000).unwrap()).await.unwrap(), 1);
+        one.record(vec![at(20)]).await.unwrap();
+        assert_eq!(two.query(&query).await.unwrap(), [at(20)]);
+        assert_eq!(one.expire(Timestamp::from_millisecond(1000).unwrap()).await.unwrap(), 1);
+        one.record(vec![at(30)]).await.unwrap();
+        assert_eq!(two.query(&query).await.unwrap(), [at(30)]);
     }
 }

@@ -214,6 +214,10 @@ impl EventStore for MemoryEventStore {
         Ok(self.shared.log().beats.get(scope).cloned())
     }
 
+    async fn let_go(&self, _: u64) -> Result<u64> {
+        Err(Fault::unsupported("memory", "archiving"))
+    }
+
     async fn verify(&self) -> Result<Verification> {
         let log = self.shared.log();
         let (mut chainer, mut previous, mut problems) = (Chainer::default(), Digest::ZERO, Vec::new());

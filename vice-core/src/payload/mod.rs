@@ -5,6 +5,7 @@
 pub mod cdevents;
 pub mod config;
 pub mod environment;
+pub mod history;
 pub mod judged;
 pub mod lease;
 pub mod propagation;

@@ -16,8 +16,10 @@ use vice_core::payload::{environment_stream, rollout_stream, verification_stream
 use vice_core::store::{EventStore, EventStoreExt, Order, Query};
 use vice_core::{Millis, Result};
 
+use super::origins::{Origins, origins};
 use crate::view::dashboard::{Dashboard, Place, SCHEMA, panel};
 use crate::view::frequency::{Run, WINDOW_DAYS};
+use crate::view::lead::attribute;
 
 /// What an empty list of panels means.
 const ALL_PANELS: [Panel; 5] = [Panel::Status, Panel::Rollouts, Panel::Verifications, Panel::Holds, Panel::Frequency];
@@ -38,10 +40,14 @@ pub async fn dashboard(app: &App, name: &str, spec: &DashboardSpec, env: Option<
     let now = app.clock.now();
     let panels = if spec.panels.is_empty() { ALL_PANELS.to_vec() } else { spec.panels.clone() };
     let since = before(now, WINDOW_DAYS);
+    let origins = match panels.contains(&Panel::Frequency) {
+        true => origins(app.events.as_ref(), since).await?,
+        false => Origins::default(),
+    };
     let mut places = Vec::new();
     for scope in scopes(app, &spec.projects).await? {
         if env.is_none_or(|env| *env == scope.env) {
-            places.push(place(app.events.as_ref(), scope, &panels, since).await?);
+            places.push(place(app.events.as_ref(), scope, &panels, since, &origins).await?);
         }
     }
     Ok(Dashboard {
@@ -78,17 +84,24 @@ async fn scopes(app: &App, wanted: &[ProjectName]) -> Result<BTreeSet<Scope>> {
     Ok(found)
 }
 
-async fn place(store: &dyn EventStore, scope: Scope, panels: &[Panel], since: Timestamp) -> Result<Place> {
+async fn place(
+    store: &dyn EventStore,
+    scope: Scope,
+    panels: &[Panel],
+    since: Timestamp,
+    origins: &Origins,
+) -> Result<Place> {
     let (state, _) = fold::load::<EnvironmentState>(store, &environment_stream(&scope)).await?;
     let waiting = waiting(store, &state).await?;
     let verifications = match panels.contains(&Panel::Verifications) {
         true => verifications(store, &scope).await?,
         false => Vec::new(),
     };
-    let runs = match panels.contains(&Panel::Frequency) {
+    let mut runs = match panels.contains(&Panel::Frequency) {
         true => runs(store, &scope, since).await?,
         false => Vec::new(),
     };
+    attribute(&mut runs, &origins.merged, &origins.made);
     Ok(Place { scope, state, waiting, verifications, runs })
 }
 
@@ -124,7 +137,8 @@ async fn runs(store: &dyn EventStore, scope: &Scope, since: Timestamp) -> Result
     for recorded in store.read_all(query).await? {
         let event = &recorded.event;
         if let Some(began) = event.decode::<RolloutBegan>()? {
-            runs.push(Run { rollout: began.rollout, direction: began.direction, began: event.time, ended: None });
+            let (rollout, direction, version) = (began.rollout, began.direction, began.to.version);
+            runs.push(Run { rollout, direction, version, began: event.time, ended: None, merged: Vec::new() });
         } else if let Some(ended) = event.decode::<RolloutEnded>()?
             && let Some(run) = runs.iter_mut().rev().find(|run| run.rollout == ended.rollout)
         {

@@ -2,6 +2,7 @@
 
 mod board;
 mod one;
+mod origins;
 
 pub use board::dashboard;
 pub(crate) use one::latest;

@@ -53,6 +53,11 @@ fn comparison(comparison: Option<&Comparison>) -> String {
     }
 }
 
+/// The lead time with what it rests on; none when no change is known.
+fn lead(figures: &crate::view::frequency::Figures) -> Option<String> {
+    figures.lead.map(|lead| format!("{lead} (of {})", figures.changes))
+}
+
 /// The time to restore with what it rests on; none when nothing ever had to be restored.
 fn restore(figures: &crate::view::frequency::Figures) -> Option<String> {
     let rests = figures.restore.map(|restore| format!("{restore} (of {})", figures.restored));

@@ -14,11 +14,16 @@ use super::compare::median;
 pub const WINDOW_DAYS: u64 = 28;
 
 /// What each figure means, in the order in which they are shown.
-pub const DEFINITIONS: [(&str, &str); 5] = [
+pub const DEFINITIONS: [(&str, &str); 6] = [
     ("deploys per week", "deploys that ended in the last 28 days, whatever their outcome, divided by four"),
+    (
+        "lead time",
+        "median from the merge of a change to the end of the first deploy that succeeded with a version that has it, as \
+         far as events from outside name both",
+    ),
     ("success", "deploys that succeeded, of those that ended"),
     ("median duration", "from start to end, of the deploys that succeeded"),
-    ("rolled back", "deploys that failed and were rolled back, of those that ended"),
+    ("change failures", "deploys that failed after changing something, restored or not, of those that ended"),
     (
         "time to restore",
         "median from the start of a deploy that failed after changing something to the moment when a wanted or an \
@@ -33,10 +38,14 @@ pub struct Run {
     pub rollout: RolloutId,
     /// Deploy or rollback.
     pub direction: Direction,
+    /// The version that was wanted.
+    pub version: String,
     /// When it began.
     pub began: Timestamp,
     /// When and how it ended.
     pub ended: Option<(Timestamp, RolloutOutcome)>,
+    /// When the changes were merged that it was the first to bring.
+    pub merged: Vec<Timestamp>,
 }
 
 /// The figures of one environment, or of all.
@@ -48,6 +57,15 @@ pub struct Figures {
     pub succeeded: usize,
     /// How many were rolled back.
     pub rolled_back: usize,
+    /// How many failed after changing something, restored or not.
+    #[serde(default)]
+    pub change_failures: usize,
+    /// The median from the merge of a change to its deploy; none without a change that is known.
+    #[serde(rename = "lead_ms", default)]
+    pub lead: Option<Millis>,
+    /// How many changes the lead time rests on.
+    #[serde(default)]
+    pub changes: usize,
     /// The median duration of the successful ones; none without one.
     #[serde(rename = "median_ms")]
     pub median: Option<Millis>,
@@ -88,11 +106,16 @@ pub fn figures(runs: &[Run], since: Timestamp) -> Figures {
     let count = |wanted: RolloutOutcome| deploys.iter().filter(|(_, _, outcome)| *outcome == wanted).count();
     let good = deploys.iter().filter(|(_, _, outcome)| *outcome == RolloutOutcome::Succeeded);
     let durations = good.map(|(run, at, _)| Millis::between(run.began, *at)).collect();
+    let leads: Vec<Millis> =
+        deploys.iter().flat_map(|(run, at, _)| run.merged.iter().map(|merged| Millis::between(*merged, *at))).collect();
     let (restores, unrestored) = restores(runs, since);
     Figures {
         deploys: deploys.len(),
         succeeded: count(RolloutOutcome::Succeeded),
         rolled_back: count(RolloutOutcome::RolledBack),
+        change_failures: count(RolloutOutcome::RolledBack) + count(RolloutOutcome::NotRestored),
+        changes: leads.len(),
+        lead: middle(leads),
         median: middle(durations),
         restored: restores.len(),
         restore: middle(restores),
@@ -143,8 +166,10 @@ mod tests {
         Run {
             rollout: format!("hello.dev.{number}").parse().unwrap(),
             direction: Direction::Deploy,
+            version: number.to_string(),
             began: at(began),
             ended: Some((at(ended), outcome)),
+            merged: Vec::new(),
         }
     }
 
@@ -152,6 +177,7 @@ mod tests {
     fn nothing_is_no_data_and_not_zero() {
         let none = figures(&[], Timestamp::UNIX_EPOCH);
         assert_eq!((none.per_week(), none.share(0), none.median, none.restore), (None, None, None, None));
+        assert_eq!((none.lead, none.changes), (None, 0));
     }
 
     #[test]
@@ -165,12 +191,22 @@ mod tests {
             run(5, 400, 440, Succeeded),
         ];
         let found = figures(&runs, Timestamp::UNIX_EPOCH);
-        assert_eq!((found.deploys, found.succeeded, found.rolled_back), (5, 2, 1));
+        assert_eq!((found.deploys, found.succeeded, found.rolled_back, found.change_failures), (5, 2, 1, 2));
         assert_eq!(found.median, Some(Millis::from_secs(25)));
         // 30 s for the second, and from the start of the third to the end of the fifth: 240 s.
         assert_eq!((found.restored, found.restore, found.unrestored), (2, Some(Millis::from_secs(135)), 0));
         assert_eq!(found.share(found.succeeded).unwrap(), "40 % (2 of 5)");
         assert_eq!(found.per_week().unwrap(), "1.2");
+    }
+
+    #[test]
+    fn lead_times_count_by_change_and_not_by_deploy() {
+        let merged = |seconds: &[i64]| seconds.iter().map(|second| Timestamp::from_second(*second).unwrap()).collect();
+        let one = Run { merged: merged(&[0, 40, 60]), ..run(1, 90, 100, RolloutOutcome::Succeeded) };
+        let two = Run { merged: merged(&[110]), ..run(2, 190, 200, RolloutOutcome::Succeeded) };
+        let found = figures(&[one, two], Timestamp::UNIX_EPOCH);
+        // 100, 60, 40 and 90 seconds.
+        assert_eq!((found.changes, found.lead), (4, Some(Millis::from_secs(75))));
     }
 
     #[test]

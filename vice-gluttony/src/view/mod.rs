@@ -10,6 +10,7 @@ pub mod expected;
 pub mod figure;
 pub mod frequency;
 pub mod lanes;
+pub mod lead;
 pub mod mix;
 pub mod next;
 pub mod rollout;

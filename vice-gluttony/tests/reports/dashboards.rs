@@ -92,3 +92,42 @@ async fn only_the_streams_of_the_scope_are_read() {
     }
     assert_eq!(world.store.whole_log_reads.load(Ordering::SeqCst), 0);
 }
+
+/// An event from outside, which names what it is about and the version.
+fn outside(kind: &str, subject: &str, at: &str, version: &str) -> Event {
+    let content = json!({ "change": { "id": "42" }, "version": version });
+    Event {
+        id: format!("{kind}-{subject}"),
+        source: "https://git.example/hello".into(),
+        kind: kind.into(),
+        subject: subject.into(),
+        time: at.parse().unwrap(),
+        stream: "webhook/hello/git".into(),
+        scope: None,
+        actor: Actor::system("webhook"),
+        data: json!({ "context": {}, "subject": { "id": subject, "content": content } }).to_string(),
+    }
+}
+
+#[tokio::test]
+async fn the_lead_time_goes_from_the_merge_to_the_deploy_of_what_was_made_of_it() {
+    let world = World::new();
+    let writer = Writer::new(&world);
+    let (merged, packaged) = ("dev.cdevents.change.merged.0.3.0", "dev.cdevents.artifact.packaged.0.3.0");
+    let before = vec![
+        outside(merged, "42", "2026-03-01T08:00:00Z", "none"),
+        outside(packaged, "pkg:generic/hello@1", "2026-03-01T08:30:00Z", "1"),
+        outside(merged, "43", "2026-03-01T08:50:00Z", "unknown"),
+    ];
+    world.store.append(Append::of(before)).await.unwrap();
+    story::success(&writer).await;
+    let (_, json) = made(&world, "overview", Format::Json).await;
+    let panels = json["panels"].as_array().unwrap();
+    let frequency = panels.iter().find(|panel| panel["panel"] == "frequency").unwrap();
+    // An hour, and the five and a half seconds that the deploy took.
+    assert_eq!(frequency["rows"][0]["figures"]["lead_ms"], 3_605_500);
+    assert_eq!(frequency["rows"][0]["figures"]["changes"], 1);
+    assert_eq!(frequency["rows"][1]["figures"]["lead_ms"], json!(null), "nothing was deployed to prod");
+    let (text, _) = made(&world, "overview", Format::Text).await;
+    assert!(text.contains("(of 1)"), "{text}");
+}

@@ -30,7 +30,7 @@ use vice_core::{Code, Fault, Result};
 pub(crate) use locks::Locks;
 pub(crate) use moment::Until;
 pub(crate) use restore::{Restored, restore};
-pub(crate) use take::take;
+pub(crate) use take::{measured, take};
 
 /// A place that keeps backups: names are relative, with `/` between the parts.
 #[async_trait]

@@ -50,27 +50,27 @@ impl Seals {
         if recipients.is_empty() { Ok(Self { keys: Keys::of(env)? }) } else { Err(missing()) }
     }
 
-    pub(super) const fn keys(&self) -> &Keys {
+    pub(crate) const fn keys(&self) -> &Keys {
         &self.keys
     }
 
     #[cfg(feature = "encrypt")]
-    pub(super) const fn is_used(&self) -> bool {
+    pub(crate) const fn is_used(&self) -> bool {
         !self.recipients.is_empty()
     }
 
     #[cfg(not(feature = "encrypt"))]
-    pub(super) const fn is_used(&self) -> bool {
+    pub(crate) const fn is_used(&self) -> bool {
         let Self { .. } = self;
         false
     }
 
-    pub(super) const fn suffix(&self) -> &'static str {
+    pub(crate) const fn suffix(&self) -> &'static str {
         if self.is_used() { ".age" } else { "" }
     }
 
     #[cfg(feature = "encrypt")]
-    pub(super) fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
         use std::io::Write;
         if !self.is_used() {
             return Ok(plain.to_vec());
@@ -88,7 +88,7 @@ impl Seals {
     }
 
     #[cfg(not(feature = "encrypt"))]
-    pub(super) fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn seal(&self, plain: &[u8]) -> Result<Vec<u8>> {
         let Self { .. } = self;
         Ok(plain.to_vec())
     }
@@ -134,18 +134,18 @@ impl Keys {
     }
 
     #[cfg(feature = "encrypt")]
-    pub(super) const fn can_open(&self) -> bool {
+    pub(crate) const fn can_open(&self) -> bool {
         !self.identities.is_empty()
     }
 
     #[cfg(not(feature = "encrypt"))]
-    pub(super) const fn can_open(&self) -> bool {
+    pub(crate) const fn can_open(&self) -> bool {
         let Self { .. } = self;
         false
     }
 
     #[cfg(feature = "encrypt")]
-    pub(super) fn open(&self, sealed: &[u8], url: &str) -> Result<Vec<u8>> {
+    pub(crate) fn open(&self, sealed: &[u8], url: &str) -> Result<Vec<u8>> {
         use std::io::Read;
         let damaged = || Fault::new(Code::Backup, format!("A segment of the backup in {url} is damaged."));
         let decryptor = age::Decryptor::new_buffered(sealed).map_err(|_| damaged())?;
@@ -163,7 +163,7 @@ impl Keys {
     }
 
     #[cfg(not(feature = "encrypt"))]
-    pub(super) fn open(&self, _: &[u8], _: &str) -> Result<Vec<u8>> {
+    pub(crate) fn open(&self, _: &[u8], _: &str) -> Result<Vec<u8>> {
         let Self { .. } = self;
         Err(missing())
     }

@@ -229,7 +229,10 @@ async fn cut(store: &dyn EventStore, from: LogHead, until: u64) -> Result<(Vec<u
             return Err(Fault::new(Code::HistoryDamaged, "The history ends before its end."));
         }
         for recorded in page {
-            links.add(&recorded).map_err(|odd| Fault::new(Code::HistoryDamaged, odd))?;
+            if let Err(odd) = links.add(&recorded) {
+                recorded.event.require_data()?;
+                return Err(Fault::new(Code::HistoryDamaged, odd));
+            }
             serde_json::to_writer(&mut text, &RecordedDto::from(recorded))
                 .context(Code::Internal, || "An event does not serialise.".to_owned())?;
             text.push(b'\n');
@@ -338,7 +341,7 @@ pub(super) async fn build(
     let (sha256, size) = measured(&database).await?;
     Ok(manifest::Manifest {
         format: manifest::FORMAT,
-        history_format: crate::sqlite::FORMAT,
+        history_format: crate::sqlite::PLAIN,
         seq: end.seq,
         chain: end.chain,
         events: end.seq,

@@ -44,7 +44,7 @@ pub(crate) async fn take(database: &Path, vault: &dyn Vault, url: &str, now: Tim
 
     let manifest = Manifest {
         format: FORMAT,
-        history_format: sqlite::FORMAT,
+        history_format: sqlite::format_of(&back)?,
         seq: head.seq,
         chain: head.chain,
         events: found.events,
@@ -138,7 +138,7 @@ fn copy_database(database: &Path, copy: &Path) -> Result<()> {
 }
 
 /// Digest and size of a file, on a thread that may block.
-pub(super) async fn measured(path: &Path) -> Result<(vice_core::Digest, u64)> {
+pub(crate) async fn measured(path: &Path) -> Result<(vice_core::Digest, u64)> {
     let path = path.to_owned();
     let done = tokio::task::spawn_blocking(move || measure(&path)).await;
     done.map_err(|error| Fault::internal("Measuring a file failed.").because(error))?

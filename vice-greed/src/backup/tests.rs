@@ -1,5 +1,7 @@
 //! Tests of backups: folders, a port where nobody listens, and a real S3 server (`lab_*`).
 
+mod room;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -324,17 +326,29 @@ async fn encrypted_increments_need_the_key_and_show_nothing() {
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a long run is asked for by a variable")]
 async fn every_flipped_bit_of_an_incremental_backup_is_reported() {
-    use std::os::unix::fs::FileExt;
     let flips: u64 = std::env::var("VICE_LAB_FLIPS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    flip_all(flips, &[], ProcessEnv::default()).await;
+    #[cfg(feature = "encrypt")]
+    {
+        let key = age::x25519::Identity::generate();
+        let secret = age::secrecy::ExposeSecret::expose_secret(&key.to_string()).to_owned();
+        let env = ProcessEnv { vars: [("VICE_AGE_IDENTITY".to_owned(), secret)].into(), ..ProcessEnv::default() };
+        flip_all(flips, &[key.to_public().to_string()], env).await;
+    }
+}
+
+/// So many flips in each of segments, manifests and the pointer.
+async fn flip_all(flips: u64, recipients: &[String], env: ProcessEnv) {
+    use std::os::unix::fs::FileExt;
     let (state, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (url, env) = (file_url(place.path()), ProcessEnv::default());
+    let url = file_url(place.path());
     for ids in [&["a", "b"][..], &["c"], &["d", "e"]] {
         grow(state.path(), ids).await;
-        increment(state.path(), &url, &[], &env).await.unwrap();
+        increment(state.path(), &url, recipients, &env).await.unwrap();
     }
     let all = files(place.path());
     assert_eq!(all.len(), 7, "three segments, their manifests, and the pointer");
-    for flip in 0..flips {
+    for flip in 0..flips * all.len() as u64 {
         // A multiplicative walk: each number once, in no order.
         let path = &all[usize::try_from(flip).unwrap() % all.len()];
         let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
@@ -346,7 +360,7 @@ async fn every_flipped_bit_of_an_incremental_backup_is_reported() {
         let target = tempfile::tempdir().unwrap();
         let brought = bring_back(target.path(), &url, &env, true).await;
         // White space behind the name in the pointer changes nothing.
-        let harmless = path.ends_with("latest") && wrong[0].is_ascii_whitespace() && byte == [b'\n'];
+        let harmless = path.ends_with("latest") && char::from(wrong[0]).is_whitespace() && byte == [b'\n'];
         assert!(brought.is_err() || harmless, "bit {} of byte {at} of {} was not seen", flip % 8, path.display());
         file.write_all_at(&byte, at).unwrap();
     }

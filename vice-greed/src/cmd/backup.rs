@@ -126,7 +126,7 @@ async fn in_sqlite(app: &App) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
     Ok((scratch.path().join(DATABASE), Some(scratch)))
 }
 
-fn scratch(app: &App, prefix: &str) -> Result<tempfile::TempDir> {
+pub(super) fn scratch(app: &App, prefix: &str) -> Result<tempfile::TempDir> {
     let dir = &app.workspace.state;
     let unwritable = || format!("No temporary folder can be made in {}.", dir.display());
     make_private_dir(dir).context(Code::StateUnwritable, unwritable)?;

@@ -47,6 +47,8 @@ pub(super) async fn log(app: &App, args: LogArgs) -> Result<Outcome> {
     let now = app.clock.now();
     let (mut query, wheres) = args.filter.query(args.limit)?;
     args.span.add(&mut query, now)?;
+    // One line an event needs no data.
+    query.bare = wheres.is_empty() && !args.explain && app.ui.format() == Format::Text;
     let events = filter::collect(&*app.events, query, &wheres).await?;
     let values = events.iter().map(to_json).collect::<Result<Vec<_>>>()?;
     if app.ui.format() == Format::Ndjson {

@@ -2,7 +2,6 @@
 //! copies say from which every other command starts.
 
 use serde_json::{Value, json};
-use vice_core::Result;
 use vice_core::app::App;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::lease::LeaseState;
@@ -11,6 +10,7 @@ use vice_core::fold::{self, Fold};
 use vice_core::store::{EventStoreExt, StreamHead};
 use vice_core::text::{Table, Tone, count, sanitize};
 use vice_core::ui::Outcome;
+use vice_core::{Code, Result};
 
 /// What was computed.
 #[derive(Default)]
@@ -18,6 +18,8 @@ struct Found {
     streams: usize,
     /// Streams whose copy said something else; it has been replaced.
     differed: Vec<String>,
+    /// Streams whose data are in an archive that is not at hand.
+    away: usize,
 }
 
 impl Found {
@@ -46,14 +48,21 @@ pub(super) async fn memory(app: &App) -> Result<Outcome> {
         found.rebuild::<LeaseState>(app, &stream).await?;
     }
     for stream in app.events.all_streams("rollout/").await? {
-        found.rebuild::<RolloutView>(app, &stream).await?;
+        match found.rebuild::<RolloutView>(app, &stream).await {
+            Err(fault) if fault.code() == Code::HistoryArchived => found.away += 1,
+            other => drop(other?),
+        }
     }
     let mut text = if listed.is_empty() { "Nothing was deployed yet.\n".to_owned() } else { table.render() };
     text += &match found.differed.len() {
         0 => format!("What is remembered is what the events say ({}).\n", count(found.streams, "stream", "streams")),
         _ => format!("Copies said something else and were computed anew: {}.\n", sanitize(&found.differed.join(", "))),
     };
-    let json = json!({ "environments": listed, "streams": found.streams, "differed": found.differed });
+    if found.away > 0 {
+        text += &format!("The data of {} are archived and not at hand.\n", count(found.away, "rollout", "rollouts"));
+    }
+    let json =
+        json!({ "environments": listed, "streams": found.streams, "differed": found.differed, "archived": found.away });
     Ok(Outcome::done(text, json))
 }
 

@@ -2,6 +2,7 @@
 
 mod action;
 mod append;
+mod archive;
 mod backup;
 mod copy;
 mod dead;
@@ -90,6 +91,14 @@ enum GreedCommand {
         after_help = "Examples:\n  vice greed backup s3://backups/shop\n  vice greed backup s3://backups/shop --incremental --recipient age1..."
     )]
     Backup(backup::BackupArgs),
+    /// Move the data of old events into an archive, verified before they are let go of; what is decided from stays
+    ///
+    /// Headers and hashes stay in the history, so that it is listed and verified as before. The place is file:///folder or
+    /// s3://bucket/prefix, as for backups; what is archived is read from there when it is wanted.
+    #[command(
+        after_help = "Examples:\n  vice greed archive --before 90d --to file:///srv/shop/archive\n  vice greed archive --before 90d --dry-run\n  vice greed archive --list"
+    )]
+    Archive(archive::ArchiveArgs),
     /// Move the history to another store: event by event, compared afterwards; a copy that was cut off goes on
     #[command(
         after_help = "Examples:\n  vice greed copy sqlite:.vice jsonl:archive\n  vice greed copy .vice postgres://vice@db.example/history"
@@ -121,6 +130,7 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) if args.incremental => backup::increment(app, &args).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,
+        GreedCommand::Archive(args) => archive::archive(app, args).await,
         GreedCommand::Copy(args) => copy::copy(app, args).await,
         GreedCommand::Restore(args) => backup::restore(app, args).await,
     }

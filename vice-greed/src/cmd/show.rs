@@ -9,6 +9,7 @@ use vice_core::time::ago;
 use vice_core::ui::Outcome;
 use vice_core::{Code, Context, Fault, Result};
 
+use super::archive::place_of;
 use super::log::{short_kind, to_json, tone};
 
 #[derive(Debug, Args)]
@@ -21,8 +22,11 @@ pub(super) struct ShowArgs {
 pub(super) async fn show(app: &App, args: ShowArgs) -> Result<Outcome> {
     let recorded = find(app, &args.event).await?;
     let value = to_json(&recorded)?;
-    let data = serde_json::to_string_pretty(&value["data"])
-        .context(Code::Internal, || "The data of an event does not print.".to_owned())?;
+    let data = match recorded.event.has_data() {
+        true => serde_json::to_string_pretty(&value["data"])
+            .context(Code::Internal, || "The data of an event does not print.".to_owned())?,
+        false => place_of(app, recorded.seq).await?,
+    };
     Ok(Outcome::done(text(app, &recorded, &data), value))
 }
 

@@ -235,6 +235,11 @@ impl Index {
         Some(self.entry(*seq)?.at)
     }
 
+    /// The line of an event by its number.
+    pub(crate) fn line(&self, seq: u64) -> Option<At> {
+        Some(self.entry(u32::try_from(seq).ok()?)?.at)
+    }
+
     fn entry(&self, seq: u32) -> Option<&Entry> {
         self.entries.get(usize::try_from(seq).ok()?.checked_sub(1)?)
     }

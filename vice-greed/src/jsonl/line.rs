@@ -1,4 +1,4 @@
-//! One line of a segment, format 1: JSON whose first member is the checksum of the rest of the line.
+//! One line of a segment, format 1 (2 when the segment has let go of data that were archived): JSON whose first member is the checksum of the rest of the line.
 //!
 //! | line | members after `crc` |
 //! | --- | --- |
@@ -9,7 +9,8 @@
 //! `crc` is the CRC-32 (IEEE) of everything between the comma after it and the end of the line, as eight lower-case
 //! hexadecimal digits. `more` says that the append goes on in the next line; an append counts when its last line is there.
 //! `time` is in nanoseconds since 1970. `data` is the event's document as it was given; one that has line breaks or spaces
-//! around it can't stand in a line as it is, and is the string `text` instead, and so is `null`.
+//! around it can't stand in a line as it is, and is the string `text` instead, and so is `null`. An event with neither has let
+//! go of its document; `body` is still the hash of it.
 
 use std::borrow::Cow;
 
@@ -25,6 +26,9 @@ use crate::prepared::Extra;
 
 /// The number of the layout above.
 pub(crate) const FORMAT: u32 = 1;
+
+/// The number of a segment that has let go of data: an earlier vice would take it for damaged.
+pub(crate) const ARCHIVED: u32 = 2;
 
 /// The longest line: a mebibyte of data whose every byte is written as six, and the rest.
 pub(crate) const LINE_MAX: usize = 8 * 1024 * 1024;
@@ -112,6 +116,11 @@ impl<'a> EventLine<'a> {
             data,
             text: data.is_none().then(|| (&event.data).into()),
         }
+    }
+
+    /// Whether the document is there; it may be empty.
+    pub(crate) const fn has_data(&self) -> bool {
+        self.data.is_some() || self.text.is_some()
     }
 
     pub(crate) fn data(&self) -> &str {

@@ -1,7 +1,6 @@
 //! The log as this process knows it: the index over the segments, brought up to date under the folder's lock.
 //!
-//! Whoever writes holds the lock of the file `lock` alone, whoever reads the index in shares it. Lines are read without
-//! it: they never change.
+//! Whoever writes holds the lock of the file `lock` alone, whoever reads shares it: lines move when data are let go of.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -14,7 +13,8 @@ use vice_core::store::LogHead;
 use vice_core::{Code, Digest, Fault, Result};
 
 use super::index::{At, Entering, Index};
-use super::line::{self, FORMAT, FenceLine, Line};
+use super::let_go::GENERATION;
+use super::line::{self, ARCHIVED, FenceLine, Line};
 use super::walk::{Sink, walk};
 use crate::disk::{make_private_dir, unreadable, unwritable};
 use crate::witness::Witness;
@@ -48,6 +48,8 @@ pub(crate) struct Log {
     /// Whether everything was read, and compared with the witness.
     read: bool,
     identity: Option<(u64, u64)>,
+    /// Which file says that lines have moved; none while they never have.
+    generation: Option<(u64, u64)>,
 }
 
 /// A held lock: closing it would be too late, for the log keeps the file open.
@@ -73,6 +75,7 @@ impl Log {
             torn: None,
             read: false,
             identity: None,
+            generation: None,
         }
     }
 
@@ -175,6 +178,7 @@ impl Log {
         };
         if !self.read {
             self.index = Index::new(witnessed.map(|head| head.seq));
+            self.generation = identity(&self.dir.join(GENERATION));
             self.require_whole_list()?;
         }
         self.torn = None;
@@ -202,7 +206,8 @@ impl Log {
         }
         let first = self.segments.first().map_or(1, |first| *first);
         let shorter = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.len() < self.offset);
-        identity(&self.dir.join(segment_name(first))) != self.identity && self.identity.is_some()
+        identity(&self.dir.join(GENERATION)) != self.generation
+            || identity(&self.dir.join(segment_name(first))) != self.identity && self.identity.is_some()
             || self.last_segment().as_ref().is_some_and(shorter)
     }
 
@@ -293,6 +298,18 @@ impl Log {
     }
 }
 
+/// The hash of the document of the event in a line, which is there when the document is not.
+pub(crate) fn body_hash(log: &Log, at: At) -> Result<Digest> {
+    let path = log.segment_path(at.segment).ok_or_else(|| Fault::internal("A segment is not known."))?;
+    let file = File::open(&path).map_err(|error| unreadable(error, "The segment", &path))?;
+    let mut bytes = vec![0; usize::try_from(at.len).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, at.offset).map_err(|error| unreadable(error, "The segment", &path))?;
+    match line::read(&bytes) {
+        Ok(Line::Event(event)) => Ok(event.body),
+        _ => Err(damaged(format!("The line at byte {} of {} is no event.", at.offset, path.display()))),
+    }
+}
+
 /// What a witness misses in a log with so many records, in a whole sentence. A record is an event or a raised epoch.
 pub(crate) fn lost(witnessed: &LogHead, records: u64, at_witness: Option<Digest>) -> Option<String> {
     let seq = witnessed.seq;
@@ -340,8 +357,8 @@ impl Sink for Reading<'_> {
             Line::Event(event) => self.staged.push(Staged::Event(Entering::of(&event, at))),
             Line::Fence(fence) => self.staged.push(Staged::Fence(fence)),
             Line::Head(head) if at.offset > 0 => return Err(format!("begins a segment ({}) within one", head.record)),
-            Line::Head(head) if head.segment > FORMAT => {
-                return Err(format!("is of format {}; this vice knows formats up to {FORMAT}", head.segment));
+            Line::Head(head) if head.segment > ARCHIVED => {
+                return Err(format!("is of format {}; this vice knows formats up to {ARCHIVED}", head.segment));
             }
             Line::Head(head) if head.record != self.index.records + 1 || head.mark != self.index.mark => {
                 return Err("does not follow the segment before".to_owned());

@@ -8,6 +8,7 @@
 //! Opening reads everything once and keeps about 100 bytes of each event; bodies stay on disk.
 
 pub(crate) mod index;
+mod let_go;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod scribe;
@@ -70,7 +71,7 @@ impl JsonlStore {
         Self::with_segments(dir, notices, SEGMENT_BYTES)
     }
 
-    fn with_segments(dir: &Path, notices: Notices, segment_bytes: u64) -> Self {
+    pub(crate) fn with_segments(dir: &Path, notices: Notices, segment_bytes: u64) -> Self {
         let folder = dir.join(FOLDER);
         Self {
             log: Arc::new(Mutex::new(Log::new(folder.clone()))),
@@ -114,9 +115,8 @@ impl JsonlStore {
         work: impl FnOnce(&Log) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.with_log(move |log| {
-            let held = log.share()?;
+            let _held = log.share()?;
             log.refresh()?;
-            drop(held);
             work(log)
         })
         .await
@@ -130,8 +130,8 @@ impl EventStore for JsonlStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        use Capability::{ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
-        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable])
+        use Capability::{Archive, ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
+        Capabilities::of([Archive, ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable])
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
@@ -178,6 +178,15 @@ impl EventStore for JsonlStore {
 
     async fn pulse(&self, _: &str) -> Result<Option<String>> {
         Err(Fault::unsupported("jsonl", "signs of life"))
+    }
+
+    async fn let_go(&self, anchor: u64) -> Result<u64> {
+        self.with_log(move |log| {
+            let _held = log.exclude()?;
+            log.refresh()?;
+            let_go::let_go(log, anchor)
+        })
+        .await
     }
 
     async fn verify(&self) -> Result<Verification> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vice_core::chain::{Chainer, Header};
+use vice_core::chain::Header;
 use vice_core::store::{LogHead, Verification};
 use vice_core::{Code, Digest, Result};
 
@@ -10,6 +10,7 @@ use super::index::{At, mark_event, mark_fence};
 use super::line::{EventLine, FenceLine, Line};
 use super::log::{Log, lost, segment_name};
 use super::walk::{Sink, walk};
+use crate::gaps::{Scales, Stored};
 use crate::witness::Witness;
 
 /// So many problems are told; a log with more is not better understood by reading on.
@@ -36,6 +37,7 @@ pub(crate) fn verify(log: &Log) -> Result<Verification> {
         problems.push(format!("The head witness {path} is missing, so a lost end of the history can't be told."));
     }
     let (records, watched) = (audit.whole.records, audit.watched);
+    audit.scales.problems().into_iter().for_each(|problem| audit.problem(problem));
     let missed = witnessed.and_then(|witnessed| lost(&witnessed, records, watched));
     problems.extend(audit.problems);
     problems.extend(missed);
@@ -60,7 +62,7 @@ struct Audit {
     problems: Vec<String>,
     watch: Option<u64>,
     watched: Option<Digest>,
-    chainer: Chainer,
+    scales: Scales,
     versions: HashMap<String, u64>,
     epochs: HashMap<String, u64>,
 }
@@ -74,7 +76,7 @@ impl Audit {
             problems: Vec::new(),
             watch,
             watched: (watch == Some(0)).then_some(Digest::ZERO),
-            chainer: Chainer::default(),
+            scales: Scales::default(),
             versions: HashMap::new(),
             epochs: HashMap::new(),
         }
@@ -117,30 +119,22 @@ impl Audit {
     fn event(&mut self, line: EventLine<'_>) -> std::result::Result<(), String> {
         let (seq, expected) = (line.seq, self.now.head.seq + 1);
         self.now.events += 1;
-        let (body, chain, version) = (line.body, line.chain, line.version);
-        let fits = Digest::of(line.data().as_bytes()) == body;
+        let (body_hash, chain, version, there) = (line.body, line.chain, line.version, line.has_data());
         let recorded = line.recorded().map_err(|fault| format!("names no scope: {fault}"))?;
-        let header = Header::of(&recorded.event, seq, version);
-        let linked = self.chainer.link(&self.now.head.chain, &header, &body);
-        let known = self.versions.entry(recorded.event.stream.clone()).or_insert(0);
+        let event = &recorded.event;
+        let known = self.versions.entry(event.stream.clone()).or_insert(0);
         let follows = version == *known + 1;
         *known = version;
+        let data = there.then_some(event.data.as_str());
+        let stored = Stored { header: Header::of(event, seq, version), body_hash, chain, data };
+        let weighed = self.scales.weigh(&self.now.head.chain, &stored, follows);
         // What is stored is what the next one is checked against, so that one damage is one problem.
         self.now.head = LogHead { seq, chain };
         self.count(mark_event(&self.now.mark, &chain));
         if seq != expected {
             return Err(format!("is event {seq}, but event {expected} is next"));
         }
-        if !fits {
-            return Err(format!("has data that does not fit the hash of event {seq}"));
-        }
-        if linked != chain {
-            return Err(format!("is event {seq}, which does not fit into the chain"));
-        }
-        if !follows {
-            return Err(format!("is event {seq} with version {version}, which does not follow in its stream"));
-        }
-        Ok(())
+        weighed.map_err(|odd| format!("is event {seq}, which {odd}"))
     }
 
     fn fence(&mut self, fence: &FenceLine) -> std::result::Result<(), String> {

@@ -215,3 +215,21 @@ async fn lab_nats_history_refuses_a_stream_that_forgets_and_warns_of_a_server_th
         assert_eq!(said.lock().unwrap().len(), *warned, "{behind}: {:?}", said.lock().unwrap());
     }
 }
+
+#[tokio::test]
+async fn lab_nats_takes_a_copy_of_a_history_and_gives_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = crate::tests::Kind::Sqlite.open(&dir.path().join("from"));
+    crate::tests::copy::fill(&*from, 1, 151).await;
+    let there = open(&url(dir.path()), &dir.path().join("machine"));
+    let told = crate::cmd::Told::default();
+    let copied = crate::copy::copy(&*from, &*there, &told).await.unwrap();
+    assert_eq!((copied.head.seq, copied.found, copied.epochs), (300, 0, 3));
+    crate::tests::copy::same(&*from, &*there).await;
+    // Another machine, which has seen nothing of it, reads the same and brings it back into files.
+    let other = open(&url(dir.path()), &dir.path().join("other"));
+    let back = crate::tests::Kind::Sqlite.open(&dir.path().join("back"));
+    crate::copy::copy(&*other, &*back, &told).await.unwrap();
+    crate::tests::copy::same(&*from, &*back).await;
+    assert_eq!(other.let_go(1).await.unwrap_err().code(), Code::Unsupported);
+}

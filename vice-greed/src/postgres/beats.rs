@@ -33,7 +33,7 @@ pub(crate) async fn get(target: &Target, scope: &str) -> Result<Option<String>> 
 }
 
 /// A connection of its own: beats are seldom, and must not wait behind a long query.
-async fn connect(target: &Target) -> Result<tokio_postgres::Client> {
+pub(super) async fn connect(target: &Target) -> Result<tokio_postgres::Client> {
     let (client, driver) = target.connect().await?;
     tokio::spawn(async move {
         // Whoever waits for an answer gets the error.

@@ -7,6 +7,7 @@
 mod beats;
 mod connect;
 mod errors;
+mod let_go;
 mod query;
 mod schema;
 mod scribe;
@@ -210,8 +211,8 @@ impl EventStore for PostgresStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        use Capability::{Beats, ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
-        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable, Beats])
+        use Capability::{Archive, Beats, ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
+        Capabilities::of([Archive, ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable, Beats])
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
@@ -305,6 +306,10 @@ impl EventStore for PostgresStore {
 
     async fn pulse(&self, scope: &str) -> Result<Option<String>> {
         beats::get(&self.target, scope).await
+    }
+
+    async fn let_go(&self, anchor: u64) -> Result<u64> {
+        let_go::let_go(&self.target, anchor).await
     }
 
     async fn verify(&self) -> Result<Verification> {

@@ -101,7 +101,7 @@ fn add_time(conditions: &mut Conditions, query: &Query) {
     }
 }
 
-fn number(value: u64) -> Result<i64> {
+pub(super) fn number(value: u64) -> Result<i64> {
     i64::try_from(value).map_err(|error| Fault::internal("A position is out of range.").because(error))
 }
 

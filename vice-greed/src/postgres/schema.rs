@@ -1,6 +1,6 @@
 //! The tables, and making them under a lock so that two processes that begin at once don't meet.
 //!
-//! Format 1. Texts are compared by their bytes (`COLLATE "C"`), as every other store does. `head` is one row: whoever
+//! Format 1, and 2 when the data of events were archived (`data` is empty then, and its hash is not that of nothing). Texts are compared by their bytes (`COLLATE "C"`), as every other store does. `head` is one row: whoever
 //! appends locks it, and so numbers have no gap and no order but that of the log. Triggers refuse changes of events.
 
 use tokio_postgres::Client;
@@ -8,8 +8,8 @@ use vice_core::{Code, Fault, Result};
 
 use super::connect::Target;
 
-/// The format that this version reads and writes.
-pub(crate) const FORMAT: i32 = 1;
+/// The newest format that this version knows: that of tables that have let go of data. New ones have 1.
+pub(crate) const FORMAT: i32 = 2;
 
 const TABLES: &str = r#"
 CREATE TABLE meta(format int NOT NULL);

@@ -310,3 +310,38 @@ async fn a_server_that_refuses_connections_is_named() {
         assert!(shown.contains(&format!("127.0.0.1:{port}")) && !shown.contains(CANARY), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn lab_postgres_lets_go_of_what_is_archived_and_of_nothing_else() {
+    use crate::archive::tests::{GO, archive_once, fill, told, without_data};
+    let bench = Bench::new();
+    let (store, place) = (Arc::new(bench.open()), tempfile::tempdir().unwrap());
+    fill(&*store).await;
+    let before = told(&*store).await;
+    let whole = crate::archive::reunited(
+        Arc::clone(&store) as Arc<dyn EventStore>,
+        &Arc::default(),
+        &(Arc::new(|_: &str| {}) as crate::Notices),
+    );
+    let made = archive_once(&*whole, place.path(), 1).await.unwrap();
+    assert_eq!((made.events, made.finished), (GO, 0));
+    assert_eq!(without_data(&told(&*store).await), GO);
+    assert!(told(&*whole).await == before, "with its archive it says what it said");
+    assert_eq!(whole.verify().await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(archive_once(&*whole, place.path(), 2).await.unwrap().events, 0);
+
+    // Appends are decided as before, and events can't be changed by others.
+    let again = store.append(Append::of(vec![before[1].event.clone()])).await.unwrap();
+    assert_eq!((again.duplicates, again.seqs), (1, vec![2]));
+    let fault = store.let_go(3).await.unwrap_err();
+    assert_eq!(fault.code(), Code::Conflict, "{fault:?}");
+    let (client, driver) = tokio_postgres::connect(&lab(), NoTls).await.unwrap();
+    tokio::spawn(driver);
+    let change = format!("UPDATE \"{}\".events SET data = ''", bench.schema);
+    assert!(client.batch_execute(&change).await.is_err(), "the trigger is there again");
+
+    // Somebody empties what no archive has.
+    bench.sql("ALTER TABLE events DISABLE TRIGGER events_change; UPDATE events SET data = '' WHERE seq = 200").await;
+    let problems = store.verify().await.unwrap().problems;
+    assert_eq!(problems, ["Event 200 is without its data, and no archive has them."]);
+}

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use tokio_postgres::{Client, Row};
-use vice_core::chain::{Chainer, Header};
+use vice_core::chain::Header;
 use vice_core::store::{LogHead, Verification};
 use vice_core::{Code, Digest, Result};
 
 use super::connect::Target;
 use super::query::{COLUMNS, count_at, hash, recorded};
+use crate::gaps::{Scales, Stored};
 use crate::prepared::fence_sum;
 use crate::witness::Witness;
 
@@ -56,7 +57,7 @@ struct Audit {
     problems: Vec<String>,
     watch: Option<u64>,
     watched: Option<Digest>,
-    chainer: Chainer,
+    scales: Scales,
     versions: HashMap<String, u64>,
 }
 
@@ -68,7 +69,7 @@ impl Default for Audit {
             problems: Vec::new(),
             watch: None,
             watched: None,
-            chainer: Chainer::default(),
+            scales: Scales::default(),
             versions: HashMap::new(),
         }
     }
@@ -92,6 +93,7 @@ impl Audit {
             after = last.try_get(0).map_err(fault)?;
             rows.iter().for_each(|row| self.event(row));
         }
+        self.scales.problems().into_iter().for_each(|problem| self.problem(problem));
         self.ends(client, target).await?;
         self.fences(client, target).await
     }
@@ -115,21 +117,13 @@ impl Audit {
 
     fn fits(&mut self, row: &Row, seq: u64) -> std::result::Result<(), String> {
         let found = recorded(row).map_err(|fault| format!("does not decode ({fault})"))?;
-        let body = hash(row, 13).map_err(|fault| format!("does not decode ({fault})"))?;
+        let body_hash = hash(row, 13).map_err(|fault| format!("does not decode ({fault})"))?;
         let known = self.versions.entry(found.event.stream.clone()).or_insert(0);
         let follows = found.version == *known + 1;
         *known = found.version;
-        let chain = self.chainer.link(&self.head.chain, &Header::of(&found.event, seq, found.version), &body);
-        if Digest::of(found.event.data.as_bytes()) != body {
-            return Err("has data that does not fit its hash".to_owned());
-        }
-        if chain != found.chain {
-            return Err("does not fit into the chain".to_owned());
-        }
-        if !follows {
-            return Err(format!("has version {}, which does not follow in its stream", found.version));
-        }
-        Ok(())
+        let header = Header::of(&found.event, seq, found.version);
+        let stored = Stored { header, body_hash, chain: found.chain, data: Some(&found.event.data) };
+        self.scales.weigh(&self.head.chain, &stored, follows)
     }
 
     /// What is kept beside the events must say the same as they do.

@@ -270,6 +270,11 @@ impl EventStore for RemoteStore {
         self.ask("pulse", &BeatDto { scope: scope.to_owned(), mark: None }, Duration::ZERO).await
     }
 
+    async fn let_go(&self, _: u64) -> Result<u64> {
+        Err(Fault::unsupported("remote", "archiving")
+            .hint("Archive on the machine whose `vice serve` keeps the history."))
+    }
+
     async fn verify(&self) -> Result<Verification> {
         // The witness first: the log may have grown since, but not shrunk.
         let (seen, odd) = match Witness::read(&self.witness_path()) {

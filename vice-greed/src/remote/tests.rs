@@ -112,3 +112,23 @@ async fn a_large_history_comes_page_by_page() {
         vice_core::store::Query { order: vice_core::store::Order::Backward, limit: 700, ..Default::default() };
     assert_eq!(store.read(&backward).await.unwrap(), there.read(&backward).await.unwrap());
 }
+
+#[tokio::test]
+async fn a_history_is_copied_to_a_service_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Kind::Sqlite.open(&dir.path().join("from"));
+    crate::tests::copy::fill(&*from, 1, 151).await;
+    let there = open(&serve(Kind::Sqlite.open(&dir.path().join("there"))).await, &dir.path().join("here"));
+    let told = crate::cmd::Told::default();
+    let copied = crate::copy::copy(&*from, &*there, &told).await.unwrap();
+    assert_eq!((copied.head.seq, copied.found, copied.epochs), (300, 0, 3));
+    crate::tests::copy::same(&*from, &*there).await;
+    // It goes on where it ended, and back into files.
+    crate::tests::copy::fill(&*from, 151, 155).await;
+    assert_eq!(crate::copy::copy(&*from, &*there, &told).await.unwrap().found, 300);
+    let back = Kind::Sqlite.open(&dir.path().join("back"));
+    crate::copy::copy(&*there, &*back, &told).await.unwrap();
+    crate::tests::copy::same(&*from, &*back).await;
+    let fault = there.let_go(1).await.unwrap_err();
+    assert!(fault.code() == Code::Unsupported && fault.hints()[0].contains("vice serve"), "{fault:?}");
+}

@@ -134,6 +134,7 @@ pub(crate) struct QueryDto {
     until: Option<Timestamp>,
     limit: usize,
     backward: bool,
+    bare: bool,
 }
 
 impl From<&Query> for QueryDto {
@@ -150,6 +151,7 @@ impl From<&Query> for QueryDto {
             until: query.until,
             limit: query.limit,
             backward: query.order == Order::Backward,
+            bare: query.bare,
         }
     }
 }
@@ -168,6 +170,7 @@ impl From<QueryDto> for Query {
             until: dto.until,
             limit: dto.limit,
             order: if dto.backward { Order::Backward } else { Order::Forward },
+            bare: dto.bare,
         }
     }
 }

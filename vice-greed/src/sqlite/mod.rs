@@ -5,6 +5,7 @@
 
 mod errors;
 mod ingest;
+mod let_go;
 mod query;
 mod reader;
 mod schema;
@@ -29,7 +30,7 @@ use vice_core::{Clock, Fault, Millis, Result};
 pub use schema::FORMAT;
 
 pub(crate) use errors::{reading, writing};
-pub(crate) use schema::{busy_timeout, require_safe_sqlite, use_wal};
+pub(crate) use schema::{PLAIN, busy_timeout, format_of, require_safe_sqlite, use_wal};
 pub(crate) use verify::{Structure, fences, require_sound, verify_file};
 
 use crate::desk::{Desk, Inbox, until_grown};
@@ -121,8 +122,8 @@ impl EventStore for SqliteStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        use Capability::{ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
-        Capabilities::of([ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable])
+        use Capability::{Archive, ConditionalAppend, Durable, Query, Snapshots, Subscribe, Verify};
+        Capabilities::of([Archive, ConditionalAppend, Query, Subscribe, Snapshots, Verify, Durable])
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
@@ -174,6 +175,12 @@ impl EventStore for SqliteStore {
 
     async fn pulse(&self, _: &str) -> Result<Option<String>> {
         Err(Fault::unsupported("sqlite", "signs of life"))
+    }
+
+    async fn let_go(&self, anchor: u64) -> Result<u64> {
+        let place = self.place.clone();
+        let done = tokio::task::spawn_blocking(move || let_go::let_go(&place, anchor)).await;
+        done.map_err(|error| Fault::internal("Letting go of archived data failed.").because(error))?
     }
 
     async fn verify(&self) -> Result<Verification> {

@@ -1,6 +1,7 @@
 //! The database's format: tables, indexes and what a connection must be set to.
 //!
-//! Format 1. `events` has one row for each event; texts that repeat are numbers into `words` (types, sources, actors,
+//! Format 1, and 2 when the data of events were archived (`data` is empty then, and its hash is not that of nothing).
+//! `events` has one row for each event; texts that repeat are numbers into `words` (types, sources, actors,
 //! projects, environments) and `streams`. All three only ever grow: triggers refuse every update and deletion, and
 //! [`vice_core::chain`] covers their content. `fences` and `snapshots` carry checksums of their own: a fence that a
 //! flipped bit has lowered must not let an old writer in, and a damaged snapshot must not change an answer.
@@ -17,8 +18,14 @@ use vice_core::{Code, Fault, Result};
 use super::errors;
 use crate::disk::{make_private_dir, unwritable};
 
-/// The format that this version reads and writes.
-pub const FORMAT: u32 = 1;
+/// The newest format that this version knows.
+pub const FORMAT: u32 = ARCHIVED;
+
+/// The format of a database all of whose events have their data.
+pub(crate) const PLAIN: u32 = 1;
+
+/// The format of a database that has let go of data: an earlier vice would take them for damaged.
+pub(crate) const ARCHIVED: u32 = 2;
 
 /// `vice` in ASCII.
 const APPLICATION: u32 = 0x7669_6365;
@@ -61,7 +68,6 @@ CREATE TABLE events(
 CREATE INDEX events_project ON events(project) WHERE project IS NOT NULL;
 CREATE INDEX events_kind ON events(kind);
 CREATE INDEX events_time ON events(time);
-CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
 CREATE TRIGGER events_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
 CREATE TRIGGER streams_update BEFORE UPDATE ON streams BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
 CREATE TRIGGER streams_delete BEFORE DELETE ON streams BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
@@ -82,6 +88,10 @@ CREATE TABLE snapshots(
     PRIMARY KEY(fold, stream)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Refuses every update of an event, except while data are let go of.
+pub(super) const UPDATE_TRIGGER: &str = "CREATE TRIGGER events_update BEFORE UPDATE ON events BEGIN
+    SELECT RAISE(ABORT, 'the history is append-only'); END;";
 
 /// Which texts a row of `words` belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -175,8 +185,9 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     let format: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if format == 0 {
         transaction.execute_batch(SCHEMA)?;
+        transaction.execute_batch(UPDATE_TRIGGER)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
+        transaction.pragma_update(None, "user_version", PLAIN)?;
     }
     transaction.commit()
 }
@@ -192,6 +203,14 @@ pub(crate) fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
             _ => tries += 1,
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The format of a database file; the plain one where there is none.
+pub(crate) fn format_of(path: &Path) -> Result<u32> {
+    match open_reader(path)? {
+        Some(connection) => check_identity(&connection, path),
+        None => Ok(PLAIN),
     }
 }
 

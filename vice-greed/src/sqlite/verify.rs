@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
-use vice_core::chain::{Chainer, Header};
+use vice_core::chain::Header;
 use vice_core::event::Actor;
 use vice_core::store::{LogHead, Verification};
 use vice_core::{Code, Digest, Fault, Result};
 
 use super::reader::{EMPTY, timestamp};
 use super::{Place, errors, schema};
+use crate::gaps::{Scales, Stored};
 use crate::prepared::fence_sum;
 use crate::witness::Witness;
 
@@ -82,6 +83,7 @@ pub(crate) fn verify_file(path: &Path, watch: Option<u64>, depth: Structure) -> 
     let whole = connection.unchecked_transaction().and_then(|transaction| {
         walk.texts(&transaction)?;
         walk.events(&transaction)?;
+        walk.scales.problems().into_iter().for_each(|problem| walk.problem(problem));
         walk.fences(&transaction)?;
         walk.structure(&transaction, depth)
     });
@@ -111,7 +113,7 @@ struct Walk {
     problems: Vec<String>,
     watch: Option<u64>,
     watched: Option<Digest>,
-    chainer: Chainer,
+    scales: Scales,
     words: HashMap<i64, Arc<str>>,
     actors: HashMap<i64, Actor>,
     streams: HashMap<i64, (Arc<str>, u64)>,
@@ -128,7 +130,7 @@ impl Walk {
             problems: Vec::new(),
             watch,
             watched: None,
-            chainer: Chainer::default(),
+            scales: Scales::default(),
             words: HashMap::new(),
             actors: HashMap::new(),
             streams: HashMap::new(),
@@ -221,18 +223,8 @@ impl Walk {
             scope,
             actor: self.actors.get(&integer(row, 10)?).ok_or("names an actor that is not there")?,
         };
-        let body_hash = digest(row, 11)?;
-        let chain = self.chainer.link(&self.head.chain, &header, &body_hash);
-        if Digest::of(text(row, 13)?.as_bytes()) != body_hash {
-            return Err("has data that does not fit its hash".to_owned());
-        }
-        if chain != digest(row, 12)? {
-            return Err("does not fit into the chain".to_owned());
-        }
-        if !follows {
-            return Err(format!("has version {version}, which does not follow in its stream"));
-        }
-        Ok(())
+        let (body_hash, chain, data) = (digest(row, 11)?, digest(row, 12)?, Some(text(row, 13)?));
+        self.scales.weigh(&self.head.chain, &Stored { header, body_hash, chain, data }, follows)
     }
 
     fn fences(&mut self, connection: &Connection) -> rusqlite::Result<()> {

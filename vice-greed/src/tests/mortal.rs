@@ -76,6 +76,9 @@ impl EventStore for Mortal {
     async fn pulse(&self, scope: &str) -> Result<Option<String>> {
         self.store.pulse(scope).await
     }
+    async fn let_go(&self, anchor: u64) -> Result<u64> {
+        self.store.let_go(anchor).await
+    }
     async fn verify(&self) -> Result<Verification> {
         self.store.verify().await
     }

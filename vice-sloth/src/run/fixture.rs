@@ -331,6 +331,9 @@ impl EventStore for Breaking {
     async fn pulse(&self, scope: &str) -> Result<Option<String>> {
         self.inner.pulse(scope).await
     }
+    async fn let_go(&self, anchor: u64) -> Result<u64> {
+        self.inner.let_go(anchor).await
+    }
     async fn verify(&self) -> Result<Verification> {
         self.inner.verify().await
     }

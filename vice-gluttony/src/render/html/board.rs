@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use vice_core::text::sanitize;
 
-use crate::render::{NO_DATA, NOTHING, clock, relative, restore, when};
+use crate::render::{NO_DATA, NOTHING, clock, lead, relative, restore, when};
 use crate::view::dashboard::{Dashboard, FrequencyRow, HoldRow, PanelView, RolloutRow, StatusRow, VerificationRow};
 
 /// The whole page.
@@ -100,7 +100,8 @@ fn panel(panel: &PanelView, now: Timestamp) -> Panel {
         }
         PanelView::Frequency { window_days, rows, definitions } => {
             let rows = rows.iter().map(frequency).collect();
-            let columns = ["Where", "Per week", "Success", "Median duration", "Rolled back", "Time to restore"];
+            let columns =
+                ["Where", "Per week", "Lead time", "Success", "Median duration", "Change failures", "Time to restore"];
             let title = format!("Deploys in the last {window_days} days");
             let meaning = |one: &crate::view::dashboard::Definition| Definition {
                 name: one.name.clone(),
@@ -185,9 +186,10 @@ fn frequency(row: &FrequencyRow) -> Vec<Cell> {
     vec![
         Cell::tight(&row.scope.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string)),
         shown(figures.per_week()),
+        shown(lead(figures)),
         shown(figures.share(figures.succeeded)),
         shown(figures.median.map(|median| median.to_string())),
-        shown(figures.share(figures.rolled_back)),
+        shown(figures.share(figures.change_failures)),
         shown(restore(figures)),
     ]
 }

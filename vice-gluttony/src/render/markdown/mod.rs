@@ -225,7 +225,15 @@ pub fn dashboard(board: &Dashboard) -> String {
                     let scope = row.scope.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
                     figures(scope, &row.figures)
                 };
-                let titles = ["Where", "Per week", "Success", "Median duration", "Rolled back", "Time to restore"];
+                let titles = [
+                    "Where",
+                    "Per week",
+                    "Lead time",
+                    "Success",
+                    "Median duration",
+                    "Change failures",
+                    "Time to restore",
+                ];
                 page.table(&titles, rows.iter().map(row));
                 page.line("");
                 for definition in definitions {
@@ -278,9 +286,10 @@ fn figures(scope: String, figures: &Figures) -> Vec<String> {
     vec![
         scope,
         shown(figures.per_week()),
+        shown(super::lead(figures)),
         shown(figures.share(figures.succeeded)),
         shown(figures.median.map(|median| median.to_string())),
-        shown(figures.share(figures.rolled_back)),
+        shown(figures.share(figures.change_failures)),
         shown(super::restore(figures)),
     ]
 }

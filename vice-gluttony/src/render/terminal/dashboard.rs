@@ -138,7 +138,7 @@ fn holds(out: &mut String, rows: &[HoldRow], now: Timestamp, width: usize) {
 
 fn frequency(out: &mut String, window_days: u64, rows: &[FrequencyRow]) {
     heading(out, &format!("Deploys in the last {window_days} days"));
-    let titles = ["  where", "per week", "success", "median", "rolled back", "time to restore"];
+    let titles = ["  where", "per week", "lead time", "success", "median", "failures", "time to restore"];
     let mut table = Table::with_heading(&titles);
     for row in rows {
         let figures = &row.figures;
@@ -150,9 +150,10 @@ fn frequency(out: &mut String, window_days: u64, rows: &[FrequencyRow]) {
         table.row([
             cell(Tone::Strong, &format!("  {scope}"), 20),
             shown(figures.per_week()),
+            shown(crate::render::lead(figures)),
             shown(figures.share(figures.succeeded)),
             shown(figures.median.map(|median| median.to_string())),
-            shown(figures.share(figures.rolled_back)),
+            shown(figures.share(figures.change_failures)),
             shown(crate::render::restore(figures).map(|text| cut(&text, 18))),
         ]);
     }

@@ -1,5 +1,6 @@
 //! The commands against a real history.
 
+mod archive;
 mod copy;
 mod memory;
 mod restore;
