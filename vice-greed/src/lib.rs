@@ -4,6 +4,9 @@
 mod aggregate;
 mod audit;
 mod backup;
+mod binding;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod bridge;
 #[cfg(feature = "s3")]
 mod bucket;
 pub mod cmd;
@@ -17,6 +20,8 @@ mod git;
 pub mod ingest;
 #[cfg(feature = "jsonl")]
 mod jsonl;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 mod place;
@@ -36,6 +41,8 @@ pub mod service;
 mod shared;
 mod sqlite;
 mod strict;
+#[cfg(any(feature = "postgres", feature = "kafka"))]
+mod tls;
 mod window;
 mod witness;
 

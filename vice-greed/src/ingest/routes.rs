@@ -9,7 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use vice_core::event::{Actor, ActorKind, Event};
 
@@ -19,6 +19,7 @@ use super::tally::add;
 use super::{
     BATCH_BYTES_MAX, BATCH_MAX, BODY_TIME, EVENT_BYTES_MAX, Ingest, REQUESTS_MAX, WEBHOOK_BYTES_MAX, signature, webhook,
 };
+use crate::binding::{Style, compose};
 use crate::strict;
 
 /// Who sends, where somebody else has asked for a token already: an extension of the request.
@@ -216,39 +217,6 @@ fn actor(ingest: &Ingest, sender: Option<&Sender>) -> Actor {
 
 /// An event in binary form as a structured document.
 fn structured(headers: &HeaderMap, data: &str) -> Result<String, Refusal> {
-    let wrong = |name: &str| {
-        let message = format!("The header {name} can't be an attribute of a CloudEvent.");
-        Refusal::new(StatusCode::BAD_REQUEST, "usage", message)
-    };
-    let mut document = Map::new();
-    for (name, value) in headers {
-        let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
-        let value = value.to_str().ok().and_then(unescape).ok_or_else(|| wrong(name.as_str()))?;
-        if attribute == "data" || document.insert(attribute.to_owned(), Value::from(value)).is_some() {
-            return Err(wrong(name.as_str()));
-        }
-    }
-    let mut text = Value::Object(document).to_string();
-    text.pop();
-    let comma = if text.len() > 1 { "," } else { "" };
-    text.push_str(&format!("{comma}\"data\":{data}}}"));
-    Ok(text)
-}
-
-/// Percent-encoding, as the HTTP binding of CloudEvents has it.
-fn unescape(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        if *byte == b'%' {
-            let digits = text.get(at + 1..at + 3)?;
-            out.push(u8::from_str_radix(digits, 16).ok()?);
-            at += 3;
-        } else {
-            out.push(*byte);
-            at += 1;
-        }
-    }
-    String::from_utf8(out).ok()
+    let named = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().ok().map(str::to_owned)));
+    Ok(compose(named, Style::Encoded, data)?)
 }
