@@ -71,6 +71,12 @@ pub(crate) struct Follower {
 /// # Errors
 /// `Usage` where the name is that of another place, or where this history sends to it; what the store says.
 pub(crate) async fn follow(app: &App, asked: Follow) -> Result<Follower> {
+    let inlet = asked.place.inlet(&app.env)?;
+    follow_through(app, asked, inlet).await
+}
+
+/// The same through another way in.
+pub(super) async fn follow_through(app: &App, asked: Follow, inlet: Box<dyn Inlet>) -> Result<Follower> {
     let name = asked.name.clone().unwrap_or_else(|| asked.place.name());
     checked(&name)?;
     let (stream, shown) = (follow_stream(&name), asked.place.to_string());
@@ -84,7 +90,6 @@ pub(crate) async fn follow(app: &App, asked: Follow) -> Result<Follower> {
         return Err(Fault::new(Code::Usage, format!("{name} takes in {}.", state.from)).hint("Choose another --name."));
     }
     state.from = shown.clone();
-    let inlet = asked.place.inlet(&app.env)?;
     let actor = Actor { id: format!("{FOLLOWER}{name}"), kind: ActorKind::Bot, on_behalf_of: None, evidence: shown.clone() };
     let notes = Notes::new(app.clone(), stream, version, actor.clone());
     let (app, patience, report) = (app.clone(), Patience::new(shown), FollowReport::default());

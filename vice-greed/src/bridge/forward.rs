@@ -93,6 +93,12 @@ struct Plan {
 /// # Errors
 /// `Usage` where the name is that of another place; what the store says.
 pub(crate) async fn forward(app: &App, asked: Forward) -> Result<Forwarder> {
+    let outlet = asked.place.outlet(&app.env)?;
+    forward_through(app, asked, outlet).await
+}
+
+/// The same through another way out.
+pub(super) async fn forward_through(app: &App, asked: Forward, outlet: Box<dyn Outlet>) -> Result<Forwarder> {
     let name = asked.name.clone().unwrap_or_else(|| asked.place.name());
     checked(&name)?;
     let (stream, shown) = (forward_stream(&name), asked.place.to_string());
@@ -103,7 +109,6 @@ pub(crate) async fn forward(app: &App, asked: Forward) -> Result<Forwarder> {
     } else if state.to != shown {
         return Err(Fault::new(Code::Usage, format!("{name} sends to {}.", state.to)).hint("Choose another --name."));
     }
-    let outlet = asked.place.outlet(&app.env)?;
     let notes = Notes::new(app.clone(), stream, version, Actor::system("forward"));
     let (cursor, began) = (state.cursor, state.sent);
     let report = ForwardReport { sent: 0, withheld: 0, cursor };

@@ -19,6 +19,9 @@ mod payload;
 mod place;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;

@@ -15,6 +15,9 @@ mod sasl;
 mod unpack;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use batch::{Incoming, Outgoing, Producer};
 pub(crate) use cluster::{Cluster, Fetched, Written};
 pub(crate) use place::KafkaPlace;
