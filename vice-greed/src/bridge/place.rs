@@ -40,6 +40,7 @@ impl Place {
             Some("kafka") => crate::kafka::KafkaPlace::parse(text).map(Self::Kafka),
             #[cfg(feature = "nats")]
             Some("nats") => crate::nats::Subject::parse(text).map(Self::Nats),
+            #[cfg(not(all(feature = "kafka", feature = "nats")))]
             Some(known @ ("kafka" | "nats")) => {
                 Err(Fault::new(Code::BackendMissing, format!("This build of vice knows no {known}."))
                     .hint(format!("Build it with the feature {known}.")))

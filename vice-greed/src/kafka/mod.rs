@@ -18,7 +18,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{Incoming, Outgoing, Producer};
+pub(crate) use batch::{Outgoing, Producer};
 pub(crate) use cluster::{Cluster, Fetched, Written};
 pub(crate) use place::KafkaPlace;
 
