@@ -6,7 +6,6 @@ use vice_core::event::Event;
 use vice_core::{Code, Fault, Result};
 
 /// The content type of a structured event.
-#[cfg(any(feature = "kafka", feature = "nats"))]
 pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
 
 /// How headers are written.

@@ -5,7 +5,6 @@ mod aggregate;
 mod audit;
 mod backup;
 mod binding;
-#[cfg(any(feature = "kafka", feature = "nats"))]
 mod bridge;
 #[cfg(feature = "s3")]
 mod bucket;

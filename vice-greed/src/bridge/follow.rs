@@ -71,7 +71,7 @@ pub(crate) struct Follower {
 /// # Errors
 /// `Usage` where the name is that of another place, or where this history sends to it; what the store says.
 pub(crate) async fn follow(app: &App, asked: Follow) -> Result<Follower> {
-    let inlet = asked.place.inlet(&app.env)?;
+    let inlet = asked.place.inlet(app)?;
     follow_through(app, asked, inlet).await
 }
 

@@ -93,7 +93,7 @@ struct Plan {
 /// # Errors
 /// `Usage` where the name is that of another place; what the store says.
 pub(crate) async fn forward(app: &App, asked: Forward) -> Result<Forwarder> {
-    let outlet = asked.place.outlet(&app.env)?;
+    let outlet = asked.place.outlet(app)?;
     forward_through(app, asked, outlet).await
 }
 

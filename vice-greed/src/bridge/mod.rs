@@ -1,5 +1,5 @@
-//! Events to and from message brokers: `forward` sends what the history holds to a topic or subject, `follow` takes in what
-//! comes there.
+//! Events to and from message brokers: `forward` sends what the history holds to a topic or subject, or as spans to a
+//! collector; `follow` takes in what comes from one.
 //!
 //! How far either has come is an event of the history, in a stream of its own. `follow` appends it together with what it
 //! took, so that a message has exactly one effect whatever is killed when. `forward` notes what it is about to send
@@ -14,6 +14,7 @@ mod kafka;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
+mod otlp;
 mod patience;
 mod payload;
 mod place;

@@ -1,13 +1,13 @@
 //! What `--to` and `--from` name.
 
-use std::sync::Arc;
-
-use vice_core::app::ProcessEnv;
+use vice_core::app::App;
 use vice_core::{Code, Digest, Fault, Result};
 
+use super::otlp::{self, Collector, Traces};
 use super::{Inlet, Outlet};
 
-const FORMS: &str = "Write kafka://HOST:PORT/TOPIC or nats://HOST:PORT/SUBJECT.";
+const FORMS: &str =
+    "Write kafka://HOST:PORT/TOPIC, nats://HOST:PORT/SUBJECT, or otlp://HOST:PORT of a collector of OpenTelemetry.";
 
 /// A topic or a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Place {
     Kafka(crate::kafka::KafkaPlace),
     #[cfg(feature = "nats")]
     Nats(crate::nats::Subject),
+    /// A collector of OpenTelemetry, which takes spans.
+    Otlp(Collector),
 }
 
 impl std::fmt::Display for Place {
@@ -25,6 +27,7 @@ impl std::fmt::Display for Place {
             Self::Kafka(place) => place.fmt(f),
             #[cfg(feature = "nats")]
             Self::Nats(place) => place.fmt(f),
+            Self::Otlp(place) => place.fmt(f),
         }
     }
 }
@@ -40,6 +43,7 @@ impl Place {
             Some("kafka") => crate::kafka::KafkaPlace::parse(text).map(Self::Kafka),
             #[cfg(feature = "nats")]
             Some("nats") => crate::nats::Subject::parse(text).map(Self::Nats),
+            Some("otlp") => Collector::parse(text).map(Self::Otlp),
             #[cfg(not(all(feature = "kafka", feature = "nats")))]
             Some(known @ ("kafka" | "nats")) => {
                 Err(Fault::new(Code::BackendMissing, format!("This build of vice knows no {known}."))
@@ -58,6 +62,7 @@ impl Place {
             Self::Kafka(place) => place.topic(),
             #[cfg(feature = "nats")]
             Self::Nats(place) => place.subject(),
+            Self::Otlp(place) => place.server(),
         };
         let plain: String =
             last.chars().take(40).map(|sign| if sign.is_ascii_alphanumeric() || sign == '.' { sign } else { '-' }).collect();
@@ -65,26 +70,44 @@ impl Place {
         format!("{plain}-{digest}")
     }
 
+    /// The types that it is made for; all when none.
+    pub(crate) const fn kinds(&self) -> &'static [&'static str] {
+        match self {
+            Self::Otlp(_) => &otlp::KINDS,
+            #[cfg(any(feature = "kafka", feature = "nats"))]
+            _ => &[],
+        }
+    }
+
     /// The way out.
-    pub(crate) fn outlet(&self, env: &Arc<ProcessEnv>) -> Result<Box<dyn Outlet>> {
+    ///
+    /// # Errors
+    /// `Usage` for what stands for several places.
+    pub(crate) fn outlet(&self, app: &App) -> Result<Box<dyn Outlet>> {
         match self {
             #[cfg(feature = "kafka")]
-            Self::Kafka(place) => Ok(Box::new(super::kafka::Topic::new(place.clone(), Arc::clone(env), true))),
+            Self::Kafka(place) => Ok(Box::new(super::kafka::Topic::new(place.clone(), app.env.clone(), true))),
             #[cfg(feature = "nats")]
             Self::Nats(place) => {
                 place.require_plain()?;
-                Ok(Box::new(super::nats::Exchange::new(place.clone(), Arc::clone(env))))
+                Ok(Box::new(super::nats::Exchange::new(place.clone(), app.env.clone())))
             }
+            Self::Otlp(place) => Ok(Box::new(Traces::new(place.clone(), app))),
         }
     }
 
     /// The way in.
-    pub(crate) fn inlet(&self, env: &Arc<ProcessEnv>) -> Result<Box<dyn Inlet>> {
+    ///
+    /// # Errors
+    /// `Unsupported` for what only takes.
+    pub(crate) fn inlet(&self, app: &App) -> Result<Box<dyn Inlet>> {
         match self {
             #[cfg(feature = "kafka")]
-            Self::Kafka(place) => Ok(Box::new(super::kafka::Topic::new(place.clone(), Arc::clone(env), false))),
+            Self::Kafka(place) => Ok(Box::new(super::kafka::Topic::new(place.clone(), app.env.clone(), false))),
             #[cfg(feature = "nats")]
-            Self::Nats(place) => Ok(Box::new(super::nats::Exchange::new(place.clone(), Arc::clone(env)))),
+            Self::Nats(place) => Ok(Box::new(super::nats::Exchange::new(place.clone(), app.env.clone()))),
+            Self::Otlp(_) => Err(Fault::new(Code::Unsupported, format!("{self} takes spans and gives no events."))
+                .hint("Take in from kafka:// or nats://, or over HTTP with `vice greed ingest`.")),
         }
     }
 }

@@ -1,19 +1,19 @@
-//! `greed forward`: events to a topic of Kafka or a subject of NATS.
+//! `greed forward`: events to a topic of Kafka or a subject of NATS, or as spans to a collector of OpenTelemetry.
 
 use clap::Args;
 use serde_json::json;
-use vice_core::Result;
 use vice_core::app::App;
 use vice_core::id::{EnvName, ProjectName};
 use vice_core::text::{Tone, count, paint};
 use vice_core::ui::Outcome;
+use vice_core::{Code, Fault, Result};
 
 use super::moment;
 use crate::bridge::{self, Forward, Mode, Place};
 
 #[derive(Debug, Args)]
 pub(super) struct ForwardArgs {
-    /// Where to: kafka://HOST:PORT/TOPIC or nats://HOST:PORT/SUBJECT
+    /// Where to: kafka://HOST:PORT/TOPIC, nats://HOST:PORT/SUBJECT, or otlp://HOST:PORT, which gets rollouts as spans
     #[arg(long, value_name = "URL")]
     to: String,
     /// How events are written: one document, or attributes as headers
@@ -45,7 +45,15 @@ pub(super) async fn forward(app: &App, args: ForwardArgs) -> Result<Outcome> {
     let place = Place::parse(&args.to)?;
     let shown = place.to_string();
     let mode = if args.mode == "binary" { Mode::Binary } else { Mode::Structured };
-    let (kinds, project, env) = (args.kinds, args.project, args.env);
+    let (mut kinds, project, env) = (args.kinds, args.project, args.env);
+    let made_for = place.kinds();
+    if !made_for.is_empty() {
+        if !kinds.is_empty() || mode == Mode::Binary {
+            return Err(Fault::new(Code::Usage, format!("{shown} gets spans of rollouts, and nothing else."))
+                .hint("Leave --type and --mode out; --project and --env choose among rollouts."));
+        }
+        kinds = made_for.iter().map(|kind| (*kind).to_owned()).collect();
+    }
     let asked = Forward { place, name: args.name, mode, kinds, project, env, since, once: args.once };
     let forwarder = bridge::forward(app, asked).await?;
     let (name, cursor) = (forwarder.name.clone(), forwarder.cursor);

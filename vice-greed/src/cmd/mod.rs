@@ -7,9 +7,7 @@ mod copy;
 mod dead;
 mod export;
 mod filter;
-#[cfg(any(feature = "kafka", feature = "nats"))]
 mod follow;
-#[cfg(any(feature = "kafka", feature = "nats"))]
 mod forward;
 mod ingest;
 mod links;
@@ -83,20 +81,19 @@ enum GreedCommand {
         after_help = "Examples:\n  vice greed ingest --listen 127.0.0.1:0\n  vice greed ingest --listen 0.0.0.0:8470 --token env:INGEST_TOKEN"
     )]
     Ingest(ingest::IngestArgs),
-    /// Send events to a topic of Kafka or a subject of NATS, as CloudEvents, until interrupted
+    /// Send events to Kafka or NATS as CloudEvents, or rollouts to OpenTelemetry as spans, until interrupted
     ///
     /// It goes on where it stopped. Kafka takes KAFKA_USER, KAFKA_PASSWORD, KAFKA_SASL (plain, scram-sha-256, scram-sha-512)
-    /// and KAFKA_CA; NATS takes NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD, and NATS_CA.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
+    /// and KAFKA_CA; NATS takes NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD, and NATS_CA; a collector
+    /// takes OTEL_EXPORTER_OTLP_HEADERS.
     #[command(
-        after_help = "Examples:\n  vice greed forward --to kafka://localhost/deploys --type 'dev.cdevents.service.*'\n  vice greed forward --to nats://nats.example/shop.events --mode binary --once"
+        after_help = "Examples:\n  vice greed forward --to kafka://localhost/deploys --type 'dev.cdevents.service.*'\n  vice greed forward --to nats://nats.example/shop.events --mode binary --once\n  vice greed forward --to otlp://localhost:4318"
     )]
     Forward(forward::ForwardArgs),
     /// Take in CloudEvents from a topic of Kafka or a subject of NATS, until interrupted
     ///
     /// Each message has one effect, whatever is killed when; what is no CloudEvent is kept in the stream refused/NAME.
     /// Credentials are taken as for `forward`.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
     #[command(
         after_help = "Examples:\n  vice greed follow --from kafka://localhost/builds --rules\n  vice greed follow --from 'nats://nats.example/shop.>' --begin latest"
     )]
@@ -140,9 +137,7 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Rules(args) => rules::rules(app, args).await,
         GreedCommand::Dead(args) => dead::dead(app, args).await,
         GreedCommand::Ingest(args) => ingest::ingest(app, args).await,
-        #[cfg(any(feature = "kafka", feature = "nats"))]
         GreedCommand::Forward(args) => forward::forward(app, args).await,
-        #[cfg(any(feature = "kafka", feature = "nats"))]
         GreedCommand::Follow(args) => follow::follow(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) if args.incremental => backup::increment(app, &args).await,

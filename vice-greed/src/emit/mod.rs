@@ -45,10 +45,10 @@ pub(crate) async fn send(app: &App, target: Target<'_>, recorded: &Recorded, key
     judge(&shown, response).await
 }
 
-fn client(app: &App) -> Result<reqwest::Client, Trouble> {
+/// The client of this process.
+pub(crate) fn client(app: &App) -> Result<reqwest::Client> {
     let make = app.http.downcast_ref::<fn() -> Result<reqwest::Client>>();
-    let make = make.ok_or_else(|| Fault::internal("There is no HTTP client."))?;
-    Ok(make()?)
+    make.ok_or_else(|| Fault::internal("There is no HTTP client."))?()
 }
 
 async fn judge(shown: &str, mut response: reqwest::Response) -> Result<String, Trouble> {

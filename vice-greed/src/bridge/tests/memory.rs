@@ -140,8 +140,7 @@ impl Inlet for Client {
 
 /// A place of which only the name counts here.
 fn place(name: &str) -> Place {
-    let text = if cfg!(feature = "kafka") { "kafka" } else { "nats" };
-    Place::parse(&format!("{text}://localhost/{name}")).unwrap()
+    Place::parse(&format!("otlp://{name}.example")).unwrap()
 }
 
 async fn forwarder(app: &App, broker: &Broker, once: bool) -> Forwarder {
@@ -313,12 +312,18 @@ async fn two_at_once_are_noticed_and_names_are_not_mixed_up() {
         vec!["forward", "--to", &out, "--once", "--name", "a/b"],
         vec!["forward", "--to", &out, "--type", "a*b"],
         vec!["forward", "--to", "amqp://x/y"],
-        vec!["follow", "--from", &out, "--once"],
-        vec!["follow", "--from", "kafka://localhost/other", "--project", "shop"],
+        vec!["follow", "--from", &out, "--project", "shop"],
+        vec!["forward", "--to", &out, "--mode", "binary"],
+        vec!["forward", "--to", &out, "--type", "a"],
     ] {
         let fault = run(&app, &words).await.unwrap_err();
         assert_eq!(fault.code(), Code::Usage, "{words:?} {fault:?}");
     }
+    let back = Follow { place: place("out"), name: None, begin: Begin::Earliest, scope: None, once: true };
+    let client = Client { broker: broker.clone(), producer: None };
+    let fault = follow_through(&app, back, Box::new(client)).await.err().unwrap();
+    assert!(fault.to_string().contains("sends its own events"), "{fault:?}");
+    assert_eq!(run(&app, &["follow", "--from", &out]).await.unwrap_err().code(), Code::Unsupported);
     let name = place("out").name();
     let fault = run(&app, &["forward", "--to", &place("else").to_string(), "--name", &name]).await.unwrap_err();
     assert!(fault.to_string().contains("sends to"), "{fault:?}");

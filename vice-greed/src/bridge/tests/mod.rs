@@ -6,8 +6,9 @@ mod kafka;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod kill;
 mod memory;
-#[cfg(feature = "nats")]
+#[cfg(all(feature = "kafka", feature = "nats"))]
 mod nats;
+mod otlp;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::event::{Event, Recorded};
 use vice_core::store::{Append, EventStoreExt as _, Query};
+use vice_core::Result;
 use vice_core::testkit::event_store::{event, scope};
 use vice_core::time::SystemClock;
 use vice_core::ui::Outcome;
-use vice_core::Result;
 
 use crate::cmd::testing::{Told, app_with, greed};
 
