@@ -176,14 +176,19 @@ async fn lab_kafka_only_what_comes_from_now_on() {
 }
 
 /// A broker of its own, at a port.
-pub(super) struct Own(Child);
+struct Own(Child);
 
 impl Own {
+    fn start(port: u16, more: &[&str]) -> Self {
+        Self::start_as(port, port, more)
+    }
+
+    /// One that says that it is at another port.
     #[expect(clippy::disallowed_methods, reason = "a broker is a process")]
-    pub(super) fn start(port: u16, more: &[&str]) -> Self {
-        let address = format!("tcp://127.0.0.1:{port}");
+    fn start_as(port: u16, said: u16, more: &[&str]) -> Self {
+        let (address, said) = (format!("tcp://127.0.0.1:{port}"), format!("tcp://localhost:{said}"));
         let mut command = Command::new(lab("VICE_LAB_KAFKA_BROKER"));
-        command.args(["broker", "--silent", "--listener-url", &address, "--advertised-listener-url", &address]);
+        command.args(["broker", "--silent", "--listener-url", &address, "--advertised-listener-url", &said]);
         command.args(["--storage-engine", "memory://tansu/"]).args(more);
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
@@ -202,7 +207,7 @@ impl Drop for Own {
     }
 }
 
-pub(super) fn free_port() -> u16 {
+fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -261,10 +266,71 @@ async fn lab_kafka_what_is_not_there_is_said() {
     let nats = lab("VICE_LAB_NATS").replace("nats://", "kafka://");
     let fault = run(&app, &["follow", "--from", &format!("{nats}/x"), "--once"]).await.unwrap_err();
     assert!(fault.to_string().contains("is not understood"), "{fault:?}");
-    let login = [("KAFKA_USER", "ann"), ("KAFKA_PASSWORD", "canary"), ("KAFKA_SASL", "plain")];
-    let vars = login.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let known = App { env: Arc::new(ProcessEnv { vars, dir: dir.path().to_owned(), ..ProcessEnv::default() }), ..app.clone() };
-    let plain = url(&lab("VICE_LAB_KAFKA"), &unique(dir.path()));
-    let fault = run(&known, &["forward", "--to", &plain, "--once"]).await.unwrap_err();
-    assert!(!format!("{fault:?}").contains("canary") && !fault.hints().is_empty(), "{fault:?}");
+}
+
+fn with(app: &App, vars: &[(&str, &str)]) -> App {
+    let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    App { env: Arc::new(ProcessEnv { vars, ..ProcessEnv::clone(&app.env) }), ..app.clone() }
+}
+
+async fn listens(port: u16) {
+    until("the broker listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+}
+
+#[tokio::test]
+async fn lab_kafka_who_is_not_known_is_not_let_in() {
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    let app = history(dir.path(), &Arc::default());
+    append(&app, some_events(0, 1)).await;
+    let _broker = Own::start(port, &["--authentication"]);
+    listens(port).await;
+    let to = format!("kafka://127.0.0.1:{port}/x");
+    for way in ["scram-sha-256", "scram-sha-512"] {
+        let app = with(&app, &[("KAFKA_USER", "ann"), ("KAFKA_PASSWORD", "canary"), ("KAFKA_SASL", way)]);
+        let fault = run(&app, &["forward", "--to", &to, "--once"]).await.unwrap_err();
+        assert!(fault.to_string().contains("does not let this user in"), "{way}: {fault:?}");
+        assert!(!format!("{fault:?}").contains("canary") && fault.hints()[0].contains("KAFKA_SASL"), "{fault:?}");
+    }
+    let app = with(&app, &[("KAFKA_USER", "ann"), ("KAFKA_SASL", "kerberos")]);
+    assert_eq!(run(&app, &["forward", "--to", &to, "--once"]).await.unwrap_err().code(), Code::Usage);
+}
+
+/// Speaks TLS before a broker.
+async fn encrypt(listener: tokio::net::TcpListener, key: rcgen::CertifiedKey<rcgen::KeyPair>, broker: u16) {
+    let private = rustls_pki_types::PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![key.cert.der().clone()], private)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    while let Ok((tcp, _)) = listener.accept().await {
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            let Ok(mut outside) = acceptor.accept(tcp).await else { return };
+            let mut inside = tokio::net::TcpStream::connect(("127.0.0.1", broker)).await.unwrap();
+            tokio::io::copy_bidirectional(&mut outside, &mut inside).await.ok();
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lab_kafka_speaks_tls_with_whom_it_knows() {
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    let app = history(dir.path(), &Arc::default());
+    append(&app, some_events(0, 20)).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = listener.local_addr().unwrap().port();
+    // Where it says that it is, is behind the encryption.
+    let _broker = Own::start_as(port, front, &[]);
+    listens(port).await;
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("ca.pem"), key.cert.pem()).unwrap();
+    tokio::spawn(encrypt(listener, key, port));
+    let to = format!("kafka://localhost:{front}/x?tls=require");
+    let fault = run(&app, &["forward", "--to", &to, "--once"]).await.unwrap_err();
+    assert!(fault.to_string().contains("No encrypted connection") && fault.hints()[0].contains("KAFKA_CA"), "{fault:?}");
+    let known = with(&app, &[("KAFKA_CA", "ca.pem")]);
+    assert_eq!(run(&known, &["forward", "--to", &to, "--once"]).await.unwrap().json["sent"], 20);
+    let fault = run(&with(&app, &[("KAFKA_CA", "none.pem")]), &["forward", "--to", &to, "--once"]).await.unwrap_err();
+    assert!(fault.to_string().contains("can't be read"), "{fault:?}");
 }
