@@ -97,7 +97,8 @@ impl Tokens {
 fn one(line: &str) -> Result<Token, &'static str> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [name, permission, token] = words[..] else { return Err("has not three parts") };
-    let permission = [Permission::Send, Permission::Read, Permission::Write].into_iter().find(|known| known.name() == permission);
+    let permission =
+        [Permission::Send, Permission::Read, Permission::Write].into_iter().find(|known| known.name() == permission);
     let digest = match token.strip_prefix("sha256:") {
         Some(hex) => hex.parse().map_err(|_| "has a digest that is none")?,
         None if token.len() < TOKEN_BYTES_MIN => return Err("has a token that could be guessed"),

@@ -69,7 +69,18 @@ impl Intake {
             .map(|n| json!({ "specversion": "1.0", "id": format!("e{n}"), "source": "/t", "type": "com.example.made", "subject": format!("s{n}"), "data": { "n": n } }))
             .collect();
         let mut curl = Command::new("curl")
-            .args(["-sf", "-m", "20", "-o", "/dev/null", "-H", "content-type: application/cloudevents-batch+json", "-d", "@-", &self.url])
+            .args([
+                "-sf",
+                "-m",
+                "20",
+                "-o",
+                "/dev/null",
+                "-H",
+                "content-type: application/cloudevents-batch+json",
+                "-d",
+                "@-",
+                &self.url,
+            ])
             .stdin(Stdio::piped())
             .spawn()
             .expect("curl");
@@ -131,7 +142,16 @@ fn a_kill_in_the_middle_of_the_rules_leaves_exactly_one_effect() {
     assert_eq!(derived, all);
     assert!(midway > 0, "no kill came in the middle of the work");
     assert_eq!(subjects(&lab, &["--stream", "kept/shop/all"]), all);
-    let notices = lab.vice(&["greed", "log", "-n", "10000", "--type", "dev.cdeventsx.vice-notification.queued.*", "--format", "json"]);
+    let notices = lab.vice(&[
+        "greed",
+        "log",
+        "-n",
+        "10000",
+        "--type",
+        "dev.cdeventsx.vice-notification.queued.*",
+        "--format",
+        "json",
+    ]);
     assert_eq!(notices.expect(0).json().as_array().expect("a list").len(), all.len());
     // What reaches beyond the log may be done twice, under the same key; and none is left out.
     let keys: std::collections::BTreeSet<String> = lab.read("hooks").lines().map(str::to_owned).collect();
@@ -153,5 +173,6 @@ fn counted(lab: &Lab) -> u64 {
     };
     let closed = log(&["--type", "dev.cdeventsx.vice-window.closed.*", "--stream", "window/shop/count"]);
     let late = log(&["--stream", "late/shop/count"]);
-    closed.iter().map(|event| event["data"]["subject"]["content"]["count"].as_u64().unwrap_or(0)).sum::<u64>() + late.len() as u64
+    closed.iter().map(|event| event["data"]["subject"]["content"]["count"].as_u64().unwrap_or(0)).sum::<u64>()
+        + late.len() as u64
 }

@@ -160,7 +160,8 @@ fn a_service_takes_events_and_webhooks_in_and_lets_rules_act() {
     let secret = "canary-hook-0123456789abcdef";
     let served = Served::begin_with(&home, &[("HOOK", secret)], &["--rules"]);
     let kind = "content-type: application/cloudevents+json";
-    let event = r#"{"specversion":"1.0","id":"n-7","source":"/cron","type":"com.example.cache.cleared","data":{"took":12}}"#;
+    let event =
+        r#"{"specversion":"1.0","id":"n-7","source":"/cron","type":"com.example.cache.cleared","data":{"took":12}}"#;
     let post = |token: &str| served.send("/events", &[kind, &format!("authorization: Bearer {token}")], Some(event));
     assert_eq!(served.send("/events", &[kind], Some(event)).0, 401);
     assert_eq!(post("another-0123456789abcdef-x").0, 401);
@@ -173,7 +174,9 @@ fn a_service_takes_events_and_webhooks_in_and_lets_rules_act() {
     }
     let push = r#"{"object_kind":"push","ref":"refs/heads/main","before":"0000000000000000000000000000000000000000","after":"cf8a3a4a","project":{"path_with_namespace":"shop/web","web_url":"http://g/shop/web"},"user_username":"ann"}"#;
     let json = "content-type: application/json";
-    let hook = |headers: &[&str]| served.send("/webhooks/shop/lab", &[&[json, "x-gitlab-event: Push Hook"], headers].concat(), Some(push));
+    let hook = |headers: &[&str]| {
+        served.send("/webhooks/shop/lab", &[&[json, "x-gitlab-event: Push Hook"], headers].concat(), Some(push))
+    };
     assert_eq!(hook(&[]).0, 401);
     assert_eq!(hook(&[&format!("authorization: Bearer {WRITER}")]).0, 401, "a token is no signature");
     let (status, said) = hook(&[&format!("x-gitlab-token: {secret}")]);
@@ -186,7 +189,10 @@ fn a_service_takes_events_and_webhooks_in_and_lets_rules_act() {
         assert!(std::time::Instant::now() < patience, "no rule has acted");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    let log = home.vice(&["greed", "log", "--type", "com.example.*", "--stream", "inbox", "--format", "json"]).expect(0).json();
+    let log = home
+        .vice(&["greed", "log", "--type", "com.example.*", "--stream", "inbox", "--format", "json"])
+        .expect(0)
+        .json();
     assert_eq!(log[0]["viceactor"], "builds", "{log}");
     assert_eq!(served.end(), 0);
 }

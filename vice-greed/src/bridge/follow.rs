@@ -90,7 +90,8 @@ pub(super) async fn follow_through(app: &App, asked: Follow, inlet: Box<dyn Inle
         return Err(Fault::new(Code::Usage, format!("{name} takes in {}.", state.from)).hint("Choose another --name."));
     }
     state.from = shown.clone();
-    let actor = Actor { id: format!("{FOLLOWER}{name}"), kind: ActorKind::Bot, on_behalf_of: None, evidence: shown.clone() };
+    let actor =
+        Actor { id: format!("{FOLLOWER}{name}"), kind: ActorKind::Bot, on_behalf_of: None, evidence: shown.clone() };
     let notes = Notes::new(app.clone(), stream, version, actor.clone());
     let (app, patience, report) = (app.clone(), Patience::new(shown), FollowReport::default());
     Ok(Follower { app, asked, name, inlet, notes, state, patience, actor, report })
@@ -168,7 +169,8 @@ impl Follower {
         }
         let mut state = self.state.clone();
         // Messages of this portion come after this note, with their own.
-        let places = portion.places.iter().filter(|(part, _)| !portion.messages.iter().any(|message| message.part == **part));
+        let places =
+            portion.places.iter().filter(|(part, _)| !portion.messages.iter().any(|message| message.part == **part));
         state.places.extend(places.map(|(part, place)| (part.clone(), *place)));
         self.report.missed += portion.gaps.len() as u64;
         if let Noted::Clash(fault) = self.note(events, state).await? { Err(fault) } else { Ok(()) }

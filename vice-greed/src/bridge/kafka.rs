@@ -55,7 +55,8 @@ impl Topic {
                 *self.producer.insert(new)
             }
         };
-        let used: BTreeSet<i32> = messages.iter().map(|message| partition(message.key.as_bytes(), partitions)).collect();
+        let used: BTreeSet<i32> =
+            messages.iter().map(|message| partition(message.key.as_bytes(), partitions)).collect();
         let sequences = used.into_iter().map(|one| (one, self.sequences.get(&one).copied().unwrap_or(0))).collect();
         Ok(Claim { upto, selection: Digest::of(b""), producer, epoch, partitions, sequences })
     }
@@ -128,8 +129,9 @@ impl Topic {
             let end = latest.get(part).copied().unwrap_or(0);
             if *place > end {
                 let message = format!("Partition {part} of {} ends at {end}, and {place} was there.", self.shown);
-                return Err(Fault::new(Code::Backend, message)
-                    .hint("Was the topic made anew, or restored? With another --name it is taken in from its beginning."));
+                return Err(Fault::new(Code::Backend, message).hint(
+                    "Was the topic made anew, or restored? With another --name it is taken in from its beginning.",
+                ));
             }
             if *place > 0 {
                 portion.gaps.push(format!(

@@ -36,7 +36,10 @@ impl Message {
     /// `Decode` for an event whose data is not JSON.
     pub(crate) fn of(recorded: &Recorded, mode: Mode, style: Style) -> Result<Self> {
         let event = &recorded.event;
-        let key = event.scope.as_ref().map_or_else(|| event.stream.clone(), |scope| format!("{}/{}", scope.project, scope.env));
+        let key = event
+            .scope
+            .as_ref()
+            .map_or_else(|| event.stream.clone(), |scope| format!("{}/{}", scope.project, scope.env));
         let mut headers = Vec::new();
         let body = match mode {
             Mode::Structured => {
@@ -104,7 +107,11 @@ impl Received {
                 return Err(not("A message holds one event, not a batch."));
             }
             // Many senders of structured events leave the content type out.
-            return if text.trim_start().starts_with('{') { Ok(text.to_owned()) } else { Err(not("The message is no CloudEvent.")) };
+            return if text.trim_start().starts_with('{') {
+                Ok(text.to_owned())
+            } else {
+                Err(not("The message is no CloudEvent."))
+            };
         }
         let data = if text.is_empty() { "null" } else { text };
         if !(kind.is_empty() || is_json(&kind)) {

@@ -54,7 +54,7 @@ pub(crate) enum Sent {
 
 /// Where events go.
 #[async_trait]
-pub(crate) trait Outlet: Send {
+pub(crate) trait Outlet: Send + Sync {
     /// How it writes headers.
     fn style(&self) -> Style;
 
@@ -89,7 +89,7 @@ pub(crate) struct Portion {
 
 /// Where events come from.
 #[async_trait]
-pub(crate) trait Inlet: Send {
+pub(crate) trait Inlet: Send + Sync {
     /// How it writes headers.
     fn style(&self) -> Style;
 

@@ -70,8 +70,11 @@ impl Exchange {
             let connected = options.connect(self.place.server()).await;
             let client = connected.map_err(|error| errors::connecting(&self.shown, &error))?;
             if !client.server_info().jetstream {
-                return Err(Fault::new(Code::Unsupported, format!("The server of {} runs without JetStream.", self.shown))
-                    .hint("Start nats-server with -js: without it nobody acknowledges what was sent."));
+                return Err(Fault::new(
+                    Code::Unsupported,
+                    format!("The server of {} runs without JetStream.", self.shown),
+                )
+                .hint("Start nats-server with -js: without it nobody acknowledges what was sent."));
             }
             let mut jetstream = jetstream::new(client.clone());
             jetstream.set_timeout(ANSWER);
@@ -178,7 +181,11 @@ impl Exchange {
                 .hint("Was the stream made anew? With another --name it is taken in from its beginning."));
         }
         if place > 0 && place < first {
-            portion.gaps.push(format!("The messages {place} to {} of {} are not there any more.", first - 1, self.shown));
+            portion.gaps.push(format!(
+                "The messages {place} to {} of {} are not there any more.",
+                first - 1,
+                self.shown
+            ));
         }
         Ok(())
     }

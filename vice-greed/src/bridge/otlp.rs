@@ -136,7 +136,8 @@ impl Traces {
                 Some((HeaderName::try_from(name.trim()).ok()?, value))
             });
             let (name, value) = named.ok_or_else(|| {
-                Fault::new(Code::Usage, "OTEL_EXPORTER_OTLP_HEADERS makes no sense.").hint("Write NAME=VALUE,NAME=VALUE.")
+                Fault::new(Code::Usage, "OTEL_EXPORTER_OTLP_HEADERS makes no sense.")
+                    .hint("Write NAME=VALUE,NAME=VALUE.")
             })?;
             headers.insert(name, value);
         }
@@ -228,7 +229,9 @@ fn rollout(document: &Value, finished: &RolloutFinished, end: Timestamp, history
         attribute("vice.outcome", outcome.as_deref().unwrap_or_default()),
         attribute("vice.version", &finished.to.version),
     ];
-    for (key, from) in [("service.namespace", "viceproject"), ("deployment.environment.name", "viceenv"), ("vice.actor", "viceactor")] {
+    for (key, from) in
+        [("service.namespace", "viceproject"), ("deployment.environment.name", "viceenv"), ("vice.actor", "viceactor")]
+    {
         attributes.extend(document[from].as_str().map(|value| attribute(key, value)));
     }
     let failed = (finished.outcome != RolloutOutcome::Succeeded)
@@ -248,9 +251,12 @@ fn rollout(document: &Value, finished: &RolloutFinished, end: Timestamp, history
 /// What ended in a step and says how long it took.
 fn part(note: &Note, rollout: &str, (step, at): (u64, usize), now: Timestamp, history: &str) -> Option<Value> {
     let (name, took, failed, mut attributes) = match note {
-        Note::UnitFinished { unit, version, took } => {
-            (format!("unit {unit}"), *took, None, vec![attribute("vice.unit", unit), attribute("vice.version", version)])
-        }
+        Note::UnitFinished { unit, version, took } => (
+            format!("unit {unit}"),
+            *took,
+            None,
+            vec![attribute("vice.unit", unit), attribute("vice.version", version)],
+        ),
         Note::UnitFailed { unit, version, reason, took } => {
             let attributes = vec![attribute("vice.unit", unit), attribute("vice.version", version)];
             (format!("unit {unit}"), *took, Some(reason.clone()), attributes)

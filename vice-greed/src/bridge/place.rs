@@ -49,8 +49,9 @@ impl Place {
                 Err(Fault::new(Code::BackendMissing, format!("This build of vice knows no {known}."))
                     .hint(format!("Build it with the feature {known}.")))
             }
-            Some("http" | "https") => Err(Fault::new(Code::Usage, "Events go to an HTTP address by a rule.")
-                .hint("Write then.emit = { url = \"…\" } in a [[rule]]; events come in over HTTP with `vice greed ingest`.")),
+            Some("http" | "https") => Err(Fault::new(Code::Usage, "Events go to an HTTP address by a rule.").hint(
+                "Write then.emit = { url = \"…\" } in a [[rule]]; events come in over HTTP with `vice greed ingest`.",
+            )),
             _ => Err(Fault::new(Code::Usage, "This names no topic and no subject.").hint(FORMS)),
         }
     }
@@ -64,8 +65,11 @@ impl Place {
             Self::Nats(place) => place.subject(),
             Self::Otlp(place) => place.server(),
         };
-        let plain: String =
-            last.chars().take(40).map(|sign| if sign.is_ascii_alphanumeric() || sign == '.' { sign } else { '-' }).collect();
+        let plain: String = last
+            .chars()
+            .take(40)
+            .map(|sign| if sign.is_ascii_alphanumeric() || sign == '.' { sign } else { '-' })
+            .collect();
         let digest: String = Digest::of(self.to_string().as_bytes()).to_string().chars().take(6).collect();
         format!("{plain}-{digest}")
     }
@@ -131,10 +135,11 @@ mod tests {
 
     #[test]
     fn places_have_names_that_tell_them_apart() {
-        let names: Vec<String> = ["kafka://a/shop.events", "kafka://b/shop.events", "nats://a/shop.events", "nats://a/shop.>"]
-            .iter()
-            .map(|text| Place::parse(text).unwrap().name())
-            .collect();
+        let names: Vec<String> =
+            ["kafka://a/shop.events", "kafka://b/shop.events", "nats://a/shop.events", "nats://a/shop.>"]
+                .iter()
+                .map(|text| Place::parse(text).unwrap().name())
+                .collect();
         assert!(names[0].starts_with("shop.events-") && names[3].starts_with("shop.--"), "{names:?}");
         let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(distinct.len(), names.len(), "{names:?}");

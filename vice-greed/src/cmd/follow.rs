@@ -61,6 +61,7 @@ pub(super) async fn follow(app: &App, args: FollowArgs) -> Result<Outcome> {
             count(report.refused, "message was", "messages were")
         ));
     }
-    let json = json!({ "from": shown, "name": name, "taken": report.taken, "refused": report.refused, "gaps": report.missed });
+    let json =
+        json!({ "from": shown, "name": name, "taken": report.taken, "refused": report.refused, "gaps": report.missed });
     Ok(Outcome::done(text, json))
 }

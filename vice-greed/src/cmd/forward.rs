@@ -67,6 +67,7 @@ pub(super) async fn forward(app: &App, args: ForwardArgs) -> Result<Outcome> {
             count(report.withheld, "event was", "events were")
         ));
     }
-    let json = json!({ "to": shown, "name": name, "sent": report.sent, "withheld": report.withheld, "cursor": report.cursor });
+    let json =
+        json!({ "to": shown, "name": name, "sent": report.sent, "withheld": report.withheld, "cursor": report.cursor });
     Ok(Outcome::done(text, json))
 }

@@ -161,12 +161,7 @@ fn utf8(body: Bytes) -> Result<String, Refusal> {
         .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "usage", "The body is not text in UTF-8."))
 }
 
-async fn take_events(
-    ingest: &Ingest,
-    headers: &HeaderMap,
-    body: Body,
-    actor: &Actor,
-) -> Result<Response, Refusal> {
+async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body, actor: &Actor) -> Result<Response, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let bare = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let now = ingest.app.clock.now();

@@ -161,7 +161,12 @@ impl Cluster {
     ///
     /// # Errors
     /// `Unreachable` where it is not known whether they are there, `Backend`.
-    pub(crate) async fn produce(&mut self, partition: i32, records: &[Outgoing], producer: Producer) -> Result<Written> {
+    pub(crate) async fn produce(
+        &mut self,
+        partition: i32,
+        records: &[Outgoing],
+        producer: Producer,
+    ) -> Result<Written> {
         self.look().await?;
         let leader = self.leader(partition)?;
         let question = calls::ask_produce(&self.place.topic, partition, &batch::encode(records, producer));

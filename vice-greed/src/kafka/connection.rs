@@ -88,7 +88,8 @@ impl Connection {
         if error != 0 {
             return Err(errors::refused(&self.shown, error));
         }
-        let fits = |call: &Call| spoken.get(&call.key).is_some_and(|(low, high)| (*low..=*high).contains(&call.version));
+        let fits =
+            |call: &Call| spoken.get(&call.key).is_some_and(|(low, high)| (*low..=*high).contains(&call.version));
         match calls::NEEDED.iter().find(|call| !fits(call)) {
             None => Ok(()),
             Some(call) => {
@@ -181,8 +182,9 @@ async fn encrypted(
     shown: &str,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']).to_owned();
-    let name = ServerName::try_from(host)
-        .map_err(|error| Fault::new(Code::Usage, format!("{shown} has no name that a certificate could have.")).because(error))?;
+    let name = ServerName::try_from(host).map_err(|error| {
+        Fault::new(Code::Usage, format!("{shown} has no name that a certificate could have.")).because(error)
+    })?;
     connector.connect(name, tcp).await.map_err(|error| {
         Fault::new(Code::Unreachable, format!("No encrypted connection to {shown} comes about."))
             .because(error)

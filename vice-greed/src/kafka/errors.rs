@@ -45,11 +45,13 @@ fn meaning(code: i16) -> (&'static str, bool) {
 pub(super) fn refused(shown: &str, code: i16) -> Fault {
     let (what, passes) = meaning(code);
     let kind = if passes { Code::Unreachable } else { Code::Backend };
-    Fault::new(kind, format!("{shown} can't be used: {what}.")).because(format!("error {code} of Kafka")).hint(match code {
-        3 => "Create the topic, or check its name.",
-        29 | 31 => "Check KAFKA_USER, and what the cluster lets that user do.",
-        _ => "The brokers' logs say more.",
-    })
+    Fault::new(kind, format!("{shown} can't be used: {what}.")).because(format!("error {code} of Kafka")).hint(
+        match code {
+            3 => "Create the topic, or check its name.",
+            29 | 31 => "Check KAFKA_USER, and what the cluster lets that user do.",
+            _ => "The brokers' logs say more.",
+        },
+    )
 }
 
 /// The broker does not let this user in.

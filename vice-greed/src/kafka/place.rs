@@ -2,7 +2,8 @@
 
 use vice_core::{Code, Fault, Result};
 
-const FORMS: &str = "Write kafka://HOST:PORT/TOPIC, with several hosts after commas; behind it ?tls=off or ?tls=require.";
+const FORMS: &str =
+    "Write kafka://HOST:PORT/TOPIC, with several hosts after commas; behind it ?tls=off or ?tls=require.";
 
 /// The port of a broker that names none.
 const PORT: u16 = 9092;

@@ -87,7 +87,8 @@ impl Scram {
     pub(super) fn answer(&self, challenge: &[u8], password: &Secret) -> Result<(Vec<u8>, String), &'static str> {
         let challenge = std::str::from_utf8(challenge).map_err(|_| "its challenge is no text")?;
         let part = |name: &str| challenge.split(',').find_map(|part| part.strip_prefix(name));
-        let nonce = part("r=").filter(|nonce| nonce.starts_with(&self.nonce)).ok_or("its challenge is another one's")?;
+        let nonce =
+            part("r=").filter(|nonce| nonce.starts_with(&self.nonce)).ok_or("its challenge is another one's")?;
         let salt = part("s=").and_then(|salt| BASE64.decode(salt).ok()).ok_or("its challenge has no salt")?;
         let rounds: u32 = part("i=").and_then(|rounds| rounds.parse().ok()).ok_or("its challenge has no rounds")?;
         if !(ROUNDS_MIN..=ROUNDS_MAX).contains(&rounds) {
@@ -110,7 +111,8 @@ macro_rules! prove {
         fn $name(password: &Secret, salt: &[u8], rounds: u32, said: &str) -> (Vec<u8>, Vec<u8>) {
             let mac = |key: &[u8], parts: &[&[u8]]| {
                 // A key of any length fits: one that is too long is hashed before.
-                let mut mac = Hmac::<$hash>::new_from_slice(key).unwrap_or_else(|_| Hmac::<$hash>::new(&Default::default()));
+                let mut mac =
+                    Hmac::<$hash>::new_from_slice(key).unwrap_or_else(|_| Hmac::<$hash>::new(&Default::default()));
                 parts.iter().for_each(|part| mac.update(part));
                 mac.finalize().into_bytes().to_vec()
             };
@@ -156,7 +158,14 @@ mod tests {
         let login = Login { way: Way::Scram512, user: "a=b,c".into(), password: Secret::new("x") };
         let scram = Scram::new(&login, "own".into());
         assert_eq!(scram.first(), b"n,,n=a=3Db=2Cc,r=own");
-        for challenge in ["", "r=other,s=eA==,i=4096", "r=own1,i=4096", "r=own1,s=eA==", "r=own1,s=eA==,i=1", "r=own1,s=eA==,i=9999999"] {
+        for challenge in [
+            "",
+            "r=other,s=eA==,i=4096",
+            "r=own1,i=4096",
+            "r=own1,s=eA==",
+            "r=own1,s=eA==,i=1",
+            "r=own1,s=eA==,i=9999999",
+        ] {
             assert!(scram.answer(challenge.as_bytes(), &login.password).is_err(), "{challenge}");
         }
         assert!(scram.answer(b"r=own1,s=eA==,i=4096", &login.password).is_ok());

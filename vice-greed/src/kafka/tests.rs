@@ -66,7 +66,8 @@ fn a_batch_comes_back_as_it_was() {
 fn what_a_transaction_gave_up_is_left_out() {
     let batch = |offset, flags| placed(flagged(encode(&[record(0)], PRODUCER), flags), offset);
     let (transactional, control) = (0x10, 0x30);
-    let bytes = [batch(0, 0), batch(1, transactional), batch(2, control), batch(3, transactional), batch(4, control)].concat();
+    let bytes =
+        [batch(0, 0), batch(1, transactional), batch(2, control), batch(3, transactional), batch(4, control)].concat();
     let offsets = |aborted: &[(i64, i64)]| {
         let found = decode(&bytes, 0, aborted).unwrap();
         assert_eq!(found.next, Some(5), "what is left out is passed");

@@ -37,11 +37,8 @@ pub(super) struct Link {
 /// # Errors
 /// `Usage` for credentials that can't be used.
 pub(crate) async fn options(tls: bool, env: &ProcessEnv) -> Result<ConnectOptions> {
-    let mut options = ConnectOptions::new()
-        .name("vice")
-        .connection_timeout(CONNECT)
-        .request_timeout(Some(ANSWER))
-        .require_tls(tls);
+    let mut options =
+        ConnectOptions::new().name("vice").connection_timeout(CONNECT).request_timeout(Some(ANSWER)).require_tls(tls);
     if let Some(file) = env.get("NATS_CA") {
         options = options.add_root_certificates(PathBuf::from(file));
     }

@@ -2,7 +2,8 @@
 
 use vice_core::{Code, Fault, Result};
 
-const FORMS: &str = "Write nats://HOST:PORT/SUBJECT, such as nats://localhost/shop.events; behind it ?tls=off or ?tls=require.";
+const FORMS: &str =
+    "Write nats://HOST:PORT/SUBJECT, such as nats://localhost/shop.events; behind it ?tls=off or ?tls=require.";
 
 /// A subject of a server, or with `*` and `>` several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,8 @@ impl Subject {
         if host.is_empty() || host.len() > 255 || port == 0 || !host.bytes().all(fits) {
             return Err(usage("The URL names a server that is none."));
         }
-        let mut place = Self { server: format!("{host}:{port}"), subject: checked(subject)?, tls: !super::place::is_local(host) };
+        let mut place =
+            Self { server: format!("{host}:{port}"), subject: checked(subject)?, tls: !super::place::is_local(host) };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             place.tls = match pair {
                 "tls=off" => false,

@@ -80,7 +80,10 @@ fn look_from_outside(records: &[Value], mode: &str) {
         let (headers, value) = (&record["headers"], record["value"].as_str().unwrap());
         let document: Value = serde_json::from_str(value).unwrap();
         let (n, id) = if mode == "binary" {
-            assert_eq!((headers["content-type"].as_str(), headers["ce_specversion"].as_str()), (Some("application/json"), Some("1.0")));
+            assert_eq!(
+                (headers["content-type"].as_str(), headers["ce_specversion"].as_str()),
+                (Some("application/json"), Some("1.0"))
+            );
             assert_eq!(headers["ce_partitionkey"], record["key"]);
             assert!(headers["ce_subject"].as_str().unwrap().starts_with("größe \""), "{headers}");
             (number(value), headers["ce_id"].as_str().unwrap())
@@ -143,8 +146,14 @@ async fn lab_kafka_what_others_send_is_taken_however_it_is_packed() {
             "ce_specversion": "1.0", "ce_id": "e50", "ce_source": "/t", "ce_type": "a", "ce_subject": "größe", "content-type": "application/json" } });
         produce(&brokers, &topic, &[], &[binary]);
         let from = url(&brokers, &topic);
-        let report = run(&app, &["follow", "--from", &from, "--once", "--project", "shop", "--env", "prod"]).await.unwrap();
-        assert_eq!((report.json["taken"].as_u64(), report.json["refused"].as_u64()), (Some(51), Some(5)), "{}", report.json);
+        let report =
+            run(&app, &["follow", "--from", &from, "--once", "--project", "shop", "--env", "prod"]).await.unwrap();
+        assert_eq!(
+            (report.json["taken"].as_u64(), report.json["refused"].as_u64()),
+            (Some(51), Some(5)),
+            "{}",
+            report.json
+        );
         let expected: Vec<(String, u64)> = (0..51).map(|n| (format!("e{n}"), n)).collect();
         assert_eq!(taken(&app).await, expected);
         let name = Place::parse(&from).unwrap().name();
@@ -239,10 +248,13 @@ async fn lab_kafka_a_broker_that_comes_late_and_goes_away_is_waited_for() {
     app.stop.raise(false);
     let report = work.await.unwrap().unwrap();
     assert_eq!((report.class, report.json["sent"].as_u64()), (Class::Done, Some(80)));
-    let mut found: Vec<u64> = consume_if_there(port).iter().map(|record| {
-        let document: Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
-        document["data"]["n"].as_u64().unwrap()
-    }).collect();
+    let mut found: Vec<u64> = consume_if_there(port)
+        .iter()
+        .map(|record| {
+            let document: Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
+            document["data"]["n"].as_u64().unwrap()
+        })
+        .collect();
     found.sort_unstable();
     assert_eq!(found, (0..80).collect::<Vec<u64>>());
 }
@@ -328,7 +340,10 @@ async fn lab_kafka_speaks_tls_with_whom_it_knows() {
     tokio::spawn(encrypt(listener, key, port));
     let to = format!("kafka://localhost:{front}/x?tls=require");
     let fault = run(&app, &["forward", "--to", &to, "--once"]).await.unwrap_err();
-    assert!(fault.to_string().contains("No encrypted connection") && fault.hints()[0].contains("KAFKA_CA"), "{fault:?}");
+    assert!(
+        fault.to_string().contains("No encrypted connection") && fault.hints()[0].contains("KAFKA_CA"),
+        "{fault:?}"
+    );
     let known = with(&app, &[("KAFKA_CA", "ca.pem")]);
     assert_eq!(run(&known, &["forward", "--to", &to, "--once"]).await.unwrap().json["sent"], 20);
     let fault = run(&with(&app, &[("KAFKA_CA", "none.pem")]), &["forward", "--to", &to, "--once"]).await.unwrap_err();

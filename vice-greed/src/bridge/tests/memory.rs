@@ -52,7 +52,13 @@ impl Broker {
     fn put(&self, body: &[u8]) {
         let mut log = self.0.lock().unwrap();
         let place = i64::try_from(log.messages.len()).unwrap();
-        log.messages.push(Received { part: "0".into(), place, body: Some(body.to_vec()), headers: Vec::new(), time: 1_000 });
+        log.messages.push(Received {
+            part: "0".into(),
+            place,
+            body: Some(body.to_vec()),
+            headers: Vec::new(),
+            time: 1_000,
+        });
     }
 }
 
@@ -279,7 +285,8 @@ async fn an_id_with_other_content_is_refused_and_holds_nothing_up() {
         serde_json::json!({"specversion":"1.0","id":id,"source":"/t","type":"a","data":{"n":n}}).to_string()
     };
     let ahead = r#"{"specversion":"1.0","id":"z","source":"/t","type":"a","time":"2199-01-01T00:00:00Z"}"#;
-    let large = format!(r#"{{"specversion":"1.0","id":"y","source":"/t","type":"a","data":"{}"}}"#, "x".repeat(2 << 20));
+    let large =
+        format!(r#"{{"specversion":"1.0","id":"y","source":"/t","type":"a","data":"{}"}}"#, "x".repeat(2 << 20));
     for body in [&one("a", 1), &one("b", 2), &one("a", 1), &one("a", 3), &one("c", 4), ahead, &large] {
         broker.put(body.as_bytes());
     }

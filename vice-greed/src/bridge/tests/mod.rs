@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use vice_core::Result;
 use vice_core::app::App;
 use vice_core::event::{Event, Recorded};
 use vice_core::store::{Append, EventStoreExt as _, Query};
-use vice_core::Result;
 use vice_core::testkit::event_store::{event, scope};
 use vice_core::time::SystemClock;
 use vice_core::ui::Outcome;

@@ -51,9 +51,17 @@ async fn lab_nats_what_others_send_is_taken_and_what_is_gone_is_noted() {
     let dir = tempfile::tempdir().unwrap();
     let app = history(dir.path(), &Arc::default());
     let (context, name) = stream(dir.path()).await;
-    let structured = |n: u64| json!({"specversion":"1.0","id":format!("e{n}"),"source":"/t","type":"a","data":{"n":n}}).to_string();
+    let structured =
+        |n: u64| json!({"specversion":"1.0","id":format!("e{n}"),"source":"/t","type":"a","data":{"n":n}}).to_string();
     let mut headers = HeaderMap::new();
-    for (header, value) in [("ce-specversion", "1.0"), ("ce-id", "e1"), ("ce-source", "/t"), ("ce-type", "a"), ("ce-subject", "gr%C3%B6%C3%9Fe"), ("content-type", "application/json")] {
+    for (header, value) in [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "e1"),
+        ("ce-source", "/t"),
+        ("ce-type", "a"),
+        ("ce-subject", "gr%C3%B6%C3%9Fe"),
+        ("content-type", "application/json"),
+    ] {
         headers.insert(header, value);
     }
     let publish = async |subject: &str, headers: HeaderMap, body: String| {

@@ -74,7 +74,8 @@ fn finished(outcome: RolloutOutcome, reason: Option<&str>, second: i64) -> Event
 fn some_rollout() -> Vec<Event> {
     let note = |value: Value| serde_json::from_value::<Note>(value).unwrap();
     let unit = note(json!({ "note": "unit_finished", "unit": "web-1", "version": "2", "took": 1500 }));
-    let failed = note(json!({ "note": "unit_failed", "unit": "web-2", "version": "2", "reason": "no answer", "took": 250 }));
+    let failed =
+        note(json!({ "note": "unit_failed", "unit": "web-2", "version": "2", "reason": "no answer", "took": 250 }));
     let task = note(json!({ "note": "task_finished", "task": "migrate", "ok": false, "reason": "locked", "took": 40 }));
     vec![
         stepped(1, 10, vec![note(json!({ "note": "fenced", "epoch": 1 })), unit]),
@@ -106,7 +107,17 @@ fn check(span: &Value) {
         assert!(keys.insert(attribute["key"].as_str().unwrap()), "a key twice: {span}");
         assert!(attribute["value"]["stringValue"].is_string());
     }
-    let known = ["traceId", "spanId", "parentSpanId", "name", "kind", "startTimeUnixNano", "endTimeUnixNano", "attributes", "status"];
+    let known = [
+        "traceId",
+        "spanId",
+        "parentSpanId",
+        "name",
+        "kind",
+        "startTimeUnixNano",
+        "endTimeUnixNano",
+        "attributes",
+        "status",
+    ];
     assert!(span.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{span}");
 }
 
@@ -128,10 +139,16 @@ async fn a_rollout_is_a_trace() {
     assert_eq!(run(&app, &["forward", "--to", &place, "--once"]).await.unwrap().json["sent"], 0);
     let bodies = collector.bodies.lock().unwrap().clone();
     let [(headers, body)] = bodies.as_slice() else { panic!("{bodies:?}") };
-    assert_eq!((headers["x-tenant"].to_str().unwrap(), headers["content-type"].to_str().unwrap()), ("shop", "application/json"));
+    assert_eq!(
+        (headers["x-tenant"].to_str().unwrap(), headers["content-type"].to_str().unwrap()),
+        ("shop", "application/json")
+    );
     assert_eq!(headers["authorization"], "Bearer canary");
     let resource = &body["resourceSpans"][0];
-    assert_eq!(resource["resource"]["attributes"][0], json!({ "key": "service.name", "value": { "stringValue": "vice" } }));
+    assert_eq!(
+        resource["resource"]["attributes"][0],
+        json!({ "key": "service.name", "value": { "stringValue": "vice" } })
+    );
     let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
     spans.iter().for_each(check);
     let names: Vec<&str> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
