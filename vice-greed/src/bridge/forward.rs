@@ -22,7 +22,7 @@ const NOTE_EVERY: u64 = 1_000;
 const WAIT: Millis = Millis(500);
 
 /// What is only bookkeeping, of this and of rules, is not sent: it would never end.
-const NOT_SENT: [&str; 3] = ["forward/", "follow/", "rules/"];
+const NOT_SENT: [&str; 4] = ["forward/", "follow/", "refused/", "rules/"];
 
 /// Whoever took an event in from a broker; it is not sent on, or two histories would send each other everything for ever.
 pub(super) const FOLLOWER: &str = "follow/";

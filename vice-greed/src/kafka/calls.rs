@@ -10,10 +10,12 @@ pub(super) struct Call {
     pub(super) key: i16,
     pub(super) version: i16,
     pub(super) name: &'static str,
+    /// Whether it has the form with tagged fields, which came with later versions.
+    pub(super) tagged: bool,
 }
 
 const fn call(key: i16, version: i16, name: &'static str) -> Call {
-    Call { key, version, name }
+    Call { key, version, name, tagged: false }
 }
 
 pub(super) const PRODUCE: Call = call(0, 3, "Produce");
@@ -23,6 +25,8 @@ pub(super) const METADATA: Call = call(3, 4, "Metadata");
 pub(super) const SASL_HANDSHAKE: Call = call(17, 1, "SaslHandshake");
 pub(super) const API_VERSIONS: Call = call(18, 0, "ApiVersions");
 pub(super) const INIT_PRODUCER: Call = call(22, 0, "InitProducerId");
+/// The same of Kafka 2.5 and later; some that speak its protocol only answer this.
+pub(super) const INIT_PRODUCER_TAGGED: Call = Call { version: 3, tagged: true, ..INIT_PRODUCER };
 pub(super) const SASL_AUTHENTICATE: Call = call(36, 0, "SaslAuthenticate");
 
 /// What a broker must speak.
@@ -88,10 +92,15 @@ pub(super) fn metadata(answer: &[u8]) -> Result<Metadata, Malformed> {
     Ok(found)
 }
 
-pub(super) fn ask_producer() -> Vec<u8> {
+/// No transactions.
+pub(super) fn ask_producer(tagged: bool) -> Vec<u8> {
     let mut out = Writer::default();
-    // No transactions.
-    out.i16(-1).i32(60_000);
+    if tagged {
+        // Whoever was a producer before would say so.
+        out.i8(0).i32(60_000).i64(-1).i16(-1).i8(0);
+    } else {
+        out.i16(-1).i32(60_000);
+    }
     out.bytes
 }
 

@@ -153,7 +153,9 @@ impl Cluster {
     pub(crate) async fn producer(&mut self) -> Result<(i64, i16)> {
         self.look().await?;
         let any = self.brokers.keys().next().copied().unwrap_or(-1);
-        let (error, id, epoch) = self.ask(any, calls::INIT_PRODUCER, &calls::ask_producer(), calls::producer).await?;
+        let tagged = self.broker(any).await?.speaks(calls::INIT_PRODUCER_TAGGED);
+        let call = if tagged { calls::INIT_PRODUCER_TAGGED } else { calls::INIT_PRODUCER };
+        let (error, id, epoch) = self.ask(any, call, &calls::ask_producer(tagged), calls::producer).await?;
         if error == 0 { Ok((id, epoch)) } else { Err(errors::refused(&self.shown, error)) }
     }
 

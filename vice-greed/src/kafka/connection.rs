@@ -1,5 +1,6 @@
 //! A connection to one broker: TCP, TLS, who this is, and one question after the other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ impl Access {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     asked: i32,
+    /// The versions that are spoken, of each question.
+    spoken: BTreeMap<i16, (i16, i16)>,
     /// For messages: `kafka://HOST:PORT`.
     shown: String,
 }
@@ -71,7 +74,7 @@ impl Connection {
                 None => Box::new(tcp),
                 Some(connector) => Box::new(encrypted(tcp, connector, address, &shown).await?),
             };
-            let mut connection = Self { stream, asked: 0, shown: shown.clone() };
+            let mut connection = Self { stream, asked: 0, spoken: BTreeMap::new(), shown: shown.clone() };
             connection.greet().await?;
             if let Some(login) = &access.login {
                 connection.log_in(login).await?;
@@ -99,6 +102,11 @@ impl Connection {
         }
     }
 
+    /// Whether the broker knows this version of a question.
+    pub(super) fn speaks(&self, call: Call) -> bool {
+        self.spoken.get(&call.key).is_some_and(|(low, high)| (*low..=*high).contains(&call.version))
+    }
+
     async fn log_in(&mut self, login: &Login) -> Result<()> {
         let answer = self.ask(calls::SASL_HANDSHAKE, &calls::ask_handshake(login.way.name())).await?;
         let (error, known) = calls::handshake(&answer).map_err(|_| self.nonsense())?;
@@ -115,8 +123,12 @@ impl Connection {
             .answer(&challenge, &login.password)
             .map_err(|why| Fault::new(Code::Backend, format!("{} can't be believed: {why}.", self.shown)))?;
         let said = self.authenticate(&answer).await?;
-        if String::from_utf8_lossy(&said).split(',').any(|part| part == expected) {
+        let said = String::from_utf8_lossy(&said);
+        if said.split(',').any(|part| part == expected) {
             return Ok(());
+        }
+        if let Some(why) = said.strip_prefix("e=") {
+            return Err(errors::locked_out(&self.shown, why));
         }
         Err(Fault::new(Code::Backend, format!("{} does not know the password itself.", self.shown))
             .hint("It may not be the broker that it pretends to be."))
@@ -139,7 +151,11 @@ impl Connection {
     pub(super) async fn ask(&mut self, call: Call, body: &[u8]) -> Result<Vec<u8>> {
         self.asked = self.asked.wrapping_add(1);
         let mut question = Writer::default();
-        question.i16(call.key).i16(call.version).i32(self.asked).text("vice").raw(body);
+        question.i16(call.key).i16(call.version).i32(self.asked).text("vice");
+        if call.tagged {
+            question.i8(0);
+        }
+        question.raw(body);
         let mut framed = Writer::default();
         framed.bytes(&question.bytes);
         let exchange = async {
@@ -155,6 +171,10 @@ impl Connection {
             let read = (&mut self.stream).take(u64::from(length - 4)).read_to_end(&mut answer).await?;
             if read < length as usize - 4 {
                 return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+            }
+            // No answer that is asked for has tagged fields in its head.
+            if call.tagged && answer.first() == Some(&0) {
+                answer.remove(0);
             }
             Ok((number == self.asked).then_some(answer))
         };
