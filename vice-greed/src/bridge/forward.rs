@@ -142,7 +142,7 @@ impl Forwarder {
         while self.app.stop.raised().is_none() {
             let plan = self.plan().await?;
             if !plan.messages.is_empty() {
-                self.deliver(plan).await?;
+                self.deliver(&plan).await?;
                 continue;
             }
             self.cursor = plan.upto;
@@ -201,13 +201,13 @@ impl Forwarder {
     }
 
     /// Sends what is planned, however long that takes.
-    async fn deliver(&mut self, plan: Plan) -> Result<()> {
+    async fn deliver(&mut self, plan: &Plan) -> Result<()> {
         let (mut claim, mut forgotten) = (plan.claim.clone(), 0);
         while self.app.stop.raised().is_none() {
-            let tried = self.try_once(&plan, &mut claim).await;
+            let tried = self.try_once(plan, &mut claim).await;
             match tried {
-                Ok(Sent::All) => return self.delivered(&plan, claim.is_some()).await,
-                Ok(Sent::TooLarge) => return self.shrink(&plan).await,
+                Ok(Sent::All) => return self.delivered(plan, claim.is_some()).await,
+                Ok(Sent::TooLarge) => return self.shrink(plan).await,
                 Ok(Sent::Forgotten) if forgotten < FORGOTTEN_MAX => {
                     forgotten += 1;
                     claim = None;

@@ -221,9 +221,9 @@ fn free_port() -> u16 {
 }
 
 async fn until(what: &str, mut there: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(60);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while !there() {
-        assert!(std::time::Instant::now() < end, "{what}");
+        assert!(tokio::time::Instant::now() < end, "{what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -308,12 +308,7 @@ async fn lab_kafka_who_is_not_known_is_not_let_in() {
 }
 
 /// Speaks TLS before a broker.
-async fn encrypt(listener: tokio::net::TcpListener, key: rcgen::CertifiedKey<rcgen::KeyPair>, broker: u16) {
-    let private = rustls_pki_types::PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
-    let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![key.cert.der().clone()], private)
-        .unwrap();
+async fn encrypt(listener: tokio::net::TcpListener, config: rustls::ServerConfig, broker: u16) {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     while let Ok((tcp, _)) = listener.accept().await {
         let acceptor = acceptor.clone();
@@ -337,7 +332,12 @@ async fn lab_kafka_speaks_tls_with_whom_it_knows() {
     listens(port).await;
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(dir.path().join("ca.pem"), key.cert.pem()).unwrap();
-    tokio::spawn(encrypt(listener, key, port));
+    let private = rustls_pki_types::PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![key.cert.der().clone()], private)
+        .unwrap();
+    tokio::spawn(encrypt(listener, config, port));
     let to = format!("kafka://localhost:{front}/x?tls=require");
     let fault = run(&app, &["forward", "--to", &to, "--once"]).await.unwrap_err();
     assert!(

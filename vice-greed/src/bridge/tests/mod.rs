@@ -19,7 +19,7 @@ use vice_core::app::App;
 use vice_core::event::{Event, Recorded};
 use vice_core::store::{Append, EventStoreExt as _, Query};
 use vice_core::testkit::event_store::{event, scope};
-use vice_core::time::SystemClock;
+use vice_core::time::{Clock as _, SystemClock};
 use vice_core::ui::Outcome;
 
 use crate::cmd::testing::{Told, app_with, greed};
@@ -32,7 +32,7 @@ pub(super) fn history(dir: &Path, told: &Arc<Told>) -> App {
 
 /// Events of three environments and of none, with words that are not ASCII.
 pub(super) fn some_events(from: usize, count: usize) -> Vec<Event> {
-    let now = jiff::Timestamp::now();
+    let now = SystemClock.now();
     (from..from + count)
         .map(|n| {
             let project = ["shop", "cart", "till"].get(n % 4);
