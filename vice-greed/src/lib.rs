@@ -5,6 +5,8 @@ mod aggregate;
 mod archive;
 mod audit;
 mod backup;
+mod binding;
+mod bridge;
 #[cfg(feature = "s3")]
 mod bucket;
 pub mod cmd;
@@ -19,6 +21,8 @@ mod git;
 pub mod ingest;
 #[cfg(feature = "jsonl")]
 mod jsonl;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 mod place;
@@ -40,6 +44,8 @@ pub mod service;
 mod shared;
 mod sqlite;
 mod strict;
+#[cfg(any(feature = "postgres", feature = "kafka"))]
+mod tls;
 mod window;
 mod witness;
 

@@ -111,6 +111,9 @@ impl StorePlace {
                 Code::Unsupported,
                 "Kafka can't hold the history: it has no append under conditions and no fence.",
             )
+            .hint(
+                "`vice greed forward --to` sends events to a topic, `vice greed follow --from` takes them in from one.",
+            )
             .hint(FORMS)),
             "memory" => {
                 Err(Fault::new(Code::Usage, "A history in memory would be forgotten with the command.").hint(FORMS))

@@ -44,6 +44,7 @@ pub(crate) fn version() -> Outcome {
         ("jsonl", cfg!(feature = "jsonl")),
         ("remote", cfg!(feature = "remote")),
         ("postgres", cfg!(feature = "postgres")),
+        ("kafka", cfg!(feature = "kafka")),
         ("nats", cfg!(feature = "nats")),
         ("ssh", cfg!(feature = "ssh")),
         ("kubernetes", cfg!(feature = "kubernetes")),

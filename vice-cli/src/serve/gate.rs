@@ -1,5 +1,5 @@
 //! Before every route: who asks, what for, and whether there is room. A route that nobody declared a permission for is not
-//! mounted at all; what may be asked without a token are the two probes.
+//! mounted at all; what may be asked without a token are the two probes, and webhooks, which are signed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
+
+use vice_greed::ingest::Sender;
 
 use super::tokens::{Permission, Tokens};
 
@@ -43,12 +45,17 @@ impl Gate {
         routes.route_layer(from_fn_with_state((self.clone(), need), guard))
     }
 
+    /// Routes on which each message shows by its own signature who sent it.
+    pub(crate) fn signed(&self, routes: Router) -> Router {
+        routes.route_layer(from_fn_with_state(self.clone(), signed))
+    }
+
     /// Whose token the request has.
     fn admit(&self, headers: &HeaderMap, need: Permission) -> Result<String, StatusCode> {
         let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let presented = presented.and_then(|value| value.strip_prefix("Bearer ")).ok_or(StatusCode::UNAUTHORIZED)?;
         let (name, has) = self.tokens.find(presented.trim()).ok_or(StatusCode::UNAUTHORIZED)?;
-        if has >= need { Ok(name.to_owned()) } else { Err(StatusCode::FORBIDDEN) }
+        if has.includes(need) { Ok(name.to_owned()) } else { Err(StatusCode::FORBIDDEN) }
     }
 
     pub(crate) fn under_way(&self) -> usize {
@@ -56,22 +63,43 @@ impl Gate {
     }
 }
 
-async fn guard(State((gate, need)): State<(Gate, Permission)>, request: Request, next: Next) -> Response {
-    let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-    let name = match gate.admit(request.headers(), need) {
-        Ok(name) => name,
+async fn guard(State((gate, need)): State<(Gate, Permission)>, mut request: Request, next: Next) -> Response {
+    match gate.admit(request.headers(), need) {
+        Ok(name) => {
+            request.extensions_mut().insert(Sender(name.clone()));
+            gate.pass(&name, request, next).await
+        }
         Err(status) => {
             count(&gate.counted.refused);
-            return (status, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
+            (status, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response()
         }
-    };
-    let Ok(_permit) = Arc::clone(&gate.room).try_acquire_owned() else {
-        count(&gate.counted.busy);
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
-    };
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answer = next.run(request).await;
-    count(if answer.status().is_server_error() { &gate.counted.failed } else { &gate.counted.answered });
-    tracing::info!(name, %method, path, status = answer.status().as_u16(), "answered");
-    answer
+    }
+}
+
+async fn signed(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    gate.pass("(signed)", request, next).await
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Gate {
+    /// Answers where there is room, and counts.
+    async fn pass(&self, name: &str, request: Request, next: Next) -> Response {
+        let Ok(_permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            count(&self.counted.busy);
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
+        };
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = next.run(request).await;
+        let status = answer.status();
+        count(match status {
+            StatusCode::UNAUTHORIZED => &self.counted.refused,
+            status if status.is_server_error() => &self.counted.failed,
+            _ => &self.counted.answered,
+        });
+        tracing::info!(name, %method, path, status = status.as_u16(), "answered");
+        answer
+    }
 }

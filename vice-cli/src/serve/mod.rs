@@ -25,6 +25,7 @@ use vice_core::store::EventStore;
 use vice_core::text::{Tone, paint};
 use vice_core::ui::Outcome;
 use vice_core::{Code, Context, Fault, Result};
+use vice_greed::ingest::{Ingest, events_router, webhooks_router};
 use vice_greed::service::History;
 
 use gate::Gate;
@@ -48,12 +49,15 @@ pub(crate) struct ServeArgs {
     /// Where to listen; behind a proxy that speaks TLS when others shall come in
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420")]
     listen: SocketAddr,
-    /// The file with the tokens, for its owner only: lines of NAME read|write TOKEN
+    /// The file with the tokens, for its owner only: lines of NAME send|read|write TOKEN
     #[arg(long, value_name = "FILE", env = "VICE_SERVE_TOKENS", hide_env = true)]
     tokens: PathBuf,
     /// Listen beyond this machine although nothing here is encrypted: a proxy before it does that
     #[arg(long)]
     behind_tls: bool,
+    /// Let the rules act on what comes in
+    #[arg(long)]
+    rules: bool,
 }
 
 /// What the probes and the metrics are asked of.
@@ -61,6 +65,7 @@ pub(crate) struct ServeArgs {
 struct Health {
     store: Arc<dyn EventStore>,
     history: History,
+    ingest: Arc<Ingest>,
     gate: Gate,
     draining: watch::Receiver<bool>,
 }
@@ -80,19 +85,20 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<Outcome> {
     let gate = Gate::new(Tokens::read(&app.env.dir.join(&args.tokens))?);
     // Whoever can't be served is told now, not with the first question.
     app.events.head().await?;
+    let ingest = Ingest::new(app.clone(), None).await?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr().context(Code::Io, || "The listener has no address.".to_owned())?;
     let (drain, draining) = watch::channel(false);
     let history = History::new(Arc::clone(&app.events), draining.clone());
-    let health = Health { store: Arc::clone(&app.events), history, gate, draining: draining.clone() };
-    let text = format!("{} {} at {} on http://{address}\n", paint(Tone::Good, "Serving"), info.kind, info.location);
-    app.ui.emit(&text, &json!({ "address": address.to_string(), "kind": info.kind, "location": info.location }));
+    let health = Health { store: Arc::clone(&app.events), history, ingest, gate, draining: draining.clone() };
+    announce(app, &health, &address.to_string());
     notify::tell(&app.env, "READY=1");
     let serving = axum::serve(listener, routes(&health)).with_graceful_shutdown(ended(draining));
     let mut serving = tokio::spawn(serving.into_future());
     let done = tokio::select! {
         done = &mut serving => Some(done),
         () = told(app) => None,
+        () = vice_greed::ingest::act(app), if args.rules => None,
     };
     notify::tell(&app.env, "STOPPING=1");
     drain.send_replace(true);
@@ -112,6 +118,17 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<Outcome> {
         }
     };
     Ok(outcome(&health, whole))
+}
+
+/// Says where what is.
+fn announce(app: &App, health: &Health, address: &str) {
+    let (info, webhooks) = (app.events.describe(), health.ingest.paths());
+    let mut text = format!("{} {} at {} on http://{address}\n", paint(Tone::Good, "Serving"), info.kind, info.location);
+    for path in &webhooks {
+        text.push_str(&format!("  http://{address}{path}\n"));
+    }
+    let json = json!({ "address": address, "kind": info.kind, "location": info.location, "webhooks": webhooks });
+    app.ui.emit(&text, &json);
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
@@ -142,6 +159,8 @@ fn routes(health: &Health) -> Router {
         .merge(gate.protect(health.history.readers(), Permission::Read))
         .merge(gate.protect(health.history.writers(), Permission::Write))
         .merge(gate.protect(metrics, Permission::Read))
+        .merge(gate.protect(events_router(Arc::clone(&health.ingest)), Permission::Send))
+        .merge(gate.signed(webhooks_router(Arc::clone(&health.ingest))))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready).with_state(health.clone()))
 }
@@ -181,7 +200,8 @@ async fn metrics(State(health): State<Health>) -> String {
     if let Ok(Ok(head)) = timeout(READY, health.store.head()).await {
         rows.push(("vice_history_events", "gauge", "Events of the history.", head.seq));
     }
-    rows.iter()
-        .map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"))
-        .collect()
+    let own = rows
+        .iter()
+        .map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+    own.chain([health.ingest.exposition()]).collect()
 }

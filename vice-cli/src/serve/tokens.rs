@@ -10,14 +10,16 @@ use vice_core::{Code, Context, Digest, Fault, Result};
 const BYTES_MAX: u64 = 256 * 1024;
 const TOKEN_BYTES_MIN: usize = 24;
 
-const FORM: &str = "Each line is NAME read|write TOKEN, with at least 24 letters, or sha256:HEX of the token. `openssl rand -hex 32` makes one.";
+const FORM: &str = "Each line is NAME send|read|write TOKEN, with at least 24 letters, or sha256:HEX of the token. `openssl rand -hex 32` makes one.";
 
-/// What a token is good for; each includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Permission {
+    /// Send events in, and nothing else.
+    Send,
     /// Look at the history.
     Read,
-    /// Add to it.
+    /// All of that, and add to the history.
     Write,
 }
 
@@ -25,9 +27,15 @@ impl Permission {
     /// As it stands in the file.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Send => "send",
             Self::Read => "read",
             Self::Write => "write",
         }
+    }
+
+    /// Whether who has this may do what needs that.
+    pub(crate) fn includes(self, need: Self) -> bool {
+        self == Self::Write || self == need
     }
 }
 
@@ -89,7 +97,8 @@ impl Tokens {
 fn one(line: &str) -> Result<Token, &'static str> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [name, permission, token] = words[..] else { return Err("has not three parts") };
-    let permission = [Permission::Read, Permission::Write].into_iter().find(|known| known.name() == permission);
+    let permission =
+        [Permission::Send, Permission::Read, Permission::Write].into_iter().find(|known| known.name() == permission);
     let digest = match token.strip_prefix("sha256:") {
         Some(hex) => hex.parse().map_err(|_| "has a digest that is none")?,
         None if token.len() < TOKEN_BYTES_MIN => return Err("has a token that could be guessed"),
@@ -112,6 +121,14 @@ mod tests {
         assert_eq!(tokens.find("another"), Some(("eyes", Permission::Read)));
         assert_eq!(tokens.find(""), None);
         assert_eq!(tokens.find(&GOOD[1..]), None);
+    }
+
+    #[test]
+    fn who_sends_may_not_look_and_who_looks_may_not_send() {
+        use Permission::{Read, Send, Write};
+        for (has, may) in [(Send, [true, false, false]), (Read, [false, true, false]), (Write, [true; 3])] {
+            assert_eq!([Send, Read, Write].map(|need| has.includes(need)), may, "{has:?}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod plugins;
 mod reloading;
 mod replay;
 mod rollout;
+mod rules_kill;
 mod scenarios;
 mod serve;
 mod shared;

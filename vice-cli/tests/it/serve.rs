@@ -9,6 +9,7 @@ use crate::lab::{Lab, Ran, ran};
 
 const WRITER: &str = "canary-writer-0123456789abcdef";
 const READER: &str = "canary-reader-0123456789abcdef";
+const SENDER: &str = "canary-sender-0123456789abcdef";
 
 /// A service that ends with the test.
 struct Served {
@@ -20,10 +21,17 @@ struct Served {
 
 impl Served {
     fn begin(lab: &Lab) -> Self {
-        lab.write("tokens", &format!("deploys write {WRITER}\neyes read {READER}\n"));
+        Self::begin_with(lab, &[], &[])
+    }
+
+    fn begin_with(lab: &Lab, vars: &[(&str, &str)], more: &[&str]) -> Self {
+        let tokens = format!("deploys write {WRITER}\neyes read {READER}\nbuilds send {SENDER}\n");
+        lab.write("tokens", &tokens);
         std::fs::set_permissions(lab.path("tokens"), std::fs::Permissions::from_mode(0o600)).expect("a private file");
-        let arguments = ["serve", "--tokens", "tokens", "--listen", "127.0.0.1:0", "--format", "ndjson"];
-        let mut child = lab.command(&arguments).stdout(Stdio::piped()).spawn().expect("vice serves");
+        let mut arguments = vec!["serve", "--tokens", "tokens", "--listen", "127.0.0.1:0", "--format", "ndjson"];
+        arguments.extend_from_slice(more);
+        let mut command = lab.command(&arguments);
+        let mut child = command.envs(vars.iter().copied()).stdout(Stdio::piped()).spawn().expect("vice serves");
         let mut said = BufReader::new(child.stdout.take().expect("its output"));
         let mut line = String::new();
         said.read_line(&mut line).expect("it says where it listens");
@@ -39,13 +47,19 @@ impl Served {
     }
 
     fn ask(&self, path: &str, token: Option<&str>) -> (u16, String) {
+        let authorization = token.map(|token| format!("authorization: Bearer {token}"));
+        let headers: Vec<&str> = authorization.iter().map(String::as_str).collect();
+        self.send(path, &headers, path.starts_with("/v1").then_some("{}"))
+    }
+
+    fn send(&self, path: &str, headers: &[&str], body: Option<&str>) -> (u16, String) {
         let mut curl = Command::new("curl");
         curl.args(["-s", "-m", "10", "-w", "\n%{http_code}"]).arg(format!("http://{}{path}", self.address));
-        if let Some(token) = token {
-            curl.args(["-H", &format!("authorization: Bearer {token}")]);
+        for header in headers {
+            curl.args(["-H", header]);
         }
-        if path.starts_with("/v1") {
-            curl.args(["-d", "{}"]);
+        if let Some(body) = body {
+            curl.args(["-d", body]);
         }
         let answer = String::from_utf8(curl.output().expect("curl").stdout).expect("text");
         let (body, status) = answer.rsplit_once('\n').expect("a status");
@@ -122,6 +136,64 @@ fn nothing_is_answered_without_a_token_but_the_probes() {
     let (status, metrics) = served.ask("/metrics", Some(READER));
     assert!(status == 200 && metrics.contains("vice_history_events 1\n"), "{metrics}");
     assert_eq!(served.ask("/v1/history/head", Some(READER)).0, 200);
+    assert_eq!(served.end(), 0);
+}
+
+/// A webhook with a rule that acts on it.
+const LISTENING: &str = r#"
+name = "shop"
+[env.prod]
+[webhook.lab]
+kind = "gitlab"
+secret = "env:HOOK"
+env = "prod"
+[[rule]]
+name = "keep"
+when = 'type == "com.example.cache.cleared" && data.took > 10'
+then.store = { stream = "slow" }
+"#;
+
+#[test]
+fn a_service_takes_events_and_webhooks_in_and_lets_rules_act() {
+    let home = Lab::new();
+    home.write("vice.toml", LISTENING);
+    let secret = "canary-hook-0123456789abcdef";
+    let served = Served::begin_with(&home, &[("HOOK", secret)], &["--rules"]);
+    let kind = "content-type: application/cloudevents+json";
+    let event =
+        r#"{"specversion":"1.0","id":"n-7","source":"/cron","type":"com.example.cache.cleared","data":{"took":12}}"#;
+    let post = |token: &str| served.send("/events", &[kind, &format!("authorization: Bearer {token}")], Some(event));
+    assert_eq!(served.send("/events", &[kind], Some(event)).0, 401);
+    assert_eq!(post("another-0123456789abcdef-x").0, 401);
+    assert_eq!(post(READER).0, 403, "who may look may not send");
+    let (status, said) = post(SENDER);
+    assert_eq!(status, 201, "{said}");
+    assert_eq!(post(WRITER).0, 200, "it was stored before");
+    for path in ["/v1/history/read", "/v1/history/append", "/metrics"] {
+        assert_eq!(served.ask(path, Some(SENDER)).0, 403, "who may send may do nothing else: {path}");
+    }
+    let push = r#"{"object_kind":"push","ref":"refs/heads/main","before":"0000000000000000000000000000000000000000","after":"cf8a3a4a","project":{"path_with_namespace":"shop/web","web_url":"http://g/shop/web"},"user_username":"ann"}"#;
+    let json = "content-type: application/json";
+    let hook = |headers: &[&str]| {
+        served.send("/webhooks/shop/lab", &[&[json, "x-gitlab-event: Push Hook"], headers].concat(), Some(push))
+    };
+    assert_eq!(hook(&[]).0, 401);
+    assert_eq!(hook(&[&format!("authorization: Bearer {WRITER}")]).0, 401, "a token is no signature");
+    let (status, said) = hook(&[&format!("x-gitlab-token: {secret}")]);
+    assert_eq!(status, 201, "{said}");
+    let (_, metrics) = served.ask("/metrics", Some(READER));
+    assert!(metrics.contains("vice_ingest_events_total{result=\"new\"} 2\n"), "{metrics}");
+    let kept = || home.vice(&["greed", "log", "--stream", "kept/shop/slow", "--format", "json"]).expect(0).json();
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while kept().as_array().expect("a list").is_empty() {
+        assert!(std::time::Instant::now() < patience, "no rule has acted");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let log = home
+        .vice(&["greed", "log", "--type", "com.example.*", "--stream", "inbox", "--format", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(log[0]["viceactor"], "builds", "{log}");
     assert_eq!(served.end(), 0);
 }
 

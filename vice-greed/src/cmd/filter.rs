@@ -57,13 +57,7 @@ impl Span {
 impl Filter {
     /// The newest first.
     pub(super) fn query(self, limit: u32) -> Result<(Query, Vec<Where>)> {
-        if let Some(kind) =
-            self.kinds.iter().find(|kind| kind.trim_end_matches('*').contains('*') || kind.ends_with("**"))
-        {
-            let shown: String = kind.chars().take(80).collect();
-            return Err(Fault::new(Code::Usage, format!("The type {shown:?} has a * that is not at its end."))
-                .hint("Write for example 'dev.cdevents.service.*'."));
-        }
+        check_kinds(&self.kinds)?;
         let wheres = self.wheres.iter().map(|text| Where::parse(text)).collect::<Result<_>>()?;
         let query = Query {
             project: self.project,
@@ -76,6 +70,18 @@ impl Filter {
         };
         Ok((query, wheres))
     }
+}
+
+/// Refuses types with a star in their middle.
+///
+/// # Errors
+/// `Usage`.
+pub(super) fn check_kinds(kinds: &[String]) -> Result<()> {
+    let odd = kinds.iter().find(|kind| kind.trim_end_matches('*').contains('*') || kind.ends_with("**"));
+    let Some(kind) = odd else { return Ok(()) };
+    let shown: String = kind.chars().take(80).collect();
+    Err(Fault::new(Code::Usage, format!("The type {shown:?} has a * that is not at its end."))
+        .hint("Write for example 'dev.cdevents.service.*'."))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

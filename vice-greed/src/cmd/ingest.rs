@@ -7,15 +7,10 @@ use clap::Args;
 use serde_json::json;
 use tokio::net::TcpListener;
 use vice_core::app::App;
-use vice_core::port::notifier::Severity;
 use vice_core::ui::Outcome;
-use vice_core::{Code, Context as _, Millis, Result};
+use vice_core::{Code, Context as _, Result};
 
-use crate::ingest::{Ingest, serve};
-use crate::rules;
-
-/// How long to wait for new events before the rules look at what is due.
-const WAIT: Millis = Millis::from_secs(1);
+use crate::ingest::{Ingest, act, serve};
 
 #[derive(Debug, Args)]
 pub(super) struct IngestArgs {
@@ -52,29 +47,4 @@ pub(super) async fn ingest(app: &App, args: IngestArgs) -> Result<Outcome> {
         }
     }
     Ok(Outcome::done("", json!({ "ended": true })))
-}
-
-/// Lets the rules act on what comes in, for ever: trouble with them must not stop the ingest.
-async fn act(app: &App) {
-    let mut said = String::new();
-    let mut seen = 0;
-    loop {
-        match rules::pump(app).await {
-            Ok(_) => said.clear(),
-            Err(fault) => {
-                let why = fault.chain().join(" ");
-                if why != said {
-                    app.ui.say(Severity::Warning, &format!("The rules can't go on: {why}"));
-                    said = why;
-                }
-            }
-        }
-        seen = match app.events.wait(seen, WAIT).await {
-            Ok(head) => head.seq,
-            Err(_) => {
-                tokio::time::sleep(WAIT.as_duration()).await;
-                seen
-            }
-        };
-    }
 }

@@ -8,6 +8,8 @@ mod copy;
 mod dead;
 mod export;
 mod filter;
+mod follow;
+mod forward;
 mod ingest;
 mod links;
 mod log;
@@ -80,6 +82,23 @@ enum GreedCommand {
         after_help = "Examples:\n  vice greed ingest --listen 127.0.0.1:0\n  vice greed ingest --listen 0.0.0.0:8470 --token env:INGEST_TOKEN"
     )]
     Ingest(ingest::IngestArgs),
+    /// Send events to Kafka or NATS as CloudEvents, or rollouts to OpenTelemetry as spans, until interrupted
+    ///
+    /// It goes on where it stopped. Kafka takes KAFKA_USER, KAFKA_PASSWORD, KAFKA_SASL (plain, scram-sha-256, scram-sha-512)
+    /// and KAFKA_CA; NATS takes NATS_CREDS, NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD, and NATS_CA; a collector
+    /// takes OTEL_EXPORTER_OTLP_HEADERS.
+    #[command(
+        after_help = "Examples:\n  vice greed forward --to kafka://localhost/deploys --type 'dev.cdevents.service.*'\n  vice greed forward --to nats://nats.example/shop.events --mode binary --once\n  vice greed forward --to otlp://localhost:4318"
+    )]
+    Forward(forward::ForwardArgs),
+    /// Take in CloudEvents from a topic of Kafka or a subject of NATS, until interrupted
+    ///
+    /// Each message has one effect, whatever is killed when; what is no CloudEvent is kept in the stream refused/NAME.
+    /// Credentials are taken as for `forward`.
+    #[command(
+        after_help = "Examples:\n  vice greed follow --from kafka://localhost/builds --rules\n  vice greed follow --from 'nats://nats.example/shop.>' --begin latest"
+    )]
+    Follow(follow::FollowArgs),
     /// Read everything and check hash chain, order and head witness
     #[command(after_help = "Example:\n  vice greed verify")]
     Verify,
@@ -127,6 +146,8 @@ pub async fn run(app: &App, args: GreedArgs) -> Result<Outcome> {
         GreedCommand::Rules(args) => rules::rules(app, args).await,
         GreedCommand::Dead(args) => dead::dead(app, args).await,
         GreedCommand::Ingest(args) => ingest::ingest(app, args).await,
+        GreedCommand::Forward(args) => forward::forward(app, args).await,
+        GreedCommand::Follow(args) => follow::follow(app, args).await,
         GreedCommand::Verify => verify::verify(app).await,
         GreedCommand::Backup(args) if args.incremental => backup::increment(app, &args).await,
         GreedCommand::Backup(args) => backup::backup(app, &args.url).await,

@@ -4,11 +4,12 @@
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 use vice_core::app::App;
-use vice_core::event::{Event, Recorded};
+use vice_core::event::Recorded;
 use vice_core::fault::causes;
 use vice_core::manifest::EmitMode;
 use vice_core::{Fault, Millis, Result, Secret};
 
+use crate::binding::{Style, attributes};
 use crate::rules::Trouble;
 
 /// How long one attempt may take.
@@ -44,10 +45,10 @@ pub(crate) async fn send(app: &App, target: Target<'_>, recorded: &Recorded, key
     judge(&shown, response).await
 }
 
-fn client(app: &App) -> Result<reqwest::Client, Trouble> {
+/// The client of this process.
+pub(crate) fn client(app: &App) -> Result<reqwest::Client> {
     let make = app.http.downcast_ref::<fn() -> Result<reqwest::Client>>();
-    let make = make.ok_or_else(|| Fault::internal("There is no HTTP client."))?;
-    Ok(make()?)
+    make.ok_or_else(|| Fault::internal("There is no HTTP client."))?()
 }
 
 async fn judge(shown: &str, mut response: reqwest::Response) -> Result<String, Trouble> {
@@ -104,7 +105,7 @@ fn message(target: &Target<'_>, recorded: &Recorded, key: &str) -> Result<(Heade
         EmitMode::Binary => {
             put("content-type", "application/json")?;
             for (name, value) in attributes(event)? {
-                put(&format!("ce-{name}"), &escape(&value))?;
+                put(&format!("ce-{name}"), &Style::Encoded.write(&value))?;
             }
             event.data.clone()
         }
@@ -114,27 +115,6 @@ fn message(target: &Target<'_>, recorded: &Recorded, key: &str) -> Result<(Heade
         }
     };
     Ok((headers, body))
-}
-
-/// The attributes of a CloudEvent as text, without its data.
-fn attributes(event: &Event) -> Result<Vec<(String, String)>, Trouble> {
-    let Value::Object(mut all) = event.to_cloudevent()? else { return Ok(Vec::new()) };
-    all.remove("data");
-    all.remove("datacontenttype");
-    Ok(all.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect())
-}
-
-/// As the HTTP binding of CloudEvents has it: all but printable ASCII, and the space, `"` and `%`, is percent-encoded.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (0x21..=0x7e).contains(&byte) && byte != b'"' && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// One log record in OTLP's JSON: the type as the event's name, the attributes beside it, the data as the body.

@@ -106,7 +106,7 @@ fn require_json(cloud: &mut Attributes) -> Result<()> {
 }
 
 /// Whether a content type is JSON.
-pub(super) fn is_json(kind: &str) -> bool {
+pub(crate) fn is_json(kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     kind == "application/json" || kind == "text/json" || kind.ends_with("+json")
 }

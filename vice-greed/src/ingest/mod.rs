@@ -4,6 +4,7 @@
 //! same id with other content is refused, and what was sent is kept as evidence. Whatever else is wrong is answered with a
 //! status of the 400s, one sentence and what to do. It decides nothing about events; that is what rules are for.
 
+mod act;
 mod answer;
 pub(crate) mod cloudevent;
 mod routes;
@@ -25,7 +26,8 @@ use vice_core::id::Scope;
 use vice_core::manifest::WebhookKind;
 use vice_core::{Code, Fault, Millis, Result, Secret};
 
-pub use routes::router;
+pub use act::act;
+pub use routes::{Sender, events_router, router, webhooks_router};
 pub use serve::serve;
 use tally::Tally;
 

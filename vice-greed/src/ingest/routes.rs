@@ -9,7 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use vice_core::event::{Actor, ActorKind, Event};
 
@@ -19,20 +19,34 @@ use super::tally::add;
 use super::{
     BATCH_BYTES_MAX, BATCH_MAX, BODY_TIME, EVENT_BYTES_MAX, Ingest, REQUESTS_MAX, WEBHOOK_BYTES_MAX, signature, webhook,
 };
+use crate::binding::{Style, compose};
 use crate::strict;
+
+/// Who sends, where somebody else has asked for a token already: an extension of the request.
+#[derive(Debug, Clone)]
+pub struct Sender(pub String);
 
 /// How long the history may take to say that it is there.
 const READY_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// The routes, for a listener of our own or of somebody else.
+/// Everything, for a listener of our own.
 pub fn router(ingest: Arc<Ingest>) -> Router {
-    Router::new()
-        .route("/events", post(events))
-        .route("/webhooks/{project}/{name}", post(hook))
+    let probes = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(ingest)
+        .with_state(Arc::clone(&ingest));
+    events_router(Arc::clone(&ingest)).merge(webhooks_router(ingest)).merge(probes)
+}
+
+/// Where CloudEvents are sent. Whoever mounts it elsewhere decides who may, and says so with a [`Sender`].
+pub fn events_router(ingest: Arc<Ingest>) -> Router {
+    Router::new().route("/events", post(events)).with_state(ingest)
+}
+
+/// Where webhooks are sent. Each shows by its own secret who sent it.
+pub fn webhooks_router(ingest: Arc<Ingest>) -> Router {
+    Router::new().route("/webhooks/{project}/{name}", post(hook)).with_state(ingest)
 }
 
 async fn ready(State(ingest): State<Arc<Ingest>>) -> Response {
@@ -43,16 +57,16 @@ async fn ready(State(ingest): State<Arc<Ingest>>) -> Response {
 }
 
 async fn metrics(State(ingest): State<Arc<Ingest>>) -> Response {
-    let in_flight = REQUESTS_MAX.saturating_sub(ingest.room.available_permits());
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, ingest.tally.exposition(in_flight)).into_response()
+    (kind, ingest.exposition()).into_response()
 }
 
 async fn events(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
     let work = async {
         let (parts, body) = request.into_parts();
         ingest.believe(&parts.headers)?;
-        take_events(&ingest, &parts.headers, body).await
+        let actor = actor(&ingest, parts.extensions.get::<Sender>());
+        take_events(&ingest, &parts.headers, body, &actor).await
     };
     ingest.answer(work).await
 }
@@ -86,6 +100,12 @@ fn answered(stored: &Stored, body: &Value) -> Response {
 }
 
 impl Ingest {
+    /// What was done, in the text format of Prometheus.
+    #[must_use]
+    pub fn exposition(&self) -> String {
+        self.tally.exposition(REQUESTS_MAX.saturating_sub(self.room.available_permits()))
+    }
+
     /// Does the work of a request where there is room for it, and counts how it went.
     async fn answer(&self, work: impl Future<Output = Result<Response, Refusal>>) -> Response {
         let Ok(_room) = self.room.try_acquire() else {
@@ -141,21 +161,21 @@ fn utf8(body: Bytes) -> Result<String, Refusal> {
         .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "usage", "The body is not text in UTF-8."))
 }
 
-async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body, actor: &Actor) -> Result<Response, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let bare = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let (actor, now) = (actor(ingest), ingest.app.clock.now());
+    let now = ingest.app.clock.now();
     match bare.as_str() {
         "application/cloudevents+json" => {
             let text = utf8(read_body(headers, body, EVENT_BYTES_MAX).await?)?;
-            let (event, _) = cloudevent::read(&text, None, &actor, now)?;
+            let (event, _) = cloudevent::read(&text, None, actor, now)?;
             one(ingest, event).await
         }
         "application/cloudevents-batch+json" => {
             let text = utf8(read_body(headers, body, BATCH_BYTES_MAX).await?)?;
             strict::check(&text)?;
             let documents = cloudevent::batch(&text, BATCH_MAX)?;
-            let read = documents.iter().map(|document| cloudevent::read(document.get(), None, &actor, now));
+            let read = documents.iter().map(|document| cloudevent::read(document.get(), None, actor, now));
             let events: Vec<Event> = read.map(|read| read.map(|(event, _)| event)).collect::<Result<_, _>>()?;
             if events.is_empty() {
                 return Ok(document(&json!({ "seqs": [], "repeated": false })));
@@ -166,7 +186,7 @@ async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result
         _ if headers.contains_key("ce-specversion") && is_json(kind) => {
             let text = utf8(read_body(headers, body, EVENT_BYTES_MAX).await?)?;
             strict::check(&text)?;
-            let (event, _) = cloudevent::read(&structured(headers, &text)?, None, &actor, now)?;
+            let (event, _) = cloudevent::read(&structured(headers, &text)?, None, actor, now)?;
             one(ingest, event).await
         }
         _ => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "usage", "This content type is not taken.").hint(
@@ -181,46 +201,17 @@ async fn one(ingest: &Ingest, event: Event) -> Result<Response, Refusal> {
     Ok(answered(&stored, &json!({ "id": id, "seq": stored.seqs.first(), "repeated": stored.repeated })))
 }
 
-fn actor(ingest: &Ingest) -> Actor {
-    let evidence = if ingest.token.is_some() { "the token of the ingest" } else { "this machine" };
-    Actor { id: "ingest".into(), kind: ActorKind::Bot, on_behalf_of: None, evidence: evidence.into() }
+fn actor(ingest: &Ingest, sender: Option<&Sender>) -> Actor {
+    let (id, evidence) = match sender {
+        Some(Sender(name)) => (name.as_str(), "a token of vice serve"),
+        None if ingest.token.is_some() => ("ingest", "the token of the ingest"),
+        None => ("ingest", "this machine"),
+    };
+    Actor { id: id.into(), kind: ActorKind::Bot, on_behalf_of: None, evidence: evidence.into() }
 }
 
 /// An event in binary form as a structured document.
 fn structured(headers: &HeaderMap, data: &str) -> Result<String, Refusal> {
-    let wrong = |name: &str| {
-        let message = format!("The header {name} can't be an attribute of a CloudEvent.");
-        Refusal::new(StatusCode::BAD_REQUEST, "usage", message)
-    };
-    let mut document = Map::new();
-    for (name, value) in headers {
-        let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
-        let value = value.to_str().ok().and_then(unescape).ok_or_else(|| wrong(name.as_str()))?;
-        if attribute == "data" || document.insert(attribute.to_owned(), Value::from(value)).is_some() {
-            return Err(wrong(name.as_str()));
-        }
-    }
-    let mut text = Value::Object(document).to_string();
-    text.pop();
-    let comma = if text.len() > 1 { "," } else { "" };
-    text.push_str(&format!("{comma}\"data\":{data}}}"));
-    Ok(text)
-}
-
-/// Percent-encoding, as the HTTP binding of CloudEvents has it.
-fn unescape(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        if *byte == b'%' {
-            let digits = text.get(at + 1..at + 3)?;
-            out.push(u8::from_str_radix(digits, 16).ok()?);
-            at += 3;
-        } else {
-            out.push(*byte);
-            at += 1;
-        }
-    }
-    String::from_utf8(out).ok()
+    let named = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().ok().map(str::to_owned)));
+    Ok(compose(named, Style::Encoded, data)?)
 }

@@ -8,20 +8,20 @@ use async_nats::{ConnectError, ConnectErrorKind};
 use vice_core::{Code, Fault};
 
 /// The server can't be reached, or did not answer: nobody can tell what it did.
-pub(super) fn silent(place: &str, error: impl Display) -> Fault {
+pub(crate) fn silent(place: &str, error: impl Display) -> Fault {
     Fault::new(Code::Unreachable, format!("{place} does not answer."))
         .because(error.to_string())
         .hint("Check that the server runs, and the network.")
 }
 
 /// The server refuses.
-pub(super) fn refused(place: &str, error: impl Display) -> Fault {
+pub(crate) fn refused(place: &str, error: impl Display) -> Fault {
     Fault::new(Code::Backend, format!("{place} answered with an error."))
         .because(error.to_string())
         .hint("`nats stream info` and the server's log say more.")
 }
 
-pub(super) fn connecting(place: &str, error: &ConnectError) -> Fault {
+pub(crate) fn connecting(place: &str, error: &ConnectError) -> Fault {
     use ConnectErrorKind::{Authentication, AuthorizationViolation, Tls};
     match error.kind() {
         Authentication | AuthorizationViolation => {
@@ -37,13 +37,13 @@ pub(super) fn connecting(place: &str, error: &ConnectError) -> Fault {
 }
 
 /// What became of a message whose writing failed: somebody else was first, or a fault.
-pub(super) enum Unwritten {
+pub(crate) enum Unwritten {
     Lost,
     NoStream,
     Fault(Fault),
 }
 
-pub(super) fn publishing(place: &str, error: &PublishError) -> Unwritten {
+pub(crate) fn publishing(place: &str, error: &PublishError) -> Unwritten {
     match error.kind() {
         PublishErrorKind::WrongLastSequence => Unwritten::Lost,
         PublishErrorKind::StreamNotFound => Unwritten::NoStream,

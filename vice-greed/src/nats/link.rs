@@ -32,12 +32,13 @@ pub(super) struct Link {
     shown: String,
 }
 
-async fn options(place: &NatsPlace, env: &ProcessEnv) -> Result<ConnectOptions> {
-    let mut options = ConnectOptions::new()
-        .name("vice")
-        .connection_timeout(CONNECT)
-        .request_timeout(Some(ANSWER))
-        .require_tls(place.tls);
+/// Who connects, as the variables say, and whether it must be encrypted.
+///
+/// # Errors
+/// `Usage` for credentials that can't be used.
+pub(crate) async fn options(tls: bool, env: &ProcessEnv) -> Result<ConnectOptions> {
+    let mut options =
+        ConnectOptions::new().name("vice").connection_timeout(CONNECT).request_timeout(Some(ANSWER)).require_tls(tls);
     if let Some(file) = env.get("NATS_CA") {
         options = options.add_root_certificates(PathBuf::from(file));
     }
@@ -68,7 +69,7 @@ async fn options(place: &NatsPlace, env: &ProcessEnv) -> Result<ConnectOptions> 
 impl Link {
     pub(super) async fn connect(place: &NatsPlace, env: &ProcessEnv) -> Result<Self> {
         let shown = place.shown();
-        let options = options(place, env).await?;
+        let options = options(place.tls, env).await?;
         let client = options.connect(place.server()).await.map_err(|error| errors::connecting(&shown, &error))?;
         let found = client.server_info();
         if !found.jetstream {

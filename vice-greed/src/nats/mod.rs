@@ -6,10 +6,11 @@
 //! Nothing in the protocol says which, so whoever writes the URL says it (`sync=always`), or where to ask
 //! (`monitor=URL`); else vice warns.
 
-mod errors;
+pub(crate) mod errors;
 mod link;
 mod parts;
 mod place;
+mod subject;
 
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,10 @@ use crate::shared::medium::{Known, Medium, Page, Pushed};
 
 use errors::Unwritten;
 use link::Link;
+pub(crate) use link::options;
 use parts::{Assembly, Message, PART};
 pub use place::NatsPlace;
+pub(crate) use subject::Subject;
 
 /// So many messages are looked at before what they hold is handed on, and fetched at once.
 const PAGE: u64 = 256;

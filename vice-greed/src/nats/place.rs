@@ -97,7 +97,8 @@ impl NatsPlace {
     }
 }
 
-fn is_local(host: &str) -> bool {
+/// Whether a server is on this machine.
+pub(super) fn is_local(host: &str) -> bool {
     host == "localhost" || host.starts_with("127.") || host == "[::1]"
 }
 

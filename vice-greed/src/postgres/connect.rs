@@ -1,19 +1,17 @@
 //! From the URL of a history to a connection: user, password, TLS, and what a session must be set to.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use vice_core::app::ProcessEnv;
-use vice_core::{Code, Context, Digest, Fault, Result};
+use vice_core::{Code, Digest, Fault, Result};
 
 use super::errors;
+use crate::tls;
 
 /// The oldest server that is tried.
 const VERSION_MIN: i32 = 120_000;
@@ -101,22 +99,10 @@ impl Target {
     }
 
     fn tls(&self) -> Result<MakeRustlsConnect> {
-        let mut roots = rustls::RootCertStore::empty();
-        if self.config.get_ssl_mode() != SslMode::Disable {
-            match &self.root {
-                Some(file) => add_file(&mut roots, file)?,
-                None => {
-                    let native = rustls_native_certs::load_native_certs();
-                    roots.add_parsable_certificates(native.certs);
-                }
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context(Code::Internal, || "TLS can't be set up.".to_owned())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = match self.config.get_ssl_mode() {
+            SslMode::Disable => tls::with_roots(rustls::RootCertStore::empty())?,
+            _ => tls::config(self.root.as_deref(), "sslrootcert")?,
+        };
         Ok(MakeRustlsConnect::new(config))
     }
 
@@ -235,18 +221,6 @@ fn shown(config: &Config, schema: &str) -> String {
     let (user, name) = (config.get_user().unwrap_or_default(), config.get_dbname().unwrap_or_default());
     let schema = if schema == "vice" { String::new() } else { format!("?schema={schema}") };
     format!("postgres://{user}@{host}:{port}/{name}{schema}")
-}
-
-fn add_file(roots: &mut rustls::RootCertStore, file: &Path) -> Result<()> {
-    let unreadable = || format!("The certificates in {} can't be read.", file.display());
-    let found = CertificateDer::pem_file_iter(file).context(Code::Io, unreadable)?;
-    let certificates: Vec<_> = found.collect::<Result<_, _>>().context(Code::Io, unreadable)?;
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added > 0 {
-        return Ok(());
-    }
-    Err(Fault::new(Code::Usage, format!("{} holds no certificate.", file.display()))
-        .hint("sslrootcert names a file in PEM with the authority that signed the server's certificate."))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(crate) struct Told {
     pub(super) format: Option<Format>,
     pub(super) emitted: Mutex<Vec<Value>>,
     pub(super) lines: Mutex<Vec<String>>,
-    pub(super) said: Mutex<Vec<String>>,
+    pub(crate) said: Mutex<Vec<String>>,
     /// After so many records nobody reads any more.
     pub(super) readers_leave_after: Option<usize>,
 }
