@@ -191,6 +191,7 @@ fn what_a_release_is_made_of() {
         recipe: Recipe {
             command: vec!["./shop".into(), "--port".into(), "{{port}}".into()],
             objects: vec![Digest::of(b"object")],
+            images: BTreeMap::from([("shop:2".to_owned(), format!("sha256:{}", "0".repeat(64)))]),
             health: Some(HealthProbe {
                 path: Some("/healthz".into()),
                 interval: Millis(500),
