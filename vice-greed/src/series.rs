@@ -174,7 +174,8 @@ fn point((name, labels, time, value): Line) -> Result<Point> {
 }
 
 fn insert(open: Option<&mut Open>, rows: &[Line]) -> rusqlite::Result<()> {
-    let Some(Open { connection, known }) = open else { return Ok(()) };
+    let Some(open) = open else { return Ok(()) };
+    let Open { connection, known } = open;
     let inserted = insert_all(connection, known, rows);
     if inserted.is_err() {
         // Numbers that were given out in a transaction that was rolled back are not there.
@@ -214,7 +215,8 @@ fn insert_all(connection: &mut Connection, known: &mut Known, rows: &[Line]) -> 
 }
 
 fn select(open: Option<&mut Open>, query: &SeriesQuery) -> rusqlite::Result<Vec<Line>> {
-    let Some(Open { connection, .. }) = open else { return Ok(Vec::new()) };
+    let Some(open) = open else { return Ok(Vec::new()) };
+    let connection = &mut open.connection;
     // One snapshot, so that a series found first is still there when its points are read.
     let transaction = connection.transaction()?;
     let mut found: Vec<Line> = Vec::new();
@@ -252,7 +254,8 @@ fn has_labels(stored: &str, wanted: &Labels) -> bool {
 }
 
 fn delete(open: Option<&mut Open>, before: i64) -> rusqlite::Result<u64> {
-    let Some(Open { connection, known }) = open else { return Ok(0) };
+    let Some(open) = open else { return Ok(0) };
+    let Open { connection, known } = open;
     known.ids.clear();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut gone = 0;
