@@ -106,8 +106,8 @@ impl Cluster {
         timeout(ANSWER_TIMEOUT, asked).await.map_err(late)?
     }
 
-    /// As [`Self::exchange`], again where that is harmless: what only asks, when the server breaks off or is not well (as
-    /// one of several does while it is updated), and anything that it was too busy even to begin.
+    /// As [`Self::exchange`], again for what only asks, when the server breaks off or is not well, as one of several does
+    /// while it is updated. A server that is too busy (429, 503) is asked again by the client itself, until the time is up.
     async fn patient(
         &self,
         what: &str,
@@ -118,7 +118,7 @@ impl Cluster {
         loop {
             let answer = self.exchange(what, request).await;
             let again = match &answer {
-                Ok(Err(status)) => status.code == 429 || (asks && status.code >= 500),
+                Ok(Err(status)) => asks && status.code >= 500,
                 Ok(Ok(_)) => false,
                 // Credentials that can't be had are not had by asking again.
                 Err(fault) => asks && fault.details().get(SILENT).is_some(),
