@@ -29,8 +29,10 @@ fn fleet(lab: &Lab, eu: &Fake, us: &Fake, rollout: &str) {
     );
 }
 
-/// What both clusters run: image, weights of the route, and pods of both units.
-fn both(eu: &Fake, us: &Fake) -> [(String, Vec<u64>, (u64, u64)); 2] {
+/// What a cluster runs: image, weights of the route, and pods of both units.
+type Seen = (String, Vec<u64>, (u64, u64));
+
+fn both(eu: &Fake, us: &Fake) -> [Seen; 2] {
     [eu, us].map(|fake| (image(fake), weights(fake), pods(fake)))
 }
 
@@ -52,7 +54,7 @@ fn a_canary_over_two_clusters_is_one_rollout_with_one_way_back() {
     fleet(&lab, &eu, &us, "steps = [\"20%\", \"50%\"]");
     lab.vice(&["deploy", "shop@1"]).expect(0);
     let whole = |version: &str, canaries: u64| {
-        let one = (format!("shop:{version}"), vec![1], (4, canaries));
+        let one: Seen = (format!("shop:{version}"), vec![1], (4, canaries));
         [one.clone(), one]
     };
     assert_eq!(both(&eu, &us), whole("1", 0));
@@ -120,7 +122,7 @@ fn a_bad_image_in_the_second_canary_brings_the_first_back_before_it_had_a_share(
         "spec": {"hard": {"pods": "4"}}})));
     let refused = lab.vice(&["deploy", "shop@2"]).expect(6).stderr;
     assert!(refused.contains("us.canary") && refused.contains("FailedCreate"), "{refused}");
-    let one = ("shop:1".to_owned(), vec![1], (4, 0));
+    let one: Seen = ("shop:1".to_owned(), vec![1], (4, 0));
     assert_eq!(both(&eu, &us), [one.clone(), one]);
 }
 

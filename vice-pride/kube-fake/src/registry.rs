@@ -82,7 +82,7 @@ impl Registry {
                 });
                 // A connection that fails is the client's matter.
                 tokio::spawn(async move {
-                    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await)
+                    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
                 });
             }
         });
@@ -157,7 +157,8 @@ fn basic(user: &str, password: &str) -> String {
 
 async fn serve(state: &Mutex<State>, address: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    let form = Limited::new(body, FORM_BYTES_MAX).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let form =
+        Limited::new(body, FORM_BYTES_MAX).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let given = parts.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut state = state.lock_now();
     state.requests.push(format!("{} {}", parts.method, parts.uri));
@@ -167,7 +168,7 @@ async fn serve(state: &Mutex<State>, address: &str, request: Request<Incoming>) 
     match (&parts.method, parts.uri.path()) {
         (&Method::GET, "/token") => {
             let asked = parts.uri.query().unwrap_or_default().as_bytes();
-            token(&state, address, &asked.to_vec(), given, false)
+            token(&state, address, asked, given, false)
         }
         (&Method::POST, "/token") => token(&state, address, &form, given, true),
         (method, path) if *method == Method::HEAD || *method == Method::GET => {

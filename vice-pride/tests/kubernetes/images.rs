@@ -238,7 +238,7 @@ async fn class_26_a_hostile_registry_gets_no_further_than_an_error() {
             "a digest that is none",
         ),
         ("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n", true, "an answer without end"),
-        ("HTTP/1.1 302 Found\r\nlocation: file:///etc/passwd\r\ncontent-length: 0\r\n\r\n", false, "did not say"),
+        ("HTTP/1.1 302 Found\r\nlocation: file:///etc/passwd\r\ncontent-length: 0\r\n\r\n", false, "refuses"),
         ("HTTP/1.1 599 \x1b[2J\r\ncontent-length: 0\r\n\r\n", false, "did not say"),
         ("SSH-2.0-OpenSSH\r\n", false, "did not say"),
     ] {

@@ -106,8 +106,8 @@ impl Cluster {
         timeout(ANSWER_TIMEOUT, asked).await.map_err(late)?
     }
 
-    /// As [`Self::exchange`], again where that is harmless: what only asks, when the server breaks off or is not well (as
-    /// one of several does while it is updated), and anything that it was too busy even to begin.
+    /// As [`Self::exchange`], again for what only asks, when the server breaks off or is not well, as one of several does
+    /// while it is updated. A server that is too busy (429, 503) is asked again by the client itself, until the time is up.
     async fn patient(
         &self,
         what: &str,
@@ -118,7 +118,7 @@ impl Cluster {
         loop {
             let answer = self.exchange(what, request).await;
             let again = match &answer {
-                Ok(Err(status)) => status.code == 429 || (asks && status.code >= 500),
+                Ok(Err(status)) => asks && status.code >= 500,
                 Ok(Ok(_)) => false,
                 // Credentials that can't be had are not had by asking again.
                 Err(fault) => asks && fault.details().get(SILENT).is_some(),
@@ -351,24 +351,26 @@ fn is_immutable(text: &str) -> bool {
 
 /// What a refusal means.
 pub(super) fn backend(what: &str, status: &Status) -> Fault {
-    let text: String = printable(&status.message).chars().take(TEXT_CHARS_MAX).collect();
+    // What a refusal is about may stand behind a whole pod template.
+    let said = status.message.as_str();
+    let text: String = printable(said).chars().take(TEXT_CHARS_MAX).collect();
     let fault =
         |code: Code, message: &str| Fault::new(code, message).because(text.clone()).detail("status", status.code);
     match status.code {
         401 => fault(Code::Backend, "The cluster does not know who is asking.")
             .hint("The token or certificate of the kubeconfig may have expired."),
-        403 if text.contains("exceeded quota") => {
+        403 if said.contains("exceeded quota") => {
             fault(Code::Backend, "A quota of the namespace does not leave room for this.")
                 .hint("`kubectl describe quota` shows what is used; ask for less, or have it raised.")
         }
         // Whoever may not do something at all is told so in the same words, without these.
-        403 if ["admission webhook", "violates PodSecurity"].iter().any(|word| text.contains(word)) => {
+        403 if ["admission webhook", "violates PodSecurity"].iter().any(|word| said.contains(word)) => {
             fault(Code::Backend, "A policy of the cluster refuses this.")
                 .hint("Change the manifests as the policy wants it; it looks at every write, also those of kubectl.")
         }
         403 => fault(Code::Backend, "The cluster does not allow this.")
             .hint("docs/kubernetes-target.md lists the rights that vice needs."),
-        422 if is_immutable(&text) => fault(Code::Backend, &format!("The API server refuses {what}.")).hint(
+        422 if is_immutable(said) => fault(Code::Backend, &format!("The API server refuses {what}.")).hint(
             "What is there already can't be changed so: give the object a new name, or remove it by hand first \
              (`kubectl delete --cascade=orphan` leaves its pods alone).",
         ),

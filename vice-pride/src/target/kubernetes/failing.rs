@@ -22,7 +22,7 @@ pub(super) async fn explain(cluster: &Cluster, id: &ObjectId, live: &Value, miss
     let pods = pods(cluster, id, live).await;
     let Some((pod, trouble)) = pods.iter().find_map(|pod| trouble(pod).map(|trouble| (pod, trouble))) else {
         let said = events(cluster, id, live).await;
-        return without_pods(id, live, missing, said);
+        return without_pods(id, live, missing, &said);
     };
     let name = pod["metadata"]["name"].as_str().unwrap_or("?");
     let mut said = vec![format!("{missing}.")];
@@ -39,7 +39,7 @@ pub(super) async fn explain(cluster: &Cluster, id: &ObjectId, live: &Value, miss
 
 /// No pod has anything to say: what the controller says of those that it could not make, such as for a quota.
 /// Only Deployments and ReplicaSets have a condition for that; the others say it in events.
-fn without_pods(id: &ObjectId, live: &Value, missing: &str, events: Vec<String>) -> Fault {
+fn without_pods(id: &ObjectId, live: &Value, missing: &str, events: &[String]) -> Fault {
     let conditions = live["status"]["conditions"].as_array().into_iter().flatten();
     let failure = conditions.into_iter().find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True");
     let Some(failure) = failure else {

@@ -211,10 +211,10 @@ impl Desk<'_> {
             let answer = timeout(ANSWER_TIMEOUT, request().send()).await;
             let trouble = match answer {
                 Ok(Ok(response)) if !is_overload(response.status()) => return Ok(response),
-                Ok(Ok(response)) => self.silent(format!("Its status is {}.", response.status().as_u16())),
+                Ok(Ok(response)) => self.silent(&format!("Its status is {}.", response.status().as_u16())),
                 // The error's own text would repeat the address.
-                Ok(Err(error)) => self.silent(vice_core::fault::root_cause(&error.without_url()).to_string()),
-                Err(_) => self.silent(format!("There was no answer within {} s.", ANSWER_TIMEOUT.as_secs())),
+                Ok(Err(error)) => self.silent(&vice_core::fault::root_cause(&error.without_url()).to_string()),
+                Err(_) => self.silent(&format!("There was no answer within {} s.", ANSWER_TIMEOUT.as_secs())),
             };
             match pauses.next() {
                 Some(pause) => sleep(pause).await,
@@ -227,8 +227,8 @@ impl Desk<'_> {
         let mut body = Vec::new();
         loop {
             let chunk = timeout(ANSWER_TIMEOUT, response.chunk()).await;
-            let late = |_| self.silent("Its answer stalled.".to_owned());
-            let chunk = chunk.map_err(late)?.map_err(|_| self.silent("Its answer broke off.".to_owned()))?;
+            let late = |_| self.silent("Its answer stalled.");
+            let chunk = chunk.map_err(late)?.map_err(|_| self.silent("Its answer broke off."))?;
             let Some(chunk) = chunk else { return Ok(body) };
             if body.len() + chunk.len() > most {
                 return Err(self.nonsense("an answer without end"));
@@ -254,9 +254,9 @@ impl Desk<'_> {
         Err(advised(fault.detail("status", status.as_u16())))
     }
 
-    fn silent(&self, why: String) -> Fault {
+    fn silent(&self, why: &str) -> Fault {
         let message = format!("The registry {} did not say which digest {} has.", self.name.host, self.image);
-        advised(Fault::new(Code::Unreachable, message).because(sanitize(&why)))
+        advised(Fault::new(Code::Unreachable, message).because(sanitize(why)))
     }
 
     fn nonsense(&self, what: &str) -> Fault {
