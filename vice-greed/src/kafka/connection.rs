@@ -91,9 +91,8 @@ impl Connection {
         if error != 0 {
             return Err(errors::refused(&self.shown, error));
         }
-        let fits =
-            |call: &Call| spoken.get(&call.key).is_some_and(|(low, high)| (*low..=*high).contains(&call.version));
-        match calls::NEEDED.iter().find(|call| !fits(call)) {
+        self.spoken = spoken;
+        match calls::NEEDED.iter().find(|call| !self.speaks(**call)) {
             None => Ok(()),
             Some(call) => {
                 let message = format!("{} does not speak version {} of {}.", self.shown, call.version, call.name);
