@@ -8,7 +8,7 @@ import base64
 import json
 import sys
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 PATIENCE = 20
 
@@ -33,23 +33,20 @@ def produce(brokers, topic, *settings):
 
 
 def consume(brokers, topic):
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "lab", "enable.auto.commit": False})
-    found = consumer.list_topics(topic, timeout=PATIENCE).topics[topic]
-    ends = {}
-    for number in found.partitions:
-        first, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=PATIENCE)
-        if end > first:
-            ends[number] = (first, end)
-    consumer.assign([TopicPartition(topic, number, first) for number, (first, _) in ends.items()])
-    while ends:
+    settings = {"bootstrap.servers": brokers, "group.id": "lab", "enable.auto.commit": False, "enable.partition.eof": True}
+    consumer = Consumer(settings)
+    left = set(consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
+    while left:
         message = consumer.poll(PATIENCE)
         if message is None:
-            sys.exit(f"nothing comes, and {ends} is left")
-        if message.error():
+            sys.exit(f"nothing comes, and {left} is left")
+        if not message.error():
+            show(message)
+        elif message.error().code() == KafkaError._PARTITION_EOF:
+            left.discard(message.partition())
+        else:
             raise KafkaException(message.error())
-        show(message)
-        if message.offset() + 1 >= ends[message.partition()][1]:
-            del ends[message.partition()]
     consumer.close()
 
 

@@ -35,8 +35,11 @@ pub(super) const NEEDED: [Call; 4] = [PRODUCE, FETCH, LIST_OFFSETS, METADATA];
 /// How long brokers may take to agree that a batch is safe, in milliseconds.
 const AGREE_MS: i32 = 10_000;
 
-/// The versions of each question that a broker speaks.
-pub(super) fn versions(answer: &[u8]) -> Result<(i16, BTreeMap<i16, (i16, i16)>), Malformed> {
+/// The lowest and the highest version of each question that a broker speaks.
+pub(super) type Spoken = BTreeMap<i16, (i16, i16)>;
+
+/// The error, and what the broker speaks.
+pub(super) fn versions(answer: &[u8]) -> Result<(i16, Spoken), Malformed> {
     let mut reader = Reader::new(answer);
     let error = reader.i16()?;
     let spoken = reader.list(|one| Ok((one.i16()?, (one.i16()?, one.i16()?))))?;

@@ -1,6 +1,5 @@
 //! A connection to one broker: TCP, TLS, who this is, and one question after the other.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use vice_core::app::ProcessEnv;
 use vice_core::{Code, Fault, Result};
 
-use super::calls::{self, Call};
+use super::calls::{self, Call, Spoken};
 use super::errors;
 use super::sasl::{Login, Scram, Way};
 use super::wire::{Malformed, Writer};
@@ -55,7 +54,7 @@ pub(super) struct Connection {
     stream: Box<dyn Stream>,
     asked: i32,
     /// The versions that are spoken, of each question.
-    spoken: BTreeMap<i16, (i16, i16)>,
+    spoken: Spoken,
     /// For messages: `kafka://HOST:PORT`.
     shown: String,
 }
@@ -74,7 +73,7 @@ impl Connection {
                 None => Box::new(tcp),
                 Some(connector) => Box::new(encrypted(tcp, connector, address, &shown).await?),
             };
-            let mut connection = Self { stream, asked: 0, spoken: BTreeMap::new(), shown: shown.clone() };
+            let mut connection = Self { stream, asked: 0, spoken: Spoken::new(), shown: shown.clone() };
             connection.greet().await?;
             if let Some(login) = &access.login {
                 connection.log_in(login).await?;
@@ -91,9 +90,8 @@ impl Connection {
         if error != 0 {
             return Err(errors::refused(&self.shown, error));
         }
-        let fits =
-            |call: &Call| spoken.get(&call.key).is_some_and(|(low, high)| (*low..=*high).contains(&call.version));
-        match calls::NEEDED.iter().find(|call| !fits(call)) {
+        self.spoken = spoken;
+        match calls::NEEDED.iter().find(|call| !self.speaks(**call)) {
             None => Ok(()),
             Some(call) => {
                 let message = format!("{} does not speak version {} of {}.", self.shown, call.version, call.name);
@@ -162,7 +160,7 @@ impl Connection {
             self.stream.write_all(&framed.bytes).await?;
             self.stream.flush().await?;
             let length = self.stream.read_u32().await?;
-            if length > ANSWER_BYTES_MAX || length < 4 {
+            if !(4..=ANSWER_BYTES_MAX).contains(&length) {
                 return Ok(None);
             }
             let number = self.stream.read_i32().await?;

@@ -346,6 +346,7 @@ async fn lab_kafka_speaks_tls_with_whom_it_knows() {
     );
     let known = with(&app, &[("KAFKA_CA", "ca.pem")]);
     assert_eq!(run(&known, &["forward", "--to", &to, "--once"]).await.unwrap().json["sent"], 20);
+    append(&app, some_events(20, 1)).await;
     let fault = run(&with(&app, &[("KAFKA_CA", "none.pem")]), &["forward", "--to", &to, "--once"]).await.unwrap_err();
     assert!(fault.to_string().contains("can't be read"), "{fault:?}");
 }
