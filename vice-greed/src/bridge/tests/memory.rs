@@ -93,7 +93,7 @@ impl Outlet for Client {
         let mut log = self.broker.0.lock().unwrap();
         let lost = log.away > 0;
         log.away -= usize::from(lost);
-        if lost && log.away % 2 == 0 {
+        if lost && log.away.is_multiple_of(2) {
             return Err(away());
         }
         if log.forgets > 0 {
