@@ -216,6 +216,9 @@ impl EventStore for SlowStore {
     async fn verify(&self) -> Result<Verification> {
         self.inner.verify().await
     }
+    async fn let_go(&self, anchor: u64) -> Result<u64> {
+        self.inner.let_go(anchor).await
+    }
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }
@@ -426,6 +429,7 @@ fn workload(version: &str) -> Workload {
         command: vec!["./shop".to_owned()],
         environment: BTreeMap::new(),
         objects: Vec::new(),
+        images: BTreeMap::new(),
         health: None,
         ready_timeout: Millis::from_secs(30),
         drain_timeout: Millis::from_secs(30),
