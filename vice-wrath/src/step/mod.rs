@@ -68,17 +68,20 @@ impl Try<'_> {
     pub(crate) async fn run(&self) -> Tried {
         let facts = Facts::at(self.bench.clock.now());
         let began = Instant::now();
+        // Each kind on the heap by itself: kept in place, every step under way would take what the largest of them needs.
         let mut tried = match &self.step.action {
-            Action::Http(request) => http::attempt(self, request, facts).await,
-            Action::Tcp { address, send } => tcp::attempt(self, address, send.as_deref(), facts).await,
+            Action::Http(request) => Box::pin(http::attempt(self, request, facts)).await,
+            Action::Tcp { address, send } => Box::pin(tcp::attempt(self, address, send.as_deref(), facts)).await,
             Action::Tls { address, server_name, verify, ca } => {
                 let asked =
                     tls::Asked { address, server_name: server_name.as_deref(), verify: *verify, ca: ca.as_deref() };
-                tls::attempt(self, asked, facts).await
+                Box::pin(tls::attempt(self, asked, facts)).await
             }
-            Action::Dns { name, kind, server } => dns::attempt(self, name, kind, server.as_deref(), facts).await,
-            Action::Postgres { url, query } => postgres::attempt(self, url, query.as_deref(), facts).await,
-            Action::Command { argv, stdin } => command::attempt(self, argv, stdin.as_deref(), facts).await,
+            Action::Dns { name, kind, server } => {
+                Box::pin(dns::attempt(self, name, kind, server.as_deref(), facts)).await
+            }
+            Action::Postgres { url, query } => Box::pin(postgres::attempt(self, url, query.as_deref(), facts)).await,
+            Action::Command { argv, stdin } => Box::pin(command::attempt(self, argv, stdin.as_deref(), facts)).await,
         };
         if tried.facts.timing.total.is_zero() {
             tried.facts.timing.total = began.elapsed();
