@@ -26,14 +26,8 @@ pub struct PrideLocator {
 impl PrideLocator {
     async fn inventory(&self, scope: &Scope) -> Result<Inventory> {
         let project = self.workspace.project(scope.project.as_str())?;
-        let site = Site {
-            workspace: &self.workspace,
-            env: &self.env,
-            clock: &self.clock,
-            runner: None,
-            http: None,
-            ui: None,
-        };
+        let site =
+            Site { workspace: &self.workspace, env: &self.env, clock: &self.clock, runner: None, http: None, ui: None };
         connect_at(&site, &project, scope)?.target.inventory().await
     }
 }
