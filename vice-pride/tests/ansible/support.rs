@@ -155,7 +155,7 @@ pub(crate) fn release(version: &str) -> Workload {
         command: Vec::new(),
         environment: BTreeMap::new(),
         objects: Vec::new(),
-        images: std::collections::BTreeMap::new(),
+        images: BTreeMap::new(),
         health: None,
         ready_timeout: Millis::from_secs(20),
         drain_timeout: Millis::from_secs(10),

@@ -161,7 +161,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
         command,
         environment: BTreeMap::new(),
         objects: Vec::new(),
-        images: std::collections::BTreeMap::new(),
+        images: BTreeMap::new(),
         health: Some(HealthProbe {
             path: Some("/health".to_owned()),
             interval: Millis(100),

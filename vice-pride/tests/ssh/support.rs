@@ -167,7 +167,7 @@ pub(crate) fn service(version: &str, flags: &[&str]) -> Workload {
         stop_timeout: Millis::from_secs(5),
         reload: None,
         objects: Vec::new(),
-        images: std::collections::BTreeMap::new(),
+        images: BTreeMap::new(),
     }
 }
 
