@@ -45,8 +45,19 @@ fn on_a_terminal_the_tree_is_drawn_in_place_and_ends_in_one_line() {
     let shown = ran(&script.output().expect("script")).expect(0).stdout;
     assert!(shown.contains("units (40): "), "{shown}");
     let plain = shown.replace('\u{1b}', "\n").replace('\r', "\n");
-    assert!(plain.lines().any(|line| line.contains("  rack1 (10): ")), "{plain}");
+    // The lines of the tree are filled up to the width instead of ended, so each begins at a multiple of it, or one was too
+    // wide and was broken.
+    let rows: Vec<String> = plain.lines().flat_map(rows).collect();
+    for place in ["eu (20): ", "rack1 (10): ", "us (20): "] {
+        assert!(rows.iter().any(|row| row.trim_start().starts_with(place)), "{place} in {rows:#?}");
+        let elsewhere = |row: &String| row.contains(place) && !row.trim_start().starts_with(place);
+        assert!(!rows.iter().any(elsewhere), "{place} in {rows:#?}");
+    }
     assert!(plain.lines().any(|line| line.contains("units (40): 40 done")), "{plain}");
     assert!(!plain.contains("unit eu."), "{plain}");
-    assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
+}
+
+/// A line as it stands on a terminal of 100 columns.
+fn rows(line: &str) -> Vec<String> {
+    line.chars().collect::<Vec<_>>().chunks(100).map(|row| row.iter().collect()).collect()
 }

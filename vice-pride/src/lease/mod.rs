@@ -9,8 +9,9 @@ mod heart;
 mod holder;
 mod required;
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::PathBuf;
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use vice_core::app::App;
 use vice_core::capability::Capability;
@@ -192,6 +193,9 @@ pub(crate) async fn steal(app: &App, scope: &Scope, reason: &str) -> Result<(u64
         };
         let why = format!("{} took it from {}: {reason}", app.actor, held.holder.actor);
         if let Some(epoch) = take(app, scope, (state.epoch, version), "steal the lease", Some(why)).await? {
+            // A holder that stands still in this very folder keeps its lock for as long as it stands; whoever goes on has
+            // another file. It was passed over before, so that it can write no more.
+            forget_lock(app, &lock_name(scope));
             let released = LeaseReleased { scope: scope.clone(), epoch };
             let event = app.event(lease_stream(scope), Some(scope), &released)?;
             let fence = Fence { scope: scope.to_string(), epoch };
@@ -235,9 +239,13 @@ fn lock_path(app: &App, name: &str) -> PathBuf {
     app.workspace.state.join("locks").join(name)
 }
 
+fn lock_name(scope: &Scope) -> String {
+    format!("{}.{}.lock", scope.project, scope.env)
+}
+
 /// The locked file of a scope, or none when another process has it.
 fn lock_file(app: &App, scope: &Scope) -> Result<Option<File>> {
-    file_lock(app, &format!("{}.{}.lock", scope.project, scope.env))
+    file_lock(app, &lock_name(scope))
 }
 
 /// Removes the file of a lock that nobody will want any more.
@@ -252,13 +260,24 @@ pub(crate) fn file_lock(app: &App, name: &str) -> Result<Option<File>> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).context(Code::StateUnwritable, fail)?;
     }
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.context(Code::StateUnwritable, fail)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(Fault::new(Code::StateUnwritable, fail()).because(error)),
+    for _ in 0..TRIES_MAX {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.context(Code::StateUnwritable, fail)?;
+        match file.try_lock() {
+            // Somebody may have removed it between the two; then it is the lock of nothing.
+            Ok(()) if is_at(&file, &path) => return Ok(Some(file)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(Fault::new(Code::StateUnwritable, fail()).because(error)),
+        }
     }
+    Ok(None)
+}
+
+/// Whether a file is the one that is found at a path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    file.metadata().is_ok_and(|one| std::fs::metadata(path).is_ok_and(|other| same(&one, &other)))
 }
 
 /// Why the lease can't be had now: who holds it, for what, and since when.
