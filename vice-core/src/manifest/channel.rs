@@ -148,7 +148,7 @@ mod tests {
     use crate::manifest::Project;
 
     fn channel(text: &str) -> crate::Result<ChannelSpec> {
-        let text = format!("name = \"shop\"\n[channel.c]\n{text}\n");
+        let text = format!("name = \"shop\"\n[channel.c]\n{text}\n[env.dev]\n");
         let project = Project::parse("/p".into(), "vice.toml".into(), text)?;
         Ok(project.manifest.channel["c"].clone())
     }
@@ -175,7 +175,7 @@ mod tests {
             ("kind = 3", "3"),
             ("kind = \"../sh\"", "the name of a plug-in"),
             ("kind = \"\"", "the name of a plug-in"),
-            ("kind = \"pager\"\nto = \"ann\"", "settings"),
+            ("kind = \"pager\"\nto = \"ann\"", "unknown key `to`"),
             ("kind = \"pager\"\nsecrets = { key = 3 }", "string"),
             ("kind = \"webhook\"", "url"),
         ] {
