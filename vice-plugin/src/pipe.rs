@@ -104,12 +104,18 @@ pub(crate) async fn listen(stdout: impl AsyncRead + Unpin, answers: Arc<Answers>
         if line.last() != Some(&b'\n') {
             break if line.len() < LINE_MAX { End::Closed } else { End::TooLong };
         }
-        match serde_json::from_slice::<Response>(&line) {
-            Ok(response) => answers.hand_over(response),
-            Err(_) => break End::Garbage,
+        match response(&line) {
+            Some(response) => answers.hand_over(response),
+            None => break End::Garbage,
         }
     };
     answers.close(end);
+}
+
+/// An answer is an object. A list would be taken for its members in their order, and then for nobody's answer.
+fn response(line: &[u8]) -> Option<Response> {
+    let object = line.trim_ascii_start().starts_with(b"{");
+    object.then(|| serde_json::from_slice(line).ok()).flatten()
 }
 
 /// The last line that a plug-in said on standard error.

@@ -61,7 +61,7 @@ fn store(site: Site, folder: PathBuf, opening: &Opening) -> SharedStore {
     let info = BackendInfo { kind: PLUGIN, location: sanitize(&site.place.to_string()), shared: true };
     let medium = PluginMedium::new(site, &folder);
     let said = Arc::clone(&medium.said);
-    SharedStore::new(info, Box::new(medium), folder, Arc::clone(&opening.notices)).as_it_says(said)
+    SharedStore::new(info, Box::new(medium), folder, Arc::clone(&opening.notices)).described_by(said)
 }
 
 /// Where a program is, and what it is started for.

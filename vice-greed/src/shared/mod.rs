@@ -67,7 +67,7 @@ impl SharedStore {
     }
 
     /// Whether others can reach it is what the medium says, once it was asked.
-    pub(crate) fn as_it_says(mut self, said: Arc<OnceLock<Described>>) -> Self {
+    pub(crate) fn described_by(mut self, said: Arc<OnceLock<Described>>) -> Self {
         self.said = Some(said);
         self
     }

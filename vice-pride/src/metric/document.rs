@@ -28,7 +28,7 @@ const COMMAND_TIMEOUT: Millis = Millis::from_secs(10);
 pub(super) enum Origin {
     Web(Http),
     Command { runner: Arc<dyn CommandRunner>, dir: PathBuf, env: BTreeMap<String, EnvValue>, masker: Masker },
-    Program(Program),
+    Program(Box<Program>),
 }
 
 /// A document with the metric's numbers.

@@ -193,7 +193,12 @@ impl Parts<'_> {
             MetricOrigin::Plugin => {
                 let at = |fault: Fault| fault.at(self.project.place(&["metric", name, "plugin"], ""));
                 let program = Program::new(spec, &self.app.env, self.project, self.scope).map_err(at)?;
-                self.with(name, spec, masker, Document { spec: spec.clone(), origin: Origin::Program(program) })
+                self.with(
+                    name,
+                    spec,
+                    masker,
+                    Document { spec: spec.clone(), origin: Origin::Program(Box::new(program)) },
+                )
             }
             MetricOrigin::Series | MetricOrigin::Checks => {
                 let series = OwnSeries { spec: spec.clone(), store: Arc::clone(&self.app.series) };

@@ -109,7 +109,7 @@ mod tests {
         let project = Project::parse(dir.to_owned(), "vice.toml".into(), text).unwrap();
         let scope = Scope::new("shop".parse().unwrap(), "dev".parse().unwrap());
         let spec = project.manifest.metric["m"].clone();
-        let origin = Origin::Program(Program::new(&spec, &env(dir), &project, &scope)?);
+        let origin = Origin::Program(Box::new(Program::new(&spec, &env(dir), &project, &scope)?));
         let ask = Document { spec: spec.clone(), origin };
         Ok(Source { scope, spec, name: "m".into(), ask, masker: Masker::default() })
     }
@@ -164,7 +164,7 @@ mod tests {
             ("if not seen:", "if True:", MetricReading::NoSeries),
             ("if not seen:", "if len(seen) < 9: os._exit(1)\n    if True:", MetricReading::Failed),
             ("if not seen:", "print('hello')\n    if True:", MetricReading::Failed),
-            ("return None", "return {\"total\": 1, \"bad\": 2}", MetricReading::Failed),
+            ("return None", "return {\"total\": 10, \"bad\": 20}", MetricReading::Failed),
             ("return None", "return {\"total\": -1, \"bad\": 0}", MetricReading::Failed),
             ("return None", "return [1]", MetricReading::NoSeries),
         ] {

@@ -50,7 +50,7 @@ impl RoutedTarget {
         Ok((backend, Op { unit: unit.to_owned(), ..op.clone() }))
     }
 
-    fn traffics(&self) -> Result<Vec<(&str, &Backend, &Arc<dyn Traffic>)>> {
+    fn traffics(&self) -> Result<Vec<Splitting<'_>>> {
         let each = self.members.iter().map(|(name, backend)| match &backend.traffic {
             Some(traffic) => Ok((name.as_str(), backend, traffic)),
             None => Err(Fault::new(Code::Unsupported, format!("The target {name} can't split traffic."))
@@ -59,6 +59,9 @@ impl RoutedTarget {
         each.collect()
     }
 }
+
+/// A target by its name that splits traffic.
+type Splitting<'t> = (&'t str, &'t Backend, &'t Arc<dyn Traffic>);
 
 /// What failed, with the target that it failed on.
 fn on(name: &str) -> impl Fn(Fault) -> Fault {
