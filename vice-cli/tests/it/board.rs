@@ -44,7 +44,7 @@ fn on_a_terminal_the_tree_is_drawn_in_place_and_ends_in_one_line() {
     script.envs(vice.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let shown = ran(&script.output().expect("script")).expect(0).stdout;
     assert!(shown.contains("units (40): "), "{shown}");
-    let plain = shown.replace('\u{1b}', "\n").replace('\r', "\n");
+    let plain = shown.replace(['\u{1b}', '\r'], "\n");
     // The lines of the tree are filled up to the width instead of ended, so each begins at a multiple of it, or one was too
     // wide and was broken.
     let rows: Vec<String> = plain.lines().flat_map(rows).collect();

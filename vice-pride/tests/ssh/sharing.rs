@@ -62,13 +62,12 @@ fn big(dir: &Path, version: &str) -> Workload {
 
 /// Brings the release to all hosts at once.
 async fn to_all(target: &SshTarget, release: &Workload) {
-    let placing =
-        HOSTS.map(|host| {
-            let op = place(&format!("{host}-{}", release.release.version), 1, host, release, None);
-            async move {
-                target.apply(&op, Some(release)).await.unwrap_or_else(|fault| panic!("{host}: {:?}", fault.chain()))
-            }
-        });
+    let placing = HOSTS.map(|host| {
+        let op = place(&format!("{host}-{}", release.release.version), 1, host, release, None);
+        async move {
+            target.apply(&op, Some(release)).await.unwrap_or_else(|fault| panic!("{host}: {:?}", fault.chain()));
+        }
+    });
     join_all(placing).await;
 }
 
