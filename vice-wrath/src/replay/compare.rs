@@ -148,8 +148,12 @@ fn headers(before: &Seen, after: &Seen, found: &mut Found) {
 }
 
 fn body(before: &Seen, after: &Seen, found: &mut Found) {
-    if before.cut || after.cut || before.body == after.body {
+    // What was not kept of the first can't be compared. Where only the second was too large to be kept, it is another one.
+    if before.cut || (!after.cut && before.body == after.body) {
         return;
+    }
+    if after.cut {
+        return found.add(Place::Body, Way::Length, "", &before.body.len().to_string(), "more than is kept");
     }
     let parsed = (serde_json::from_slice::<Value>(&before.body), serde_json::from_slice::<Value>(&after.body));
     match parsed {
@@ -280,6 +284,9 @@ mod tests {
             ]
         );
         assert!(found(&before, &before).is_empty());
+        let flood = Seen { cut: true, ..seen(200, &[], "") };
+        assert_eq!(found(&seen(200, &[], "a"), &flood), ["the body has another length"]);
+        assert!(found(&flood, &seen(200, &[], "a")).is_empty());
         assert_eq!(found(&seen(200, &[], "a\nb"), &seen(200, &[], "a\nc")), ["the body has another value"]);
         // Spaces are no difference in JSON.
         assert!(found(&seen(200, &[], "{\"a\": 1}"), &seen(200, &[], "{\"a\":1}")).is_empty());

@@ -40,6 +40,8 @@ struct Live {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     values: BTreeMap<String, Live>,
+    /// Ids by what they are of and the recorded one: a user and an order may both have had the number 17.
+    ids: BTreeMap<(String, String), String>,
     cookies: BTreeMap<String, String>,
 }
 
@@ -64,6 +66,20 @@ impl Memory {
         Some(&live.value)
     }
 
+    /// What stands for a recorded id of something, such as `users`.
+    pub(super) fn live_of(&self, thing: &str, recorded: &str) -> Option<&str> {
+        let own = self.ids.get(&(singular(thing), recorded.to_owned())).map(String::as_str);
+        own.or_else(|| self.live(recorded, true))
+    }
+
+    /// What stands for a recorded value under a name, such as `user_id` of a query or a body.
+    pub(super) fn live_named(&self, name: &str, recorded: &str) -> Option<&str> {
+        match thing_at(name).filter(|_| names_id(name)) {
+            Some(thing) => self.live_of(thing, recorded),
+            None => self.live(recorded, names_id(name)),
+        }
+    }
+
     /// The live value of a cookie.
     pub(super) fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies.get(name).map(String::as_str)
@@ -78,6 +94,13 @@ impl Memory {
         if self.values.len() < VALUES_MAX || self.values.contains_key(recorded) {
             let value = Live { value: live.to_owned(), origin, anywhere };
             self.values.insert(recorded.to_owned(), value);
+        }
+    }
+
+    fn put_id(&mut self, thing: &str, recorded: &str, live: &str) {
+        let key = (singular(thing), recorded.to_owned());
+        if self.ids.len() < VALUES_MAX || self.ids.contains_key(&key) {
+            self.ids.insert(key, live.to_owned());
         }
     }
 
@@ -105,15 +128,19 @@ impl Memory {
         self.learn_text(number, &content, &live.body, captures);
         let parsed = (serde_json::from_slice::<Value>(&content), serde_json::from_slice::<Value>(&live.body));
         if let (Ok(before), Ok(now)) = parsed {
-            self.learn_json(number, "", &before, &now);
+            let thing = thing_of(&recorded.request.target);
+            self.learn_json(number, thing, "", &before, &now);
         }
     }
 
     fn learn_location(&mut self, number: usize, recorded: &str, live: &str) {
+        let mut thing = "";
         for (before, now) in recorded.split(['/', '?', '&', '=']).zip(live.split(['/', '?', '&', '='])) {
             if before != now && is_id(before) && is_id(now) {
                 self.put(before, now, (number, Source::Header("location".to_owned())), is_token(before));
+                self.put_id(thing, before, now);
             }
+            thing = before;
         }
     }
 
@@ -130,13 +157,14 @@ impl Memory {
         }
     }
 
-    fn learn_json(&mut self, number: usize, at: &str, recorded: &Value, live: &Value) {
+    fn learn_json(&mut self, number: usize, thing: &str, at: &str, recorded: &Value, live: &Value) {
         match (recorded, live) {
             (Value::Object(before), Value::Object(now)) => {
                 for (name, before) in before {
                     if let Some(now) = now.get(name) {
                         self.learn_json(
                             number,
+                            thing,
                             &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
                             before,
                             now,
@@ -146,7 +174,7 @@ impl Memory {
             }
             (Value::Array(before), Value::Array(now)) => {
                 for (index, (before, now)) in before.iter().zip(now).enumerate() {
-                    self.learn_json(number, &format!("{at}/{index}"), before, now);
+                    self.learn_json(number, thing, &format!("{at}/{index}"), before, now);
                 }
             }
             _ => {
@@ -156,9 +184,31 @@ impl Memory {
                 if token || names_id(name) {
                     self.put(&before, &now, (number, Source::Json(at.to_owned())), token);
                 }
+                if names_id(name) {
+                    self.put_id(thing_at(at).unwrap_or(thing), &before, &now);
+                }
             }
         }
     }
+}
+
+/// What the ids in the answer to a request are of, unless they say it themselves: of what stands last in its path.
+fn thing_of(target: &str) -> &str {
+    let path = target.split('?').next().unwrap_or_default();
+    path.rsplit('/').find(|part| !part.is_empty() && !is_id(part)).unwrap_or_default()
+}
+
+/// What the id at a JSON Pointer is of: `user_id` of a user, `/orders/0/id` of an order; nothing for a mere `/id`.
+fn thing_at(pointer: &str) -> Option<&str> {
+    let mut names = pointer.rsplit('/').filter(|name| !name.is_empty() && !is_id(name));
+    let own = names.next().unwrap_or_default();
+    let stem = own.strip_suffix("_id").or_else(|| own.strip_suffix("Id"));
+    stem.filter(|stem| !stem.is_empty()).or_else(|| names.next())
+}
+
+/// So that `users` in a path and `user_id` in a body are the same.
+fn singular(thing: &str) -> String {
+    thing.to_ascii_lowercase().trim_end_matches('s').to_owned()
 }
 
 /// A text or a number as text.

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use super::memory::{Memory, names_id, scalar};
+use super::memory::{Memory, scalar};
 use super::rules::{Rules, Set, Target};
 use crate::recording::{Asked, Exchange, media_type, unpack};
 use crate::traffic::route;
@@ -178,7 +178,9 @@ fn target(recorded: &str, memory: &Memory, sets: &[&Set]) -> String {
         Some((path, query)) => (path, Some(query)),
         None => (recorded, None),
     };
-    let parts: Vec<&str> = path.split('/').map(|part| memory.live(part, true).unwrap_or(part)).collect();
+    let mut thing = "";
+    let live = |part| memory.live_of(std::mem::replace(&mut thing, part), part).unwrap_or(part);
+    let parts: Vec<&str> = path.split('/').map(live).collect();
     let path = parts.join("/");
     match query {
         Some(query) => {
@@ -198,7 +200,8 @@ fn pairs(text: &str, memory: &Memory, sets: &[&Set], is: impl Fn(&Target, &str) 
         let named = format!("a={value}");
         let plain = url::form_urlencoded::parse(named.as_bytes()).next();
         let plain = plain.map_or_else(String::new, |(_, plain)| plain.into_owned());
-        memory.live(&plain, names_id(name)).map_or_else(|| pair.to_owned(), |live| format!("{name}={}", encode(live)))
+        let live = memory.live_named(name, &plain);
+        live.map_or_else(|| pair.to_owned(), |live| format!("{name}={}", encode(live)))
     };
     text.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
@@ -258,7 +261,7 @@ fn replace(value: &mut Value, name: &str, memory: &Memory) -> bool {
             fields.iter_mut().map(|(name, field)| replace(field, name, memory)).fold(false, |any, one| any | one)
         }
         _ => {
-            let live = scalar(value).and_then(|text| memory.live(&text, names_id(name)).map(str::to_owned));
+            let live = scalar(value).and_then(|text| memory.live_named(name, &text).map(str::to_owned));
             let Some(live) = live else { return false };
             let number = value.is_number().then(|| serde_json::from_str::<Value>(&live).ok()).flatten();
             *value = number.filter(Value::is_number).unwrap_or_else(|| Value::from(live));
@@ -315,6 +318,17 @@ mod tests {
         let mut memory = Memory::default();
         memory.learn(0, &exchange, &seen, &[]);
         memory
+    }
+
+    #[test]
+    fn ids_of_two_kinds_with_one_number_are_told_apart() {
+        let memory = learnt(
+            r#"{"users":[{"id":5}],"orders":[{"id":5}],"parcel_id":5}"#,
+            r#"{"users":[{"id":8}],"orders":[{"id":9}],"parcel_id":7}"#,
+        );
+        let none: [&Set; 0] = [];
+        assert_eq!(target("/users/5/orders/5", &memory, &none), "/users/8/orders/9");
+        assert_eq!(target("/parcels/5?user_id=5", &memory, &none), "/parcels/7?user_id=8");
     }
 
     #[test]

@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    fn deployment(spec: Value) -> Value {
+    fn deployment(spec: &Value) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"template": {"spec": spec}}})
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn every_image_that_is_pulled_by_a_tag_is_found_and_pinned() {
         let objects = vec![
-            deployment(json!({
+            deployment(&json!({
                 "initContainers": [{"image": "setup"}],
                 "containers": [{"image": "shop:1"}, {"image": "local:1", "imagePullPolicy": "Never"},
                     {"image": format!("sure:1@sha256:{}", "a".repeat(64))}, {"name": "without"}],
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_can_t_be_an_image_is_refused_with_its_object() {
         for image in ["", "--help", "shop:$(id)", "Shop:1", "shop:1\n", "http://shop", "a//b", "shop@sha256:x"] {
-            let fault = named(&[deployment(json!({"containers": [{"image": image}]}))]).unwrap_err();
+            let fault = named(&[deployment(&json!({"containers": [{"image": image}]}))]).unwrap_err();
             assert_eq!(fault.code(), Code::ManifestInvalid);
             assert!(fault.to_string().starts_with("Deployment web: ") && !fault.hints().is_empty(), "{fault:?}");
         }
