@@ -2,16 +2,13 @@
 //! lies everything else that a rollout does, so that killing before and after each append covers every point where
 //! what is stored and what was done can differ.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use rustix::process::{Signal, getpid, kill_process};
-use vice_core::capability::{BackendInfo, Capabilities};
-use vice_core::event::Recorded;
-use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
-use vice_core::{Code, Fault, Millis, Result};
+use vice_core::store::{Append, Appended, EventStore, StoreLayer};
+use vice_core::{Code, Fault, Result};
 
 /// Where to die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +56,9 @@ impl CrashingStore {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl EventStore for CrashingStore {
-    fn describe(&self) -> BackendInfo {
-        self.inner.describe()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+impl StoreLayer for CrashingStore {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.inner
     }
     async fn append(&self, append: Append) -> Result<Appended> {
         let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
@@ -74,33 +67,6 @@ impl EventStore for CrashingStore {
         self.die_at(number, true);
         appended
     }
-    async fn read(&self, query: &Query) -> Result<Vec<Recorded>> {
-        self.inner.read(query).await
-    }
-    async fn head(&self) -> Result<LogHead> {
-        self.inner.head().await
-    }
-    async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
-        self.inner.streams(prefix, after, limit).await
-    }
-    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
-        self.inner.fences().await
-    }
-    async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
-        self.inner.snapshot(fold, stream).await
-    }
-    async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
-        self.inner.put_snapshot(fold, stream, snapshot).await
-    }
-    async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        self.inner.wait(after, at_most).await
-    }
-    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
-        self.inner.beat(scope, mark).await
-    }
-    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
-        self.inner.pulse(scope).await
-    }
     // Counted like an append: what is killed here has moved data into an archive and has them still.
     async fn let_go(&self, anchor: u64) -> Result<u64> {
         let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
@@ -108,11 +74,5 @@ impl EventStore for CrashingStore {
         let gone = self.inner.let_go(anchor).await;
         self.die_at(number, true);
         gone
-    }
-    async fn verify(&self) -> Result<Verification> {
-        self.inner.verify().await
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
     }
 }

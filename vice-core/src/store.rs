@@ -5,6 +5,8 @@
 //! events (same `source` and `id`, same content) with their first positions; and chain every event's header and body
 //! hash to its predecessor. `vice_core::testkit::event_store` holds it to that.
 
+mod layer;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -16,6 +18,8 @@ use crate::event::{Event, Recorded};
 use crate::fault::Result;
 use crate::id::{EnvName, ProjectName};
 use crate::time::Millis;
+
+pub use layer::StoreLayer;
 
 /// What must hold for a stream for an append to go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

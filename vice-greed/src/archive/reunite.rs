@@ -8,12 +8,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant};
+use vice_core::Result;
 use vice_core::app::ProcessEnv;
-use vice_core::capability::{BackendInfo, Capabilities, Capability};
+use vice_core::capability::Capability;
 use vice_core::event::Recorded;
 use vice_core::payload::history::DataArchived;
-use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
-use vice_core::{Millis, Result};
+use vice_core::store::{EventStore, Query, StoreLayer, Verification};
 
 use super::anchors;
 use super::file::{Away, Bodies, fetch};
@@ -137,8 +137,10 @@ fn told(archived: &DataArchived, away: &Away) -> String {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl EventStore for Reunited {
+impl StoreLayer for Reunited {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.inner
+    }
     async fn read(&self, query: &Query) -> Result<Vec<Recorded>> {
         let mut events = self.inner.read(query).await?;
         if !query.bare && events.iter().any(|recorded| !recorded.event.has_data()) {
@@ -159,45 +161,5 @@ impl EventStore for Reunited {
             }
         }
         Ok(found)
-    }
-
-    fn describe(&self) -> BackendInfo {
-        self.inner.describe()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-    async fn append(&self, append: Append) -> Result<Appended> {
-        self.inner.append(append).await
-    }
-    async fn head(&self) -> Result<LogHead> {
-        self.inner.head().await
-    }
-    async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
-        self.inner.streams(prefix, after, limit).await
-    }
-    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
-        self.inner.fences().await
-    }
-    async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
-        self.inner.snapshot(fold, stream).await
-    }
-    async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
-        self.inner.put_snapshot(fold, stream, snapshot).await
-    }
-    async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        self.inner.wait(after, at_most).await
-    }
-    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
-        self.inner.beat(scope, mark).await
-    }
-    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
-        self.inner.pulse(scope).await
-    }
-    async fn let_go(&self, anchor: u64) -> Result<u64> {
-        self.inner.let_go(anchor).await
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
     }
 }

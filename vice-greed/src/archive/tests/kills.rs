@@ -1,7 +1,6 @@
 //! Whoever archives is killed: before and after each step, at any moment of it, and by a file that may not grow. Nothing is
 //! lost, the history is sound, and the next run ends what was begun.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,10 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use vice_core::capability::{BackendInfo, Capabilities};
-use vice_core::event::Recorded;
-use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
-use vice_core::{Millis, Result};
+use vice_core::Result;
+use vice_core::store::{Append, Appended, EventStore, StoreLayer};
 
 use super::{Bench, GO, KINDS, open, run, run_whole, sound, told, without_data};
 use crate::backup::{Vault, vault};
@@ -41,7 +38,10 @@ struct Doomed<T: ?Sized> {
 }
 
 #[async_trait]
-impl EventStore for Doomed<dyn EventStore> {
+impl StoreLayer for Doomed<dyn EventStore> {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.inner
+    }
     async fn append(&self, append: Append) -> Result<Appended> {
         self.fate.step().await;
         let done = self.inner.append(append).await;
@@ -53,45 +53,6 @@ impl EventStore for Doomed<dyn EventStore> {
         let done = self.inner.let_go(anchor).await;
         self.fate.step().await;
         done
-    }
-    fn describe(&self) -> BackendInfo {
-        self.inner.describe()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-    async fn read(&self, query: &Query) -> Result<Vec<Recorded>> {
-        self.inner.read(query).await
-    }
-    async fn head(&self) -> Result<LogHead> {
-        self.inner.head().await
-    }
-    async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
-        self.inner.streams(prefix, after, limit).await
-    }
-    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
-        self.inner.fences().await
-    }
-    async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
-        self.inner.snapshot(fold, stream).await
-    }
-    async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
-        self.inner.put_snapshot(fold, stream, snapshot).await
-    }
-    async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        self.inner.wait(after, at_most).await
-    }
-    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
-        self.inner.beat(scope, mark).await
-    }
-    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
-        self.inner.pulse(scope).await
-    }
-    async fn verify(&self) -> Result<Verification> {
-        self.inner.verify().await
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
     }
 }
 
