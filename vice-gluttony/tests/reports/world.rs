@@ -7,20 +7,16 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::Value;
 use vice_core::app::{ProcessEnv, StopSignal, Workspace};
-use vice_core::capability::{BackendInfo, Capabilities};
 use vice_core::event::{Actor, Recorded};
 use vice_core::id::{EnvName, Ids, Scope};
 use vice_core::manifest::{DashboardSpec, Project};
 use vice_core::memory::{MemoryEventStore, MemorySeriesStore};
 use vice_core::payload::config::ConfigRecorded;
-use vice_core::payload::verification::SuiteResult;
-use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec};
 use vice_core::port::config::{ConfigSource, ResolvedConfig};
-use vice_core::port::locator::Locator;
-use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
-use vice_core::port::verifier::{Verifier, VerifyRequest};
+use vice_core::port::notifier::Severity;
 use vice_core::rng::Streams;
-use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
+use vice_core::store::{EventStore, Query, StoreLayer};
+use vice_core::testkit::absent::Absent;
 use vice_core::time::ManualClock;
 use vice_core::ui::{Format, Progress, Ui};
 use vice_core::{App, Fault, Millis, Result};
@@ -28,7 +24,7 @@ use vice_core::{App, Fault, Millis, Result};
 /// The moment at which every report of these tests is made.
 pub(crate) const NOW: &str = "2026-03-02T12:00:00Z";
 
-/// Reports neither configure, verify, locate, run nor notify.
+/// Reports are not configured.
 struct Nothing;
 
 fn never<T>() -> Result<T> {
@@ -50,41 +46,6 @@ impl ConfigSource for Nothing {
         }
     }
     async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {
-        never()
-    }
-}
-
-#[async_trait]
-impl Verifier for Nothing {
-    async fn verify(&self, _: VerifyRequest) -> Result<SuiteResult> {
-        never()
-    }
-}
-
-#[async_trait]
-impl Locator for Nothing {
-    async fn url(&self, _: &Scope) -> Result<Option<String>> {
-        never()
-    }
-
-    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
-        never()
-    }
-}
-
-#[async_trait]
-impl CommandRunner for Nothing {
-    async fn run(&self, _: CommandSpec) -> Result<CommandOutput> {
-        never()
-    }
-}
-
-#[async_trait]
-impl Notifier for Nothing {
-    async fn notify(&self, _: Notice) -> Result<Vec<Delivery>> {
-        never()
-    }
-    async fn pump(&self) -> Result<usize> {
         never()
     }
 }
@@ -117,15 +78,9 @@ pub(crate) struct CountingStore {
 }
 
 #[async_trait]
-impl EventStore for CountingStore {
-    fn describe(&self) -> BackendInfo {
-        self.inner.describe()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-    async fn append(&self, append: Append) -> Result<Appended> {
-        self.inner.append(append).await
+impl StoreLayer for CountingStore {
+    fn inner(&self) -> &dyn EventStore {
+        &self.inner
     }
     async fn read(&self, query: &Query) -> Result<Vec<Recorded>> {
         // What is asked by type comes through an index.
@@ -135,39 +90,6 @@ impl EventStore for CountingStore {
         let found = self.inner.read(query).await?;
         self.handed_out.fetch_add(found.len(), Ordering::SeqCst);
         Ok(found)
-    }
-    async fn head(&self) -> Result<LogHead> {
-        self.inner.head().await
-    }
-    async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
-        self.inner.streams(prefix, after, limit).await
-    }
-    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
-        self.inner.fences().await
-    }
-    async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
-        self.inner.snapshot(fold, stream).await
-    }
-    async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
-        self.inner.put_snapshot(fold, stream, snapshot).await
-    }
-    async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        self.inner.wait(after, at_most).await
-    }
-    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
-        self.inner.beat(scope, mark).await
-    }
-    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
-        self.inner.pulse(scope).await
-    }
-    async fn let_go(&self, anchor: u64) -> Result<u64> {
-        self.inner.let_go(anchor).await
-    }
-    async fn verify(&self) -> Result<Verification> {
-        self.inner.verify().await
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
     }
 }
 
@@ -205,13 +127,13 @@ impl World {
             workspace: Arc::new(workspace),
             events: Arc::clone(&store) as Arc<dyn EventStore>,
             series: Arc::new(MemorySeriesStore::default()),
-            runner: Arc::new(Nothing),
+            runner: Arc::new(Absent),
             config: Arc::new(Nothing),
-            verifier: Arc::new(Nothing),
+            verifier: Arc::new(Absent),
             prober: Arc::new(vice_core::memory::NoProber),
-            locator: Arc::new(Nothing),
+            locator: Arc::new(Absent),
             painter: Arc::new(vice_gluttony::Gluttony),
-            notifier: Arc::new(Nothing),
+            notifier: Arc::new(Absent),
             actions: Arc::default(),
             stop: Arc::new(StopSignal::default()),
             http: Arc::new(()),

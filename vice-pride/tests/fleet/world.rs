@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
 use vice_core::capability::{BackendInfo, Capabilities, Capability};
-use vice_core::event::{Actor, Recorded};
+use vice_core::event::Actor;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::id::{EnvName, Ids, Scope};
 use vice_core::manifest::Project;
@@ -17,17 +17,12 @@ use vice_core::memory::{MemoryEventStore, MemorySeriesStore, NoProber};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::config::ConfigRecorded;
 use vice_core::payload::environment::Direction;
-use vice_core::payload::simulation::SimulationReport;
-use vice_core::payload::verification::SuiteResult;
-use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec};
-use vice_core::port::config::{ConfigSource, ResolvedConfig};
-use vice_core::port::locator::Locator;
-use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
-use vice_core::port::painter::{Painter, PictureFormat};
+use vice_core::port::config::ResolvedConfig;
+use vice_core::port::notifier::Severity;
 use vice_core::port::target::{Change, Inventory, Observed, Op, Target, UnitHealth, UnitState, Workload};
-use vice_core::port::verifier::{Verifier, VerifyRequest};
 use vice_core::rng::Streams;
-use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
+use vice_core::store::{Append, Appended, EventStore, StoreLayer};
+use vice_core::testkit::absent::Absent;
 use vice_core::time::Clock;
 use vice_core::ui::{Format, Progress, Ui};
 use vice_core::{Code, Fault, Millis, Result};
@@ -171,9 +166,9 @@ impl SlowStore {
 }
 
 #[async_trait]
-impl EventStore for SlowStore {
-    fn describe(&self) -> BackendInfo {
-        self.inner.describe()
+impl StoreLayer for SlowStore {
+    fn inner(&self) -> &dyn EventStore {
+        &self.inner
     }
     fn capabilities(&self) -> Capabilities {
         // Leases are the business of other tests.
@@ -185,42 +180,6 @@ impl EventStore for SlowStore {
             tokio::time::sleep(self.takes).await;
         }
         self.inner.append(append).await
-    }
-    async fn read(&self, query: &Query) -> Result<Vec<Recorded>> {
-        self.inner.read(query).await
-    }
-    async fn head(&self) -> Result<LogHead> {
-        self.inner.head().await
-    }
-    async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
-        self.inner.streams(prefix, after, limit).await
-    }
-    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
-        self.inner.fences().await
-    }
-    async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
-        self.inner.snapshot(fold, stream).await
-    }
-    async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
-        self.inner.put_snapshot(fold, stream, snapshot).await
-    }
-    async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        self.inner.wait(after, at_most).await
-    }
-    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
-        self.inner.beat(scope, mark).await
-    }
-    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
-        self.inner.pulse(scope).await
-    }
-    async fn verify(&self) -> Result<Verification> {
-        self.inner.verify().await
-    }
-    async fn let_go(&self, anchor: u64) -> Result<u64> {
-        self.inner.let_go(anchor).await
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
     }
 }
 
@@ -250,65 +209,6 @@ impl Ui for Quiet {
     }
     fn width(&self) -> usize {
         100
-    }
-}
-
-struct Absent;
-
-fn absent<T>() -> Result<T> {
-    Err(Fault::internal("A rollout over hosts in memory needs no other part."))
-}
-
-#[async_trait]
-impl CommandRunner for Absent {
-    async fn run(&self, _: CommandSpec) -> Result<CommandOutput> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl ConfigSource for Absent {
-    async fn resolve(&self, _: &Arc<Project>, _: &EnvName) -> Result<ResolvedConfig> {
-        absent()
-    }
-    fn record(&self, _: &Scope, _: &ResolvedConfig) -> ConfigRecorded {
-        unreachable!("what was prepared has its record")
-    }
-    async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {
-        absent()
-    }
-}
-
-impl Painter for Absent {
-    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Locator for Absent {
-    async fn url(&self, _: &Scope) -> Result<Option<String>> {
-        absent()
-    }
-    async fn units(&self, _: &Scope) -> Result<Vec<UnitState>> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Notifier for Absent {
-    async fn notify(&self, _: Notice) -> Result<Vec<Delivery>> {
-        absent()
-    }
-    async fn pump(&self) -> Result<usize> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Verifier for Absent {
-    async fn verify(&self, _: VerifyRequest) -> Result<SuiteResult> {
-        absent()
     }
 }
 

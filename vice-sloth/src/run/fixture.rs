@@ -10,23 +10,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
-use vice_core::capability::{BackendInfo, Capabilities};
-use vice_core::event::{Actor, Recorded};
+use vice_core::event::Actor;
 use vice_core::id::{EnvName, Ids, ProjectName, Scope};
 use vice_core::manifest::Project;
 use vice_core::memory::{MemoryEventStore, MemorySeriesStore};
 use vice_core::payload::config::{ConfigRecorded, Origin};
-use vice_core::payload::simulation::SimulationReport;
-use vice_core::payload::verification::SuiteResult;
 use vice_core::port::action::{Action, ActionInfo};
 use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec, Ended, Stream};
 use vice_core::port::config::{ConfigEntry, ConfigSource, ConfigValue, ResolvedConfig};
-use vice_core::port::locator::Locator;
-use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
-use vice_core::port::painter::{Painter, PictureFormat};
-use vice_core::port::verifier::{Verifier, VerifyRequest};
+use vice_core::port::notifier::Severity;
 use vice_core::rng::Streams;
-use vice_core::store::{Append, Appended, EventStore, LogHead, Query, Snapshot, StreamHead, Verification};
+use vice_core::store::{Append, Appended, EventStore, StoreLayer};
+use vice_core::testkit::absent::Absent;
 use vice_core::time::ManualClock;
 use vice_core::ui::{Format, Progress, Ui};
 use vice_core::{Code, Fault, Millis, Result, Secret};
@@ -84,12 +79,12 @@ impl World {
             events: Arc::clone(&store) as Arc<dyn EventStore>,
             series: Arc::new(MemorySeriesStore::default()),
             runner: Arc::clone(&puppet) as Arc<dyn CommandRunner>,
-            config: Arc::new(Nothing),
-            verifier: Arc::new(Nothing),
+            config: Arc::new(OneSecret),
+            verifier: Arc::new(Absent),
             prober: Arc::new(vice_core::memory::NoProber),
-            locator: Arc::new(Nothing),
-            painter: Arc::new(Nothing),
-            notifier: Arc::new(Nothing),
+            locator: Arc::new(Absent),
+            painter: Arc::new(Absent),
+            notifier: Arc::new(Absent),
             actions: Arc::new(BTreeMap::from([("act", action)])),
             stop,
             http: Arc::new(()),
@@ -281,12 +276,9 @@ impl Breaking {
 }
 
 #[async_trait]
-impl EventStore for Breaking {
-    fn describe(&self) -> BackendInfo {
-        self.inner.describe()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+impl StoreLayer for Breaking {
+    fn inner(&self) -> &dyn EventStore {
+        &self.inner
     }
     async fn append(&self, append: Append) -> Result<Appended> {
         let broken = {
@@ -304,53 +296,13 @@ impl EventStore for Breaking {
         }
         Err(Fault::new(Code::StateUnwritable, "The store is broken."))
     }
-    async fn read(&self, query: &Query) -> Result<Vec<Recorded>> {
-        self.inner.read(query).await
-    }
-    async fn head(&self) -> Result<LogHead> {
-        self.inner.head().await
-    }
-    async fn streams(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<StreamHead>> {
-        self.inner.streams(prefix, after, limit).await
-    }
-    async fn fences(&self) -> Result<BTreeMap<String, u64>> {
-        self.inner.fences().await
-    }
-    async fn snapshot(&self, fold: &str, stream: &str) -> Result<Option<Snapshot>> {
-        self.inner.snapshot(fold, stream).await
-    }
-    async fn put_snapshot(&self, fold: &str, stream: &str, snapshot: Snapshot) -> Result<()> {
-        self.inner.put_snapshot(fold, stream, snapshot).await
-    }
-    async fn wait(&self, after: u64, at_most: Millis) -> Result<LogHead> {
-        self.inner.wait(after, at_most).await
-    }
-    async fn beat(&self, scope: &str, mark: &str) -> Result<()> {
-        self.inner.beat(scope, mark).await
-    }
-    async fn pulse(&self, scope: &str) -> Result<Option<String>> {
-        self.inner.pulse(scope).await
-    }
-    async fn let_go(&self, anchor: u64) -> Result<u64> {
-        self.inner.let_go(anchor).await
-    }
-    async fn verify(&self) -> Result<Verification> {
-        self.inner.verify().await
-    }
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
 }
 
-/// Ports that graphs do not use, and a configuration with one secret.
-struct Nothing;
-
-fn unused<T>() -> Result<T> {
-    Err(Fault::new(Code::Unsupported, "Graphs do not use this port."))
-}
+/// A configuration with one secret.
+struct OneSecret;
 
 #[async_trait]
-impl ConfigSource for Nothing {
+impl ConfigSource for OneSecret {
     async fn resolve(&self, _: &Arc<Project>, _: &EnvName) -> Result<ResolvedConfig> {
         let origin = Origin { layer: "test".into(), line: None };
         let secret = ConfigEntry { value: ConfigValue::Secret(Secret::new("hunter22")), origin };
@@ -366,40 +318,6 @@ impl ConfigSource for Nothing {
         }
     }
     async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {
-        unused()
-    }
-}
-
-#[async_trait]
-impl Verifier for Nothing {
-    async fn verify(&self, _: VerifyRequest) -> Result<SuiteResult> {
-        unused()
-    }
-}
-
-impl Painter for Nothing {
-    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
-        unused()
-    }
-}
-
-#[async_trait]
-impl Locator for Nothing {
-    async fn url(&self, _: &Scope) -> Result<Option<String>> {
-        unused()
-    }
-
-    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
-        unused()
-    }
-}
-
-#[async_trait]
-impl Notifier for Nothing {
-    async fn notify(&self, _: Notice) -> Result<Vec<Delivery>> {
-        unused()
-    }
-    async fn pump(&self) -> Result<usize> {
-        unused()
+        Err(Fault::new(Code::Unsupported, "Graphs restore no configuration."))
     }
 }

@@ -3,25 +3,17 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use clap::Parser;
 use jiff::Timestamp;
 use serde_json::Value;
 use vice_core::app::{App, ProcessEnv, StopSignal, Workspace};
 use vice_core::event::Actor;
-use vice_core::id::{EnvName, Ids, Scope};
+use vice_core::id::Ids;
 use vice_core::manifest::Project;
 use vice_core::memory::MemorySeriesStore;
-use vice_core::payload::config::ConfigRecorded;
-use vice_core::payload::simulation::SimulationReport;
-use vice_core::payload::verification::SuiteResult;
-use vice_core::port::command::{CommandOutput, CommandRunner, CommandSpec};
-use vice_core::port::config::{ConfigSource, ResolvedConfig};
-use vice_core::port::locator::Locator;
-use vice_core::port::notifier::{Delivery, Notice, Notifier, Severity};
-use vice_core::port::painter::{Painter, PictureFormat};
-use vice_core::port::verifier::{Verifier, VerifyRequest};
+use vice_core::port::notifier::Severity;
 use vice_core::rng::Streams;
+use vice_core::testkit::absent::Absent;
 use vice_core::time::{Clock, ManualClock};
 use vice_core::ui::{Format, Outcome, Progress, Ui};
 use vice_core::{Code, Fault, Millis, Result};
@@ -65,66 +57,6 @@ impl Ui for Told {
     }
     fn width(&self) -> usize {
         100
-    }
-}
-
-struct Absent;
-
-fn absent<T>() -> Result<T> {
-    Err(Fault::internal("The commands of greed need no other part."))
-}
-
-#[async_trait]
-impl CommandRunner for Absent {
-    async fn run(&self, _: CommandSpec) -> Result<CommandOutput> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl ConfigSource for Absent {
-    async fn resolve(&self, _: &Arc<Project>, _: &EnvName) -> Result<ResolvedConfig> {
-        absent()
-    }
-    fn record(&self, _: &Scope, _: &ResolvedConfig) -> ConfigRecorded {
-        unreachable!("the commands of greed record no configuration")
-    }
-    async fn restore(&self, _: &Arc<Project>, _: &ConfigRecorded) -> Result<ResolvedConfig> {
-        absent()
-    }
-}
-
-impl Painter for Absent {
-    fn simulation(&self, _: &SimulationReport, _: PictureFormat) -> Result<String> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Locator for Absent {
-    async fn url(&self, _: &Scope) -> Result<Option<String>> {
-        absent()
-    }
-
-    async fn units(&self, _: &Scope) -> Result<Vec<vice_core::port::target::UnitState>> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Notifier for Absent {
-    async fn notify(&self, _: Notice) -> Result<Vec<Delivery>> {
-        absent()
-    }
-    async fn pump(&self) -> Result<usize> {
-        absent()
-    }
-}
-
-#[async_trait]
-impl Verifier for Absent {
-    async fn verify(&self, _: VerifyRequest) -> Result<SuiteResult> {
-        absent()
     }
 }
 
