@@ -7,6 +7,8 @@ mod audit;
 mod backup;
 mod binding;
 mod bridge;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod broker;
 #[cfg(feature = "s3")]
 mod bucket;
 pub mod cmd;

@@ -2,6 +2,8 @@
 
 use vice_core::{Code, Fault, Result};
 
+use crate::broker;
+
 const FORMS: &str =
     "Write kafka://HOST:PORT/TOPIC, with several hosts after commas; behind it ?tls=off or ?tls=require.";
 
@@ -40,23 +42,16 @@ impl KafkaPlace {
             return Err(usage("The URL of a topic must not hold credentials.")
                 .hint("Set KAFKA_USER, KAFKA_PASSWORD and KAFKA_SASL (plain, scram-sha-256 or scram-sha-512)."));
         }
-        let brokers = hosts.split(',').map(broker).collect::<Result<Vec<_>>>()?;
+        let wrong = || usage("The URL names a broker that is none.");
+        let brokers = hosts.split(',').map(|host| broker::server(host, PORT).ok_or_else(wrong));
+        let brokers = brokers.collect::<Result<Vec<_>>>()?;
         if brokers.len() > BROKERS_MAX {
             return Err(usage(format!("At most {BROKERS_MAX} brokers are named.")));
         }
-        let local = brokers.iter().all(|broker| is_local(broker));
-        let mut place = Self { brokers, topic: topic_of(topic)?, tls: !local };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            place.tls = match pair {
-                "tls=off" => false,
-                "tls=require" => true,
-                _ => {
-                    let shown: String = pair.split('=').next().unwrap_or_default().chars().take(40).collect();
-                    return Err(usage(format!("The parameter {shown:?} of a topic means nothing.")));
-                }
-            };
-        }
-        Ok(place)
+        let topic = topic_of(topic)?;
+        let tls = broker::tls(query, !brokers.iter().all(|server| broker::is_local(server)))
+            .map_err(|shown| usage(format!("The parameter {shown:?} of a topic means nothing.")))?;
+        Ok(Self { brokers, topic, tls })
     }
 
     /// The topic.
@@ -71,25 +66,6 @@ fn topic_of(topic: &str) -> Result<String> {
         return Err(usage("The name of a topic has up to 249 letters, digits, dots, - and _."));
     }
     Ok(topic.to_owned())
-}
-
-fn broker(text: &str) -> Result<String> {
-    let wrong = || usage("The URL names a broker that is none.");
-    // The colons of an address in brackets are its own.
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse::<u16>().map_err(|_| wrong())?),
-        _ => (text, PORT),
-    };
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:%".contains(&byte);
-    if host.is_empty() || host.len() > 255 || port == 0 || !host.bytes().all(fits) {
-        return Err(wrong());
-    }
-    Ok(format!("{host}:{port}"))
-}
-
-/// Whether a broker is on this machine.
-fn is_local(broker: &str) -> bool {
-    broker.starts_with("localhost:") || broker.starts_with("127.") || broker.starts_with("[::1]:")
 }
 
 fn usage(message: impl Into<String>) -> Fault {

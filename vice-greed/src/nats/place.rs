@@ -49,7 +49,7 @@ impl NatsPlace {
         if stream.is_empty() || stream.len() > 60 || !stream.bytes().all(plain) {
             return Err(usage("The stream of the history has up to 60 letters, digits, - and _."));
         }
-        let tls = !is_local(host);
+        let tls = !crate::broker::is_local(host);
         let mut place = Self { stream, replicas: 1, sync_always: false, monitor: None, tls, url: url.clone() };
         for (key, value) in url.query_pairs() {
             place.set(&key, &value)?;
@@ -95,11 +95,6 @@ impl NatsPlace {
     pub(super) const fn is_durable(&self) -> bool {
         self.sync_always || self.replicas >= 3
     }
-}
-
-/// Whether a server is on this machine.
-pub(super) fn is_local(host: &str) -> bool {
-    host == "localhost" || host.starts_with("127.") || host == "[::1]"
 }
 
 fn usage(message: impl Into<String>) -> Fault {

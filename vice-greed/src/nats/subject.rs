@@ -2,6 +2,8 @@
 
 use vice_core::{Code, Fault, Result};
 
+use crate::broker;
+
 const FORMS: &str =
     "Write nats://HOST:PORT/SUBJECT, such as nats://localhost/shop.events; behind it ?tls=off or ?tls=require.";
 
@@ -34,27 +36,11 @@ impl Subject {
             return Err(usage("The URL of a subject must not hold credentials.")
                 .hint("Set NATS_CREDS (a file), NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD."));
         }
-        let (host, port) = match server.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse::<u16>().unwrap_or(0)),
-            _ => (server, 4222),
-        };
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:%".contains(&byte);
-        if host.is_empty() || host.len() > 255 || port == 0 || !host.bytes().all(fits) {
-            return Err(usage("The URL names a server that is none."));
-        }
-        let mut place =
-            Self { server: format!("{host}:{port}"), subject: checked(subject)?, tls: !super::place::is_local(host) };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            place.tls = match pair {
-                "tls=off" => false,
-                "tls=require" => true,
-                _ => {
-                    let shown: String = pair.split('=').next().unwrap_or_default().chars().take(40).collect();
-                    return Err(usage(format!("The parameter {shown:?} of a subject means nothing.")));
-                }
-            };
-        }
-        Ok(place)
+        let server = broker::server(server, 4222).ok_or_else(|| usage("The URL names a server that is none."))?;
+        let subject = checked(subject)?;
+        let tls = broker::tls(query, !broker::is_local(&server))
+            .map_err(|shown| usage(format!("The parameter {shown:?} of a subject means nothing.")))?;
+        Ok(Self { server, subject, tls })
     }
 
     /// What the client connects to.
