@@ -4,6 +4,7 @@
 //! vice knows beyond it into `customData`; everything else is `dev.cdeventsx.vice-<subject>.<predicate>.<version>`.
 //! Foreign events are kept verbatim.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -154,6 +155,31 @@ struct CdEvent<T> {
 #[derive(Deserialize)]
 struct CdSubject<T> {
     content: T,
+}
+
+/// So many texts of an event can tie a version to it; a larger document is no description of a change.
+const TEXTS_MAX: usize = 200;
+
+/// What an event names: its subject, and the texts of its document (the parsed [`Event::data`]) in the CDEvents subject and
+/// the custom data, about [`TEXTS_MAX`] at most.
+#[must_use]
+pub fn texts(subject: &str, data: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::from([subject.to_owned()]);
+    texts_in(&data["subject"], &mut found);
+    texts_in(&data["customData"], &mut found);
+    found
+}
+
+fn texts_in(value: &Value, found: &mut BTreeSet<String>) {
+    if found.len() >= TEXTS_MAX {
+        return;
+    }
+    match value {
+        Value::String(text) => drop(found.insert(text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| texts_in(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| texts_in(field, found)),
+        _ => {}
+    }
 }
 
 impl Event {

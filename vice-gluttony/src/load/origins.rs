@@ -1,10 +1,7 @@
 //! What events from outside say of changes, builds and artifacts.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
-use serde_json::Value;
-use vice_core::event::{Event, Recorded};
+use vice_core::event::{Event, Recorded, texts};
 use vice_core::id::ProjectName;
 use vice_core::store::{EventStore, Order, Query};
 use vice_core::{Millis, Result};
@@ -16,9 +13,6 @@ const MERGED_BEFORE_DAYS: u64 = 90;
 
 /// The newest so many are read.
 const EVENTS_MAX: usize = 5_000;
-
-/// Texts of a document that can name a version; a larger one is no description of a change.
-const WORDS_MAX: usize = 200;
 
 const MERGED: &str = "dev.cdevents.change.merged.*";
 const MADE: [&str; 2] = ["dev.cdevents.artifact.*", "dev.cdevents.build.*"];
@@ -54,11 +48,8 @@ pub(super) async fn origins(store: &dyn EventStore, since: Timestamp) -> Result<
 
 fn origin(recorded: &Recorded) -> Origin {
     let event = &recorded.event;
-    let mut words = BTreeSet::from([event.subject.clone()]);
     // Whoever sends events may send anything; what does not parse names nothing.
-    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-    texts(&data["subject"], &mut words);
-    texts(&data["customData"], &mut words);
+    let words = texts(&event.subject, &serde_json::from_str(&event.data).unwrap_or_default());
     Origin { project: project(event), subject: event.subject.clone(), at: event.time, words }
 }
 
@@ -69,16 +60,4 @@ fn project(event: &Event) -> Option<ProjectName> {
         ProjectName::new(rest.split('/').next()?).ok()
     };
     event.scope.as_ref().map(|scope| scope.project.clone()).or_else(of_webhook)
-}
-
-fn texts(value: &Value, into: &mut BTreeSet<String>) {
-    if into.len() >= WORDS_MAX {
-        return;
-    }
-    match value {
-        Value::String(text) => drop(into.insert(text.clone())),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| texts(field, into)),
-        _ => {}
-    }
 }

@@ -5,16 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 use vice_core::Result;
-use vice_core::event::Recorded;
+use vice_core::event::{Recorded, texts};
 use vice_core::store::{EventStore, Order, Query};
 
 use super::log::short_kind;
 
 /// How far back causes are looked for.
 const LOOK_BACK: usize = 5000;
-
-/// Words of a document that can tie a version to it; a larger one is no description of a change.
-const WORDS_MAX: usize = 200;
 
 /// What is shown of a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +58,7 @@ impl Links {
         }
         let origins = ["dev.cdevents.change.", "dev.cdevents.build.", "dev.cdevents.artifact.", "dev.cdevents.branch."];
         if origins.iter().any(|prefix| event.kind.starts_with(prefix)) {
-            let mut words = BTreeSet::from([event.subject.clone()]);
-            texts(&data["subject"], &mut words);
-            texts(&data["customData"], &mut words);
-            self.origins.push((cause, words));
+            self.origins.push((cause, texts(&event.subject, &data)));
         }
     }
 
@@ -114,17 +108,5 @@ fn rollout(recorded: &Recorded, data: &Value) -> String {
     match id.into_iter().find_map(Value::as_str) {
         Some(id) => format!("rollout/{}", id.replace('.', "/")),
         None => String::new(),
-    }
-}
-
-fn texts(value: &Value, into: &mut BTreeSet<String>) {
-    if into.len() >= WORDS_MAX {
-        return;
-    }
-    match value {
-        Value::String(text) => drop(into.insert(text.clone())),
-        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| texts(field, into)),
-        _ => {}
     }
 }
