@@ -104,6 +104,10 @@ impl Place {
     ///
     /// # Errors
     /// `Unsupported` for what only takes.
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "nats")),
+        expect(unused_variables, reason = "what is left gives no events")
+    )]
     pub(crate) fn inlet(&self, app: &App) -> Result<Box<dyn Inlet>> {
         match self {
             #[cfg(feature = "kafka")]

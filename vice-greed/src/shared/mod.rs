@@ -61,6 +61,7 @@ impl SharedStore {
     }
 
     /// Whether what the medium acknowledges survives a power cut there.
+    #[cfg(feature = "nats")]
     pub(crate) const fn durable(mut self, durable: bool) -> Self {
         self.durable = durable;
         self
