@@ -13,6 +13,7 @@ pub mod event;
 pub mod fault;
 pub mod fold;
 pub mod histogram;
+pub mod host;
 pub mod id;
 pub mod manifest;
 pub mod memory;

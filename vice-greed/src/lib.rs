@@ -7,8 +7,6 @@ mod audit;
 mod backup;
 mod binding;
 mod bridge;
-#[cfg(any(feature = "kafka", feature = "nats"))]
-mod broker;
 #[cfg(feature = "s3")]
 mod bucket;
 pub mod cmd;
@@ -17,6 +15,7 @@ mod decide;
 mod desk;
 mod disk;
 mod emit;
+mod endpoint;
 mod gaps;
 #[cfg(feature = "jsonl")]
 mod git;

@@ -17,10 +17,13 @@ use vice_core::{Code, Digest, Fault, Millis, Result};
 
 use super::{Claim, Message, Outlet, Sent};
 use crate::binding::Style;
-use crate::emit;
+use crate::{emit, endpoint};
 
 /// How long a collector may take.
 const TIMEOUT: Millis = Millis::from_secs(10);
+
+/// The port of a collector that names none.
+const PORT: u16 = 4318;
 
 /// How a collector is written.
 const FORMS: &str = "Write otlp://HOST:4318; behind it ?tls=off or ?tls=require.";
@@ -51,19 +54,8 @@ impl Collector {
         let rest = text.strip_prefix("otlp://").ok_or_else(wrong)?;
         let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
         let server = server.trim_end_matches('/');
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
-        if server.is_empty() || server.len() > 255 || !server.bytes().all(fits) {
-            return Err(wrong());
-        }
-        let local = ["localhost", "127.", "[::1]"].iter().any(|name| server.starts_with(name));
-        let tls = match query {
-            "" => !local,
-            "tls=off" => false,
-            "tls=require" => true,
-            _ => return Err(wrong()),
-        };
-        let ported = server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let server = if ported { server.to_owned() } else { format!("{server}:4318") };
+        let server = endpoint::server(server, PORT).filter(|server| !server.contains('%')).ok_or_else(wrong)?;
+        let tls = endpoint::tls(query, !endpoint::is_local(&server)).map_err(|_| wrong())?;
         Ok(Self { server, tls })
     }
 

@@ -2,7 +2,7 @@
 
 use vice_core::{Code, Fault, Result};
 
-use crate::broker;
+use crate::endpoint;
 
 const FORMS: &str =
     "Write kafka://HOST:PORT/TOPIC, with several hosts after commas; behind it ?tls=off or ?tls=require.";
@@ -43,13 +43,13 @@ impl KafkaPlace {
                 .hint("Set KAFKA_USER, KAFKA_PASSWORD and KAFKA_SASL (plain, scram-sha-256 or scram-sha-512)."));
         }
         let wrong = || usage("The URL names a broker that is none.");
-        let brokers = hosts.split(',').map(|host| broker::server(host, PORT).ok_or_else(wrong));
+        let brokers = hosts.split(',').map(|host| endpoint::server(host, PORT).ok_or_else(wrong));
         let brokers = brokers.collect::<Result<Vec<_>>>()?;
         if brokers.len() > BROKERS_MAX {
             return Err(usage(format!("At most {BROKERS_MAX} brokers are named.")));
         }
         let topic = topic_of(topic)?;
-        let tls = broker::tls(query, !brokers.iter().all(|server| broker::is_local(server)))
+        let tls = endpoint::tls(query, !brokers.iter().all(|server| endpoint::is_local(server)))
             .map_err(|shown| usage(format!("The parameter {shown:?} of a topic means nothing.")))?;
         Ok(Self { brokers, topic, tls })
     }

@@ -49,7 +49,7 @@ impl NatsPlace {
         if stream.is_empty() || stream.len() > 60 || !stream.bytes().all(plain) {
             return Err(usage("The stream of the history has up to 60 letters, digits, - and _."));
         }
-        let tls = !crate::broker::is_local(host);
+        let tls = !crate::endpoint::is_local(host);
         let mut place = Self { stream, replicas: 1, sync_always: false, monitor: None, tls, url: url.clone() };
         for (key, value) in url.query_pairs() {
             place.set(&key, &value)?;

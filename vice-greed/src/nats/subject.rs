@@ -2,7 +2,7 @@
 
 use vice_core::{Code, Fault, Result};
 
-use crate::broker;
+use crate::endpoint;
 
 const FORMS: &str =
     "Write nats://HOST:PORT/SUBJECT, such as nats://localhost/shop.events; behind it ?tls=off or ?tls=require.";
@@ -36,9 +36,9 @@ impl Subject {
             return Err(usage("The URL of a subject must not hold credentials.")
                 .hint("Set NATS_CREDS (a file), NATS_NKEY, NATS_TOKEN, or NATS_USER and NATS_PASSWORD."));
         }
-        let server = broker::server(server, 4222).ok_or_else(|| usage("The URL names a server that is none."))?;
+        let server = endpoint::server(server, 4222).ok_or_else(|| usage("The URL names a server that is none."))?;
         let subject = checked(subject)?;
-        let tls = broker::tls(query, !broker::is_local(&server))
+        let tls = endpoint::tls(query, !endpoint::is_local(&server))
             .map_err(|shown| usage(format!("The parameter {shown:?} of a subject means nothing.")))?;
         Ok(Self { server, subject, tls })
     }

@@ -12,6 +12,7 @@ use lettre::transport::smtp::{AsyncSmtpTransportBuilder, Error, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use url::Url;
 use vice_core::Secret;
+use vice_core::host::is_loopback;
 
 use super::{Channel, SEND_TIMEOUT, SendError};
 use crate::message::Message;
@@ -53,7 +54,7 @@ impl Email {
         let (tls, port) = match (url.scheme(), &self.login) {
             ("smtps", _) => (Tls::Wrapper(parameters), 465),
             // A password is never sent in the clear, except to this very machine.
-            ("smtp", Some(_)) if !loopback(host) => (Tls::Required(parameters), 587),
+            ("smtp", Some(_)) if !is_loopback(host) => (Tls::Required(parameters), 587),
             ("smtp", _) => (Tls::Opportunistic(parameters), 25),
             _ => return Err(wrong("does not begin with smtp:// or smtps://")),
         };
@@ -66,10 +67,6 @@ impl Email {
             None => builder,
         })
     }
-}
-
-fn loopback(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn mail(from: &str, to: &[String], message: &Message) -> Result<lettre::Message, SendError> {
@@ -155,6 +152,11 @@ mod tests {
         let built = |server: &str| format!("{:?}", email(server).transport(server).unwrap().build::<Tokio1Executor>());
         assert!(!built("smtp://mail.example.test").contains("hunter22"));
         assert!(email("imap://x").transport("x").err().unwrap().permanent);
-        assert!(loopback("127.0.0.1") && loopback("[::1]") && loopback("localhost") && !loopback("mail.example.test"));
+        assert!(
+            is_loopback("127.0.0.1")
+                && is_loopback("[::1]")
+                && is_loopback("localhost")
+                && !is_loopback("mail.example.test")
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! The name of an image, as container runtimes read it. Pure.
 
+use vice_core::host::{is_loopback, without_port};
+
 /// The registry of names that have none.
 const DEFAULT_HOST: &str = "docker.io";
 /// Where that one answers.
@@ -50,7 +52,7 @@ impl ImageName {
     pub(super) fn api(&self) -> String {
         let host = if self.host == DEFAULT_HOST { DEFAULT_API } else { self.host.as_str() };
         // A registry on this machine has no certificate, and nobody is in between.
-        let scheme = if is_loopback(bare(host)) { "http" } else { "https" };
+        let scheme = if is_loopback(without_port(host)) { "http" } else { "https" };
         format!("{scheme}://{host}")
     }
 }
@@ -64,27 +66,13 @@ pub(super) fn is_digest(text: &str) -> bool {
         || text.strip_prefix("sha512:").is_some_and(|rest| hex(rest, 128))
 }
 
-/// Whether a host is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// A host without its port.
-fn bare(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
-        _ => host,
-    }
-}
-
 /// Whether the first part of a name is a host, and not the first part of a path.
 fn is_host(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':'])
 }
 
 fn host_is_sound(host: &str) -> bool {
-    let (name, port) = (bare(host), &host[bare(host).len()..]);
+    let (name, port) = (without_port(host), &host[without_port(host).len()..]);
     let port_is_sound = port.is_empty() || port[1..].parse::<u16>().is_ok_and(|port| port > 0);
     let name_is_sound = match name.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),

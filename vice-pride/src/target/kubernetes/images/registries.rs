@@ -14,13 +14,14 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use url::Url;
 use vice_core::app::ProcessEnv;
+use vice_core::host::is_loopback;
 use vice_core::port::command::CommandRunner;
 use vice_core::text::sanitize;
 use vice_core::{Code, Digest, Fault, Result, Secret};
 
 use super::challenge::Challenge;
 use super::login::{self, Login};
-use super::name::{ImageName, is_digest, is_loopback};
+use super::name::{ImageName, is_digest};
 
 /// Makes the HTTP client, when one is needed.
 pub type HttpMaker = fn() -> Result<Client>;
