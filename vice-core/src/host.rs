@@ -1,6 +1,6 @@
 //! Names of hosts in addresses.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Whether a host is this machine: nobody is in between, so that a connection needs no encryption. An address of version 6
 /// may stand in brackets. A name that only begins like this machine's is another one.

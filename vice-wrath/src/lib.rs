@@ -11,6 +11,7 @@ mod action;
 mod attempt;
 mod capture;
 pub mod cmd;
+mod coding;
 mod command;
 mod http;
 mod import;

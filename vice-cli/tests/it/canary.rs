@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::lab::{Lab, hello, hello_project, ran};
+use crate::lab::{Lab, free_port, hello, hello_project, ran};
 use crate::traffic::{Traffic, wait_until};
 
 /// Connections of the load: each waits for about 9 ms a request.
@@ -426,7 +426,7 @@ fn server(name: &str) -> String {
 fn lab_a_real_prometheus_judges_by_what_it_scrapes() {
     let (prometheus, targets) = (server("VICE_LAB_PROMETHEUS"), server("VICE_LAB_PROMETHEUS_DIR"));
     let lab = Lab::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let port = free_port();
     let metric = format!(
         "[metric.errors]\nprometheus = \"{prometheus}\"\nfloor = 0.005\n\
          bad = 'sum(increase(vice_front_failures_total{{version=\"{{{{version}}}}\",lab=\"live\"}}[{{{{window}}}}]))'\n\

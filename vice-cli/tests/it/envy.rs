@@ -54,8 +54,10 @@ fn a_rotation_that_is_killed_anywhere_leaves_whole_files_and_says_how_to_go_on()
     // One kill before anything is changed, and one after each number of layers.
     for at in 0..LAYERS {
         // One reader more, so that everything has to be encrypted again.
-        let made = Command::new("age-keygen").output().expect("age-keygen");
-        let public = String::from_utf8_lossy(&made.stderr).trim().rsplit(' ').next().expect("a key").to_owned();
+        let reader = Lab::new();
+        reader.write("vice.toml", &lab.read("vice.toml"));
+        let made = reader.vice(&["envy", "init", "--format", "json"]).expect(0).json();
+        let public = made["public"].as_str().expect("a key").to_owned();
         lab.vice(&["envy", "init", "--recipient", &public]).expect(0);
         let before = layers(&lab);
         let mut child =

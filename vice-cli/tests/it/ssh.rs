@@ -1,6 +1,5 @@
 //! Deploys to hosts of the lab: real sshd, the built binary, and the example of the page that describes it.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::crash_matrix::Draw;
-use crate::lab::{Lab, ran};
+use crate::lab::{Lab, free_port, ran};
 
 /// The hosts of the lab.
 fn hosts() -> PathBuf {
@@ -56,7 +55,7 @@ impl Fleet {
     }
 
     fn write(&self, hosts: &str, more: &str) {
-        let port = TcpListener::bind("0.0.0.0:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let port = free_port();
         let (config, folder) = (self::hosts().join("config"), &self.folder);
         self.lab.write(
             "vice.toml",

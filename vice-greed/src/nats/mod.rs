@@ -13,7 +13,7 @@ mod place;
 mod subject;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -151,7 +151,7 @@ async fn lab_nats_history_that_was_altered_or_shortened_is_damaged() {
 
 /// A server of the test's own, which it can stop.
 #[expect(clippy::disallowed_methods, reason = "the test stops and starts the server")]
-fn server(dir: &Path, port: u16) -> std::process::Child {
+pub(crate) fn server(dir: &Path, port: u16) -> std::process::Child {
     let data = dir.join("data");
     std::process::Command::new(lab("VICE_LAB_NATS_SERVER"))
         .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])

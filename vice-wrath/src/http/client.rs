@@ -27,8 +27,6 @@ pub(crate) struct Settings {
     pub(crate) secured: bool,
     /// The version that is spoken.
     pub(crate) protocol: Protocol,
-    /// Whether compression is offered and undone.
-    pub(crate) compressed: bool,
     /// Whether the certificate must be trusted.
     pub(crate) verify: bool,
     /// Roots (PEM) to trust instead of those of all clients.
@@ -41,7 +39,7 @@ impl Settings {
     /// Those of a check: a connection for each request, so that one that the server has just closed never looks like a
     /// failure.
     pub(super) const fn of_check(secured: bool) -> Self {
-        Self { secured, protocol: Protocol::Any, compressed: true, verify: true, ca: None, keep: false }
+        Self { secured, protocol: Protocol::Any, verify: true, ca: None, keep: false }
     }
 }
 
@@ -90,7 +88,8 @@ impl Clients {
             .no_proxy()
             .tls_info(true)
             .pool_idle_timeout(IDLE)
-            .gzip(settings.compressed);
+            // Bodies are unpacked when they are whole: see `coding`.
+            .gzip(false);
         if !settings.keep {
             builder = builder.pool_max_idle_per_host(0);
         }

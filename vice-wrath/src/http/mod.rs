@@ -7,10 +7,11 @@
 mod answer;
 mod client;
 pub(crate) mod explain;
+mod receive;
 
 use std::borrow::Cow;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Url};
 use tokio::time::{Instant, timeout_at};
 use vice_core::Millis;
@@ -18,15 +19,14 @@ use vice_core::manifest::CheckSpec;
 use vice_core::time::Clock;
 
 use crate::attempt::Attempt;
+use crate::coding::OFFERED;
 use crate::plan::Planned;
 use crate::tls::Tls;
 use crate::values::Values;
 use answer::Answer;
 pub(crate) use answer::STATUS_DEFAULT;
 pub(crate) use client::{Clients, Settings};
-
-/// The largest body that is read, in bytes, after decompression.
-pub(crate) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) use receive::{Patience, receive};
 
 /// What HTTP checks need.
 pub(crate) struct Http<'a> {
@@ -85,7 +85,7 @@ impl Http<'_> {
                 Ok(Ok(left)) => attempt.failures.extend(left.failure(least)),
             }
         }
-        match fetch(&client, request, timeout, until).await {
+        match fetch(&client, request, Patience { timeout, until }).await {
             Ok(answer) => {
                 attempt.latency = Some(answer.latency);
                 if let Err(fault) = answer::assert(&check.spec, values, &answer, &mut attempt) {
@@ -113,6 +113,7 @@ impl Http<'_> {
         // The builder turns a user and password of the URL into a header.
         let builder = client.request(method, url).headers(headers(spec, values)?);
         let mut request = builder.build().map_err(|error| explain::request(&error))?;
+        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(OFFERED);
         if let Some(body) = &spec.body {
             *request.body_mut() = Some(values.text(body).map_err(text)?.into());
         }
@@ -126,34 +127,18 @@ impl Http<'_> {
 }
 
 /// Sends the request and reads the whole answer, or says why that was not possible.
-async fn fetch(client: &reqwest::Client, request: Request, timeout: Millis, until: Instant) -> Result<Answer, String> {
+async fn fetch(client: &reqwest::Client, request: Request, patience: Patience) -> Result<Answer, String> {
     let started = Instant::now();
-    let sent = timeout_at(until, client.execute(request)).await;
+    let sent = timeout_at(patience.until, client.execute(request)).await;
     let mut response = match sent {
-        Err(_) => return Err(format!("no answer within {timeout}")),
+        Err(_) => return Err(format!("no answer within {}", patience.timeout)),
         Ok(Err(error)) => return Err(explain::request(&error)),
         Ok(Ok(response)) => response,
     };
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let mut body = Vec::new();
-    loop {
-        match timeout_at(until, response.chunk()).await {
-            Err(_) => {
-                return Err(format!(
-                    "the answer (status {status}) did not end within {timeout}; {} bytes came",
-                    body.len()
-                ));
-            }
-            Ok(Err(error)) => return Err(explain::body(&error, status, body.len())),
-            Ok(Ok(Some(chunk))) if body.len() + chunk.len() > BODY_BYTES_MAX => {
-                let limit = BODY_BYTES_MAX / 1024 / 1024;
-                return Err(format!("the answer (status {status}) is larger than {limit} MiB; the rest was not read"));
-            }
-            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-            Ok(Ok(None)) => break,
-        }
-    }
+    receive(response, Some(&headers), patience, &mut body).await?;
     Ok(Answer { status, headers, body, latency: started.elapsed() })
 }
 

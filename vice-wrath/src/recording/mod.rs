@@ -13,7 +13,7 @@ mod read;
 mod tap;
 mod write;
 
-pub(crate) use body::{Body, unpack};
+pub(crate) use body::Body;
 #[cfg(test)]
 pub(crate) use exchange::Answer;
 pub(crate) use exchange::{Asked, Exchange, media_type, values};

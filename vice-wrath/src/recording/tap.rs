@@ -10,10 +10,11 @@ use http::{HeaderMap, Version};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use super::body::{Body, unpack};
+use super::body::Body;
 use super::exchange::{Answer, Asked, Exchange, media_type};
 use super::mask::Mask;
 use super::write::Sink;
+use crate::coding::{RECORDED_BYTES_MAX, unpack};
 use crate::upstream::{Lease, Upstream};
 
 /// The most bytes of bodies that are held at once, over all exchanges. Beyond it bodies are not kept.
@@ -232,10 +233,13 @@ fn kept(mask: &Mask, headers: &HeaderMap, copy: Copy) -> Option<Body> {
         return Some(Body::without(copy.size, why));
     }
     let coding = headers.get(http::header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Some(match unpack(coding, copy.content) {
-        Ok(content) => Body::of(copy.size, mask.body(&media_type(&plain(headers)), content)),
+    Some(match unpack(coding, &copy.content, RECORDED_BYTES_MAX) {
+        Ok(unpacked) => {
+            let content = unpacked.unwrap_or(copy.content);
+            Body::of(copy.size, mask.body(&media_type(&plain(headers)), content))
+        }
         // What can't be looked into can't be masked either.
-        Err(why) => Body::without(copy.size, &why),
+        Err(why) => Body::without(copy.size, &why.to_string()),
     })
 }
 

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use super::memory::{Memory, scalar};
 use super::rules::{Rules, Set, Target};
-use crate::recording::{Asked, Exchange, media_type, unpack};
+use crate::coding::{RECORDED_BYTES_MAX, unpack};
+use crate::recording::{Asked, Exchange, media_type};
 use crate::traffic::route;
 use crate::upstream::{Upstream, cause};
 
@@ -167,7 +168,11 @@ impl Arm {
         }
         let coding =
             headers.iter().find(|(name, _)| name == "content-encoding").map_or("", |(_, value)| value.as_str());
-        let body = if cut { Vec::new() } else { unpack(coding, body.clone()).unwrap_or(body) };
+        if cut {
+            body.clear();
+        } else if let Ok(Some(content)) = unpack(coding, &body, RECORDED_BYTES_MAX) {
+            body = content;
+        }
         Ok(Seen { status: parts.status.as_u16(), headers, body, cut, took: Duration::ZERO })
     }
 }

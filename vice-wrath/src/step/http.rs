@@ -2,18 +2,18 @@
 //!
 //! Connections are kept within a run, as a browser keeps them. No proxy is used: a scenario looks at the system itself.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+};
 use reqwest::{Method, Request, Response, Url};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Tried, Try, body, cookies};
-use crate::http::{Settings, explain};
+use crate::coding::OFFERED;
+use crate::http::{Patience, Settings, explain, receive};
 use crate::query::facts::Facts;
 use crate::scenario::HttpStep;
 use crate::tls::certificate_facts;
-
-/// The largest body that is read, in bytes, after decompression.
-pub(crate) const BODY_BYTES_MAX: usize = crate::http::BODY_BYTES_MAX;
 
 /// One attempt with its redirects.
 pub(super) async fn attempt(attempt: &Try<'_>, step: &HttpStep, facts: Facts) -> Tried {
@@ -74,7 +74,6 @@ impl<'a> Exchange<'a> {
         let settings = Settings {
             secured: self.url.scheme() == "https",
             protocol: self.step.protocol,
-            compressed: self.step.compressed,
             verify: self.step.verify,
             ca: self.ca.clone(),
             keep: true,
@@ -82,6 +81,9 @@ impl<'a> Exchange<'a> {
         let client = self.attempt.bench.clients.of(settings).map_err(|fault| fault.chain().join(": "))?;
         let mut request = Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
+        if self.step.compressed {
+            request.headers_mut().entry(ACCEPT_ENCODING).or_insert(OFFERED);
+        }
         self.add_cookies(request.headers_mut())?;
         *request.body_mut() = self.body.clone().map(Into::into);
         match timeout_at(self.attempt.until, client.execute(request)).await {
@@ -162,28 +164,10 @@ impl<'a> Exchange<'a> {
         self.url = next;
     }
 
-    async fn read(&mut self, mut response: Response) -> Result<(), String> {
-        let status = response.status();
-        let timeout = self.attempt.timeout;
-        loop {
-            let read = self.facts.body.len();
-            match timeout_at(self.attempt.until, response.chunk()).await {
-                Err(_) => {
-                    return Err(format!(
-                        "the answer (status {status}) did not end within {timeout}; {read} bytes came"
-                    ));
-                }
-                Ok(Err(error)) => return Err(explain::body(&error, status, read)),
-                Ok(Ok(Some(chunk))) if read + chunk.len() > BODY_BYTES_MAX => {
-                    let limit = BODY_BYTES_MAX / 1024 / 1024;
-                    return Err(format!(
-                        "the answer (status {status}) is larger than {limit} MiB; the rest was not read"
-                    ));
-                }
-                Ok(Ok(Some(chunk))) => self.facts.body.extend_from_slice(&chunk),
-                Ok(Ok(None)) => break,
-            }
-        }
+    async fn read(&mut self, response: Response) -> Result<(), String> {
+        let patience = Patience { timeout: self.attempt.timeout, until: self.attempt.until };
+        let Facts { headers, body, .. } = &mut self.facts;
+        receive(response, self.step.compressed.then_some(&*headers), patience, body).await?;
         self.facts.timing.total = self.began.elapsed();
         Ok(())
     }

@@ -85,6 +85,19 @@ async fn a_small_zip_of_a_huge_body_is_not_unpacked() {
 }
 
 #[tokio::test]
+async fn a_zip_that_is_none_or_only_half_of_one() {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(b"{\"status\": \"ok\"}").unwrap();
+    let whole = encoder.finish().unwrap();
+    for packed in [b"plain text".as_slice(), &whole[..whole.len() - 3]] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+        let server = Server::raw([head.as_bytes(), packed].concat()).await;
+        says(&patient(&server).await, "the answer (status 200 OK) can't be unpacked as gzip");
+    }
+}
+
+#[tokio::test]
 async fn a_hundred_thousand_headers() {
     let many: String = (0..100_000).map(|n| format!("x-{n}: y\r\n")).collect();
     let server = Server::raw(format!("HTTP/1.1 200 OK\r\n{many}\r\n")).await;

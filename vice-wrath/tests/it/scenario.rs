@@ -537,3 +537,42 @@ async fn a_scenario_can_be_a_check_and_gate_a_deploy() {
     let fault = crate::support::wrath(Arc::default()).verify(request).await.unwrap_err();
     assert!(fault.to_string().contains("{{nobody}} is not known here"), "{fault}");
 }
+
+#[tokio::test]
+async fn a_packed_answer_is_unpacked_unless_the_step_says_otherwise() {
+    use std::io::Write as _;
+    let server = Server::start(|request, mut conn| async move {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(b"hello ada").unwrap();
+        let offered = request.head.to_ascii_lowercase().contains("accept-encoding: gzip\r\n");
+        let (coding, body) =
+            if offered { ("gzip", encoder.finish().unwrap()) } else { ("identity", b"as it is".to_vec()) };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n", body.len());
+        conn.write(&[head.as_bytes(), &body].concat()).await;
+    })
+    .await;
+    let outcome = play_one(
+        &server.url(),
+        r#"
+[[step]]
+name = "packed"
+http = "/"
+expect.headers = { Content-Encoding = "gzip" }
+expect.body = "hello ada"
+[[step]]
+name = "plain"
+http = "/"
+compressed = false
+expect.body = "as it is"
+[[step]]
+name = "packed by hand"
+http = "/"
+headers = { Accept-Encoding = "gzip" }
+compressed = false
+expect.size = { below = 40 }
+expect.body = { matches = "^\\x1f" }
+"#,
+    )
+    .await;
+    assert_eq!(messages(&outcome), [] as [&str; 0]);
+}

@@ -216,11 +216,11 @@ impl Drop for Own {
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-async fn until(what: &str, mut there: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut there: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while !there() {
         assert!(tokio::time::Instant::now() < end, "{what}");

@@ -11,7 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::kafka::{consume, produce};
+use super::kafka::{compare, consume, produce};
+use super::nats::stream;
 use super::{append, history, lab, run, some_events, taken, unique};
 
 const DIR: &str = "BRIDGE_TEST_DIR";
@@ -101,4 +102,25 @@ async fn lab_kafka_killed_while_it_sends_each_event_is_there() {
         let doubled = found.values().filter(|times| **times > 1).count();
         assert!(!exactly || doubled == 0, "{doubled} are there twice");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lab_nats_killed_on_the_way_out_and_on_the_way_in_each_event_is_there_once() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (one, two) = (history(dirs[0].path(), &Arc::default()), history(dirs[1].path(), &Arc::default()));
+    let (context, name) = stream(dirs[0].path()).await;
+    let (to, from) = (format!("{}/{name}.events", lab("VICE_LAB_NATS")), format!("{}/{name}.>", lab("VICE_LAB_NATS")));
+    for round in 0..KILLS {
+        append(&one, some_events(usize::try_from(round).unwrap() * 60, 60)).await;
+        kill_soon(start(dirs[0].path(), &["forward", "--to", &to]), round);
+        kill_soon(start(dirs[1].path(), &["follow", "--from", &from]), round + 3);
+    }
+    run(&one, &["forward", "--to", &to, "--once"]).await.unwrap();
+    run(&two, &["follow", "--from", &from, "--once"]).await.unwrap();
+    let count = KILLS * 60;
+    // The server knows the ids of what it has already.
+    let kept = context.get_stream(&name).await.unwrap().cached_info().state.messages;
+    assert_eq!(kept, count, "each is in the stream once");
+    compare(&one, &two).await;
+    assert_eq!(two.events.verify().await.unwrap().problems, Vec::<String>::new());
 }

@@ -2,19 +2,27 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream::Config};
 use serde_json::json;
 use vice_core::Code;
+use vice_core::app::App;
 
-use super::kafka::compare;
+use super::kafka::{compare, free_port, until};
 use super::{append, history, in_stream, lab, run, some_events, taken, unique};
 use crate::bridge::Place;
+use crate::cmd::testing::Told;
+use crate::nats::tests::server;
 
 /// A stream that keeps the subjects below a name that no other run has.
-async fn stream(dir: &Path) -> (jetstream::Context, String) {
-    let client = async_nats::connect(lab("VICE_LAB_NATS")).await.unwrap();
+pub(super) async fn stream(dir: &Path) -> (jetstream::Context, String) {
+    stream_at(&lab("VICE_LAB_NATS"), dir).await
+}
+
+async fn stream_at(server: &str, dir: &Path) -> (jetstream::Context, String) {
+    let client = async_nats::connect(server).await.unwrap();
     let (context, name) = (jetstream::new(client), unique(dir));
     let config = Config { name: name.clone(), subjects: vec![format!("{name}.>")], ..Config::default() };
     context.create_stream(config).await.unwrap();
@@ -87,6 +95,48 @@ async fn lab_nats_what_others_send_is_taken_and_what_is_gone_is_noted() {
     assert_eq!(taken(&app).await, expected);
     let refused = in_stream(&app, &format!("refused/{}", Place::parse(&from).unwrap().name())).await;
     assert!(refused[1].event.data.contains("The messages 4 to 5 of"), "{}", refused[1].event.data);
+}
+
+/// The server goes away while events wait and while they come, and is the same one when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lab_nats_a_server_that_goes_away_is_waited_for() {
+    let (dirs, port) = ([(); 3].map(|()| tempfile::tempdir().unwrap()), free_port());
+    let url = format!("nats://127.0.0.1:{port}");
+    let mut process = server(dirs[2].path(), port);
+    until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let (_, name) = stream_at(&url, dirs[2].path()).await;
+    let told = [Arc::new(Told::default()), Arc::new(Told::default())];
+    let apps = [history(dirs[0].path(), &told[0]), history(dirs[1].path(), &told[1])];
+    append(&apps[0], some_events(0, 40)).await;
+    let work = |n: usize, words: [String; 3]| {
+        let app = apps[n].clone();
+        tokio::spawn(async move { run(&app, &words.each_ref().map(String::as_str)).await })
+    };
+    let out = work(0, ["forward".into(), "--to".into(), format!("{url}/{name}.events")]);
+    let back = work(1, ["follow".into(), "--from".into(), format!("{url}/{name}.>")]);
+    all_there(&apps[1], 40).await;
+    process.kill().unwrap();
+    process.wait().unwrap();
+    append(&apps[0], some_events(40, 40)).await;
+    let said = |n: usize, part: &str| told[n].said.lock().unwrap().iter().any(|line| line.contains(part));
+    until("both say that nobody answers", || said(0, "40 events wait.") && said(1, "is tried again")).await;
+    let mut process = server(dirs[2].path(), port);
+    all_there(&apps[1], 80).await;
+    until("both say that it is back", || said(0, "answers again") && said(1, "answers again")).await;
+    apps.iter().for_each(|app| app.stop.raise(false));
+    assert_eq!(out.await.unwrap().unwrap().json["sent"], 80);
+    assert_eq!(back.await.unwrap().unwrap().json["taken"], 80);
+    compare(&apps[0], &apps[1]).await;
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+async fn all_there(app: &App, count: usize) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    while taken(app).await.len() < count {
+        assert!(tokio::time::Instant::now() < end, "{count} events did not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
