@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use vice_core::app::App;
+use vice_core::event::DATA_BYTES_MAX;
 use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::id::{EnvName, Scope};
@@ -177,6 +178,7 @@ pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<P
     })?;
     refuse_uncovered(&scope, &plan, &config)?;
     check_shares(&scope, &backend, &plan).await?;
+    recordable(&plan)?;
     plan.frees_traffic = state.split && backend.traffic.is_some() && !plan.is_noop();
     let record = app.config.record(&scope, &config);
     let config_changes = config_changes(app, &scope, &state, &record).await?;
@@ -196,6 +198,21 @@ pub(crate) async fn planned(app: &App, found: Found, wanted: Wanted) -> Result<P
         record,
         config_changes,
     })
+}
+
+/// Refuses what could not be begun: the plan is recorded before anything is changed, and is one event.
+fn recordable(plan: &Plan) -> Result<()> {
+    // Beside it stand the releases, the tasks and the reason.
+    const BYTES_MAX: usize = DATA_BYTES_MAX - 64 * 1024;
+    let (units, bytes) = (plan.units.len(), serde_json::to_vec(plan).map_or(0, |bytes| bytes.len()));
+    if bytes <= BYTES_MAX {
+        return Ok(());
+    }
+    let most = units.saturating_mul(BYTES_MAX) / bytes;
+    Err(Fault::new(Code::Unsupported, format!("The plan for {units} units is too large to be recorded as one event."))
+        .because(format!("It takes {} KiB, and {} are there for it.", bytes / 1024, BYTES_MAX / 1024))
+        .hint(format!("Give parts of the fleet environments of their own, each of at most about {most} units."))
+        .detail("units", units))
 }
 
 /// A rollout has to know what every unit runs: what it goes back to must not be guessed.
@@ -440,4 +457,35 @@ async fn config_changes(
         }
     }
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_for(units: usize) -> Plan {
+        plan(&PlanRequest {
+            direction: Direction::Deploy,
+            from: None,
+            to: ReleaseRef { version: "2".into(), artifact: None, source: String::new(), config: None, recipe: None },
+            units: (0..units).map(|number| format!("host-{number}.example.com")).collect(),
+            topology: None,
+            inventory: &Inventory::default(),
+            rollout: &vice_core::manifest::RolloutSpec::default(),
+            tasks: Vec::new(),
+            has_checks: false,
+            analysis: None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_plan_that_no_event_can_hold_is_refused_with_what_fits() {
+        recordable(&plan_for(2_000)).unwrap();
+        let fault = recordable(&plan_for(50_000)).unwrap_err();
+        assert_eq!(fault.code(), Code::Unsupported);
+        assert!(fault.to_string().contains("50000 units"), "{fault}");
+        let most: usize = fault.hints()[0].split_whitespace().filter_map(|word| word.parse().ok()).next().unwrap();
+        recordable(&plan_for(most * 95 / 100)).unwrap();
+    }
 }

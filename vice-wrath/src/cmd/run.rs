@@ -15,7 +15,7 @@ use vice_core::port::notifier::Severity;
 use vice_core::series::Labels;
 use vice_core::template::Vars;
 use vice_core::text::{Table, Tone, count};
-use vice_core::ui::Outcome;
+use vice_core::ui::{Format, Outcome};
 use vice_core::{Class, Code, Context as _, Fault, Result};
 
 use super::verify;
@@ -313,8 +313,11 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<Outcome> {
             .context(Code::Io, || format!("The report {} can't be written.", path.display()))?;
     }
     remember(app, &scene, &played, &labels).await?;
-    let text = report::document(format, &about, &played)?;
-    Ok(Outcome { class: play::class(&played), text, json: report::json(&about, &played) })
+    let (text, json) = match format {
+        Format::Json | Format::Ndjson => (String::new(), report::json(&about, &played)),
+        _ => (report::document(format, &about, &played)?, report::summary(&about, &played)),
+    };
+    Ok(Outcome { class: play::class(&played), text, json })
 }
 
 /// What plays the scenarios of a scene.

@@ -42,6 +42,14 @@ pub(crate) fn document(format: Format, about: &About, run: &RunResult) -> Result
 
 /// The run for machines.
 pub(crate) fn json(about: &About, run: &RunResult) -> Value {
+    let mut json = summary(about, run);
+    json["scenarios"] = json!(run.scenarios);
+    json
+}
+
+/// The same without the scenarios: as values they take several times what they take as results, and whoever reads
+/// another format never sees them.
+pub(crate) fn summary(about: &About, run: &RunResult) -> Value {
     let count = |outcome| run.count(outcome);
     json!({
         "place": about.place,
@@ -53,7 +61,6 @@ pub(crate) fn json(about: &About, run: &RunResult) -> Value {
         "skipped": count(CheckOutcome::Skipped),
         "started": run.started,
         "took_ms": run.took_ms,
-        "scenarios": run.scenarios,
     })
 }
 
