@@ -1,7 +1,7 @@
 """What the clients of others see of Kafka, by librdkafka.
 
     kafka_client.py produce BROKERS TOPIC [SETTING=VALUE...]   from lines of JSON: key, value (or base64), headers, partition
-    kafka_client.py consume BROKERS TOPIC                      everything that is there, as such lines
+    kafka_client.py consume BROKERS TOPIC [SETTING=VALUE...]   everything that is there, as such lines
 """
 
 import base64
@@ -13,8 +13,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 PATIENCE = 20
 
 
+def given(settings):
+    return dict(pair.split("=", 1) for pair in settings)
+
+
 def produce(brokers, topic, *settings):
-    producer = Producer({"bootstrap.servers": brokers, **dict(pair.split("=", 1) for pair in settings)})
+    producer = Producer({"bootstrap.servers": brokers, **given(settings)})
     failed = []
     for line in sys.stdin:
         record = json.loads(line)
@@ -32,9 +36,9 @@ def produce(brokers, topic, *settings):
         sys.exit(f"{left} messages are left, {failed}")
 
 
-def consume(brokers, topic):
+def consume(brokers, topic, *more):
     settings = {"bootstrap.servers": brokers, "group.id": "lab", "enable.auto.commit": False, "enable.partition.eof": True}
-    consumer = Consumer(settings)
+    consumer = Consumer({**settings, **given(more)})
     left = set(consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
     while left:

@@ -8,6 +8,7 @@
 pub mod app;
 pub mod capability;
 pub mod chain;
+pub mod delivery;
 pub mod digest;
 pub mod event;
 pub mod fault;

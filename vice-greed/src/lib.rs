@@ -24,6 +24,7 @@ pub mod ingest;
 mod jsonl;
 #[cfg(feature = "kafka")]
 mod kafka;
+pub mod listener;
 #[cfg(feature = "nats")]
 mod nats;
 mod place;

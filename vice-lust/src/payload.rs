@@ -165,3 +165,6 @@ impl Payload for Retried {
         self.key.clone()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use vice_greed::ingest::Sender;
 
-use super::tokens::{Permission, Tokens};
+use super::tokens::{Admitted, Permission, Tokens};
 
 /// Questions that may be under way at once, those that wait for events among them.
 const AT_ONCE: usize = 512;
@@ -51,11 +51,11 @@ impl Gate {
     }
 
     /// Whose token the request has.
-    fn admit(&self, headers: &HeaderMap, need: Permission) -> Result<String, StatusCode> {
+    fn admit(&self, headers: &HeaderMap, need: Permission) -> Result<Admitted<'_>, StatusCode> {
         let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let presented = presented.and_then(|value| value.strip_prefix("Bearer ")).ok_or(StatusCode::UNAUTHORIZED)?;
-        let (name, has) = self.tokens.find(presented.trim()).ok_or(StatusCode::UNAUTHORIZED)?;
-        if has.includes(need) { Ok(name.to_owned()) } else { Err(StatusCode::FORBIDDEN) }
+        let found = self.tokens.find(presented.trim()).ok_or(StatusCode::UNAUTHORIZED)?;
+        if found.permission.includes(need) { Ok(found) } else { Err(StatusCode::FORBIDDEN) }
     }
 
     pub(crate) fn under_way(&self) -> usize {
@@ -65,9 +65,12 @@ impl Gate {
 
 async fn guard(State((gate, need)): State<(Gate, Permission)>, mut request: Request, next: Next) -> Response {
     match gate.admit(request.headers(), need) {
-        Ok(name) => {
-            request.extensions_mut().insert(Sender(name.clone()));
-            gate.pass(&name, request, next).await
+        Ok(Admitted { name, bounds, .. }) => {
+            request.extensions_mut().insert(Sender(name.to_owned()));
+            if let Some(bounds) = bounds {
+                request.extensions_mut().insert(bounds.clone());
+            }
+            gate.pass(name, request, next).await
         }
         Err(status) => {
             count(&gate.counted.refused);
@@ -95,7 +98,7 @@ impl Gate {
         let answer = next.run(request).await;
         let status = answer.status();
         count(match status {
-            StatusCode::UNAUTHORIZED => &self.counted.refused,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => &self.counted.refused,
             status if status.is_server_error() => &self.counted.failed,
             _ => &self.counted.answered,
         });

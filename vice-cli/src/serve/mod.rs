@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use clap::Args;
@@ -26,7 +26,8 @@ use vice_core::text::{Tone, paint};
 use vice_core::ui::Outcome;
 use vice_core::{Code, Context, Fault, Result};
 use vice_greed::ingest::{Ingest, events_router, webhooks_router};
-use vice_greed::service::History;
+use vice_greed::listener::{self, Connections, Patience};
+use vice_greed::service::{Bounds, History};
 
 use gate::Gate;
 use tokens::{Permission, Tokens};
@@ -49,7 +50,7 @@ pub(crate) struct ServeArgs {
     /// Where to listen; behind a proxy that speaks TLS when others shall come in
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7420")]
     listen: SocketAddr,
-    /// The file with the tokens, for its owner only: lines of NAME send|read|write TOKEN
+    /// The file with the tokens, for its owner only: lines of NAME send|read|write[:PROJECT,…] TOKEN
     #[arg(long, value_name = "FILE", env = "VICE_SERVE_TOKENS", hide_env = true)]
     tokens: PathBuf,
     /// Listen beyond this machine although nothing here is encrypted: a proxy before it does that
@@ -67,6 +68,7 @@ struct Health {
     history: History,
     ingest: Arc<Ingest>,
     gate: Gate,
+    connections: Arc<Connections>,
     draining: watch::Receiver<bool>,
 }
 
@@ -90,11 +92,13 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<Outcome> {
     let address = listener.local_addr().context(Code::Io, || "The listener has no address.".to_owned())?;
     let (drain, draining) = watch::channel(false);
     let history = History::new(Arc::clone(&app.events), draining.clone());
-    let health = Health { store: Arc::clone(&app.events), history, ingest, gate, draining: draining.clone() };
+    let (store, connections) = (Arc::clone(&app.events), Arc::<Connections>::default());
+    let health = Health { store, history, ingest, gate, connections, draining: draining.clone() };
     announce(app, &health, &address.to_string());
     notify::tell(&app.env, "READY=1");
-    let serving = axum::serve(listener, routes(&health)).with_graceful_shutdown(ended(draining));
-    let mut serving = tokio::spawn(serving.into_future());
+    let counted = Arc::clone(&health.connections);
+    let serving = listener::serve(listener, routes(&health), Patience::default(), counted, ended(draining));
+    let mut serving = tokio::spawn(serving);
     let done = tokio::select! {
         done = &mut serving => Some(done),
         () = told(app) => None,
@@ -108,8 +112,7 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Result<Outcome> {
     };
     let whole = match drained {
         Ok(done) => {
-            done.map_err(|error| Fault::internal("The service broke down.").because(error))?
-                .context(Code::Io, || "The service can't go on.".to_owned())?;
+            done.map_err(|error| Fault::internal("The service broke down.").because(error))?;
             true
         }
         Err(_) => {
@@ -186,7 +189,10 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(health): State<Health>) -> String {
+async fn metrics(State(health): State<Health>, bound: Option<Extension<Bounds>>) -> (StatusCode, String) {
+    if bound.is_some() {
+        return (StatusCode::FORBIDDEN, "The token is bound to projects, and these figures are of all.\n".to_owned());
+    }
     let counted = &health.gate.counted;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let mut rows = vec![
@@ -195,6 +201,8 @@ async fn metrics(State(health): State<Health>) -> String {
         ("vice_refusals_total", "counter", "Questions without a token that is good for them.", count(&counted.refused)),
         ("vice_busy_total", "counter", "Questions that found no room.", count(&counted.busy)),
         ("vice_events_appended_total", "counter", "Events that were appended.", health.history.appended()),
+        ("vice_connections", "gauge", "Connections that are open.", health.connections.open()),
+        ("vice_slow_total", "counter", "Connections whose other side took too long.", health.connections.slow()),
         ("vice_questions", "gauge", "Questions under way.", u64::try_from(health.gate.under_way()).unwrap_or(0)),
     ];
     if let Ok(Ok(head)) = timeout(READY, health.store.head()).await {
@@ -203,5 +211,5 @@ async fn metrics(State(health): State<Health>) -> String {
     let own = rows
         .iter()
         .map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
-    own.chain([health.ingest.exposition()]).collect()
+    (StatusCode::OK, own.chain([health.ingest.exposition()]).collect())
 }

@@ -1,16 +1,18 @@
-//! Who may ask a `vice serve`: tokens from a file that only its owner can read, each with a name and a permission. Without
-//! such a file nothing is served.
+//! Who may ask a `vice serve`: tokens from a file that only its owner can read, each with a name, a permission, and the
+//! projects that it is bound to, if it is to any. Without such a file nothing is served.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use vice_core::id::ProjectName;
 use vice_core::{Code, Context, Digest, Fault, Result};
+use vice_greed::service::Bounds;
 
 /// The largest file, and the shortest token: 24 letters of 6 bits each can't be guessed.
 const BYTES_MAX: u64 = 256 * 1024;
 const TOKEN_BYTES_MIN: usize = 24;
 
-const FORM: &str = "Each line is NAME send|read|write TOKEN, with at least 24 letters, or sha256:HEX of the token. `openssl rand -hex 32` makes one.";
+const FORM: &str = "Each line is NAME send|read|write TOKEN, with at least 24 letters, or sha256:HEX of the token. `openssl rand -hex 32` makes one. A permission for some projects only is written as write:shop,cart.";
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,17 @@ impl Permission {
 struct Token {
     name: String,
     permission: Permission,
+    bounds: Option<Bounds>,
     digest: Digest,
+}
+
+/// What somebody who showed a token is let do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Admitted<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) permission: Permission,
+    /// The projects that it is bound to; none for all.
+    pub(crate) bounds: Option<&'a Bounds>,
 }
 
 /// The known tokens, by their digests.
@@ -88,23 +100,29 @@ impl Tokens {
     }
 
     /// Whose token it is, and what it is good for. Digests are compared, so that the time it takes tells nothing.
-    pub(crate) fn find(&self, presented: &str) -> Option<(&str, Permission)> {
+    pub(crate) fn find(&self, presented: &str) -> Option<Admitted<'_>> {
         let digest = Digest::of(presented.as_bytes());
-        self.0.iter().find(|token| token.digest == digest).map(|token| (token.name.as_str(), token.permission))
+        let found = self.0.iter().find(|token| token.digest == digest)?;
+        Some(Admitted { name: &found.name, permission: found.permission, bounds: found.bounds.as_ref() })
     }
 }
 
 fn one(line: &str) -> Result<Token, &'static str> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [name, permission, token] = words[..] else { return Err("has not three parts") };
+    let (permission, projects) =
+        permission.split_once(':').map_or((permission, None), |(permission, projects)| (permission, Some(projects)));
     let permission =
         [Permission::Send, Permission::Read, Permission::Write].into_iter().find(|known| known.name() == permission);
+    let projects = projects.map(|names| names.split(',').map(ProjectName::new).collect::<Result<Vec<_>>>()).transpose();
+    let bounds = projects.map_err(|_| "is bound to a project that can have no such name")?.map(Bounds::of);
     let digest = match token.strip_prefix("sha256:") {
         Some(hex) => hex.parse().map_err(|_| "has a digest that is none")?,
         None if token.len() < TOKEN_BYTES_MIN => return Err("has a token that could be guessed"),
         None => Digest::of(token.as_bytes()),
     };
-    Ok(Token { name: name.to_owned(), permission: permission.ok_or("has a permission that there is not")?, digest })
+    let permission = permission.ok_or("has a permission that there is not")?;
+    Ok(Token { name: name.to_owned(), permission, bounds, digest })
 }
 
 #[cfg(test)]
@@ -117,10 +135,22 @@ mod tests {
     fn tokens_have_a_name_and_a_permission() {
         let digest = Digest::of(b"another");
         let tokens = Tokens::parse(&format!("# team\n\nci write {GOOD}\n eyes  read sha256:{digest}\n")).unwrap();
-        assert_eq!(tokens.find(GOOD), Some(("ci", Permission::Write)));
-        assert_eq!(tokens.find("another"), Some(("eyes", Permission::Read)));
+        let admitted = |name, permission| Some(Admitted { name, permission, bounds: None });
+        assert_eq!(tokens.find(GOOD), admitted("ci", Permission::Write));
+        assert_eq!(tokens.find("another"), admitted("eyes", Permission::Read));
         assert_eq!(tokens.find(""), None);
         assert_eq!(tokens.find(&GOOD[1..]), None);
+    }
+
+    #[test]
+    fn a_token_can_be_bound_to_projects() {
+        let digest = Digest::of(b"another");
+        let tokens = Tokens::parse(&format!("ci write:shop,cart {GOOD}\neyes read:shop sha256:{digest}\n")).unwrap();
+        let ci = tokens.find(GOOD).unwrap();
+        assert_eq!(ci.permission, Permission::Write);
+        let bounds = ci.bounds.unwrap();
+        assert!(bounds.has("shop") && bounds.has("cart") && !bounds.has("till") && !bounds.has("shop,cart"));
+        assert!(!tokens.find("another").unwrap().bounds.unwrap().has("cart"));
     }
 
     #[test]
@@ -139,6 +169,11 @@ mod tests {
             ("ci write canary", 1, "guessed"),
             (&format!("\nci admin {GOOD}"), 2, "permission"),
             (&format!("ci {GOOD}"), 1, "three parts"),
+            (&format!("ci write:shop, {GOOD}"), 1, "no such name"),
+            (&format!("ci write: {GOOD}"), 1, "no such name"),
+            (&format!("ci write:Shop/1 {GOOD}"), 1, "no such name"),
+            (&format!("ci all:shop {GOOD}"), 1, "permission"),
+            (&format!("ci write:shop cart {GOOD}"), 1, "three parts"),
             ("ci read sha256:canary", 1, "digest"),
             (&format!("a read {GOOD}\nb write {GOOD}"), 2, "repeats"),
         ] {

@@ -26,6 +26,7 @@ mod masking;
 mod plugins;
 mod reloading;
 mod replay;
+mod retention;
 mod rollout;
 mod rules_kill;
 mod scenarios;

@@ -10,6 +10,10 @@ use crate::lab::{Lab, Ran, ran};
 const WRITER: &str = "canary-writer-0123456789abcdef";
 const READER: &str = "canary-reader-0123456789abcdef";
 const SENDER: &str = "canary-sender-0123456789abcdef";
+/// Those that are bound to the project shop.
+const SHOP_WRITER: &str = "canary-shop-writer-0123456789abcdef";
+const SHOP_READER: &str = "canary-shop-reader-0123456789abcdef";
+const SHOP_SENDER: &str = "canary-shop-sender-0123456789abcdef";
 
 /// A service that ends with the test.
 struct Served {
@@ -25,7 +29,10 @@ impl Served {
     }
 
     fn begin_with(lab: &Lab, vars: &[(&str, &str)], more: &[&str]) -> Self {
-        let tokens = format!("deploys write {WRITER}\neyes read {READER}\nbuilds send {SENDER}\n");
+        let tokens = format!(
+            "deploys write {WRITER}\neyes read {READER}\nbuilds send {SENDER}\n\
+             shop-deploys write:shop {SHOP_WRITER}\nshop-eyes read:shop {SHOP_READER}\nshop-builds send:shop {SHOP_SENDER}\n"
+        );
         lab.write("tokens", &tokens);
         std::fs::set_permissions(lab.path("tokens"), std::fs::Permissions::from_mode(0o600)).expect("a private file");
         let mut arguments = vec!["serve", "--tokens", "tokens", "--listen", "127.0.0.1:0", "--format", "ndjson"];
@@ -210,4 +217,94 @@ fn a_service_that_could_not_be_trusted_does_not_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
     assert!(serve(&["--listen", &address]).expect(1).stderr.contains("target.port-in-use"));
+}
+
+#[test]
+fn a_token_that_is_bound_to_a_project_is_good_for_it_alone() {
+    let home = Lab::new();
+    let served = Served::begin(&home);
+    let labs = machines(&served);
+    // Another project in the same history.
+    let event = |id: &str, project: &str| {
+        format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"/cron","type":"com.example.made","viceproject":"{project}","viceenv":"dev"}}"#
+        )
+    };
+    let kind = "content-type: application/cloudevents+json";
+    let send = |token: &str, event: &str| {
+        served.send("/events", &[kind, &format!("authorization: Bearer {token}")], Some(event))
+    };
+    assert_eq!(send(SENDER, &event("c1", "cart")).0, 201);
+    assert_eq!(send(SHOP_SENDER, &event("s1", "shop")).0, 201);
+    for (id, project) in [("c2", "cart"), ("c3", "shopping")] {
+        let (status, said) = send(SHOP_SENDER, &event(id, project));
+        assert!(status == 403 && said.contains("bound to the project shop"), "{status}: {said}");
+    }
+    let nowhere = r#"{"specversion":"1.0","id":"n1","source":"/cron","type":"com.example.made"}"#;
+    let (status, said) = send(SHOP_WRITER, nowhere);
+    assert!(status == 403 && said.contains("viceproject"), "{status}: {said}");
+
+    vice(&labs, 0, SHOP_WRITER, &[], &["deploy", "shop@1"]).expect(0);
+    let status = vice(&labs, 1, SHOP_READER, &[], &["status", "--format", "json"]).expect(0).json();
+    assert_eq!(status["environments"][0]["version"], "1", "{status}");
+    vice(&labs, 1, SHOP_READER, &[], &["why", "shop.dev.1"]).expect(0);
+    let refused = vice(&labs, 1, SHOP_READER, &[], &["deploy", "shop@2"]).expect(1);
+    assert!(refused.stderr.contains("does not let this token write"), "{refused:?}");
+    let log = |token: &str| {
+        let said = vice(&labs, 1, token, &[], &["greed", "log", "-n", "1000", "--format", "json"]).expect(0).json();
+        let ids = said.as_array().expect("a list").iter().map(|event| event["viceproject"].clone());
+        ids.map(|project| project.as_str().unwrap_or("none").to_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(log(READER).contains("cart"));
+    assert_eq!(log(SHOP_READER).into_iter().collect::<Vec<_>>(), ["shop"]);
+    let cart = vice(&labs, 1, SHOP_READER, &[], &["greed", "log", "--stream", "inbox/cart/dev"]).expect(1);
+    assert!(cart.stderr.contains("bound to the project shop"), "{cart:?}");
+    let toml = labs[0].read("vice.toml");
+    labs[0].write("vice.toml", &toml.replace("name = \"shop\"", "name = \"cart\""));
+    let other = vice(&labs, 0, SHOP_WRITER, &[], &["deploy", "cart@1"]).expect(1);
+    assert!(other.stderr.contains("bound to the project shop"), "{other:?}");
+    // Messages wait in a stream of all projects: who is bound deploys, is told that nothing was sent, and another sends it.
+    let loud = format!(
+        "{toml}[channel.log]\nkind = \"file\"\npath = \"notices.jsonl\"\n[[notify]]\non = [\"deployed\"]\nto = \"log\"\n"
+    );
+    labs[0].write("vice.toml", &loud);
+    let silent = vice(&labs, 0, SHOP_WRITER, &[], &["deploy", "shop@2"]).expect(0);
+    assert!(
+        silent.stderr.contains("bound to the project shop") && labs[0].read("notices.jsonl").is_empty(),
+        "{silent:?}"
+    );
+    vice(&labs, 0, WRITER, &[], &["tick"]).expect(0);
+    assert!(labs[0].read("notices.jsonl").contains("shop"), "the message was sent");
+
+    assert_eq!(served.ask("/metrics", Some(SHOP_READER)).0, 403);
+    vice(&labs, 1, SHOP_READER, &[], &["greed", "verify"]).expect(0);
+    assert_eq!(served.end(), 0);
+}
+
+#[test]
+fn whoever_is_slow_holds_no_connection() {
+    use std::io::{Read, Write};
+    let home = Lab::new();
+    let served = Served::begin(&home);
+    let begin = |words: &str| {
+        let mut stream = std::net::TcpStream::connect(&served.address).expect("a connection");
+        stream.write_all(words.as_bytes()).expect("written");
+        stream
+    };
+    let post = "POST /v1/history/append HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n";
+    let known = format!("{post}authorization: Bearer {WRITER}\r\n\r\n{{");
+    let slow = [begin(""), begin("GET /livez HT"), begin(&known), begin(&format!("{post}\r\n{{"))];
+    let said = slow.map(|mut stream| {
+        let mut said = Vec::new();
+        // The test would not end if the connection did not; one that is reset has ended as well.
+        stream.read_to_end(&mut said).ok();
+        String::from_utf8(said).expect("text")
+    });
+    assert!(said[0].is_empty() && !said[1].contains("alive"), "{said:?}");
+    assert!(said[2].starts_with("HTTP/1.1 408") && said[2].contains("too long to arrive"), "{said:?}");
+    assert!(said[3].starts_with("HTTP/1.1 401"), "who is not known is told at once: {said:?}");
+    let (_, metrics) = served.ask("/metrics", Some(READER));
+    assert!(metrics.contains("vice_slow_total ") && !metrics.contains("vice_slow_total 0\n"), "{metrics}");
+    assert_eq!(served.ask("/livez", None).0, 200);
+    assert_eq!(served.end(), 0);
 }

@@ -3,34 +3,26 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use vice_core::Result;
 use vice_core::app::App;
+use vice_core::delivery::{Origins, WINDOW_DAYS, attribute, days_before, origins, runs};
 use vice_core::event::Payload;
 use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::rollout::RolloutView;
 use vice_core::id::{EnvName, ProjectName, Scope};
 use vice_core::manifest::{DashboardSpec, Panel};
-use vice_core::payload::environment::{RolloutBegan, RolloutEnded};
 use vice_core::payload::verification::VerificationFinished;
 use vice_core::payload::{environment_stream, rollout_stream, verification_stream};
 use vice_core::store::{EventStore, EventStoreExt, Order, Query};
-use vice_core::{Millis, Result};
 
-use super::origins::{Origins, origins};
 use crate::view::dashboard::{Dashboard, Place, SCHEMA, panel};
-use crate::view::frequency::{Run, WINDOW_DAYS};
-use crate::view::lead::attribute;
 
 /// What an empty list of panels means.
 const ALL_PANELS: [Panel; 5] = [Panel::Status, Panel::Rollouts, Panel::Verifications, Panel::Holds, Panel::Frequency];
 
 /// How many verifications of one environment are read.
 const VERIFICATIONS_READ: usize = 3;
-
-/// A rollout that ended in the window began at most so many days before it; longer ones are left out.
-const BEGAN_BEFORE_DAYS: u64 = 7;
-
-const DAY_MS: u64 = 86_400_000;
 
 /// Computes a dashboard, perhaps of one environment only.
 ///
@@ -39,7 +31,7 @@ const DAY_MS: u64 = 86_400_000;
 pub async fn dashboard(app: &App, name: &str, spec: &DashboardSpec, env: Option<&EnvName>) -> Result<Dashboard> {
     let now = app.clock.now();
     let panels = if spec.panels.is_empty() { ALL_PANELS.to_vec() } else { spec.panels.clone() };
-    let since = before(now, WINDOW_DAYS);
+    let since = days_before(now, WINDOW_DAYS);
     let origins = match panels.contains(&Panel::Frequency) {
         true => origins(app.events.as_ref(), since).await?,
         false => Origins::default(),
@@ -57,11 +49,6 @@ pub async fn dashboard(app: &App, name: &str, spec: &DashboardSpec, env: Option<
         title: spec.title.clone().unwrap_or_else(|| name.to_owned()),
         panels: panels.into_iter().map(|wanted| panel(wanted, &places, since)).collect(),
     })
-}
-
-fn before(now: Timestamp, days: u64) -> Timestamp {
-    let millis = now.as_millisecond().saturating_sub(Millis(days * DAY_MS).as_i64());
-    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MIN)
 }
 
 /// The environments that the manifests name, and those that the history knows: what was deployed once is still there
@@ -125,25 +112,4 @@ async fn verifications(store: &dyn EventStore, scope: &Scope) -> Result<Vec<(Tim
         }
     }
     Ok(found)
-}
-
-async fn runs(store: &dyn EventStore, scope: &Scope, since: Timestamp) -> Result<Vec<Run>> {
-    let query = Query {
-        kinds: vec![RolloutBegan::KIND.to_owned(), RolloutEnded::KIND.to_owned()],
-        since: Some(before(since, BEGAN_BEFORE_DAYS)),
-        ..Query::stream(environment_stream(scope), 0)
-    };
-    let mut runs: Vec<Run> = Vec::new();
-    for recorded in store.read_all(query).await? {
-        let event = &recorded.event;
-        if let Some(began) = event.decode::<RolloutBegan>()? {
-            let (rollout, direction, version) = (began.rollout, began.direction, began.to.version);
-            runs.push(Run { rollout, direction, version, began: event.time, ended: None, merged: Vec::new() });
-        } else if let Some(ended) = event.decode::<RolloutEnded>()?
-            && let Some(run) = runs.iter_mut().rev().find(|run| run.rollout == ended.rollout)
-        {
-            run.ended = Some((event.time, ended.outcome));
-        }
-    }
-    Ok(runs)
 }

@@ -2,7 +2,6 @@
 
 mod board;
 mod one;
-mod origins;
 
 pub use board::dashboard;
 pub(crate) use one::latest;

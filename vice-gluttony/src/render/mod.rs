@@ -52,18 +52,3 @@ fn comparison(comparison: Option<&Comparison>) -> String {
         n => format!("{rank}; the {n} before took {} to {}, median {}", found.min, found.max, found.median),
     }
 }
-
-/// The lead time with what it rests on; none when no change is known.
-fn lead(figures: &crate::view::frequency::Figures) -> Option<String> {
-    figures.lead.map(|lead| format!("{lead} (of {})", figures.changes))
-}
-
-/// The time to restore with what it rests on; none when nothing ever had to be restored.
-fn restore(figures: &crate::view::frequency::Figures) -> Option<String> {
-    let rests = figures.restore.map(|restore| format!("{restore} (of {})", figures.restored));
-    match (rests, figures.unrestored) {
-        (rests, 0) => rests,
-        (Some(rests), open) => Some(format!("{rests}, {open} open")),
-        (None, open) => Some(format!("{open} open")),
-    }
-}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use vice_core::Millis;
+use vice_core::delivery::median;
 use vice_core::fold::environment::Past;
 use vice_core::id::RolloutId;
 
@@ -35,18 +36,6 @@ pub fn compare(this: &RolloutId, took: Millis, past: &[Past]) -> Option<Comparis
     let (min, max) = (*durations.first()?, *durations.last()?);
     let rank = durations.iter().filter(|other| **other < took).count() + 1;
     Some(Comparison { earlier: durations.len(), median: median(&durations)?, min, max, rank })
-}
-
-/// The middle of sorted durations; between the two middle ones when their number is even.
-#[must_use]
-pub fn median(sorted: &[Millis]) -> Option<Millis> {
-    let middle = sorted.len() / 2;
-    let upper = sorted.get(middle)?;
-    if sorted.len() % 2 == 1 {
-        return Some(*upper);
-    }
-    let lower = sorted.get(middle.checked_sub(1)?)?;
-    Some(Millis(lower.0 + (upper.0 - lower.0) / 2))
 }
 
 #[cfg(test)]

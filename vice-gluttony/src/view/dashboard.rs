@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vice_core::Millis;
+use vice_core::delivery::{DEFINITIONS, Figures, Run, WINDOW_DAYS, figures};
 use vice_core::fold::environment::{EnvironmentState, Past, Placed};
 use vice_core::id::{RolloutId, Scope};
 use vice_core::manifest::Panel;
@@ -10,7 +11,6 @@ use vice_core::payload::environment::Direction;
 use vice_core::payload::verification::{CheckOutcome, CheckResult, VerificationFinished};
 
 use super::Standing;
-use super::frequency::{DEFINITIONS, Figures, Run, WINDOW_DAYS, figures};
 
 /// The name and version of this shape; the number grows when a field changes its meaning.
 pub const SCHEMA: &str = "vice.report.dashboard/1";

@@ -39,10 +39,10 @@ pub(super) async fn ingest(app: &App, args: IngestArgs) -> Result<Outcome> {
     app.ui.emit(&text, &json!({ "listening": format!("http://{address}"), "webhooks": webhooks }));
     let served = serve(Arc::clone(&ingest), listener);
     if args.no_rules {
-        served.await?;
+        served.await;
     } else {
         tokio::select! {
-            done = served => done?,
+            () = served => {}
             () = act(app) => {}
         }
     }

@@ -15,7 +15,7 @@ use super::tally::add;
 const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
 
 /// The stream of the evidence.
-pub(super) const CONFLICTS: &str = "inbox/conflicts";
+pub(crate) const CONFLICTS: &str = "inbox/conflicts";
 
 /// A refusal.
 #[derive(Debug)]

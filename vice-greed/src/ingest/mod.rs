@@ -27,6 +27,7 @@ use vice_core::manifest::WebhookKind;
 use vice_core::{Code, Fault, Millis, Result, Secret};
 
 pub use act::act;
+pub(crate) use answer::CONFLICTS;
 pub use routes::{Sender, events_router, router, webhooks_router};
 pub use serve::serve;
 use tally::Tally;

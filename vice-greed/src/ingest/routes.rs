@@ -20,11 +20,26 @@ use super::{
     BATCH_BYTES_MAX, BATCH_MAX, BODY_TIME, EVENT_BYTES_MAX, Ingest, REQUESTS_MAX, WEBHOOK_BYTES_MAX, signature, webhook,
 };
 use crate::binding::{Style, compose};
+use crate::service::bounds::Bounds;
 use crate::strict;
 
 /// Who sends, where somebody else has asked for a token already: an extension of the request.
 #[derive(Debug, Clone)]
 pub struct Sender(pub String);
+
+/// Who sends, and what they may send.
+struct Sending<'a> {
+    actor: Actor,
+    bounds: Option<&'a Bounds>,
+}
+
+impl Sending<'_> {
+    fn require(&self, event: &Event) -> Result<(), Refusal> {
+        let Some(Err(fault)) = self.bounds.map(|bounds| bounds.require_event(event)) else { return Ok(()) };
+        let hint = "An event says by viceproject and viceenv where it belongs.";
+        Err(Refusal::new(StatusCode::FORBIDDEN, "token.bound", fault.to_string()).hint(hint))
+    }
+}
 
 /// How long the history may take to say that it is there.
 const READY_TIME: std::time::Duration = std::time::Duration::from_secs(2);
@@ -65,8 +80,11 @@ async fn events(State(ingest): State<Arc<Ingest>>, request: Request) -> Response
     let work = async {
         let (parts, body) = request.into_parts();
         ingest.believe(&parts.headers)?;
-        let actor = actor(&ingest, parts.extensions.get::<Sender>());
-        take_events(&ingest, &parts.headers, body, &actor).await
+        let sending = Sending {
+            actor: actor(&ingest, parts.extensions.get::<Sender>()),
+            bounds: parts.extensions.get::<Bounds>(),
+        };
+        take_events(&ingest, &parts.headers, body, &sending).await
     };
     ingest.answer(work).await
 }
@@ -161,15 +179,20 @@ fn utf8(body: Bytes) -> Result<String, Refusal> {
         .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "usage", "The body is not text in UTF-8."))
 }
 
-async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body, actor: &Actor) -> Result<Response, Refusal> {
+async fn take_events(
+    ingest: &Ingest,
+    headers: &HeaderMap,
+    body: Body,
+    sending: &Sending<'_>,
+) -> Result<Response, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let bare = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let now = ingest.app.clock.now();
+    let (now, actor) = (ingest.app.clock.now(), &sending.actor);
     match bare.as_str() {
         "application/cloudevents+json" => {
             let text = utf8(read_body(headers, body, EVENT_BYTES_MAX).await?)?;
             let (event, _) = cloudevent::read(&text, None, actor, now)?;
-            one(ingest, event).await
+            one(ingest, event, sending).await
         }
         "application/cloudevents-batch+json" => {
             let text = utf8(read_body(headers, body, BATCH_BYTES_MAX).await?)?;
@@ -180,6 +203,7 @@ async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body, actor: &A
             if events.is_empty() {
                 return Ok(document(&json!({ "seqs": [], "repeated": false })));
             }
+            events.iter().try_for_each(|event| sending.require(event))?;
             let stored = ingest.store(events).await?;
             Ok(answered(&stored, &json!({ "seqs": stored.seqs, "repeated": stored.repeated })))
         }
@@ -187,7 +211,7 @@ async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body, actor: &A
             let text = utf8(read_body(headers, body, EVENT_BYTES_MAX).await?)?;
             strict::check(&text)?;
             let (event, _) = cloudevent::read(&structured(headers, &text)?, None, actor, now)?;
-            one(ingest, event).await
+            one(ingest, event, sending).await
         }
         _ => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "usage", "This content type is not taken.").hint(
             "Send application/cloudevents+json, application/cloudevents-batch+json, or application/json with ce- headers.",
@@ -195,7 +219,8 @@ async fn take_events(ingest: &Ingest, headers: &HeaderMap, body: Body, actor: &A
     }
 }
 
-async fn one(ingest: &Ingest, event: Event) -> Result<Response, Refusal> {
+async fn one(ingest: &Ingest, event: Event, sending: &Sending<'_>) -> Result<Response, Refusal> {
+    sending.require(&event)?;
     let id = event.id.clone();
     let stored = ingest.store(vec![event]).await?;
     Ok(answered(&stored, &json!({ "id": id, "seq": stored.seqs.first(), "repeated": stored.repeated })))

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use vice_core::Millis;
 use vice_core::app::StopSignal;
-use vice_core::{Code, Context as _, Millis, Result};
 
 use super::{Ingest, router};
+use crate::listener::{self, Patience};
 
 /// How often it is looked whether to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -23,21 +24,17 @@ async fn asked_to_end(stop: Arc<StopSignal>) {
 }
 
 /// Answers on a listener until the process is asked to end.
-///
-/// # Errors
-/// `Io` when the listener fails.
-pub async fn serve(ingest: Arc<Ingest>, listener: TcpListener) -> Result<()> {
+pub async fn serve(ingest: Arc<Ingest>, listener: TcpListener) {
     let stop = Arc::clone(&ingest.app.stop);
-    let served = axum::serve(listener, router(ingest)).with_graceful_shutdown(asked_to_end(Arc::clone(&stop)));
-    let served = async { served.await.context(Code::Io, || "The listener failed.".to_owned()) };
+    let ended = asked_to_end(Arc::clone(&stop));
+    let served = listener::serve(listener, router(ingest), Patience::default(), Arc::default(), ended);
     let patience = async {
         asked_to_end(stop).await;
         tokio::time::sleep(DRAIN.as_duration()).await;
-        Ok(())
     };
     tokio::select! {
-        done = served => done,
+        () = served => {}
         // Whoever has not been answered by now was not acknowledged, and sends again.
-        done = patience => done,
+        () = patience => {}
     }
 }

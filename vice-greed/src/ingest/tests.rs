@@ -1,5 +1,6 @@
 //! The ingest as senders see it: what is taken, what is refused and how, what webhooks become, and what a kill leaves.
 
+mod golden;
 mod kill;
 mod webhooks;
 

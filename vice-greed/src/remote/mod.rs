@@ -124,8 +124,14 @@ impl RemoteStore {
         match status.as_u16() {
             401 => Fault::new(Code::Backend, format!("{place} does not know the token."))
                 .hint("Check VICE_HISTORY_TOKEN, or the file that VICE_HISTORY_TOKEN_FILE names."),
-            403 => Fault::new(Code::Backend, format!("{place} does not let this token write."))
-                .hint("Ask whoever runs it for a token with the permission write."),
+            // A token that is bound to projects is told so; one without the permission hears nothing.
+            403 => serde_json::from_slice::<FaultDto>(bytes).map_or_else(
+                |_| {
+                    Fault::new(Code::Backend, format!("{place} does not let this token write."))
+                        .hint("Ask whoever runs it for a token with the permission write.")
+                },
+                Fault::from,
+            ),
             404 => Fault::new(Code::Backend, format!("There is no history at {place}."))
                 .hint("Check the address in [history] store, and its prefix."),
             502 | 504 => Fault::new(Code::Unreachable, format!("Nothing answers behind {place}."))
@@ -156,6 +162,13 @@ impl RemoteStore {
             *slot = Some(Witness::open(&self.witness_path())?);
         }
         slot.as_mut().map_or(Ok(()), |witness| witness.advance(head))
+    }
+
+    /// What can be told of a history of which this token does not show everything: whether it goes on from what was seen.
+    fn believed(&self, theirs: &VerificationDto) -> Verification {
+        let (events, head) = theirs.extent();
+        let problems = self.checked(head).err().map(|fault| fault.chain().join(" ")).into_iter().collect();
+        Verification { events, head, problems }
     }
 
     /// The end, which must not be before, or another one than, what was seen from here.
@@ -209,7 +222,7 @@ impl EventStore for RemoteStore {
             rest.limit = wanted - all.len();
             let page: EventsDto = self.ask("read", &QueryDto::from(&rest), Duration::ZERO).await?;
             all.extend(page.events.into_iter().map(Recorded::from));
-            let last = all.last().map_or(0, |last| last.seq);
+            let last = page.next.or_else(|| all.last().map(|last| last.seq)).unwrap_or(0);
             // Backward, 0 would mean from the end again.
             if !page.more || all.len() >= wanted || last == rest.after || last == 0 {
                 all.truncate(wanted);
@@ -283,7 +296,7 @@ impl EventStore for RemoteStore {
             Err(fault) => return Err(fault),
         };
         let theirs: VerificationDto = self.ask("verify", &(), Duration::from_secs(600)).await?;
-        let mut found = Audit::run(self, seen).await?;
+        let mut found = if theirs.bound { self.believed(&theirs) } else { Audit::run(self, seen).await? };
         found.problems.extend(odd);
         found.problems.extend(Verification::from(theirs).problems.into_iter().map(|said| format!("There: {said}")));
         Ok(found)

@@ -1,5 +1,7 @@
 //! Rules at work on a real history: exactly one effect for each event and rule, also where processes die at any append.
 
+mod golden;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -175,11 +175,14 @@ impl From<QueryDto> for Query {
     }
 }
 
-/// A page; whoever asked goes on behind its last event when there is more.
+/// A page; whoever asked goes on when there is more: behind `next`, or else behind its last event.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EventsDto {
     pub(crate) events: Vec<RecordedDto>,
     pub(crate) more: bool,
+    /// The last event that was looked at, where some were left out that are not theirs who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -272,11 +275,28 @@ pub(crate) struct VerificationDto {
     events: u64,
     head: HeadDto,
     problems: Vec<String>,
+    /// Whether who asked can't read all of it, and so can't compute it anew.
+    #[serde(default)]
+    pub(crate) bound: bool,
+}
+
+impl VerificationDto {
+    /// How many events there are, and the last one.
+    pub(crate) fn extent(&self) -> (u64, LogHead) {
+        (self.events, LogHead { seq: self.head.seq, chain: self.head.chain })
+    }
+
+    /// For whoever may not hear of the events of others: whether anything is wrong, and not what.
+    pub(crate) fn bound(self) -> Self {
+        let told = "The history is damaged; `vice greed verify` where it is kept says what is.".to_owned();
+        let problems = self.problems.first().map(|_| told).into_iter().collect();
+        Self { problems, bound: true, ..self }
+    }
 }
 
 impl From<Verification> for VerificationDto {
     fn from(found: Verification) -> Self {
-        Self { events: found.events, head: found.head.into(), problems: found.problems }
+        Self { events: found.events, head: found.head.into(), problems: found.problems, bound: false }
     }
 }
 

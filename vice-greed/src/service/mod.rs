@@ -3,6 +3,7 @@
 //!
 //! Every question is a POST with a JSON body to `/v1/history/…`, answered with JSON; a fault is answered with its code.
 
+pub(crate) mod bounds;
 pub(crate) mod dto;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -23,6 +24,7 @@ use vice_core::event::Recorded;
 use vice_core::store::{Append, EventStore, PAGE_MAX, Query};
 use vice_core::{Class, Code, Fault, Millis, Result};
 
+pub use bounds::Bounds;
 use dto::{
     AppendDto, AppendedDto, BeatDto, EventsDto, FaultDto, HeadDto, QueryDto, RecordedDto, SnapshotDto, StateDto,
     StreamHeadDto, StreamsDto, VerificationDto, WaitDto,
@@ -100,6 +102,26 @@ impl History {
     }
 }
 
+/// Whom a request is bound to, as whoever mounts these routes says.
+type Bound = Option<Extension<Bounds>>;
+
+/// Why something is not done: it does not work, or they may not.
+enum Denied {
+    Fault(Fault),
+    Bound(Fault),
+}
+
+impl From<Fault> for Denied {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Holds a question to what they are bound to, if they are.
+fn hold<T>(bound: &Bound, rule: impl FnOnce(&Bounds) -> Result<T>) -> Result<Option<T>, Denied> {
+    bound.as_ref().map(|Extension(bounds)| rule(bounds)).transpose().map_err(Denied::Bound)
+}
+
 /// The answer to a fault: its status by what it means for the caller, its words as they are.
 #[must_use]
 pub fn refusal(fault: &Fault) -> Response {
@@ -119,10 +141,11 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-fn respond(result: Result<impl Serialize>) -> Response {
-    match result {
+fn respond(result: Result<impl Serialize, impl Into<Denied>>) -> Response {
+    match result.map_err(Into::into) {
         Ok(value) => json(StatusCode::OK, &value),
-        Err(fault) => refusal(&fault),
+        Err(Denied::Fault(fault)) => refusal(&fault),
+        Err(Denied::Bound(fault)) => json(StatusCode::FORBIDDEN, &FaultDto::from(&fault)),
     }
 }
 
@@ -134,30 +157,36 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T> {
     })
 }
 
-async fn append(State(history): State<History>, body: Bytes) -> Response {
+async fn append(State(history): State<History>, bound: Bound, body: Bytes) -> Response {
     let done = async {
         let append: Append = parse::<AppendDto>(&body)?.into();
+        hold(&bound, |bounds| bounds.require_append(&append))?;
         // The writing goes on when whoever asked has gone; a repeat is then recognised.
         let store = Arc::clone(&history.store);
         let done = tokio::spawn(async move { store.append(append).await }).await;
         let appended = done.map_err(|error| Fault::internal("An append broke down.").because(error))??;
         let new = appended.seqs.len().saturating_sub(appended.duplicates);
         history.appended.fetch_add(u64::try_from(new).unwrap_or(0), Ordering::Relaxed);
-        Ok(AppendedDto::from(appended))
+        Ok::<_, Denied>(AppendedDto::from(appended))
     };
     respond(done.await)
 }
 
-async fn read(State(history): State<History>, body: Bytes) -> Response {
-    respond(page(&history, &body).await)
+async fn read(State(history): State<History>, bound: Bound, body: Bytes) -> Response {
+    respond(page(&history, &bound, &body).await)
 }
 
-async fn page(history: &History, body: &Bytes) -> Result<EventsDto> {
+async fn page(history: &History, bound: &Bound, body: &Bytes) -> Result<EventsDto, Denied> {
     let mut query: Query = parse::<QueryDto>(body)?.into();
+    hold(bound, |bounds| bounds.require_query(&query))?;
     let wanted = query.page();
     query.limit = wanted.min(EVENTS_MAX);
-    let found = history.store.read(&query).await?;
-    let full = found.len() == query.limit && wanted > found.len();
+    let mut found = history.store.read(&query).await?;
+    let full = found.len() == query.limit && (bound.is_some() || wanted > found.len());
+    let looked_at = found.last().map(|last| last.seq);
+    if let Some(Extension(bounds)) = bound {
+        found.retain(|recorded| bounds.shows(&recorded.event));
+    }
     let mut bytes = 0;
     let fits = |recorded: &Recorded| {
         let before = bytes;
@@ -166,40 +195,67 @@ async fn page(history: &History, body: &Bytes) -> Result<EventsDto> {
     };
     let all = found.len();
     let events: Vec<RecordedDto> = found.into_iter().take_while(fits).map(RecordedDto::from).collect();
-    let more = full || events.len() < all;
-    Ok(EventsDto { events, more })
+    // Where not everything fitted, it goes on behind what did.
+    let whole = events.len() == all;
+    let next = looked_at.filter(|_| whole && bound.is_some());
+    Ok(EventsDto { events, more: full || !whole, next })
 }
 
 async fn head(State(history): State<History>) -> Response {
     respond(history.store.head().await.map(HeadDto::from))
 }
 
-async fn streams(State(history): State<History>, body: Bytes) -> Response {
+async fn streams(State(history): State<History>, bound: Bound, body: Bytes) -> Response {
     let done = async {
-        let StreamsDto { prefix, after, limit } = parse(&body)?;
-        let found = history.store.streams(&prefix, &after, limit.min(PAGE_MAX)).await?;
-        Ok(found.into_iter().map(StreamHeadDto::from).collect::<Vec<_>>())
+        let StreamsDto { prefix, mut after, limit } = parse(&body)?;
+        let limit = limit.min(PAGE_MAX);
+        let mut listed = Vec::new();
+        // A page that is not full is the last, so that one is filled although others' streams are left out.
+        loop {
+            let found = history.store.streams(&prefix, &after, limit).await?;
+            let last = found.len() < limit || limit == 0;
+            after = found.last().map_or(after, |stream| stream.name.clone());
+            listed.extend(
+                found
+                    .into_iter()
+                    .filter(|stream| bound.as_ref().is_none_or(|Extension(bounds)| bounds.lists(&stream.name))),
+            );
+            if last || listed.len() >= limit {
+                listed.truncate(limit);
+                return Ok::<_, Fault>(listed.into_iter().map(StreamHeadDto::from).collect::<Vec<_>>());
+            }
+        }
     };
     respond(done.await)
 }
 
-async fn fences(State(history): State<History>) -> Response {
-    respond(history.store.fences().await)
+async fn fences(State(history): State<History>, bound: Bound) -> Response {
+    let found = history.store.fences().await.map(|mut fences| {
+        if let Some(Extension(bounds)) = bound {
+            fences.retain(|scope, _| bounds.has_scope(scope));
+        }
+        fences
+    });
+    respond(found)
 }
 
-async fn snapshot(State(history): State<History>, body: Bytes) -> Response {
+async fn snapshot(State(history): State<History>, bound: Bound, body: Bytes) -> Response {
     let done = async {
         let SnapshotDto { fold, stream, .. } = parse(&body)?;
-        Ok(history.store.snapshot(&fold, &stream).await?.map(StateDto::from))
+        if hold(&bound, |bounds| bounds.require_stream(&stream))? == Some(false) {
+            return Ok(None);
+        }
+        Ok::<_, Denied>(history.store.snapshot(&fold, &stream).await?.map(StateDto::from))
     };
     respond(done.await)
 }
 
-async fn put_snapshot(State(history): State<History>, body: Bytes) -> Response {
+async fn put_snapshot(State(history): State<History>, bound: Bound, body: Bytes) -> Response {
     let done = async {
         let SnapshotDto { fold, stream, state } = parse(&body)?;
+        hold(&bound, |bounds| bounds.require_own(&stream))?;
         let state = state.ok_or_else(|| Fault::new(Code::Usage, "There is no state to store."))?;
-        history.store.put_snapshot(&fold, &stream, state.into()).await
+        Ok::<_, Denied>(history.store.put_snapshot(&fold, &stream, state.into()).await?)
     };
     respond(done.await)
 }
@@ -223,37 +279,40 @@ async fn drained(mut draining: watch::Receiver<bool>) {
     }
 }
 
-async fn beat(State(history): State<History>, body: Bytes) -> Response {
+async fn beat(State(history): State<History>, bound: Bound, body: Bytes) -> Response {
     let done = async {
         let BeatDto { scope, mark } = parse(&body)?;
+        hold(&bound, |bounds| bounds.require_scope(&scope))?;
         let mark = mark.unwrap_or_default();
         if scope.len().max(mark.len()) > BEAT_BYTES_MAX {
-            return Err(Fault::new(Code::Usage, "A sign of life has at most 1024 bytes."));
+            return Err(Fault::new(Code::Usage, "A sign of life has at most 1024 bytes.").into());
         }
         if history.keeps_beats() {
-            return history.store.beat(&scope, &mark).await;
+            return Ok(history.store.beat(&scope, &mark).await?);
         }
         let mut beats = history.beats.lock().unwrap_or_else(PoisonError::into_inner);
         if beats.len() >= BEATS_MAX && !beats.contains_key(&scope) {
-            return Err(Fault::new(Code::Backend, "Too many leases leave signs of life here."));
+            return Err(Fault::new(Code::Backend, "Too many leases leave signs of life here.").into());
         }
         beats.insert(scope, mark);
-        Ok(())
+        Ok::<_, Denied>(())
     };
     respond(done.await)
 }
 
-async fn pulse(State(history): State<History>, body: Bytes) -> Response {
+async fn pulse(State(history): State<History>, bound: Bound, body: Bytes) -> Response {
     let done = async {
         let BeatDto { scope, .. } = parse(&body)?;
+        hold(&bound, |bounds| bounds.require_scope(&scope))?;
         if history.keeps_beats() {
-            return history.store.pulse(&scope).await;
+            return Ok(history.store.pulse(&scope).await?);
         }
-        Ok(history.beats.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned())
+        Ok::<_, Denied>(history.beats.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned())
     };
     respond(done.await)
 }
 
-async fn verify(State(history): State<History>) -> Response {
-    respond(history.store.verify().await.map(VerificationDto::from))
+async fn verify(State(history): State<History>, bound: Bound) -> Response {
+    let found = history.store.verify().await.map(VerificationDto::from);
+    respond(found.map(|found| if bound.is_some() { found.bound() } else { found }))
 }

@@ -82,3 +82,16 @@ fn signature(secret: &Secret, at: i64, body: &str) -> Result<String, SendError> 
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("v1,t={at},s={hex}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use vice_core::testkit::golden::Corpus;
+
+    use super::*;
+
+    /// Receivers read it by this form.
+    #[test]
+    fn what_is_sent_has_the_form_that_it_had() {
+        Corpus::of(env!("CARGO_MANIFEST_DIR")).hold(&crate::payload::tests::messages().map(Sent));
+    }
+}

@@ -207,7 +207,103 @@ payloads! {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use vice_core::manifest::{Command, StepSpec};
+    use vice_core::testkit::golden::Corpus;
+
     use super::*;
+
+    fn corpus() -> Corpus {
+        Corpus::of(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    fn run() -> RunId {
+        "shop.release.12".parse().unwrap()
+    }
+
+    /// Steps of both kinds with everything set, and one with nothing.
+    fn steps() -> Steps {
+        let words = |words: &[(&str, &str)]| words.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let build = StepSpec {
+            run: Some(Command(vec!["make".into(), "all".into()])),
+            action: None,
+            with: [("CC".to_owned(), json!("cc"))].into_iter().collect(),
+            out: words(&[("v", "stdout"), ("log", "build.log")]),
+            needs: Vec::new(),
+            when: None,
+            retry: 2,
+            timeout: Some(Millis::from_secs(600)),
+        };
+        let ship = StepSpec {
+            run: None,
+            action: Some("deploy".into()),
+            with: [("version".to_owned(), json!("{{build.v}}")), ("wait".to_owned(), json!(true))]
+                .into_iter()
+                .collect(),
+            needs: vec!["build".into()],
+            when: Some("{{build.v}} != 1".into()),
+            ..StepSpec::default()
+        };
+        let rest = StepSpec { run: Some(Command(vec!["true".into()])), ..StepSpec::default() };
+        [("build", build), ("ship", ship), ("rest", rest)].map(|(name, step)| (name.to_owned(), step)).into()
+    }
+
+    #[test]
+    fn runs_are_read_as_they_were_written() {
+        let digest = Digest::of(b"definition");
+        let started = |env: Option<&str>| RunStarted {
+            run: run(),
+            env: env.map(|env| EnvName::new(env).unwrap()),
+            definition: steps(),
+            digest,
+            parallel: 4,
+        };
+        corpus().hold(&[started(Some("prod")), started(None)]);
+        let resumed = |redo: &[&str], skip: &[&str]| RunResumed {
+            run: run(),
+            redo: redo.iter().map(|step| (*step).to_owned()).collect(),
+            skip: skip.iter().map(|step| (*step).to_owned()).collect(),
+        };
+        corpus().hold(&[resumed(&["build"], &["ship"]), resumed(&[], &[])]);
+        corpus().hold(&[RunParked { run: run(), reason: "interrupted".into() }]);
+        corpus().hold(&Class::ALL.map(|class| RunFinished { run: run(), succeeded: class == Class::Done, class }));
+    }
+
+    #[test]
+    fn steps_are_read_as_they_were_written() {
+        let (step, attempt) = (|| "build".to_owned(), 2);
+        corpus().hold(&[StepStarted { run: run(), step: step(), attempt }]);
+        corpus().hold(&[StepSkipped { run: run(), step: step() }]);
+        let finished = |(ending, outputs, error, retry_in)| StepFinished {
+            run: run(),
+            step: step(),
+            attempt,
+            ending,
+            took: Millis(1234),
+            outputs,
+            error,
+            retry_in,
+        };
+        let error = |hints: &[&str]| StepError {
+            code: "verify.failed".into(),
+            class: Class::Verification,
+            message: "A check failed.".into(),
+            hints: hints.iter().map(|hint| (*hint).to_owned()).collect(),
+        };
+        let mut outputs = Map::new();
+        outputs.insert("v".into(), json!("7"));
+        corpus().hold(&[
+            finished((Ending::Succeeded, outputs, None, None)),
+            finished((Ending::Failed, Map::new(), Some(error(&["Look."])), Some(Millis(2000)))),
+            finished((Ending::InDoubt, Map::new(), Some(error(&[])), None)),
+            finished((Ending::Interrupted, Map::new(), None, None)),
+        ]);
+    }
+
+    #[test]
+    fn every_type_of_this_crate_has_an_entry() {
+        corpus().has_every_type();
+    }
 
     #[test]
     fn run_ids_survive_the_round_trip() {

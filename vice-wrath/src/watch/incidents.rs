@@ -64,3 +64,32 @@ impl Fold for OpenIncidents {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vice_core::id::{EnvName, ProjectName};
+    use vice_core::testkit::golden::Corpus;
+
+    use super::*;
+
+    #[test]
+    fn incidents_are_read_as_they_were_written() {
+        let scope = Scope::new(ProjectName::new("shop").unwrap(), EnvName::new("prod").unwrap());
+        let changed = |open, location: &str, reason: &str| IncidentChanged {
+            incident: "shop.prod.checkout".into(),
+            scope: scope.clone(),
+            scenario: "checkout".into(),
+            location: location.into(),
+            open,
+            since: Timestamp::UNIX_EPOCH,
+            reason: reason.into(),
+        };
+        let corpus = Corpus::of(env!("CARGO_MANIFEST_DIR"));
+        corpus.hold(&[changed(true, "eu", "step 2: expected 200, got 503"), changed(false, "", "")]);
+    }
+
+    #[test]
+    fn every_type_of_this_crate_has_an_entry() {
+        Corpus::of(env!("CARGO_MANIFEST_DIR")).has_every_type();
+    }
+}

@@ -5,12 +5,109 @@
 //! becomes another entry (`VICE_GOLDEN=write` makes it) beside the old ones, which must decode for ever. Any other change is
 //! a new version of the type, with an `upcast`, and a folder of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::event::{Actor, Event, Head, Payload, split_kind};
+
+/// What the types begin with that are vice's own. Each has an entry in the corpus of the crate that writes it.
+const OWN: &str = "\"dev.cdeventsx.vice-";
+
+/// The corpus of one crate: `tests/golden` below the folder of its manifest.
+#[derive(Debug, Clone)]
+pub struct Corpus {
+    manifest: PathBuf,
+}
+
+impl Corpus {
+    /// The corpus of the crate whose `CARGO_MANIFEST_DIR` this is.
+    #[must_use]
+    pub fn of(manifest: &str) -> Self {
+        Self { manifest: manifest.into() }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.manifest.join("tests/golden")
+    }
+
+    /// Whether a run adds what is missing instead of reporting it.
+    #[expect(clippy::disallowed_methods, reason = "the corpus is written when a variable asks for it")]
+    #[must_use]
+    pub fn writes() -> bool {
+        std::env::var("VICE_GOLDEN").is_ok_and(|value| value == "write")
+    }
+
+    /// Holds a type to the corpus by samples that have every field set.
+    ///
+    /// # Panics
+    /// With everything that [`problems`] finds.
+    #[track_caller]
+    pub fn hold<P: Payload>(&self, samples: &[P]) {
+        let found = problems(&self.folder(), samples, Self::writes());
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    /// Holds the data of a type that nothing decodes to the corpus: they are written in a form that has an entry.
+    ///
+    /// # Panics
+    /// For a form without an entry.
+    #[track_caller]
+    pub fn hold_data(&self, kind: &str, data: &[Value]) {
+        let found = forms(&self.folder().join(kind), kind, data, Self::writes());
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    /// Holds the crate to having an entry of every type of vice's own that its sources name with a version. A run that
+    /// writes the corpus says nothing here: its other tests may be at it.
+    ///
+    /// # Panics
+    /// With the types that have none, and for a crate that names none at all, because then the search is at fault.
+    #[track_caller]
+    pub fn has_every_type(&self) {
+        let without = self.without_entry();
+        assert!(
+            without.is_empty() || Self::writes(),
+            "These types have no entry in {}: {without:#?}",
+            self.folder().display()
+        );
+    }
+
+    fn without_entry(&self) -> Vec<String> {
+        let types = types(&self.manifest.join("src"));
+        assert!(!types.is_empty(), "no type is named below {}", self.manifest.display());
+        types.into_iter().filter(|kind| entries(&self.folder().join(kind)).is_empty()).collect()
+    }
+}
+
+/// The types of vice's own that the sources below a folder name, tests aside.
+fn types(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("the sources can be read") {
+        let path = entry.expect("the sources can be read").path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.is_dir() && name != "tests" {
+            found.extend(types(&path));
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            let text = std::fs::read_to_string(&path).expect("a source is text");
+            // Unit tests stand at the end of a file, behind this line.
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let named = text.match_indices(OWN).filter_map(|(at, _)| text[at + 1..].split('"').next());
+            found.extend(named.filter(|kind| has_version(kind)).map(str::to_owned));
+        }
+    }
+    found
+}
+
+fn has_version(kind: &str) -> bool {
+    split_kind(kind).is_some_and(|(name, version)| {
+        !name.contains('{') && version.split('.').all(|part| part.parse::<u32>().is_ok())
+    })
+}
 
 /// The content of an event of this payload.
 fn content<P: Payload>(payload: &P) -> Value {
@@ -71,29 +168,36 @@ fn entries(folder: &Path) -> Vec<(PathBuf, Value)> {
 /// their forms where no entry has them.
 #[must_use]
 pub fn problems<P: Payload>(corpus: &Path, samples: &[P], write: bool) -> Vec<String> {
+    let samples: Vec<Value> = samples.iter().map(content).collect();
+    let mut found = forms(&corpus.join(P::KIND), P::KIND, &samples, write);
+    found.extend(unread::<P>(corpus));
+    found
+}
+
+/// The forms of a type that its folder has no entry of; `write` adds them.
+fn forms(own: &Path, kind: &str, forms: &[Value], write: bool) -> Vec<String> {
     let mut found = Vec::new();
-    let own = corpus.join(P::KIND);
-    let known = entries(&own);
-    for (number, sample) in samples.iter().enumerate() {
-        let form = content(sample);
-        if known.iter().any(|(_, entry)| *entry == form) {
+    let mut known = entries(own);
+    for form in forms {
+        if known.iter().any(|(_, entry)| entry == form) {
             continue;
         }
         if write {
-            std::fs::create_dir_all(&own).expect("the corpus can be written");
-            let path = own.join(format!("{:03}.json", known.len() + number));
-            let text = serde_json::to_string_pretty(&form).expect("a value is JSON");
-            std::fs::write(path, text + "\n").expect("the corpus can be written");
+            std::fs::create_dir_all(own).expect("the corpus can be written");
+            // Whatever is there stays as it is, so the name is one that nothing has.
+            let mut paths = (known.len()..).map(|number| own.join(format!("{number:03}.json")));
+            let path = paths.find(|path| !path.exists()).expect("there is a number");
+            let text = serde_json::to_string_pretty(form).expect("a value is JSON");
+            std::fs::write(&path, text + "\n").expect("the corpus can be written");
+            known.push((path, form.clone()));
         } else {
             found.push(format!(
-                "{} is written in a form that {} has no entry of. For a new field with a default run the test with \
+                "{kind} is written in a form that {} has no entry of. For a new field with a default run the test with \
                  VICE_GOLDEN=write; any other change is a new version of the type. It is now: {form}",
-                P::KIND,
                 own.display()
             ));
         }
     }
-    found.extend(unread::<P>(corpus));
     found
 }
 

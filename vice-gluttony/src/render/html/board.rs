@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use vice_core::text::sanitize;
 
-use crate::render::{NO_DATA, NOTHING, clock, lead, relative, restore, when};
+use crate::render::{NO_DATA, NOTHING, clock, relative, when};
 use crate::view::dashboard::{Dashboard, FrequencyRow, HoldRow, PanelView, RolloutRow, StatusRow, VerificationRow};
 
 /// The whole page.
@@ -186,10 +186,10 @@ fn frequency(row: &FrequencyRow) -> Vec<Cell> {
     vec![
         Cell::tight(&row.scope.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string)),
         shown(figures.per_week()),
-        shown(lead(figures)),
+        shown(figures.lead_shown()),
         shown(figures.share(figures.succeeded)),
         shown(figures.median.map(|median| median.to_string())),
         shown(figures.share(figures.change_failures)),
-        shown(restore(figures)),
+        shown(figures.restore_shown()),
     ]
 }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use vice_core::Millis;
+use vice_core::delivery::Figures;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::verification::CheckOutcome;
 use vice_core::text::sanitize;
@@ -15,7 +16,6 @@ pub use simulation::simulation;
 
 use super::{NO_DATA, NOTHING, clock, comparison, relative, release, when};
 use crate::view::dashboard::{Dashboard, PanelView, RolloutRow, StatusRow};
-use crate::view::frequency::Figures;
 use crate::view::rollout::{RolloutReport, Verified};
 use crate::view::sentence;
 
@@ -286,11 +286,11 @@ fn figures(scope: String, figures: &Figures) -> Vec<String> {
     vec![
         scope,
         shown(figures.per_week()),
-        shown(super::lead(figures)),
+        shown(figures.lead_shown()),
         shown(figures.share(figures.succeeded)),
         shown(figures.median.map(|median| median.to_string())),
         shown(figures.share(figures.change_failures)),
-        shown(super::restore(figures)),
+        shown(figures.restore_shown()),
     ]
 }
 

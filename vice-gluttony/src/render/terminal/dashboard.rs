@@ -150,11 +150,11 @@ fn frequency(out: &mut String, window_days: u64, rows: &[FrequencyRow]) {
         table.row([
             cell(Tone::Strong, &format!("  {scope}"), 20),
             shown(figures.per_week()),
-            shown(crate::render::lead(figures)),
+            shown(figures.lead_shown()),
             shown(figures.share(figures.succeeded)),
             shown(figures.median.map(|median| median.to_string())),
             shown(figures.share(figures.change_failures)),
-            shown(crate::render::restore(figures).map(|text| cut(&text, 18))),
+            shown(figures.restore_shown().map(|text| cut(&text, 18))),
         ]);
     }
     out.push_str(&table.render());

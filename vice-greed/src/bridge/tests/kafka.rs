@@ -307,6 +307,73 @@ async fn lab_kafka_who_is_not_known_is_not_let_in() {
     assert_eq!(run(&app, &["forward", "--to", &to, "--once"]).await.unwrap_err().code(), Code::Usage);
 }
 
+const USER: &str = "ann=1,b";
+
+/// Lets in before a broker who logs in as somebody else's code understands the standard.
+#[expect(clippy::disallowed_methods, reason = "what asks for a login is a process")]
+fn asks_for_a_login(port: u16, broker: u16, more: &[&str]) -> Own {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lab/kafka_sasl.py");
+    let mut command = Command::new(lab("VICE_LAB_PYTHON"));
+    command.arg(script).args([&port.to_string(), &broker.to_string(), USER, "canary"]).args(more);
+    Own(command.stdin(Stdio::null()).spawn().unwrap())
+}
+
+/// No broker of the lab keeps passwords, so that what asks for them stands before it; librdkafka shows that it asks as brokers do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lab_kafka_who_is_known_is_let_in() {
+    let (dir, broker, front) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+    let app = history(dir.path(), &Arc::default());
+    let _broker = Own::start_as(broker, front, &[]);
+    let _front = asks_for_a_login(front, broker, &[]);
+    listens(broker).await;
+    listens(front).await;
+    let ways = ["plain", "scram-sha-256", "scram-sha-512"];
+    for (number, way) in ways.into_iter().enumerate() {
+        let upper = way.to_uppercase();
+        let settings = [
+            "security.protocol=sasl_plaintext".to_owned(),
+            format!("sasl.mechanism={upper}"),
+            format!("sasl.username={USER}"),
+            "sasl.password=canary".to_owned(),
+        ];
+        let (settings, to) = (settings.each_ref().map(String::as_str), format!("kafka://localhost:{front}/{way}"));
+        produce(&format!("localhost:{front}"), way, &settings, &[json!({ "value": "by librdkafka" })]);
+
+        append(&app, some_events(number * 10, 10)).await;
+        let as_user = |user: &str, password: &str| {
+            with(&app, &[("KAFKA_USER", user), ("KAFKA_PASSWORD", password), ("KAFKA_SASL", way)])
+        };
+        let words = ["forward", "--to", &to, "--name", way, "--once"];
+        for (user, password) in [(USER, "another"), ("eve", "canary"), (USER, "")] {
+            let fault = run(&as_user(user, password), &words).await.unwrap_err();
+            assert!(fault.to_string().contains("does not let this user in"), "{way}, {user}: {fault:?}");
+            assert!(!format!("{fault:?}").contains("another"), "{fault:?}");
+        }
+        let sent = run(&as_user(USER, "canary"), &words).await.unwrap().json;
+        assert_eq!(sent["sent"], (number + 1) * 10, "{way}");
+        let place = format!("localhost:{front}");
+        let found = client(&[&["consume", &place, way], &settings[..]].concat(), "");
+        assert_eq!(found.len(), 1 + (number + 1) * 10, "{way}: all of it is there, once");
+    }
+}
+
+#[tokio::test]
+async fn lab_kafka_who_does_not_know_the_password_is_no_broker() {
+    let (dir, broker, front) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+    let app = history(dir.path(), &Arc::default());
+    append(&app, some_events(0, 1)).await;
+    let _broker = Own::start_as(broker, front, &[]);
+    let _front = asks_for_a_login(front, broker, &["liar"]);
+    listens(broker).await;
+    listens(front).await;
+    for way in ["scram-sha-256", "scram-sha-512"] {
+        let app = with(&app, &[("KAFKA_USER", USER), ("KAFKA_PASSWORD", "canary"), ("KAFKA_SASL", way)]);
+        let to = format!("kafka://localhost:{front}/x");
+        let fault = run(&app, &["forward", "--to", &to, "--once"]).await.unwrap_err();
+        assert!(fault.to_string().contains("does not know the password itself"), "{way}: {fault:?}");
+    }
+}
+
 /// Speaks TLS before a broker.
 async fn encrypt(listener: tokio::net::TcpListener, config: rustls::ServerConfig, broker: u16) {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));

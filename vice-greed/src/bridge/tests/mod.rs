@@ -1,6 +1,7 @@
 //! Forwarding and following against a broker in memory that can be away, forget, refuse and die with its client, and against
 //! real ones.
 
+mod golden;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(all(feature = "kafka", feature = "nats"))]

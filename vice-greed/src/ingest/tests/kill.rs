@@ -53,7 +53,7 @@ async fn the_child_listens() {
         assert_eq!(client().get(format!("{url}/livez")).send().await.unwrap().status(), StatusCode::OK);
         app.stop.raise(false);
     }
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
 }
 
 /// Sends until the server dies; gives the ids that were acknowledged.

@@ -42,7 +42,7 @@ fn repository() -> Value {
     json!({ "id": 1296269, "full_name": "acme/shop", "html_url": "https://github.com/acme/shop", "pushed_at": 1784019600 })
 }
 
-async fn github(bench: &Bench, event: &str, delivery: &str, body: &Value) -> (StatusCode, Value) {
+pub(super) async fn github(bench: &Bench, event: &str, delivery: &str, body: &Value) -> (StatusCode, Value) {
     let text = body.to_string();
     let signature = format!("sha256={}", sign(&[text.as_bytes()]));
     let headers =

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::types::{holder, release, rollout, scope, why};
-use super::{golden, says, writes};
+use super::{Corpus, own, says};
 use crate::Millis;
 use crate::event::{Actor, ActorKind, Event, Head, Payload};
 use crate::fold::environment::EnvironmentState;
@@ -183,8 +183,8 @@ fn write(folder: &Path) {
 
 #[test]
 fn histories_of_earlier_versions_fold_to_the_answers_of_then() {
-    let folder = golden().join("histories");
-    if writes() && !folder.exists() {
+    let folder = own().folder().join("histories");
+    if Corpus::writes() && !folder.exists() {
         write(&folder);
     }
     let mut seen = 0;

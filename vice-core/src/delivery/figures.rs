@@ -1,14 +1,13 @@
-//! How often and how well deploys go. Each figure is defined beside it, and a figure without data says so.
+//! The figures themselves. Each is defined beside it, says what it rests on, and says so where there are no data.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use vice_core::Millis;
-use vice_core::id::RolloutId;
-use vice_core::payload::environment::{Direction, RolloutOutcome};
 
-use super::compare::median;
+use crate::id::RolloutId;
+use crate::payload::environment::{Direction, RolloutOutcome};
+use crate::time::Millis;
 
 /// Over how many days the figures go: four whole weeks, so that every weekday counts alike.
 pub const WINDOW_DAYS: u64 = 28;
@@ -79,6 +78,23 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// The lead time with what it rests on, as text; none when no change is known.
+    #[must_use]
+    pub fn lead_shown(&self) -> Option<String> {
+        self.lead.map(|lead| format!("{lead} (of {})", self.changes))
+    }
+
+    /// The time to restore with what it rests on, as text; none when nothing ever had to be restored.
+    #[must_use]
+    pub fn restore_shown(&self) -> Option<String> {
+        let rests = self.restore.map(|restore| format!("{restore} (of {})", self.restored));
+        match (rests, self.unrestored) {
+            (rests, 0) => rests,
+            (Some(rests), open) => Some(format!("{rests}, {open} open")),
+            (None, open) => Some(format!("{open} open")),
+        }
+    }
+
     /// Deploys in a week with one digit, as text; none without data.
     #[must_use]
     pub fn per_week(&self) -> Option<String> {
@@ -121,6 +137,18 @@ pub fn figures(runs: &[Run], since: Timestamp) -> Figures {
         restore: middle(restores),
         unrestored,
     }
+}
+
+/// The middle of sorted durations; between the two middle ones when their number is even.
+#[must_use]
+pub fn median(sorted: &[Millis]) -> Option<Millis> {
+    let middle = sorted.len() / 2;
+    let upper = sorted.get(middle)?;
+    if sorted.len() % 2 == 1 {
+        return Some(*upper);
+    }
+    let lower = sorted.get(middle.checked_sub(1)?)?;
+    Some(Millis(lower.0 + (upper.0 - lower.0) / 2))
 }
 
 fn middle(mut durations: Vec<Millis>) -> Option<Millis> {

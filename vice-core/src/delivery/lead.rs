@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use vice_core::id::ProjectName;
-use vice_core::payload::environment::{Direction, RolloutOutcome};
 
-use super::frequency::Run;
+use super::Run;
+use crate::id::ProjectName;
+use crate::payload::environment::{Direction, RolloutOutcome};
 
 /// So many hexadecimal digits name a commit as well as all of them.
 const SHORT_COMMIT: usize = 7;
