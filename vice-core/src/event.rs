@@ -161,7 +161,7 @@ struct CdSubject<T> {
 const TEXTS_MAX: usize = 200;
 
 /// What an event names: its subject, and the texts of its document (the parsed [`Event::data`]) in the CDEvents subject and
-/// the custom data, about [`TEXTS_MAX`] at most.
+/// the custom data, about 200 at most.
 #[must_use]
 pub fn texts(subject: &str, data: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::from([subject.to_owned()]);
