@@ -145,6 +145,8 @@ impl Exchange {
     }
 
     async fn read(&mut self, places: &Places) -> Result<Portion> {
+        // A reader of a connection that is down gives nothing, which is not the same as that nothing came.
+        self.link().await?;
         let place = places.get(PART).copied().unwrap_or(0);
         let mut portion = Portion::default();
         let fresh = self.reader.as_ref().is_none_or(|(_, at)| *at != place);
