@@ -15,9 +15,6 @@ use crate::time::Millis;
 /// A change was merged at most so many days before the window; what took longer is left out.
 const MERGED_BEFORE_DAYS: u64 = 90;
 
-/// A rollout that ended in the window began at most so many days before it; longer ones are left out.
-const BEGAN_BEFORE_DAYS: u64 = 7;
-
 const DAY_MS: u64 = 86_400_000;
 
 /// The newest so many are read.
@@ -42,14 +39,14 @@ pub fn days_before(now: Timestamp, days: u64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MIN)
 }
 
-/// The deploys and rollbacks of an environment that may have ended since a moment, oldest first.
+/// All deploys and rollbacks of an environment, oldest first: what has been broken since long ago is still broken, and only
+/// the first deploy of a change counts.
 ///
 /// # Errors
 /// What the store says, or `Decode`.
-pub async fn runs(store: &dyn EventStore, scope: &Scope, since: Timestamp) -> Result<Vec<Run>> {
+pub async fn runs(store: &dyn EventStore, scope: &Scope) -> Result<Vec<Run>> {
     let query = Query {
         kinds: vec![RolloutBegan::KIND.to_owned(), RolloutEnded::KIND.to_owned()],
-        since: Some(days_before(since, BEGAN_BEFORE_DAYS)),
         ..Query::stream(environment_stream(scope), 0)
     };
     let mut runs: Vec<Run> = Vec::new();

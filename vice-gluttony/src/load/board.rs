@@ -39,7 +39,7 @@ pub async fn dashboard(app: &App, name: &str, spec: &DashboardSpec, env: Option<
     let mut places = Vec::new();
     for scope in scopes(app, &spec.projects).await? {
         if env.is_none_or(|env| *env == scope.env) {
-            places.push(place(app.events.as_ref(), scope, &panels, since, &origins).await?);
+            places.push(place(app.events.as_ref(), scope, &panels, &origins).await?);
         }
     }
     Ok(Dashboard {
@@ -71,13 +71,7 @@ async fn scopes(app: &App, wanted: &[ProjectName]) -> Result<BTreeSet<Scope>> {
     Ok(found)
 }
 
-async fn place(
-    store: &dyn EventStore,
-    scope: Scope,
-    panels: &[Panel],
-    since: Timestamp,
-    origins: &Origins,
-) -> Result<Place> {
+async fn place(store: &dyn EventStore, scope: Scope, panels: &[Panel], origins: &Origins) -> Result<Place> {
     let (state, _) = fold::load::<EnvironmentState>(store, &environment_stream(&scope)).await?;
     let waiting = waiting(store, &state).await?;
     let verifications = match panels.contains(&Panel::Verifications) {
@@ -85,7 +79,7 @@ async fn place(
         false => Vec::new(),
     };
     let mut runs = match panels.contains(&Panel::Frequency) {
-        true => runs(store, &scope, since).await?,
+        true => runs(store, &scope).await?,
         false => Vec::new(),
     };
     attribute(&mut runs, &origins.merged, &origins.made);

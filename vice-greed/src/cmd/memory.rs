@@ -101,8 +101,7 @@ impl Delivery {
             .split_once('/')
             .and_then(|(project, env)| Some(Scope::new(ProjectName::new(project).ok()?, EnvName::new(env).ok()?)));
         let Some(scope) = scope else { return Ok(None) };
-        // All of them: what has been broken since before the window is still broken.
-        let mut found = runs(&*app.events, &scope, Timestamp::MIN).await?;
+        let mut found = runs(&*app.events, &scope).await?;
         attribute(&mut found, &self.origins.merged, &self.origins.made);
         let of_it = figures(&found, self.since);
         self.environments.push((name.to_owned(), of_it.clone()));
