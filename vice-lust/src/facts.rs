@@ -69,7 +69,7 @@ pub(crate) async fn meaning(store: &dyn EventStore, recorded: &Recorded) -> Resu
         return Ok(of_started(recorded, &started));
     }
     if let Some(finished) = event.decode::<RolloutFinished>()? {
-        let started = start_of(store, &finished).await?;
+        let started = start_of(store, recorded, &finished).await?;
         return Ok(of_finished(recorded, &finished, started.as_ref()));
     }
     if let Some(waiting) = event.decode::<RolloutWaiting>()? {
@@ -90,7 +90,15 @@ pub(crate) async fn meaning(store: &dyn EventStore, recorded: &Recorded) -> Resu
 }
 
 /// The event that froze the plan, which alone knows the direction, what ran before and who asked.
-async fn start_of(store: &dyn EventStore, finished: &RolloutFinished) -> Result<Option<(RolloutStarted, String)>> {
+async fn start_of(
+    store: &dyn EventStore,
+    told: &Recorded,
+    finished: &RolloutFinished,
+) -> Result<Option<(RolloutStarted, String)>> {
+    // Whoever sends events may name any rollout; the one of another stream is not theirs to be told of.
+    if told.event.stream != rollout_stream(&finished.rollout) {
+        return Ok(None);
+    }
     let mut query = Query::stream(rollout_stream(&finished.rollout), 0);
     query.limit = 1;
     let first = store.read(&query).await?.into_iter().next();

@@ -24,7 +24,7 @@ use vice_core::app::App;
 use vice_core::event::DATA_BYTES_MAX;
 use vice_core::id::Scope;
 use vice_core::manifest::WebhookKind;
-use vice_core::{Code, Fault, Millis, Result, Secret};
+use vice_core::{Code, Fault, Result, Secret};
 
 pub use act::act;
 pub(crate) use answer::CONFLICTS;
@@ -42,9 +42,6 @@ const BATCH_BYTES_MAX: usize = 8 * DATA_BYTES_MAX;
 
 /// The most events of a batch.
 const BATCH_MAX: usize = 1_000;
-
-/// How long a body may take to arrive.
-const BODY_TIME: Millis = Millis::from_secs(10);
 
 /// What takes events in.
 pub struct Ingest {

@@ -16,9 +16,7 @@ use vice_core::event::{Actor, ActorKind, Event};
 use super::answer::{Refusal, Stored, document};
 use super::cloudevent::{self, is_json};
 use super::tally::add;
-use super::{
-    BATCH_BYTES_MAX, BATCH_MAX, BODY_TIME, EVENT_BYTES_MAX, Ingest, REQUESTS_MAX, WEBHOOK_BYTES_MAX, signature, webhook,
-};
+use super::{BATCH_BYTES_MAX, BATCH_MAX, EVENT_BYTES_MAX, Ingest, REQUESTS_MAX, WEBHOOK_BYTES_MAX, signature, webhook};
 use crate::binding::{Style, compose};
 use crate::service::bounds::Bounds;
 use crate::strict;
@@ -35,7 +33,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     fn require(&self, event: &Event) -> Result<(), Refusal> {
-        let Some(Err(fault)) = self.bounds.map(|bounds| bounds.require_event(event)) else { return Ok(()) };
+        let Some(Err(fault)) = self.bounds.map(|bounds| bounds.require_sent(event)) else { return Ok(()) };
         let hint = "An event says by viceproject and viceenv where it belongs.";
         Err(Refusal::new(StatusCode::FORBIDDEN, "token.bound", fault.to_string()).hint(hint))
     }
@@ -167,11 +165,28 @@ async fn read_body(headers: &HeaderMap, body: Body, at_most: usize) -> Result<By
     if said.is_some_and(|said| said > at_most as u64) {
         return Err(large());
     }
-    match timeout(BODY_TIME.as_duration(), to_bytes(body, at_most)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(large()),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "usage", "The body took too long to arrive.")),
+    // How long it may take is the listener's business, which answers whoever is too slow.
+    to_bytes(body, at_most).await.map_err(|error| {
+        if is_too_long(&error) {
+            return large();
+        }
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "usage",
+            "The body broke off or can't be taken apart; it can be sent again.",
+        )
+    })
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if inner.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        source = inner.source();
     }
+    false
 }
 
 fn utf8(body: Bytes) -> Result<String, Refusal> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use vice_core::event::Event;
+use vice_core::event::{Event, SOURCE};
 use vice_core::id::ProjectName;
 use vice_core::store::{Append, Query};
 use vice_core::{Code, Fault, Result};
@@ -33,6 +33,9 @@ const CLASSES: [&str; 19] = [
     "webhook",
     "window",
 ];
+
+/// How the types of the events begin that vice makes of its own work. Rules and notifications believe them.
+const OWN_KINDS: &str = "dev.cdeventsx.vice-";
 
 /// The project of a stream, by its name.
 fn project_of(stream: &str) -> Option<&str> {
@@ -93,13 +96,16 @@ impl Bounds {
         }
     }
 
+    /// Whether there can be an answer: there is none about a stream that is nobody's. What is asked of everything is
+    /// answered with what is theirs.
+    ///
     /// # Errors
-    /// For a question about another project. What is asked of everything is answered with what is theirs.
-    pub(super) fn require_query(&self, query: &Query) -> Result<()> {
+    /// For a question about another project.
+    pub(super) fn require_query(&self, query: &Query) -> Result<bool> {
         if let Some(project) = query.project.as_ref().filter(|project| !self.has(project.as_str())) {
             return Err(self.refuse(&format!("the project {project}")));
         }
-        query.stream.as_ref().map_or(Ok(()), |stream| self.require_stream(stream).map(drop))
+        query.stream.as_ref().map_or(Ok(true), |stream| self.require_stream(stream))
     }
 
     /// # Errors
@@ -122,6 +128,16 @@ impl Bounds {
             return Err(self.refuse(&format!("the environment {scope:?}")));
         }
         self.require_own(&event.stream)
+    }
+
+    /// # Errors
+    /// For an event from outside that is not theirs, or that says what only vice itself says: rules and notifications
+    /// believe that, and the ids of what rules make can be guessed.
+    pub(crate) fn require_sent(&self, event: &Event) -> Result<()> {
+        if event.source.starts_with(SOURCE) || event.kind.starts_with(OWN_KINDS) {
+            return Err(self.refuse("what only vice itself says"));
+        }
+        self.require_event(event)
     }
 
     /// # Errors
@@ -194,6 +210,22 @@ mod tests {
         }
         let conflicts = bounds(&["conflicts", "lust"]);
         assert!(!conflicts.shows(&of("inbox/conflicts", None)) && !conflicts.shows(&of("outbox/lust", None)));
+    }
+
+    #[test]
+    fn what_only_vice_says_is_not_taken_from_outside() {
+        let shop = bounds(&["shop"]);
+        let sent = |source: &str, kind: &str| Event {
+            source: source.into(),
+            kind: kind.into(),
+            ..of("inbox/shop/prod", Some("shop"))
+        };
+        assert!(shop.require_sent(&sent("/cron", "com.example.made")).is_ok());
+        for (source, kind) in
+            [("/vice/rules/cart/r", "com.example.made"), ("/cron", "dev.cdeventsx.vice-rollout.finished.0.1.0")]
+        {
+            assert!(shop.require_sent(&sent(source, kind)).is_err(), "{source} {kind}");
+        }
     }
 
     #[test]

@@ -177,15 +177,33 @@ async fn read(State(history): State<History>, bound: Bound, body: Bytes) -> Resp
 }
 
 async fn page(history: &History, bound: &Bound, body: &Bytes) -> Result<EventsDto, Denied> {
-    let mut query: Query = parse::<QueryDto>(body)?.into();
-    hold(bound, |bounds| bounds.require_query(&query))?;
-    let wanted = query.page();
-    query.limit = wanted.min(EVENTS_MAX);
+    let asked: Query = parse::<QueryDto>(body)?.into();
+    if hold(bound, |bounds| bounds.require_query(&asked))? == Some(false) {
+        return Ok(EventsDto { events: Vec::new(), more: false, next: None });
+    }
+    let wanted = asked.page();
+    let query = match bound {
+        None => Query { limit: wanted.min(EVENTS_MAX), ..asked.clone() },
+        // How far it was looked must not tell what of others fits the question, so that the store is asked for everything.
+        Some(_) => Query {
+            limit: EVENTS_MAX,
+            after: asked.after,
+            order: asked.order,
+            bare: asked.bare,
+            stream: asked.stream.clone(),
+            after_version: asked.after_version,
+            project: asked.project.clone(),
+            ..Query::default()
+        },
+    };
     let mut found = history.store.read(&query).await?;
     let full = found.len() == query.limit && (bound.is_some() || wanted > found.len());
     let looked_at = found.last().map(|last| last.seq);
+    let mut cut = false;
     if let Some(Extension(bounds)) = bound {
-        found.retain(|recorded| bounds.shows(&recorded.event));
+        found.retain(|recorded| bounds.shows(&recorded.event) && asked.matches(recorded));
+        cut = found.len() > wanted;
+        found.truncate(wanted);
     }
     let mut bytes = 0;
     let fits = |recorded: &Recorded| {
@@ -196,7 +214,7 @@ async fn page(history: &History, bound: &Bound, body: &Bytes) -> Result<EventsDt
     let all = found.len();
     let events: Vec<RecordedDto> = found.into_iter().take_while(fits).map(RecordedDto::from).collect();
     // Where not everything fitted, it goes on behind what did.
-    let whole = events.len() == all;
+    let whole = events.len() == all && !cut;
     let next = looked_at.filter(|_| whole && bound.is_some());
     Ok(EventsDto { events, more: full || !whole, next })
 }
@@ -209,11 +227,13 @@ async fn streams(State(history): State<History>, bound: Bound, body: Bytes) -> R
     let done = async {
         let StreamsDto { prefix, mut after, limit } = parse(&body)?;
         let limit = limit.min(PAGE_MAX);
+        // Few of a page may be theirs.
+        let page = if bound.is_some() && limit > 0 { PAGE_MAX } else { limit };
         let mut listed = Vec::new();
         // A page that is not full is the last, so that one is filled although others' streams are left out.
         loop {
-            let found = history.store.streams(&prefix, &after, limit).await?;
-            let last = found.len() < limit || limit == 0;
+            let found = history.store.streams(&prefix, &after, page).await?;
+            let last = found.len() < page || limit == 0;
             after = found.last().map_or(after, |stream| stream.name.clone());
             listed.extend(
                 found

@@ -471,7 +471,7 @@ mod tests {
             units: (0..units).map(|number| format!("host-{number}.example.com")).collect(),
             topology: None,
             inventory: &Inventory::default(),
-            rollout: &vice_core::manifest::RolloutSpec::default(),
+            rollout: &serde_json::from_value(serde_json::json!({ "strategy": "all-at-once" })).unwrap(),
             tasks: Vec::new(),
             has_checks: false,
             analysis: None,
