@@ -110,6 +110,13 @@ impl Scope {
     pub const fn new(project: ProjectName, env: EnvName) -> Self {
         Self { project, env }
     }
+
+    /// A scope as it is displayed, `PROJECT/ENVIRONMENT`; none for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (project, env) = text.split_once('/')?;
+        Some(Self::new(ProjectName::new(project).ok()?, EnvName::new(env).ok()?))
+    }
 }
 
 impl fmt::Display for Scope {

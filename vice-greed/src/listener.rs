@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use vice_core::fault::root_cause;
 
 /// How long it is waited when no connection can be taken, because files have run out for example.
 const BREATH: Duration = Duration::from_secs(1);
@@ -168,14 +169,7 @@ async fn connection(
 }
 
 fn is_timed_out(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if inner.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-            return true;
-        }
-        source = inner.source();
-    }
-    false
+    root_cause(error).downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Counts a connection out, however its task ends.

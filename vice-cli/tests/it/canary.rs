@@ -5,7 +5,8 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::lab::{Lab, free_port, hello, hello_project, ran};
+use crate::lab::{Lab, hello, hello_project, ran};
+use crate::ports::free_port;
 use crate::traffic::{Traffic, wait_until};
 
 /// Connections of the load: each waits for about 9 ms a request.

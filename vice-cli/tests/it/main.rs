@@ -24,6 +24,8 @@ mod lab;
 mod layers;
 mod masking;
 mod plugins;
+#[path = "../../../vice-pride/tests/ssh/ports.rs"]
+mod ports;
 mod reloading;
 mod replay;
 mod retention;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::crash_matrix::Draw;
-use crate::lab::{Lab, free_port, ran};
+use crate::lab::{Lab, ran};
+use crate::ports::free_port;
 
 /// The hosts of the lab.
 fn hosts() -> PathBuf {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use vice_core::event::Event;
-use vice_core::id::{EnvName, ProjectName, Scope};
+use vice_core::id::Scope;
 use vice_core::store::{Append, EventStore, Fence};
 use vice_core::time::SystemClock;
 use vice_core::{Code, Fault, Result};
@@ -30,19 +30,14 @@ pub(super) async fn raise(dir: &Path, seen: &BTreeMap<String, u64>, passing: &Pa
     let store = SqliteStore::open(dir, Arc::new(SystemClock))?;
     for (scope, epoch) in &raised {
         // The state of a lease takes its epoch from the events; the store takes it from the fence.
-        let events = named(scope).map_or(Ok(Vec::new()), |scope| passing(&scope, **epoch))?;
+        // Not every fence is that of an environment.
+        let events = Scope::parse(scope).map_or(Ok(Vec::new()), |scope| passing(&scope, **epoch))?;
         let fence = Fence { scope: (*scope).clone(), epoch: **epoch };
         store.append(Append::of(events).fenced(fence)).await?;
     }
     store.close().await?;
     whole(&database)?;
     Ok(raised.len())
-}
-
-/// Not every fence is that of an environment.
-pub(super) fn named(scope: &str) -> Option<Scope> {
-    let (project, env) = scope.split_once('/')?;
-    Some(Scope::new(ProjectName::new(project).ok()?, EnvName::new(env).ok()?))
 }
 
 /// Brings everything into the one file that is moved.

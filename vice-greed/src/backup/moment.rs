@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use vice_core::fold::{self, lease::LeaseState};
+use vice_core::id::Scope;
 use vice_core::payload::lease_stream;
 use vice_core::store::{Append, EventStore, Fence, LogHead, Order, Query};
 use vice_core::time::SystemClock;
 use vice_core::{Code, Fault, Result};
 
-use super::epochs::{named, whole};
+use super::epochs::whole;
 use crate::copy;
 use crate::sqlite::{DATABASE, SqliteStore};
 
@@ -40,7 +41,7 @@ pub(super) async fn cut(from: &Path, to: &Path, until: Until, url: &str) -> Resu
 /// of a lease must not be behind its fence, or an epoch would be given out twice.
 async fn take_epochs(source: &dyn EventStore, target: &dyn EventStore) -> Result<()> {
     for (scope, epoch) in source.fences().await? {
-        let said = match named(&scope) {
+        let said = match Scope::parse(&scope) {
             Some(scope) => fold::load::<LeaseState>(target, &lease_stream(&scope)).await?.0.epoch,
             None => epoch,
         };

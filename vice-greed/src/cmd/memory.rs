@@ -9,7 +9,7 @@ use vice_core::fold::environment::EnvironmentState;
 use vice_core::fold::lease::LeaseState;
 use vice_core::fold::rollout::RolloutView;
 use vice_core::fold::{self, Fold};
-use vice_core::id::{EnvName, ProjectName, Scope};
+use vice_core::id::Scope;
 use vice_core::store::{EventStoreExt, StreamHead};
 use vice_core::text::{Table, Tone, count, sanitize};
 use vice_core::ui::Outcome;
@@ -97,10 +97,7 @@ impl Delivery {
 
     /// The figures of an environment; none for a name that is none.
     async fn look(&mut self, app: &App, name: &str) -> Result<Option<Figures>> {
-        let scope = name
-            .split_once('/')
-            .and_then(|(project, env)| Some(Scope::new(ProjectName::new(project).ok()?, EnvName::new(env).ok()?)));
-        let Some(scope) = scope else { return Ok(None) };
+        let Some(scope) = Scope::parse(name) else { return Ok(None) };
         let mut found = runs(&*app.events, &scope).await?;
         attribute(&mut found, &self.origins.merged, &self.origins.made);
         let of_it = figures(&found, self.since);

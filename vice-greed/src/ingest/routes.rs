@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use vice_core::event::{Actor, ActorKind, Event};
+use vice_core::fault::root_cause;
 
 use super::answer::{Refusal, Stored, document};
 use super::cloudevent::{self, is_json};
@@ -167,7 +168,7 @@ async fn read_body(headers: &HeaderMap, body: Body, at_most: usize) -> Result<By
     }
     // How long it may take is the listener's business, which answers whoever is too slow.
     to_bytes(body, at_most).await.map_err(|error| {
-        if is_too_long(&error) {
+        if root_cause(&error).is::<http_body_util::LengthLimitError>() {
             return large();
         }
         Refusal::new(
@@ -176,17 +177,6 @@ async fn read_body(headers: &HeaderMap, body: Body, at_most: usize) -> Result<By
             "The body broke off or can't be taken apart; it can be sent again.",
         )
     })
-}
-
-fn is_too_long(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if inner.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        source = inner.source();
-    }
-    false
 }
 
 fn utf8(body: Bytes) -> Result<String, Refusal> {

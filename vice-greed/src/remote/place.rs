@@ -2,6 +2,7 @@
 
 use url::Url;
 use vice_core::app::ProcessEnv;
+use vice_core::host::is_loopback;
 use vice_core::{Code, Context, Fault, Result};
 
 /// The variable with the token, and the one with the file that holds it.
@@ -53,12 +54,7 @@ impl RemotePlace {
 }
 
 fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
+    url.host_str().is_some_and(is_loopback)
 }
 
 /// The token from the environment.

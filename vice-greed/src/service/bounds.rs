@@ -64,7 +64,8 @@ impl Bounds {
         self.0.iter().any(|one| one.as_str() == project)
     }
 
-    fn has_stream(&self, stream: &str) -> bool {
+    /// Whether a stream is theirs.
+    pub(super) fn has_stream(&self, stream: &str) -> bool {
         project_of(stream).is_some_and(|project| self.has(project))
     }
 
@@ -78,11 +79,6 @@ impl Bounds {
         let scope = event.scope.as_ref().map(|scope| scope.project.as_str());
         let named = [project_of(&event.stream), scope];
         named.iter().any(Option::is_some) && named.into_iter().flatten().all(|project| self.has(project))
-    }
-
-    /// Whether a stream is listed.
-    pub(super) fn lists(&self, stream: &str) -> bool {
-        self.has_stream(stream)
     }
 
     /// Whether a snapshot may be seen: none of a stream that is nobody's, because others are in it.

@@ -238,7 +238,7 @@ async fn streams(State(history): State<History>, bound: Bound, body: Bytes) -> R
             listed.extend(
                 found
                     .into_iter()
-                    .filter(|stream| bound.as_ref().is_none_or(|Extension(bounds)| bounds.lists(&stream.name))),
+                    .filter(|stream| bound.as_ref().is_none_or(|Extension(bounds)| bounds.has_stream(&stream.name))),
             );
             if last || listed.len() >= limit {
                 listed.truncate(limit);

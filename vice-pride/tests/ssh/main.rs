@@ -10,6 +10,7 @@ mod fencing;
 mod hostile;
 mod netns;
 mod placing;
+mod ports;
 mod sharing;
 mod supervised;
 mod support;

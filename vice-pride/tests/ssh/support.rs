@@ -2,7 +2,6 @@
 //! it.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +14,8 @@ use vice_core::port::target::{Change, HealthProbe, Inventory, Op, Target, UnitSt
 use vice_core::{Digest, Millis};
 use vice_pride::target::hosts::Host;
 use vice_pride::target::ssh::{SshOptions, SshTarget};
+
+use crate::ports::free_port;
 
 /// The folder of the lab's hosts.
 pub(crate) fn lab() -> PathBuf {
@@ -132,18 +133,6 @@ pub(crate) fn processes(marks: &[String]) -> Vec<i32> {
     }
     first.extend(then);
     first
-}
-
-/// A port that nobody has now, on any of the lab's addresses. Below those that the system gives to connections, so that
-/// none takes it while the service that it is for is stopped.
-pub(crate) fn free_port() -> u16 {
-    // Each process looks from another port on, and each call from the one after the last.
-    static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
-    let ports = (0..10_000).map(|_| {
-        let turn = LOOKED_AT.fetch_add(1, Ordering::Relaxed);
-        20_000 + (std::process::id().wrapping_mul(37).wrapping_add(turn) % 10_000) as u16
-    });
-    ports.into_iter().find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
 }
 
 /// A release of the fixture service.
