@@ -8,7 +8,7 @@ use vice_core::app::ProcessEnv;
 use vice_core::app::Workspace;
 use vice_core::id::Scope;
 use vice_core::port::locator::Locator;
-use vice_core::port::target::{Inventory, UnitState};
+use vice_core::port::target::{Target, UnitState};
 use vice_core::time::Clock;
 
 use crate::backend::{Site, connect_at};
@@ -24,11 +24,11 @@ pub struct PrideLocator {
 }
 
 impl PrideLocator {
-    async fn inventory(&self, scope: &Scope) -> Result<Inventory> {
+    fn target(&self, scope: &Scope) -> Result<Arc<dyn Target>> {
         let project = self.workspace.project(scope.project.as_str())?;
         let site =
             Site { workspace: &self.workspace, env: &self.env, clock: &self.clock, runner: None, http: None, ui: None };
-        connect_at(&site, &project, scope)?.target.inventory().await
+        Ok(connect_at(&site, &project, scope)?.target)
     }
 }
 
@@ -38,11 +38,11 @@ impl Locator for PrideLocator {
         let project = self.workspace.project(scope.project.as_str())?;
         match &project.env(&scope.env)?.url {
             Some(url) => Ok(Some(url.clone())),
-            None => Ok(self.inventory(scope).await?.url),
+            None => self.target(scope)?.url().await,
         }
     }
 
     async fn units(&self, scope: &Scope) -> Result<Vec<UnitState>> {
-        Ok(self.inventory(scope).await?.units)
+        Ok(self.target(scope)?.inventory().await?.units)
     }
 }

@@ -22,11 +22,14 @@ pub const DEFINITIONS: [(&str, &str); 6] = [
     ),
     ("success", "deploys that succeeded, of those that ended"),
     ("median duration", "from start to end, of the deploys that succeeded"),
-    ("change failures", "deploys that failed after changing something, restored or not, of those that ended"),
+    (
+        "change failures",
+        "deploys that failed after changing something, restored or not, or that an operator ended where they were, of \
+         those that ended",
+    ),
     (
         "time to restore",
-        "median from the start of a deploy that failed after changing something to the moment when a wanted or an \
-         earlier release ran again",
+        "median from the start of a change failure to the moment when a wanted or an earlier release ran again",
     ),
 ];
 
@@ -56,7 +59,7 @@ pub struct Figures {
     pub succeeded: usize,
     /// How many were rolled back.
     pub rolled_back: usize,
-    /// How many failed after changing something, restored or not.
+    /// How many failed after changing something, restored or not, or were left as they were.
     #[serde(default)]
     pub change_failures: usize,
     /// The median from the merge of a change to its deploy; none without a change that is known.
@@ -129,7 +132,10 @@ pub fn figures(runs: &[Run], since: Timestamp) -> Figures {
         deploys: deploys.len(),
         succeeded: count(RolloutOutcome::Succeeded),
         rolled_back: count(RolloutOutcome::RolledBack),
-        change_failures: count(RolloutOutcome::RolledBack) + count(RolloutOutcome::NotRestored),
+        change_failures: [RolloutOutcome::RolledBack, RolloutOutcome::NotRestored, RolloutOutcome::Aborted]
+            .map(count)
+            .iter()
+            .sum(),
         changes: leads.len(),
         lead: middle(leads),
         median: middle(durations),
@@ -210,21 +216,22 @@ mod tests {
 
     #[test]
     fn a_failure_lasts_until_something_wanted_runs_again() {
-        use RolloutOutcome::{Failed, NotRestored, RolledBack, Succeeded};
+        use RolloutOutcome::{Aborted, Failed, NotRestored, RolledBack, Succeeded};
         let runs = [
             run(1, 0, 10, Succeeded),
             run(2, 100, 130, RolledBack),
             run(3, 200, 210, NotRestored),
             run(4, 300, 301, Failed),
             run(5, 400, 440, Succeeded),
+            run(6, 500, 510, Aborted),
         ];
         let found = figures(&runs, Timestamp::UNIX_EPOCH);
-        assert_eq!((found.deploys, found.succeeded, found.rolled_back, found.change_failures), (5, 2, 1, 2));
+        assert_eq!((found.deploys, found.succeeded, found.rolled_back, found.change_failures), (6, 2, 1, 3));
         assert_eq!(found.median, Some(Millis::from_secs(25)));
         // 30 s for the second, and from the start of the third to the end of the fifth: 240 s.
-        assert_eq!((found.restored, found.restore, found.unrestored), (2, Some(Millis::from_secs(135)), 0));
-        assert_eq!(found.share(found.succeeded).unwrap(), "40 % (2 of 5)");
-        assert_eq!(found.per_week().unwrap(), "1.2");
+        assert_eq!((found.restored, found.restore, found.unrestored), (2, Some(Millis::from_secs(135)), 1));
+        assert_eq!(found.share(found.succeeded).unwrap(), "33 % (2 of 6)");
+        assert_eq!(found.per_week().unwrap(), "1.5");
     }
 
     #[test]

@@ -40,6 +40,15 @@ impl Fault {
             format!("The history has an event {id:?} of source {:?} with other content.", event.source),
         )
         .hint("An id names one event for ever; give the new event an id of its own.")
+        .detail("event_id", event.id.as_str())
+        .detail("event_source", event.source.as_str())
+    }
+
+    /// Of which event [`Fault::other_content`] speaks: its source and its id.
+    #[must_use]
+    pub fn taken_event(&self) -> Option<(&str, &str)> {
+        let text = |key: &str| self.details().get(key)?.as_str();
+        if self.code() == Code::Conflict { text("event_source").zip(text("event_id")) } else { None }
     }
 
     /// The writer's epoch is too low.

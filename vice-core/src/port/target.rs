@@ -202,6 +202,14 @@ pub trait Target: Send + Sync + 'static {
     /// `Unreachable` when nothing answers.
     async fn inventory(&self) -> Result<Inventory>;
 
+    /// Where the service answers, as [`Inventory::url`] has it; for whoever wants to know nothing else.
+    ///
+    /// # Errors
+    /// As [`Target::inventory`].
+    async fn url(&self) -> Result<Option<String>> {
+        Ok(self.inventory().await?.url)
+    }
+
     /// Raises the epoch: from now on lower ones are refused. Waits for, or shuts out, operations under way.
     ///
     /// # Errors

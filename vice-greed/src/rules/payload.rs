@@ -136,6 +136,13 @@ pub(crate) struct DeadLetter {
     pub(crate) attempts: u32,
     pub(crate) reason: String,
 }
+
+impl DeadLetter {
+    /// A rule that was stopped at an event.
+    pub(crate) const fn stopped(key: String, rule: String, cause: Cause, reason: String) -> Self {
+        Self { key, rule, cause, effect: None, attempts: 0, reason }
+    }
+}
 payload!(DeadLetter, "dev.cdeventsx.vice-deadletter.written.0.1.0", |it| it.key.clone());
 
 /// A dead letter went back into the queue.

@@ -13,6 +13,7 @@ use vice_core::manifest::Project;
 use vice_core::store::{Append, Expected, PAGE_MAX, Query};
 use vice_core::{Code, Millis, Result};
 
+use super::effect::Cause;
 use super::payload::{Advanced, ClosedCell, DeadLetter, Held, HeldCell, Queued, dead_stream, rules_stream};
 use super::plan::{Firing, Outcome, Planner};
 use super::ruleset::Ruleset;
@@ -95,6 +96,26 @@ pub(crate) struct Engine {
     seen: u64,
     /// The watermark of what was read, which may be ahead of the stored one.
     watermark: i64,
+}
+
+/// Sources and ids of events that others have stored with other content.
+type Taken = BTreeSet<(String, String)>;
+
+/// Why an event that a rule makes is a dead letter.
+const TAKEN: &str = "somebody has stored another event under the id of what it makes";
+
+fn is_taken(event: &Event, taken: &Taken) -> bool {
+    !taken.is_empty() && taken.contains(&(event.source.clone(), event.id.clone()))
+}
+
+/// A firing, stopped where what it makes can't be stored.
+fn but(firing: Firing, taken: &Taken) -> Firing {
+    match &firing.outcome {
+        Outcome::Made(event) | Outcome::Late(Some(event)) if is_taken(event, taken) => {
+            Firing { outcome: Outcome::Stopped(TAKEN.to_owned()), ..firing }
+        }
+        _ => firing,
+    }
 }
 
 /// What an append of the intake consists of.
@@ -225,8 +246,22 @@ impl Engine {
         Ok((page, full || cut))
     }
 
-    /// Takes a page in; none when somebody else was faster.
+    /// Takes a page in; none when somebody else was faster. An event that rules make and whose id somebody has given to
+    /// other content, which only can be meant, becomes a dead letter: it holds nothing else up.
     async fn take(&mut self, page: &[Recorded], at_the_end: bool) -> Result<Option<Batch>> {
+        let mut taken = Taken::new();
+        loop {
+            match self.take_but(page, at_the_end, &taken).await {
+                Err(fault) => match fault.taken_event() {
+                    Some((source, id)) if taken.insert((source.to_owned(), id.to_owned())) => {}
+                    _ => return Err(fault),
+                },
+                took => return took,
+            }
+        }
+    }
+
+    async fn take_but(&mut self, page: &[Recorded], at_the_end: bool, taken: &Taken) -> Result<Option<Batch>> {
         let now = self.app.clock.now();
         let cursor = page.last().map_or(self.cursor(), |last| last.seq);
         let watermark = self.watermark.max(self.state.watermark);
@@ -240,7 +275,7 @@ impl Engine {
             }
             planner.close()?;
             let watermark = planner.watermark;
-            (self.batch(planner, cursor)?, watermark)
+            (self.batch(planner, cursor, taken)?, watermark)
         };
         let quiet = batch.events.is_empty() && cursor - self.state.cursor.unwrap_or(0) < CURSOR_EVERY;
         if !quiet {
@@ -273,12 +308,12 @@ impl Engine {
         }
     }
 
-    fn batch(&self, planner: Planner<'_>, cursor: u64) -> Result<Batch> {
+    fn batch(&self, planner: Planner<'_>, cursor: u64, taken: &Taken) -> Result<Batch> {
         let mut batch = Batch { events: Vec::new(), fired: 0, dead: 0 };
         let mut advanced = self.advanced(cursor, planner.watermark);
         let Planner { firings, touched, closed, panes, .. } = planner;
         for firing in firings {
-            self.add_firing(firing, &mut batch, &mut advanced)?;
+            self.add_firing(but(firing, taken), &mut batch, &mut advanced)?;
         }
         for (rule, cells) in touched {
             let late = panes.get(&rule).map_or(0, |panes| panes.late);
@@ -288,8 +323,14 @@ impl Engine {
             self.add_cells(&rule, &cells, panes.get(&rule), &mut batch)?;
         }
         for (rule, start, key, event) in closed {
-            advanced.closed.push(ClosedCell { rule, start, key });
-            batch.events.push(event);
+            advanced.closed.push(ClosedCell { rule: rule.clone(), start, key });
+            if is_taken(&event, taken) {
+                let Event { id, kind, subject, .. } = event;
+                let cause = Cause { seq: cursor, id: id.clone(), kind, subject };
+                self.bury(DeadLetter::stopped(id, rule, cause, TAKEN.to_owned()), &mut batch)?;
+            } else {
+                batch.events.push(event);
+            }
         }
         let something = !batch.events.is_empty() || !advanced.fired.is_empty() || !advanced.late.is_empty();
         if something {
@@ -310,13 +351,15 @@ impl Engine {
             Outcome::Effect(effect) => {
                 batch.events.push(self.own_event(&self.stream, &Queued { key, rule, cause, effect })?);
             }
-            Outcome::Stopped(reason) => {
-                batch.dead += 1;
-                let letter = DeadLetter { key, rule, cause, effect: None, attempts: 0, reason };
-                batch.events.push(self.own_event(&dead_stream(self.project.name()), &letter)?);
-            }
+            Outcome::Stopped(reason) => self.bury(DeadLetter::stopped(key, rule, cause, reason), batch)?,
             Outcome::Dropped | Outcome::Counted | Outcome::Late(None) | Outcome::Unclear(_) => {}
         }
+        Ok(())
+    }
+
+    fn bury(&self, letter: DeadLetter, batch: &mut Batch) -> Result<()> {
+        batch.dead += 1;
+        batch.events.push(self.own_event(&dead_stream(self.project.name()), &letter)?);
         Ok(())
     }
 

@@ -128,6 +128,37 @@ async fn a_rule_that_never_ends_is_stopped_and_named() {
     assert!(letter.reason.contains("stopped after"), "{}", letter.reason);
 }
 
+/// Whoever may append can give the next id of a rule to something else; the rules say so and go on.
+#[tokio::test]
+async fn an_id_that_somebody_has_taken_holds_nothing_up() {
+    let window = "\n[[rule]]\nname = \"many\"\non = \"com.example.hit\"\nwindow = { size = \"1m\", measure = \"count\" }\nthen.notify = { title = \"many\", to = [\"ops\"] }\n";
+    let rules = format!("{MADE}{window}");
+    let sent = |data: &str| {
+        let failed = |id: &str| happened(id, "com.example.test.ended", -120, r#"{"outcome": "failed", "n": 2}"#);
+        vec![failed(data), happened(&format!("hit-{data}"), "com.example.hit", -120, "1")]
+    };
+    // What the ids will be is no secret: the same rules elsewhere say it.
+    let elsewhere = bench(&rules);
+    append(&elsewhere, sent("e1")).await;
+    pump(&elsewhere.app).await.unwrap();
+    let made = [all(&elsewhere, "derived/").await, all(&elsewhere, "window/").await].concat();
+    assert_eq!(made.len(), 2);
+
+    let bench = bench(&rules);
+    let squat = |event: Event| Event { stream: "inbox".to_owned(), data: "{}".to_owned(), kind: "a.b".to_owned(), ..event };
+    append(&bench, made.into_iter().map(squat).collect()).await;
+    append(&bench, sent("e1")).await;
+    let pumped = pump(&bench.app).await.unwrap();
+    assert_eq!(pumped.dead, 2);
+    let letters = dead(&bench).await.letters;
+    assert!(letters.values().all(|buried| buried.letter.reason.contains("under the id of what it makes")));
+    assert_eq!(pump(&bench.app).await.unwrap().dead, 0, "each is buried once");
+
+    append(&bench, sent("e2")).await;
+    pump(&bench.app).await.unwrap();
+    assert_eq!(all(&bench, "derived/").await.len(), 1, "the rules go on");
+}
+
 #[tokio::test]
 async fn a_circle_of_rules_ends() {
     let rules = "[[rule]]\nname = \"one\"\non = \"a\"\nthen.transform = { type = \"b\" }\n[[rule]]\nname = \"two\"\non = \"b\"\nthen.transform = { type = \"a\" }\n";

@@ -1,5 +1,5 @@
 //! The operations of a rollout. Numbers only grow; the entries of closed ones at the old end are given back, so that
-//! a rollout over a million servers keeps about as many entries as it has under way. An entry takes 24 bytes: what a
+//! a rollout over a million servers keeps about as many entries as it has under way. An entry takes 16 bytes: what a
 //! fleet has by the hundred thousand, changes of units, fits into it, and the rest of any other work lies apart.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,18 +36,94 @@ enum Kind {
     Other,
 }
 
-/// One operation: 24 bytes, because a fleet has many under way.
+/// One operation: 16 bytes, because a fleet has many under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 struct Entry {
-    /// When it began, in milliseconds as [`Timestamp::as_millisecond`] counts them.
-    started: i64,
     /// The unit of an `Apply` or `Undo`.
     unit: UnitNo,
     /// What an `Undo` takes back.
     undoes: OpNo,
+    /// From the lowest bits on: the status (3 bits), the kind (2), how often it was sent (15), and when it began (44), in
+    /// milliseconds as [`Timestamp::as_millisecond`] counts them: until 2248, and what is later counts as then.
+    facts: i64,
+}
+
+/// An [`Entry`] as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    started: i64,
+    unit: UnitNo,
+    undoes: OpNo,
     attempt: u32,
     kind: Kind,
     status: OpStatus,
+}
+
+const STATUSES: [OpStatus; 5] =
+    [OpStatus::Running, OpStatus::Unseen, OpStatus::Observing, OpStatus::Doubt, OpStatus::Closed];
+const KINDS: [Kind; 3] = [Kind::Apply, Kind::Undo, Kind::Other];
+const KIND_AT: u32 = 3;
+const ATTEMPT_AT: u32 = 5;
+const ATTEMPT_MAX: u32 = (1 << 15) - 1;
+const STARTED_AT: u32 = 20;
+const STARTED_MAX: i64 = i64::MAX >> STARTED_AT;
+
+impl Entry {
+    #[inline]
+    fn new(written: Written) -> Self {
+        let Written { started, unit, undoes, attempt, kind, status } = written;
+        let started = started.clamp(-STARTED_MAX, STARTED_MAX) << STARTED_AT;
+        let attempt = i64::from(attempt.min(ATTEMPT_MAX)) << ATTEMPT_AT;
+        Self { unit, undoes, facts: started | attempt | (kind as i64) << KIND_AT | status as i64 }
+    }
+
+    /// The bits from a place on.
+    #[inline]
+    const fn bits(self, at: u32, mask: u32) -> u32 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the mask is what is wanted")]
+        let bits = (self.facts >> at) as u32;
+        bits & mask
+    }
+
+    #[inline]
+    fn status(self) -> OpStatus {
+        STATUSES[self.bits(0, 7) as usize % STATUSES.len()]
+    }
+
+    #[inline]
+    const fn set_status(&mut self, status: OpStatus) {
+        self.facts = self.facts & !7 | status as i64;
+    }
+
+    #[inline]
+    fn kind(self) -> Kind {
+        KINDS[self.bits(KIND_AT, 3) as usize % KINDS.len()]
+    }
+
+    #[inline]
+    const fn attempt(self) -> u32 {
+        self.bits(ATTEMPT_AT, ATTEMPT_MAX)
+    }
+
+    #[inline]
+    const fn started(self) -> i64 {
+        self.facts >> STARTED_AT
+    }
+}
+
+impl From<Written> for Entry {
+    fn from(written: Written) -> Self {
+        Self::new(written)
+    }
+}
+
+impl From<Entry> for Written {
+    fn from(entry: Entry) -> Self {
+        let Entry { unit, undoes, .. } = entry;
+        let (started, attempt) = (entry.started(), entry.attempt());
+        Self { started, unit, undoes, attempt, kind: entry.kind(), status: entry.status() }
+    }
 }
 
 /// Work that is not the change of a unit, and when exactly it began.
@@ -80,7 +156,8 @@ impl Ops {
             }
         };
         let started = now.as_millisecond();
-        self.entries.push_back(Entry { started, unit, undoes, attempt: 1, kind, status: OpStatus::Running });
+        let status = OpStatus::Running;
+        self.entries.push_back(Entry::new(Written { started, unit, undoes, attempt: 1, kind, status }));
         number
     }
 
@@ -108,13 +185,13 @@ impl Ops {
     /// What it is for; none once it is over.
     #[inline]
     pub(crate) fn work(&self, op: OpNo) -> Option<Work> {
-        let entry = self.entry(op).filter(|entry| entry.status != OpStatus::Closed)?;
+        let entry = self.entry(op).filter(|entry| entry.status() != OpStatus::Closed)?;
         self.work_of(op, entry)
     }
 
     #[inline]
     fn work_of(&self, op: OpNo, entry: &Entry) -> Option<Work> {
-        match entry.kind {
+        match entry.kind() {
             Kind::Apply => Some(Work::Apply { unit: entry.unit }),
             Kind::Undo => Some(Work::Undo { unit: entry.unit, undoes: entry.undoes }),
             Kind::Other => self.others.get(&op).map(|other| other.work),
@@ -124,41 +201,40 @@ impl Ops {
     /// What one is for that the driver carries out; none for any other.
     #[inline]
     pub(crate) fn running(&self, op: OpNo) -> Option<Work> {
-        let entry = self.entry(op).filter(|entry| entry.status == OpStatus::Running)?;
+        let entry = self.entry(op).filter(|entry| entry.status() == OpStatus::Running)?;
         self.work_of(op, entry)
     }
 
     /// Where it stands; none once it is long closed.
     #[inline]
     pub(crate) fn status(&self, op: OpNo) -> Option<OpStatus> {
-        self.entry(op).map(|entry| entry.status)
+        self.entry(op).map(|entry| entry.status())
     }
 
     /// Puts an open one into another state; nothing happens to one that is over.
     pub(crate) fn set_status(&mut self, op: OpNo, status: OpStatus) {
-        if let Some(entry) = self.entry_mut(op).filter(|entry| entry.status != OpStatus::Closed) {
-            entry.status = status;
+        if let Some(entry) = self.entry_mut(op).filter(|entry| entry.status() != OpStatus::Closed) {
+            entry.set_status(status);
         }
     }
 
     /// It is sent once more.
     pub(crate) fn run_again(&mut self, op: OpNo) {
-        if let Some(entry) = self.entry_mut(op).filter(|entry| entry.status != OpStatus::Closed) {
-            entry.status = OpStatus::Running;
-            entry.attempt = entry.attempt.saturating_add(1);
+        if let Some(entry) = self.entry_mut(op).filter(|entry| entry.status() != OpStatus::Closed) {
+            *entry = Entry::new(Written { status: OpStatus::Running, attempt: entry.attempt() + 1, ..(*entry).into() });
         }
     }
 
     /// The how-manieth time that it was sent, from 1.
     #[inline]
     pub(crate) fn attempt(&self, op: OpNo) -> u32 {
-        self.entry(op).map_or(1, |entry| entry.attempt)
+        self.entry(op).map_or(1, |entry| entry.attempt())
     }
 
     /// How long it has been under way; zero when the clock went back.
     #[inline]
     pub(crate) fn took(&self, op: OpNo, now: Timestamp) -> Millis {
-        let took = self.entry(op).map_or(0, |entry| now.as_millisecond() - entry.started);
+        let took = self.entry(op).map_or(0, |entry| now.as_millisecond() - entry.started());
         Millis(u64::try_from(took).unwrap_or(0))
     }
 
@@ -171,11 +247,11 @@ impl Ops {
     #[inline]
     pub(crate) fn close(&mut self, op: OpNo) {
         let Some(entry) = self.entry_mut(op) else { return };
-        entry.status = OpStatus::Closed;
-        if entry.kind == Kind::Other {
+        entry.set_status(OpStatus::Closed);
+        if entry.kind() == Kind::Other {
             self.others.remove(&op);
         }
-        while self.entries.front().is_some_and(|first| first.status == OpStatus::Closed) {
+        while self.entries.front().is_some_and(|first| first.status() == OpStatus::Closed) {
             self.entries.pop_front();
             self.base += 1;
         }
@@ -189,8 +265,8 @@ impl Ops {
     /// The open ones, by number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OpNo, OpStatus, Work)> {
         let numbered = (self.base..).map(OpNo).zip(&self.entries);
-        let open = numbered.filter(|(_, entry)| entry.status != OpStatus::Closed);
-        open.filter_map(|(op, entry)| Some((op, entry.status, self.work_of(op, entry)?)))
+        let open = numbered.filter(|(_, entry)| entry.status() != OpStatus::Closed);
+        open.filter_map(|(op, entry)| Some((op, entry.status(), self.work_of(op, entry)?)))
     }
 
     /// The numbers that are kept.
@@ -204,8 +280,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_takes_24_bytes() {
-        assert_eq!(size_of::<Entry>(), 24);
+    fn an_entry_takes_16_bytes_and_holds_all_that_it_is_given() {
+        assert_eq!(size_of::<Entry>(), 16);
+        for (started, attempt) in [(0, 1), (-5, 2), (1_764_430_000_123, 32_767), (STARTED_MAX, 1)] {
+            for (kind, status) in KINDS.iter().flat_map(|kind| STATUSES.iter().map(|status| (*kind, *status))) {
+                let (unit, undoes) = (UnitNo(u32::MAX), OpNo(7));
+                let entry = Entry::new(Written { started, unit, undoes, attempt, kind, status });
+                assert_eq!((entry.started(), entry.attempt()), (started, attempt));
+                assert_eq!((entry.kind(), entry.status(), entry.unit, entry.undoes), (kind, status, unit, undoes));
+            }
+        }
+        let far = Written { started: i64::MIN, unit: UnitNo(1), undoes: OpNo(0), attempt: u32::MAX, kind: Kind::Undo, status: OpStatus::Doubt };
+        let far = Entry::new(far);
+        assert_eq!((far.started(), far.attempt(), far.status()), (-STARTED_MAX, ATTEMPT_MAX, OpStatus::Doubt));
     }
 
     #[test]

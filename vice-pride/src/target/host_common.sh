@@ -21,14 +21,21 @@ end() {
 
 need() { command -v "$1" >/dev/null 2>&1 || end 27 "$1"; }
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
+# Sets `now`: seconds that only grow, and no program that says them.
+clock() {
+    read -r now rest </proc/uptime
+    now=${now%%.*}
+}
 # A file's content is on disk when this returns. Old `sync` knows no files and syncs everything.
 durable() { sync "$@" 2>/dev/null || sync; }
 
-# write FILE TEXT: replaces it by one line, at one moment and durably.
+# write FILE TEXT [OTHER...]: replaces it by one line, at one moment and durably; the OTHER files are on disk before it is there.
 write() {
-    printf '%s\n' "$2" >"$1.new" || printf '%s\n' "$2" | cat >"$1.new" || end 28 "$1 can't be written"
-    { durable "$1.new" && mv -f "$1.new" "$1"; } || end 28 "$1 can't be written"
-    durable "${1%/*}"
+    to=$1
+    printf '%s\n' "$2" >"$to.new" || printf '%s\n' "$2" | cat >"$to.new" || end 28 "$to can't be written"
+    shift 2
+    { durable "$to.new" "$@" && mv -f "$to.new" "$to"; } || end 28 "$to can't be written"
+    durable "${to%/*}"
 }
 
 use_unit() {
@@ -36,6 +43,7 @@ use_unit() {
 }
 
 folders() {
+    [ -d "$root/ops" ] && [ -d "$root/releases" ] && [ -d "$root/units" ] && [ -d "$root/incoming" ] && return
     mkdir -p "$root/ops" "$root/releases" "$root/units" "$root/incoming" || end 28 "$root can't be made"
 }
 
@@ -70,9 +78,11 @@ unguard() { exec 8>&-; }
 lock() {
     exec 9>"$root/lock" || end 28 "$root can't be written"
     if ! flock -n 9; then
-        till=$(($(date +%s) + $1))
+        clock
+        till=$((now + $1))
         until flock -n 9; do
-            [ "$(date +%s)" -lt "$till" ] || end 26 "Another operation is still under way after $1 s"
+            clock
+            [ "$now" -lt "$till" ] || end 26 "Another operation is still under way after $1 s"
             nap
         done
     fi

@@ -55,9 +55,9 @@ async fn lab_ssh_a_script_that_was_killed_is_mended_by_the_next() {
     let root = ground.root("h1");
     until("the operation is under way", || root.join("units/h1/pending").exists()).await;
     // The whole script at once, as when somebody cleans up by hand: only what it had started stays.
-    let root_text = root.display().to_string();
-    let script = |line: &str| line.contains(&root_text) && line.contains("host-") && line.contains(" apply ");
-    let pids: Vec<i32> = crate::support::processes(std::slice::from_ref(&root_text))
+    let folder = format!("~/{}", root.file_name().unwrap().display());
+    let script = |line: &str| line.contains("host-") && line.contains(" apply ");
+    let pids: Vec<i32> = crate::support::processes(&[folder])
         .into_iter()
         .filter(|pid| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

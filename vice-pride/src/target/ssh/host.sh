@@ -1,4 +1,4 @@
-# What vice does on a host. It is uploaded by its digest and run over ssh; it needs POSIX sh, flock, tar and sha256sum.
+# What vice does on a host. It is uploaded by its digest and run over ssh; it needs POSIX sh, flock, tar, cksum and sha256sum.
 # It owns one folder (ROOT) and everything in it:
 #
 #   epoch, epoch.lock, lock    who may change things; held while somebody does
@@ -16,8 +16,12 @@
 # output with a status other than 0 is one sentence, then lines of the instance's own output.
 # shellcheck shell=sh
 # shellcheck disable=SC1007,SC1090,SC2086  # empty values, files of its own, and flags that are split on purpose
+# Each program that is started costs about what an ssh message does, and a deploy would start a hundred: what the shell can
+# say itself (`read`, `cd -P`, /proc/uptime) it is asked.
 # Begins with host_common.sh.
-back=no
+back=no new=
+case $0 in */*) script=$0 ;; *) script=$root/bin/$0 ;; esac
+started_in=$PWD
 
 mend() {
     for left in "$root"/units/*/pending; do
@@ -42,8 +46,10 @@ mend() {
 look() {
     key=- want=down
     if [ -L "$u/current" ]; then
-        key=$(readlink "$u/current")
+        # Where the link leads; one that leads nowhere has to be read.
+        if cd -P "$u/current" 2>/dev/null; then key=$PWD; else key=$(readlink "$u/current"); fi
         key=${key##*/}
+        cd "$started_in" || cd /
         if [ -f "$u/want" ]; then read -r want <"$u/want"; fi
     fi
 }
@@ -72,7 +78,9 @@ own_address() {
 
 point() {
     ln -sfn "placed/$1" "$u/current.new" && mv -fT "$u/current.new" "$u/current" || end 28 "$u/current can't be switched"
-    write "$u/want" "$2"
+    was_wanted=
+    if [ -f "$u/want" ]; then read -r was_wanted <"$u/want"; fi
+    if [ "$was_wanted" = "$2" ]; then durable "$u"; else write "$u/want" "$2"; fi
 }
 
 # --- processes -----------------------------------------------------------------------------------------------------
@@ -90,12 +98,14 @@ lives() {
     pid=0 pid_start=
     # shellcheck disable=SC2034  # what follows is for others
     if [ -f "$1" ]; then read -r pid pid_start pid_rest <"$1"; fi
-    [ "$pid" != 0 ] || return 1
+    # It is empty at the moment when it is made.
+    case $pid in '' | 0) pid=0 && return 1 ;; esac
     start_of "$pid"
     [ -n "$started" ] && [ "$started" = "$pid_start" ]
 }
 
-# Whether something listens on the port at the address where the instance is asked.
+# Whether something listens on the port at the address where the instance is asked. Nobody is asked for it, and the kernel
+# goes through its whole table.
 listens() {
     case $address in
         *:*) at_hex='[0-9A-F]*' ;;
@@ -112,24 +122,42 @@ listens() {
     grep -q -s -i -E ": (0{8}|0{32}|0{24}01000000|(0{16}FFFF0000)?$at_hex):$port_hex [0-9A-F]*:0000 0A" /proc/net/tcp /proc/net/tcp6
 }
 
+# Whether the port is taken. Where a connection is refused nobody listens, which is quicker to find out.
+taken() {
+    if speaks_tcp; then
+        case $(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$address" "$port" 2>&1) in *refused*) return 1 ;; esac
+    fi
+    listens
+}
+
+speaks_tcp() { command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1; }
+
 supervise() {
     start_of $$
     printf '%s %s\n' $$ "$started" >"$u/run/supervisor"
     restarts=0 pause=1
     while :; do
-        : >>"$u/log"
-        if [ "$(wc -c <"$u/log")" -gt 10485760 ]; then mv -f "$u/log" "$u/log.1"; fi
+        size=0
+        if [ -s "$u/log" ]; then size=$(wc -c <"$u/log"); fi
+        if [ "$size" -gt 10485760 ]; then mv -f "$u/log" "$u/log.1" && size=0; fi
+        if [ $restarts = 0 ]; then printf '%s\n' "$size" >"$u/run/log_from"; fi
         began=$(date +%s)
         sh "$u/current/run" >>"$u/log" 2>&1 &
         child=$!
         start_of $child
-        printf '%s %s %s %s\n' $child "${started:-0}" "$began" $restarts >"$u/run/child.new"
-        mv -f "$u/run/child.new" "$u/run/child"
+        born="$child ${started:-0} $began $restarts"
+        # Whoever reads the first one half written finds no instance, as a moment ago.
+        if [ $restarts = 0 ]; then
+            printf '%s\n' "$born" >"$u/run/child"
+        else
+            printf '%s\n' "$born" >"$u/run/child.new"
+            mv -f "$u/run/child.new" "$u/run/child"
+        fi
         wait $child
         status=$?
         if [ -f "$u/run/stop" ]; then exit 0; fi
         # One that ends before it was healthy is not started again: whoever waits for it is told.
-        if [ -f "$u/run/starting" ]; then
+        if [ -s "$u/run/starting" ]; then
             printf '%s\n' "$status" >"$u/run/ended"
             exit 0
         fi
@@ -148,8 +176,9 @@ launch() {
     case $mode in
         process)
             need setsid
-            rm -rf "$u/run" && mkdir -p "$u/run" && : >"$u/run/starting"
-            setsid sh "$0" supervise "$root" "$unit" </dev/null >/dev/null 2>&1 8>&- 9>&- &
+            [ ! -e "$u/run" ] || rm -rf "$u/run"
+            mkdir "$u/run" && echo starting >"$u/run/starting"
+            setsid sh "$script" supervise "$root" "$unit" </dev/null >/dev/null 2>&1 8>&- 9>&- &
             ;;
         systemd)
             need systemctl
@@ -178,9 +207,11 @@ launch_supervised() {
         ln -sfn "$u/service" "$services/$service"
         if [ "$mode" = s6 ]; then s6-svscanctl -a "$services"; fi
     fi
-    till=$(($(date +%s) + 10))
+    clock
+    till=$((now + 10))
     until supervised_here; do
-        [ "$(date +%s)" -lt "$till" ] || { fail 30 "$mode does not look after $services/$service"; return 1; }
+        clock
+        [ "$now" -lt "$till" ] || { fail 30 "$mode does not look after $services/$service"; return 1; }
         nap
     done
     rm -f "$u/service/down"
@@ -239,11 +270,13 @@ halt() {
 
 # halt_process CHILD SUPERVISOR: SIGTERM, patience, then SIGKILL for everything that it had started.
 halt_process() {
-    mkdir -p "$u/run" && : >"$u/run/stop"
+    [ -d "$u/run" ] || mkdir -p "$u/run"
+    : >"$u/run/stop"
     if lives "$1"; then
         kill -TERM "$pid" 2>/dev/null
-        till=$(($(date +%s) + stop_s))
-        while lives "$1" && [ "$(date +%s)" -le "$till" ]; do nap; done
+        clock
+        till=$((now + stop_s))
+        while lives "$1" && [ "$now" -le "$till" ]; do nap && clock; done
         if lives "$1"; then kill -KILL "$pid" 2>/dev/null; fi
     fi
     if lives "$2"; then
@@ -263,6 +296,39 @@ fail() {
     return 1
 }
 
+# Asks for the health; what answers is read to its end, so that nobody is cut off in the middle of it. Sets `got` to the
+# status, or leaves it empty and sets `told`.
+ask_by_bash() {
+    case $address in *:*) named=[$address]:$port ;; *) named=$address:$port ;; esac
+    # The shell takes the last newline away, and <<< adds one. Bash itself writes line by line, and servers that read once
+    # would answer the first one.
+    request=$(printf 'GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: vice\r\nAccept: */*\r\nConnection: close\r\n\r\n' "$health" "$named")
+    got=$(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit
+        exec 2>/dev/null
+        cat <<<"$3" >&3
+        read -r -u 3 protocol status rest
+        case $protocol in HTTP/*) printf "%s" "${status%%[!0-9]*}" ;; esac
+        for part in 1 2 3 4; do read -r -N 4096 -u 3 rest || exit 0; done' sh "$address" "$port" "$request" 2>&1)
+    case $got in *[!0-9]*) told=$got got= ;; esac
+}
+
+# The same by what is there for it. Neither proxies nor what the user has set for curl have a say.
+ask_by_program() {
+    case $address in *:*) url=http://[$address]:$port$health ;; *) url=http://$address:$port$health ;; esac
+    if command -v curl >/dev/null 2>&1; then
+        got=$(curl -q -g -s -o /dev/null --noproxy '*' -m "$timeout_s" -w '%{http_code}' "$url" 2>/dev/null)
+    elif command -v wget >/dev/null 2>&1; then
+        # It says by its own status whether it was a 2xx, and by its words what else it was.
+        if spoke=$(http_proxy= timeout "$timeout_s" wget -O /dev/null "$url" 2>&1); then
+            got=200
+        else
+            got=$(printf '%s\n' "$spoke" | sed -n 's,.*\(HTTP/[0-9.]* \|ERROR \)\([0-9][0-9][0-9]\).*,\2,p' | tail -n 1)
+        fi
+    else
+        end 27 curl
+    fi
+}
+
 # One question. Sets `last` when the answer is no.
 probe() {
     if [ -z "$health" ]; then
@@ -270,22 +336,13 @@ probe() {
         last="nothing listens on port $port"
         return 1
     fi
-    case $address in *:*) url=http://[$address]:$port$health ;; *) url=http://$address:$port$health ;; esac
-    if command -v curl >/dev/null 2>&1; then
-        got=$(curl -s -o /dev/null -m "$timeout_s" -w '%{http_code}' "$url" 2>/dev/null)
-    elif command -v wget >/dev/null 2>&1; then
-        # It says by its own status whether it was a 2xx, and by its words what else it was.
-        if spoke=$(timeout "$timeout_s" wget -O /dev/null "$url" 2>&1); then
-            got=200
-        else
-            got=$(printf '%s\n' "$spoke" | sed -n 's,.*\(HTTP/[0-9.]* \|ERROR \)\([0-9][0-9][0-9]\).*,\2,p' | tail -n 1)
-        fi
-    elif command -v bash >/dev/null 2>&1; then
-        got=$(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 &&
-            read -r _ got _ <&3 && printf %s "$got"' sh "$address" "$port" "$health" 2>/dev/null)
-    else
-        end 27 curl
+    got= told=
+    if speaks_tcp; then
+        ask_by_bash
+        # Some are built without connections.
+        case $told in *"No such file"*) ;; *) told=bash ;; esac
     fi
+    if [ "$told" != bash ]; then ask_by_program; fi
     case $got in
         2??) return 0 ;;
         '' | 000) last="it gave no answer" ;;
@@ -296,9 +353,10 @@ probe() {
 
 # Waits until the instance is healthy; `fault` and `why` say why not.
 healthy() {
-    began=$(date +%s) good=0 last="it gave no answer" first_pid=0
+    clock
+    began=$now good=0 last="it gave no answer" first_pid=0
     while :; do
-        if [ -f "$u/run/ended" ]; then
+        if [ -s "$u/run/ended" ]; then
             read -r status <"$u/run/ended"
             fail 22 "ended before it was healthy: exit status $status"
             return
@@ -308,11 +366,12 @@ healthy() {
         if [ "$first_pid" != 0 ] && [ "$pid" != "$first_pid" ]; then
             # The supervisor is asked once more, because it may be about to say how it ended.
             nap
-            [ -f "$u/run/ended" ] && continue
+            [ -s "$u/run/ended" ] && continue
             fail 22 "ended before it was healthy"
             return
         fi
-        passed=$(($(date +%s) - began))
+        clock
+        passed=$((now - began))
         if [ -z "$port" ]; then
             [ "$first_pid" != 0 ] && [ "$passed" -gt "$settle" ] && break
         elif [ "$first_pid" != 0 ] && probe; then
@@ -333,9 +392,9 @@ healthy() {
         fi
         nap
     done
-    rm -f "$u/run/starting"
+    if [ -f "$u/run/starting" ]; then : >"$u/run/starting"; fi
     # It may have ended while that was still there, and then nobody starts it again.
-    [ ! -f "$u/run/ended" ] || fail 22 "ended as soon as it was healthy"
+    [ ! -s "$u/run/ended" ] || fail 22 "ended as soon as it was healthy"
 }
 
 # --- operations ----------------------------------------------------------------------------------------------------
@@ -347,7 +406,7 @@ become() {
         conf "$key"
         instance
         if [ "$2" = down ] && [ "$pid" = 0 ]; then return 0; fi
-        if [ "$2" = up ] && [ "$pid" != 0 ] && [ ! -f "$u/run/starting" ] && [ "${3:-}" != again ]; then return 0; fi
+        if [ "$2" = up ] && [ "$pid" != 0 ] && [ ! -s "$u/run/starting" ] && [ "${3:-}" != again ]; then return 0; fi
     fi
     halt
     if [ "$1" = - ]; then
@@ -366,17 +425,18 @@ become() {
     point "$1" "$2"
     conf "$1"
     [ "$2" = up ] || return 0
-    if [ -n "$port" ] && listens; then
+    if [ -n "$port" ] && taken; then
         # What has just ended may hold it for a moment.
-        till=$(($(date +%s) + 2))
-        while listens && [ "$(date +%s)" -le "$till" ]; do nap; done
-        if listens; then
+        clock
+        till=$((now + 2))
+        while taken && [ "$now" -le "$till" ]; do nap && clock; done
+        if taken; then
             fail 23 "found port $port taken by another process"
             return 1
         fi
     fi
-    : >>"$u/log"
-    log_from=$(wc -c <"$u/log")
+    log_from=0
+    if [ "$mode" != process ] && [ -s "$u/log" ]; then log_from=$(wc -c <"$u/log"); fi
     launch && healthy
 }
 
@@ -385,6 +445,8 @@ tail_of_log() {
         user_flag
         journalctl $flag -u "$service" -n 5 -o cat 2>/dev/null
     elif [ -f "$u/log" ]; then
+        # Its supervisor knows better, which may have begun another log.
+        if [ -f "$u/run/log_from" ]; then read -r log_from <"$u/run/log_from"; fi
         tail -c "+$((log_from + 1))" "$u/log" | tail -n 5
     fi
 }
@@ -393,8 +455,13 @@ tail_of_log() {
 change() {
     look
     was=$key was_want=$want
-    mkdir -p "$u" || end 28 "$u can't be made"
-    write "$u/pending" "$op $was $was_want $3"
+    pending="$op $was $was_want $3"
+    if [ "$new" = "$1" ]; then
+        write "$u/pending" "$pending" "$u/placed/$new"/* "$u/placed/$new" "$u/placed"
+    else
+        [ -d "$u" ] || mkdir -p "$u" || end 28 "$u can't be made"
+        write "$u/pending" "$pending"
+    fi
     fault=0 why=
     if become "$1" "$2" "${4:-}" && guard; then
         commit "$3"
@@ -409,7 +476,7 @@ change() {
     rm -f "$u/pending" "$u/run/starting"
     durable "$u"
     # What came for nothing goes, with the secrets in it; what was stored before stays.
-    if [ "${new:--}" = "$1" ]; then rm -rf "$u/placed/$1"; fi
+    if [ "$new" = "$1" ]; then rm -rf "$u/placed/$1"; fi
     [ -z "$restored" ] || first_why="$first_why. What ran before could not be brought back: it $restored"
     printf '%s\n%s\n' "$first_why" "$said"
     exit "$code"
@@ -445,11 +512,12 @@ tidy() {
     done
 }
 
-# Unpacks what came on standard input as placed/KEY; the link to the artifact is made here.
+# Unpacks what came on standard input as placed/KEY, which is on disk when `change` has begun; the link to the artifact is made
+# here.
 unpack() {
-    mkdir -p "$u/placed" || end 28 "$u can't be made"
+    [ -d "$u/placed" ] || mkdir -p "$u/placed" || end 28 "$u can't be made"
     new=$op.$epoch.$$
-    rm -rf "$u/placed/$new"
+    [ ! -e "$u/placed/$new" ] || rm -rf "$u/placed/$new"
     mkdir "$u/placed/$new" && tar -xf - -C "$u/placed/$new" || end 28 "$u/placed can't be written"
     own_address
     printf '%s\n' "$own" >"$u/placed/$new/address"
@@ -468,7 +536,6 @@ unpack() {
         sed "s,@UNIT@,$u,; s,@WANTED@,$wanted," "$u/placed/$new/service" >"$u/placed/$new/service.new"
         mv -f "$u/placed/$new/service.new" "$u/placed/$new/service"
     fi
-    durable "$u/placed/$new"/* "$u/placed/$new" "$u/placed"
 }
 
 # The placed release with that id, - when it is not here or its files are gone.
@@ -564,7 +631,7 @@ list() {
             state=stopped
         elif [ "$pid" = 0 ]; then
             state=crashed
-        elif [ -f "$u/run/starting" ]; then
+        elif [ -s "$u/run/starting" ]; then
             state=starting
         elif [ -z "$port" ] || probe; then
             state=healthy
@@ -573,28 +640,23 @@ list() {
         fi
         if [ -f "$u/pending" ]; then state=starting; fi
         printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t' "$unit" "$state" "$since" "$restarts" "$pid" "$port" "$mode"
-        cat "$u/placed/$key/release.json"
-        printf '\n'
+        IFS= read -r line <"$u/placed/$key/release.json" || :
+        printf '%s\n' "$line"
     done
 }
 
 # arrives DIGEST: sets `in`, where an artifact comes in. It is gone when this ends.
 arrives() {
-    need sha256sum
     folders
     in=$root/incoming/$1.$$
     trap 'rm -rf "$in" "$in.tree" "$in.said"' EXIT
 }
 
-# arrived DIGEST SHA256 KEEP: unpacks what has come in, once; KEEP keeps the archive for other hosts.
+# arrived DIGEST KEEP: unpacks what has come in, once; KEEP keeps the archive for other hosts.
 arrived() {
-    sum=$(sha256sum "$in")
-    [ "${sum%% *}" = "$2" ] || end 25 "What arrived has the SHA-256 ${sum%% *}, and $2 was sent"
     mkdir "$in.tree" && tar -xf "$in" -C "$in.tree" || end 28 "$in.tree can't be written"
-    if [ "$3" = keep ]; then
+    if [ "$2" = keep ]; then
         mkdir -p "$root/shared" && rm -f "$root/shared/"* && mv "$in" "$root/shared/$1.tar" || end 28 "$root/shared can't be written"
-    else
-        rm -f "$in"
     fi
     sync -f "$in.tree" 2>/dev/null || sync
     # Somebody else may have been faster, with the same content.
@@ -602,16 +664,20 @@ arrived() {
     durable "$root/releases"
 }
 
-# put DIGEST SHA256 [keep]: takes an artifact from standard input. With `keep` it says how other hosts reach this one.
+# put DIGEST CHECKSUM BYTES [keep]: takes an artifact from standard input. With `keep` it says how other hosts reach this one.
+# ssh answers for what is on its way, so that it is only checked to be whole: whoever could change it there could change the
+# sum as well.
 put() {
     if [ -d "$root/releases/$1" ]; then
         cat >/dev/null
     else
         arrives "$1"
         cat >"$in" || end 28 "$in can't be written"
-        arrived "$1" "$2" "${3:-}"
+        sum=$(cksum <"$in")
+        [ "$sum" = "$2 $3" ] || end 25 "What arrived has the checksum and size $sum, and $2 $3 was sent"
+        arrived "$1" "${4:-}"
     fi
-    [ "${3:-}" = keep ] && [ -f "$root/shared/$1.tar" ] || return 0
+    [ "${4:-}" = keep ] && [ -f "$root/shared/$1.tar" ] || return 0
     # shellcheck disable=SC2086  # to be split
     set -- ${SSH_CONNECTION:-}
     printf '%s\t%s\t%s\t%s\n' "$(id -un)" "${3:-}" "${4:-}" "$root"
@@ -620,8 +686,10 @@ put() {
 # give DIGEST: what another host fetches.
 give() { cat "$root/shared/$1.tar"; }
 
-# fetch DIGEST SHA256 COMMAND USER ADDRESS PORT SSH...: takes an artifact from another host, by an ssh of this one's own.
+# fetch DIGEST SHA256 COMMAND USER ADDRESS PORT SSH...: takes an artifact from another host, by an ssh of this one's own. That
+# host need not be trusted.
 fetch() {
+    need sha256sum
     if [ -d "$root/releases/$1" ]; then return 0; fi
     arrives "$1"
     digest=$1 wanted=$2 asks=$3 as=$4 from=$5 at=$6
@@ -629,7 +697,9 @@ fetch() {
     need "$1"
     "$@" -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -l "$as" -p "$at" -- "$from" "$asks" \
         </dev/null >"$in" 2>"$in.said" || end 34 "$(tail -n 1 "$in.said")"
-    arrived "$digest" "$wanted" no
+    sum=$(sha256sum "$in")
+    [ "${sum%% *}" = "$wanted" ] || end 25 "What arrived has the SHA-256 ${sum%% *}, and $wanted was sent"
+    arrived "$digest" no
 }
 
 logs() {
@@ -694,9 +764,8 @@ adopt() {
     unpack
     ln -sfn "$path" "$u/placed/$new/files"
     printf '%s %s\n' "$pid" "$started" >"$u/placed/$new/process"
-    durable "$u/placed/$new"/process "$u/placed/$new"
     was=-
-    write "$u/pending" "$op - down adopt"
+    write "$u/pending" "$op - down adopt" "$u/placed/$new"/* "$u/placed/$new" "$u/placed"
     point "$new" up
     guard || { rm -f "$u/pending" "$u/current"; end 20 "$seen"; }
     mode=process

@@ -20,12 +20,12 @@ use super::trouble::{self, Said, status};
 /// What runs on hosts.
 const SCRIPT: &str = concat!(include_str!("../host_common.sh"), include_str!("host.sh"));
 
-/// Starts the script where it is. It says by its exit status that the folder (90) or the script (91) is not there, or that
+/// Reads the script where it is, in the shell that is there already. It says by its exit status that the folder (90) or the script (91) is not there, or that
 /// somebody else could have written it (92).
-const BOOT: &str = r#"c=$1 r=$2; shift 2; case $r in "~/"*) r=$HOME/${r#"~/"};; esac; w=$r/bin/$0; if [ -f "$w" ]; then if [ -L "$w" ]; then echo "$w"; exit 92; fi; for f in "$w" "$r/bin"; do [ -O "$f" ] || { echo "$f"; exit 92; }; done; exec sh "$w" "$c" "$r" "$@"; elif [ -d "$r" ]; then exit 91; else exit 90; fi"#;
+const BOOT: &str = r#"c=$1 r=$2; shift 2; case $r in "~/"*) r=$HOME/${r#"~/"};; esac; w=$r/bin/$0; if [ -f "$w" ]; then if [ -L "$w" ]; then echo "$w"; exit 92; fi; for f in "$w" "$r/bin"; do [ -O "$f" ] || { echo "$f"; exit 92; }; done; set -- "$c" "$r" "$@"; . "$w"; elif [ -d "$r" ]; then exit 91; else exit 90; fi"#;
 
 /// Puts the script where it belongs, and looks for what it can't do without.
-const INSTALL: &str = r#"umask 077; r=$1; case $r in "~/"*) r=$HOME/${r#"~/"};; esac; for t in flock tar sha256sum readlink sed; do command -v $t >/dev/null 2>&1 || { echo $t; exit 27; }; done; mkdir -p "$r/bin" || { echo "$r can not be made"; exit 28; }; [ -O "$r/bin" ] || { echo "$r/bin"; exit 92; }; case $(ls -ld "$r/bin/.") in ????????w*) echo "$r/bin"; exit 92;; esac; n=$r/bin/$0.$$; cat >"$n" || { echo "$n can not be written"; exit 28; }; s=$(sha256sum "$n"); [ "${s%% *}" = "$2" ] || { rm -f "$n"; echo "The script did not arrive whole"; exit 25; }; mv -f "$n" "$r/bin/$0""#;
+const INSTALL: &str = r#"umask 077; r=$1; case $r in "~/"*) r=$HOME/${r#"~/"};; esac; for t in flock tar cksum sha256sum readlink sed; do command -v $t >/dev/null 2>&1 || { echo $t; exit 27; }; done; mkdir -p "$r/bin" || { echo "$r can not be made"; exit 28; }; [ -O "$r/bin" ] || { echo "$r/bin"; exit 92; }; case $(ls -ld "$r/bin/.") in ????????w*) echo "$r/bin"; exit 92;; esac; n=$r/bin/$0.$$; cat >"$n" || { echo "$n can not be written"; exit 28; }; s=$(sha256sum "$n"); [ "${s%% *}" = "$2" ] || { rm -f "$n"; echo "The script did not arrive whole"; exit 25; }; mv -f "$n" "$r/bin/$0""#;
 
 /// The most that is kept of an answer: ten thousand units take less.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -40,7 +40,7 @@ use super::local::masker;
 use super::naming;
 use link::{Call, Input, Link};
 use master::Dialling;
-use package::{Bundle, Files, Manner};
+use package::{Bundle, Files, Manner, Sums};
 use share::{Seed, Shares};
 use trouble::{Said, status};
 
@@ -51,6 +51,9 @@ const MARGIN: Duration = Duration::from_secs(200);
 
 /// How long an operation may take of which no timeouts are known here: the host goes by those that it has stored.
 const OPERATION: Duration = Duration::from_secs(900);
+
+/// So many hosts are asked at a time for where the service answers: one that does not answer holds nothing up.
+const ASKED_FOR_URL: usize = 2;
 
 /// What an ssh target is made from.
 #[derive(Clone)]
@@ -166,7 +169,7 @@ impl SshTarget {
             packed.context(Code::Internal, || "Packing broke down.".to_owned())?.map(Arc::new)
         });
         let bundle = Arc::clone(made.await?);
-        let name = workload.release.artifact.map_or_else(|| bundle.sha256.clone(), |digest| digest.to_string());
+        let name = workload.release.artifact.map_or_else(|| bundle.sums.sha256.clone(), |digest| digest.to_string());
         Ok(Some((name, bundle)))
     }
 
@@ -196,8 +199,8 @@ impl SshTarget {
         // It is never closed.
         let _turn = self.sends.acquire().await;
         let path = bundle.file.path().to_path_buf();
-        let bytes = std::fs::metadata(&path).map(|facts| facts.len()).unwrap_or(0);
-        let mut args = vec![name.to_owned(), bundle.sha256.clone()];
+        let Sums { cksum, bytes, .. } = bundle.sums;
+        let mut args = vec![name.to_owned(), cksum.to_string(), bytes.to_string()];
         args.extend(keeps.then(|| "keep".to_owned()));
         let call = Call { command: "put", args, input: Input::File(path), limit: Call::upload_limit(bytes) };
         let said = self.call(link, &call).await?;
@@ -234,9 +237,9 @@ impl SshTarget {
             return Ok(true);
         }
         let _turn = domain.turns.acquire().await;
-        let args = seed.fetch(shares.ssh(), &link::script_name(), name, &bundle.sha256);
-        let bytes = std::fs::metadata(bundle.file.path()).map(|facts| facts.len()).unwrap_or(0);
-        let call = Call { command: "fetch", args, input: Input::Nothing, limit: Call::upload_limit(bytes) };
+        let args = seed.fetch(shares.ssh(), &link::script_name(), name, &bundle.sums.sha256);
+        let limit = Call::upload_limit(bundle.sums.bytes);
+        let call = Call { command: "fetch", args, input: Input::Nothing, limit };
         let said = self.call(link, &call).await?;
         if said.status != 0 {
             self.could_not(
@@ -431,6 +434,21 @@ impl Target for SshTarget {
                 Ok(inventory)
             }
         }
+    }
+
+    /// The first host that has an instance; nobody else is asked for it.
+    async fn url(&self) -> Result<Option<String>> {
+        let calls: Vec<BoxFuture<'_, _>> = self.all().map(|link| self.report(link).boxed()).collect();
+        let mut reports = stream::iter(calls).buffered(ASKED_FOR_URL);
+        let (mut lost, mut answered) = (None, false);
+        while let Some(report) = reports.next().await {
+            match report.map(|report| report.units.into_iter().find_map(|unit| unit.url)) {
+                Ok(Some(url)) => return Ok(Some(url)),
+                Ok(None) => answered = true,
+                Err(fault) => lost = lost.or(Some(fault)),
+            }
+        }
+        lost.filter(|_| !answered).map_or(Ok(None), Err)
     }
 
     /// Every host is asked. One that does not answer can't be told; whoever observes an operation on it later tells it

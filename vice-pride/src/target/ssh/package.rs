@@ -22,8 +22,22 @@ const DEPTH_MAX: usize = 128;
 /// An artifact as an archive.
 pub(super) struct Bundle {
     pub(super) file: NamedTempFile,
-    pub(super) sha256: String,
+    pub(super) sums: Sums,
 }
+
+/// What is known of an archive's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sums {
+    /// In hexadecimal digits.
+    pub(super) sha256: String,
+    /// What the program `cksum` says (POSIX: CRC-32 of the content and its length).
+    pub(super) cksum: u32,
+    /// Its length.
+    pub(super) bytes: u64,
+}
+
+/// CRC-32 as POSIX has it, for `cksum`.
+const CKSUM: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_CKSUM);
 
 /// Packs a folder. Order, times and owners are always the same.
 ///
@@ -33,14 +47,14 @@ pub(super) fn bundle(files: &Path, work: &Path) -> Result<Bundle> {
     let unpacked = || format!("The artifact {} can't be packed.", files.display());
     fs::create_dir_all(work).context(Code::StateUnwritable, unpacked)?;
     let file = NamedTempFile::new_in(work).context(Code::StateUnwritable, unpacked)?;
-    let sha256 = pack(files, file.as_file()).context(Code::Io, unpacked)?;
-    Ok(Bundle { file, sha256 })
+    let sums = pack(files, file.as_file()).context(Code::Io, unpacked)?;
+    Ok(Bundle { file, sums })
 }
 
-/// Writes the archive and gives its SHA-256.
-fn pack(files: &Path, out: &fs::File) -> std::io::Result<String> {
+/// Writes the archive and says what it sums up to.
+fn pack(files: &Path, out: &fs::File) -> std::io::Result<Sums> {
     let buffered = std::io::BufWriter::with_capacity(256 * 1024, out);
-    let mut tar = tar::Builder::new(Hashing { inner: buffered, hash: Sha256::new() });
+    let mut tar = tar::Builder::new(Hashing { inner: buffered, hash: Sha256::new(), cksum: CKSUM.digest(), bytes: 0 });
     if files.is_file() {
         let name = files.file_name().map(PathBuf::from).unwrap_or_default();
         add(&mut tar, files, &name)?;
@@ -49,18 +63,31 @@ fn pack(files: &Path, out: &fs::File) -> std::io::Result<String> {
     }
     let mut hashing = tar.into_inner()?;
     hashing.flush()?;
-    Ok(Digest(hashing.hash.finalize().into()).to_string())
+    let sha256 = Digest(hashing.hash.finalize().into()).to_string();
+    Ok(Sums { sha256, cksum: with_length(hashing.cksum, hashing.bytes), bytes: hashing.bytes })
+}
+
+/// POSIX has the length after the content, least significant byte first, without the zero bytes at its end.
+fn with_length(mut cksum: crc::Digest<'_, u32, crc::Table<16>>, bytes: u64) -> u32 {
+    let length = bytes.to_le_bytes();
+    let used = length.len() - bytes.leading_zeros() as usize / 8;
+    cksum.update(&length[..used]);
+    cksum.finalize()
 }
 
 struct Hashing<W> {
     inner: W,
     hash: Sha256,
+    cksum: crc::Digest<'static, u32, crc::Table<16>>,
+    bytes: u64,
 }
 
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hash.update(&bytes[..written]);
+        self.cksum.update(&bytes[..written]);
+        self.bytes += written as u64;
         Ok(written)
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -313,6 +340,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test is whether hosts get the same sum")]
     fn a_bundle_is_the_same_for_the_same_files() {
         let dir = tempfile::tempdir().unwrap();
         let (files, work) = (dir.path().join("files"), dir.path().join("work"));
@@ -321,8 +349,12 @@ mod tests {
         fs::set_permissions(files.join("sub/app"), fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink("sub/app", files.join("link")).unwrap();
         let (one, two) = (bundle(&files, &work).unwrap(), bundle(&files, &work).unwrap());
-        assert_eq!(one.sha256, two.sha256);
-        assert_eq!(Digest::of(&fs::read(one.file.path()).unwrap()).to_string(), one.sha256);
+        assert_eq!(one.sums, two.sums);
+        let content = fs::read(one.file.path()).unwrap();
+        assert_eq!(Digest::of(&content).to_string(), one.sums.sha256);
+        let ran = Command::new("cksum").stdin(fs::File::open(one.file.path()).unwrap()).output().unwrap();
+        let said = format!("{} {}\n", one.sums.cksum, one.sums.bytes);
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), said);
         let out = dir.path().join("out");
         tar::Archive::new(fs::File::open(two.file.path()).unwrap()).unpack(&out).unwrap();
         assert_eq!(fs::read_link(out.join("link")).unwrap(), Path::new("sub/app"));
