@@ -145,7 +145,8 @@ async fn an_id_that_somebody_has_taken_holds_nothing_up() {
     assert_eq!(made.len(), 2);
 
     let bench = bench(&rules);
-    let squat = |event: Event| Event { stream: "inbox".to_owned(), data: "{}".to_owned(), kind: "a.b".to_owned(), ..event };
+    let squat =
+        |event: Event| Event { stream: "inbox".to_owned(), data: "{}".to_owned(), kind: "a.b".to_owned(), ..event };
     append(&bench, made.into_iter().map(squat).collect()).await;
     append(&bench, sent("e1")).await;
     let pumped = pump(&bench.app).await.unwrap();

@@ -290,7 +290,14 @@ mod tests {
                 assert_eq!((entry.kind(), entry.status(), entry.unit, entry.undoes), (kind, status, unit, undoes));
             }
         }
-        let far = Written { started: i64::MIN, unit: UnitNo(1), undoes: OpNo(0), attempt: u32::MAX, kind: Kind::Undo, status: OpStatus::Doubt };
+        let far = Written {
+            started: i64::MIN,
+            unit: UnitNo(1),
+            undoes: OpNo(0),
+            attempt: u32::MAX,
+            kind: Kind::Undo,
+            status: OpStatus::Doubt,
+        };
         let far = Entry::new(far);
         assert_eq!((far.started(), far.attempt(), far.status()), (-STARTED_MAX, ATTEMPT_MAX, OpStatus::Doubt));
     }

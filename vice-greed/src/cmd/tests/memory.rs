@@ -157,7 +157,7 @@ fn middle(mut seconds: Vec<i64>) -> Option<i64> {
 fn by_definition(all: &[&Happened], since: i64) -> serde_json::Value {
     use RolloutOutcome::{Aborted, NotRestored, RolledBack, Succeeded};
     let deploys: Vec<_> = all.iter().filter(|one| one.deploy && one.ended >= since).collect();
-    let failures = deploys.iter().filter(|one| matches!(one.outcome, RolledBack | NotRestored)).count();
+    let failures = deploys.iter().filter(|one| matches!(one.outcome, RolledBack | NotRestored | Aborted)).count();
     let good = deploys.iter().filter(|one| one.outcome == Succeeded);
     let leads: Vec<i64> = good.flat_map(|one| one.merged.iter().map(|merged| one.ended - merged)).collect();
     let (mut restores, mut open) = (Vec::new(), 0);

@@ -132,9 +132,16 @@ taken() {
 
 speaks_tcp() { command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1; }
 
+# supervise TOKEN: only as long as it is what was launched last, because whoever launched it may be dead, and what it did
+# mended, before this begins.
 supervise() {
+    wanted=
+    { read -r wanted <"$u/run/starting"; } 2>/dev/null
+    [ "$wanted" = "$1" ] || exit 0
     start_of $$
     printf '%s %s\n' $$ "$started" >"$u/run/supervisor"
+    # Whoever halts says so first and looks for us then.
+    [ ! -f "$u/run/stop" ] || exit 0
     restarts=0 pause=1
     while :; do
         size=0
@@ -177,8 +184,11 @@ launch() {
         process)
             need setsid
             [ ! -e "$u/run" ] || rm -rf "$u/run"
-            mkdir "$u/run" && echo starting >"$u/run/starting"
-            setsid sh "$script" supervise "$root" "$unit" </dev/null >/dev/null 2>&1 8>&- 9>&- &
+            mkdir "$u/run" && printf '%s\n' "$op.$epoch.$$" >"$u/run/starting"
+            setsid sh "$script" supervise "$root" "$unit" "$op.$epoch.$$" </dev/null >/dev/null 2>&1 8>&- 9>&- &
+            # It says the same as soon as it runs; whoever halts it before finds it all the same.
+            start_of $!
+            printf '%s %s\n' $! "$started" >"$u/run/supervisor"
             ;;
         systemd)
             need systemctl
@@ -272,6 +282,11 @@ halt() {
 halt_process() {
     [ -d "$u/run" ] || mkdir -p "$u/run"
     : >"$u/run/stop"
+    if [ -s "$u/run/starting" ] && [ "$2" != /nonexistent ]; then
+        # Whoever launched it was killed between two words. What was launched sees the word, or is seen now.
+        patience=10
+        until [ -s "$2" ] || [ $patience = 0 ]; do nap && patience=$((patience - 1)); done
+    fi
     if lives "$1"; then
         kill -TERM "$pid" 2>/dev/null
         clock
@@ -848,7 +863,7 @@ case $cmd in
         ;;
     supervise)
         use_unit "$1"
-        supervise
+        supervise "$2"
         ;;
     *) end 2 "There is no command $cmd" ;;
 esac
