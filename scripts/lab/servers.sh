@@ -27,6 +27,8 @@ source "$LAB_ROOT/scripts/lab/caddy.sh"
 source "$LAB_ROOT/scripts/lab/ssh.sh"
 # shellcheck source=scripts/lab/ssh_netns.sh
 source "$LAB_ROOT/scripts/lab/ssh_netns.sh"
+# shellcheck source=scripts/lab/ssh_systemd.sh
+source "$LAB_ROOT/scripts/lab/ssh_systemd.sh"
 # shellcheck source=scripts/lab/api.sh
 source "$LAB_ROOT/scripts/lab/api.sh"
 
@@ -45,6 +47,7 @@ lab_up() {
     lab_caddy_start "$LAB_TMP/caddy"
     lab_ssh_start "$LAB_TMP/ssh"
     lab_netns_start "$LAB_TMP/netns"
+    lab_systemd_start "$LAB_TMP/systemd"
 }
 
 lab_ready() {
@@ -58,6 +61,7 @@ lab_ready() {
     lab_caddy_ready
     lab_ssh_ready
     lab_netns_ready
+    lab_systemd_ready
     # It makes its tables when it starts.
     lab_api_start "$LAB_TMP/api"
     lab_api_ready
@@ -80,6 +84,7 @@ lab_down() {
     lab_caddy_stop
     lab_ssh_stop
     lab_netns_stop
+    lab_systemd_stop
     [[ -z $LAB_TMP ]] || rm -rf "$LAB_TMP"
     LAB_TMP=
 }

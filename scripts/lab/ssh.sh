@@ -16,7 +16,10 @@ lab_ssh_install() {
     PATH=$PATH:/usr/sbin lab_apt sshd openssh-server
     lab_apt ssh openssh-client
     lab_apt flock util-linux
-    if [[ $(id -u) == 0 ]]; then PATH=$PATH:/usr/sbin:/sbin lab_apt ip iproute2; fi
+    if [[ $(id -u) == 0 ]]; then
+        PATH=$PATH:/usr/sbin:/sbin lab_apt ip iproute2
+        lab_apt systemctl systemd
+    fi
     # What deploys to hosts by playbooks.
     lab_apt ansible-playbook ansible-core
     # Supervisors that instances on hosts can be left to.

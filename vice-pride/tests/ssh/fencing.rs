@@ -1,21 +1,7 @@
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
 use vice_core::Code;
 use vice_core::port::target::{Observed, Target, UnitHealth};
 
-use crate::support::{Ground, place, service};
-
-/// Fails a test that would wait for ever; decides nothing else.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn until(what: &str, so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
-}
+use crate::support::{Ground, place, service, until};
 
 #[tokio::test]
 async fn lab_ssh_an_orphan_is_shut_out_and_leaves_nothing() {

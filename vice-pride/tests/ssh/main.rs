@@ -14,4 +14,5 @@ mod ports;
 mod sharing;
 mod supervised;
 mod support;
+mod systemd;
 mod trouble;

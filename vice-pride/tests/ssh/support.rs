@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use vice_core::app::ProcessEnv;
 use vice_core::id::{EnvName, ProjectName, Scope};
 use vice_core::manifest::{HealthAt, RunBy};
@@ -23,6 +25,18 @@ pub(crate) fn lab() -> PathBuf {
         panic!("VICE_LAB_SSH is not set. Run the test with scripts/test or scripts/lab/run COMMAND, which install what is missing: apt-get install -y openssh-server")
     });
     PathBuf::from(lab)
+}
+
+/// Fails a test that would wait for ever; decides nothing else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something on the hosts.
+pub(crate) async fn until(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// A binary that cargo has built beside the tests.
