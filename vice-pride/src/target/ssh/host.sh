@@ -21,7 +21,7 @@
 # Begins with host_common.sh.
 back=no new=
 case $0 in */*) script=$0 ;; *) script=$root/bin/$0 ;; esac
-started_in=$PWD
+started_in=${PWD:-/}
 
 mend() {
     for left in "$root"/units/*/pending; do
@@ -122,22 +122,20 @@ listens() {
     grep -q -s -i -E ": (0{8}|0{32}|0{24}01000000|(0{16}FFFF0000)?$at_hex):$port_hex [0-9A-F]*:0000 0A" /proc/net/tcp /proc/net/tcp6
 }
 
-# Whether the port is taken. Where a connection is refused nobody listens, which is quicker to find out.
+# Whether the port is taken. Where a connection is refused nobody listens, which is quicker to find out; an instance that
+# listens elsewhere than it is asked finds out by itself.
 taken() {
     if speaks_tcp; then
-        case $(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$address" "$port" 2>&1) in *refused*) return 1 ;; esac
+        case $(BASH_ENV= timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$address" "$port" 2>&1) in *refused*) return 1 ;; esac
     fi
     listens
 }
 
 speaks_tcp() { command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1; }
 
-# supervise TOKEN: only as long as it is what was launched last, because whoever launched it may be dead, and what it did
-# mended, before this begins.
+# It has the lock of whoever launched it until it can be found with what it started: nobody mends before, though the other
+# may be dead.
 supervise() {
-    wanted=
-    { read -r wanted <"$u/run/starting"; } 2>/dev/null
-    [ "$wanted" = "$1" ] || exit 0
     start_of $$
     printf '%s %s\n' $$ "$started" >"$u/run/supervisor"
     # Whoever halts says so first and looks for us then.
@@ -149,13 +147,14 @@ supervise() {
         if [ "$size" -gt 10485760 ]; then mv -f "$u/log" "$u/log.1" && size=0; fi
         if [ $restarts = 0 ]; then printf '%s\n' "$size" >"$u/run/log_from"; fi
         began=$(date +%s)
-        sh "$u/current/run" >>"$u/log" 2>&1 &
+        sh "$u/current/run" >>"$u/log" 2>&1 9>&- &
         child=$!
         start_of $child
         born="$child ${started:-0} $began $restarts"
         # Whoever reads the first one half written finds no instance, as a moment ago.
         if [ $restarts = 0 ]; then
             printf '%s\n' "$born" >"$u/run/child"
+            exec 9>&-
         else
             printf '%s\n' "$born" >"$u/run/child.new"
             mv -f "$u/run/child.new" "$u/run/child"
@@ -184,9 +183,9 @@ launch() {
         process)
             need setsid
             [ ! -e "$u/run" ] || rm -rf "$u/run"
-            mkdir "$u/run" && printf '%s\n' "$op.$epoch.$$" >"$u/run/starting"
-            setsid sh "$script" supervise "$root" "$unit" "$op.$epoch.$$" </dev/null >/dev/null 2>&1 8>&- 9>&- &
-            # It says the same as soon as it runs; whoever halts it before finds it all the same.
+            mkdir "$u/run" && echo starting >"$u/run/starting"
+            setsid sh "$script" supervise "$root" "$unit" </dev/null >/dev/null 2>&1 8>&- &
+            # It says the same as soon as it runs; we may halt it before.
             start_of $!
             printf '%s %s\n' $! "$started" >"$u/run/supervisor"
             ;;
@@ -261,6 +260,9 @@ halt() {
     look
     [ "$key" != - ] || return 0
     conf "$key"
+    # It may live on for a while: whoever comes after a halt that broke off is told that its days are counted.
+    [ -d "$u/run" ] || mkdir -p "$u/run"
+    : >"$u/run/stop"
     case $mode in
         process) halt_process "$u/run/child" "$u/run/supervisor" ;;
         adopted) halt_process "$u/placed/$key/process" /nonexistent ;;
@@ -276,17 +278,11 @@ halt() {
             ;;
         runit) sv -w "$stop_s" force-stop "$u/service" >/dev/null 2>&1 || : ;;
     esac
+    rm -rf "$u/run"
 }
 
 # halt_process CHILD SUPERVISOR: SIGTERM, patience, then SIGKILL for everything that it had started.
 halt_process() {
-    [ -d "$u/run" ] || mkdir -p "$u/run"
-    : >"$u/run/stop"
-    if [ -s "$u/run/starting" ] && [ "$2" != /nonexistent ]; then
-        # Whoever launched it was killed between two words. What was launched sees the word, or is seen now.
-        patience=10
-        until [ -s "$2" ] || [ $patience = 0 ]; do nap && patience=$((patience - 1)); done
-    fi
     if lives "$1"; then
         kill -TERM "$pid" 2>/dev/null
         clock
@@ -299,7 +295,6 @@ halt_process() {
         kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null || :
     fi
     if lives "$1"; then nap; fi
-    rm -rf "$u/run"
 }
 
 # --- health --------------------------------------------------------------------------------------------------------
@@ -311,19 +306,37 @@ fail() {
     return 1
 }
 
-# Asks for the health; what answers is read to its end, so that nobody is cut off in the middle of it. Sets `got` to the
-# status, or leaves it empty and sets `told`.
+# Asks for the health; what answers is read to its end (64 KiB of it), so that nobody is cut off in the middle. Sets `got` to
+# the status, or leaves it empty and sets `told`.
 ask_by_bash() {
     case $address in *:*) named=[$address]:$port ;; *) named=$address:$port ;; esac
-    # The shell takes the last newline away, and <<< adds one. Bash itself writes line by line, and servers that read once
-    # would answer the first one.
+    # The shell takes the last newline away and the program printf adds one. What bash itself writes goes out line by line, and
+    # servers that read once would answer the first one.
     request=$(printf 'GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: vice\r\nAccept: */*\r\nConnection: close\r\n\r\n' "$health" "$named")
-    got=$(timeout "$timeout_s" bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit
+    got=$(BASH_ENV= timeout "$timeout_s" bash -c '
+        printf .
+        exec 2>&1
+        exec 3<>"/dev/tcp/$1/$2" || exit
         exec 2>/dev/null
-        cat <<<"$3" >&3
-        read -r -u 3 protocol status rest
-        case $protocol in HTTP/*) printf "%s" "${status%%[!0-9]*}" ;; esac
-        for part in 1 2 3 4; do read -r -N 4096 -u 3 rest || exit 0; done' sh "$address" "$port" "$request" 2>&1)
+        (exec printf "%s\n" "$3") >&3
+        status=100
+        while [[ $status == 1* ]]; do
+            read -r -u 3 protocol status rest
+            [[ $protocol == HTTP/* ]] || exit 0
+            status=${status%%[!0-9]*} left=
+            while read -r -u 3 name value && [[ -n ${name%[[:space:]]} ]]; do
+                [[ ${name,,} != content-length: ]] || left=${value%%[!0-9]*}
+            done
+        done
+        printf "%s" "$status"
+        [[ $status != 204 && $status != 304 ]] || exit 0
+        if [[ -n $left ]]; then
+            read -r -N $((left < 65536 ? left : 65536)) -u 3 rest
+        else
+            while read -r -N 4096 -u 3 rest; do :; done
+        fi' sh "$address" "$port" "$request" 2>/dev/null)
+    # Without the dot it was not even begun.
+    case $got in .*) got=${got#.} ;; *) told="No such file" got= ;; esac
     case $got in *[!0-9]*) told=$got got= ;; esac
 }
 
@@ -421,7 +434,9 @@ become() {
         conf "$key"
         instance
         if [ "$2" = down ] && [ "$pid" = 0 ]; then return 0; fi
-        if [ "$2" = up ] && [ "$pid" != 0 ] && [ ! -s "$u/run/starting" ] && [ "${3:-}" != again ]; then return 0; fi
+        if [ "$2" = up ] && [ "$pid" != 0 ] && [ ! -s "$u/run/starting" ] && [ ! -f "$u/run/stop" ] && [ "${3:-}" != again ]; then
+            return 0
+        fi
     fi
     halt
     if [ "$1" = - ]; then
@@ -461,7 +476,10 @@ tail_of_log() {
         journalctl $flag -u "$service" -n 5 -o cat 2>/dev/null
     elif [ -f "$u/log" ]; then
         # Its supervisor knows better, which may have begun another log.
-        if [ -f "$u/run/log_from" ]; then read -r log_from <"$u/run/log_from"; fi
+        if [ "$mode" = process ]; then
+            [ -f "$u/run/log_from" ] || return 0
+            read -r log_from <"$u/run/log_from"
+        fi
         tail -c "+$((log_from + 1))" "$u/log" | tail -n 5
     fi
 }
@@ -472,10 +490,10 @@ change() {
     was=$key was_want=$want
     pending="$op $was $was_want $3"
     if [ "$new" = "$1" ]; then
-        write "$u/pending" "$pending" "$u/placed/$new"/* "$u/placed/$new" "$u/placed"
+        write "$u/pending" "$pending" "$u/placed/$new"/* "$u/placed/$new" "$u/placed" "$root/units"
     else
         [ -d "$u" ] || mkdir -p "$u" || end 28 "$u can't be made"
-        write "$u/pending" "$pending"
+        write "$u/pending" "$pending" "$root/units"
     fi
     fault=0 why=
     if become "$1" "$2" "${4:-}" && guard; then
@@ -501,11 +519,10 @@ change() {
 commit() {
     if [ "$cmd" = undo ]; then
         rm -f "$u/pending" "$root/ops/$op"
-        durable "$u"
     else
         mv -f "$u/pending" "$root/ops/$op" || end 28 "$root/ops can't be written"
     fi
-    durable "$root/ops"
+    durable "$root/ops" "$u"
     unguard
     if [ "$mode" = systemd ] && [ -L "$u/current" ]; then systemctl $flag enable -q "$service" 2>/dev/null || :; fi
     printf '%s %s %s %s %s\n' "$(date -u +%FT%TZ)" "$cmd" "$op" "$unit" "$1" >>"$root/effects.log"
@@ -514,17 +531,19 @@ commit() {
 
 # Only marks what needs no change.
 mark_only() {
-    if [ "$cmd" = undo ]; then rm -f "$root/ops/$op"; else write "$root/ops/$op" "$op - - none"; fi
+    if [ "$cmd" = undo ]; then rm -f "$root/ops/$op" && durable "$root/ops"; else write "$root/ops/$op" "$op - - none"; fi
 }
 
 # Keeps what the unit has and what it had before; everything that was placed earlier goes.
 tidy() {
     look
+    set -- "$u/run/starting"
     for placed in "$u"/placed/*; do
         [ -d "$placed" ] || continue
         # What was adopted is nowhere else.
-        case ${placed##*/} in "$key" | "$was") ;; *) [ -f "$placed/process" ] || rm -rf "$placed" ;; esac
+        case ${placed##*/} in "$key" | "$was") ;; *) [ -f "$placed/process" ] || set -- "$@" "$placed" ;; esac
     done
+    if [ $# -gt 1 ] || [ -f "$1" ]; then rm -rf "$@"; fi
 }
 
 # Unpacks what came on standard input as placed/KEY, which is on disk when `change` has begun; the link to the artifact is made
@@ -655,6 +674,7 @@ list() {
         fi
         if [ -f "$u/pending" ]; then state=starting; fi
         printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t' "$unit" "$state" "$since" "$restarts" "$pid" "$port" "$mode"
+        line=
         IFS= read -r line <"$u/placed/$key/release.json" || :
         printf '%s\n' "$line"
     done
@@ -679,7 +699,7 @@ arrived() {
     durable "$root/releases"
 }
 
-# put DIGEST CHECKSUM BYTES [keep]: takes an artifact from standard input. With `keep` it says how other hosts reach this one.
+# put DIGEST CHECKSUM BYTES SHA256 [keep]: takes an artifact from standard input. With `keep` it says how other hosts reach this one.
 # ssh answers for what is on its way, so that it is only checked to be whole: whoever could change it there could change the
 # sum as well.
 put() {
@@ -688,11 +708,17 @@ put() {
     else
         arrives "$1"
         cat >"$in" || end 28 "$in can't be written"
-        sum=$(cksum <"$in")
-        [ "$sum" = "$2 $3" ] || end 25 "What arrived has the checksum and size $sum, and $2 $3 was sent"
-        arrived "$1" "${4:-}"
+        if command -v cksum >/dev/null 2>&1; then
+            sum=$(cksum <"$in") whole="$2 $3"
+        else
+            need sha256sum
+            sum=$(sha256sum <"$in") whole=$4
+            sum=${sum%% *}
+        fi
+        [ "$sum" = "$whole" ] || end 25 "What arrived has the checksum $sum, and $whole was sent"
+        arrived "$1" "${5:-}"
     fi
-    [ "${4:-}" = keep ] && [ -f "$root/shared/$1.tar" ] || return 0
+    [ "${5:-}" = keep ] && [ -f "$root/shared/$1.tar" ] || return 0
     # shellcheck disable=SC2086  # to be split
     set -- ${SSH_CONNECTION:-}
     printf '%s\t%s\t%s\t%s\n' "$(id -un)" "${3:-}" "${4:-}" "$root"
@@ -863,7 +889,7 @@ case $cmd in
         ;;
     supervise)
         use_unit "$1"
-        supervise "$2"
+        supervise
         ;;
     *) end 2 "There is no command $cmd" ;;
 esac

@@ -199,8 +199,8 @@ impl SshTarget {
         // It is never closed.
         let _turn = self.sends.acquire().await;
         let path = bundle.file.path().to_path_buf();
-        let Sums { cksum, bytes, .. } = bundle.sums;
-        let mut args = vec![name.to_owned(), cksum.to_string(), bytes.to_string()];
+        let Sums { cksum, bytes, ref sha256 } = bundle.sums;
+        let mut args = vec![name.to_owned(), cksum.to_string(), bytes.to_string(), sha256.clone()];
         args.extend(keeps.then(|| "keep".to_owned()));
         let call = Call { command: "put", args, input: Input::File(path), limit: Call::upload_limit(bytes) };
         let said = self.call(link, &call).await?;

@@ -199,7 +199,7 @@ pub(super) fn refused(host: &Host, op: Option<&Op>, version: &str, said: &Said, 
 fn missing(host: &Host, tool: &str) -> Fault {
     let package = match tool {
         "flock" | "setsid" => "util-linux (or busybox)",
-        "sha256sum" | "cksum" => "coreutils (or busybox)",
+        "sha256sum" => "coreutils (or busybox)",
         other => other,
     };
     Fault::new(Code::Unsupported, format!("The host {} has no {tool}.", host.name))
