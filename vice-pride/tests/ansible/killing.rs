@@ -28,13 +28,22 @@ fn processes(text: &str) -> BTreeMap<u32, String> {
 
 #[tokio::test]
 async fn lab_ansible_a_run_that_is_given_up_ends_with_all_it_started_and_the_next_holder_is_told() {
-    let ground = Ground::on(&["h1"], &slow(7_654_321));
+    is_given_up(7_654_321, Ground::on(&["h1"], &slow(7_654_321))).await;
+}
+
+#[tokio::test]
+async fn lab_ansible_newer_a_run_that_is_given_up_ends_with_all_it_started_and_the_next_holder_is_told() {
+    is_given_up(7_654_331, Ground::on(&["h1"], &slow(7_654_331)).newer()).await;
+}
+
+async fn is_given_up(number: u32, ground: Ground) {
+    let sleeps = format!("sleep {number}");
     let (first, long) = (release("1"), release("slow"));
     ground.target().apply(&place("a", 1, "h1", &first, None), Some(&first)).await.unwrap();
     let op = place("b", 1, "h1", &long, Some(&first));
     let (orphan, asked, workload) = (ground.target(), op.clone(), long.clone());
     let asking = tokio::spawn(async move { orphan.apply(&asked, Some(&workload)).await });
-    until("the task is under way on the host", || !processes("sleep 7654321").is_empty()).await;
+    until("the task is under way on the host", || !processes(&sleeps).is_empty()).await;
     let state = ground.options.work.display().to_string();
     assert!(!processes(&state).is_empty(), "the playbook runs");
     asking.abort();
@@ -45,7 +54,7 @@ async fn lab_ansible_a_run_that_is_given_up_ends_with_all_it_started_and_the_nex
     // Whoever takes over waits for what is left on the host, or ends it.
     let next = ground.target();
     next.fence(2).await.unwrap();
-    assert!(processes("sleep 7654321").is_empty(), "a task of the orphan is under way after the fence");
+    assert!(processes(&sleeps).is_empty(), "a task of the orphan is under way after the fence");
     let op = Op { epoch: 2, ..op };
     let seen = next.observe(&op).await.unwrap();
     assert!(matches!(&seen, Observed::Unknown { reason } if reason.contains("again = true")), "{seen:?}");

@@ -96,6 +96,18 @@ impl Ground {
         Self { options, folder, project, lab }
     }
 
+    /// The same with a newer ansible-core than the system's.
+    pub(crate) fn newer(mut self) -> Self {
+        let programs = std::env::var("VICE_LAB_ANSIBLE")
+            .expect("VICE_LAB_ANSIBLE is not set. Run the test with scripts/test or scripts/lab/run COMMAND.");
+        assert!(Path::new(&programs).join("ansible-playbook").is_file(), "{programs} has no Ansible");
+        let mut env = (*self.options.env).clone();
+        let path = format!("{programs}:{}", env.get("PATH").unwrap_or_default());
+        env.vars.insert("PATH".to_owned(), path);
+        self.options.env = Arc::new(env);
+        self
+    }
+
     /// A new client, as every command makes one.
     pub(crate) fn target(&self) -> Arc<AnsibleTarget> {
         Arc::new(AnsibleTarget::new(self.options.clone()))

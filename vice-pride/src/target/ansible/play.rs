@@ -1,5 +1,5 @@
 //! What is handed to Ansible: the plays around the user's playbook, and the file of variables. It writes text and runs
-//! nothing. Every value of a variable is marked as one that is never a template.
+//! nothing. No value of a variable is ever a template.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ fn calling(name: &str, become_root: bool, when: &str) -> String {
 /// `ManifestInvalid` for a path that Ansible would take for a template.
 pub(super) fn playbook(path: &Path) -> Result<String> {
     let text = path.display().to_string();
-    if ["{{", "{%", "{#"].iter().any(|sign| text.contains(sign)) {
+    if is_template(&text) {
         return Err(Fault::new(Code::ManifestInvalid, format!("The path {text:?} can't be that of a playbook."))
             .hint("Ansible would take its braces for a template; call it otherwise."));
     }
@@ -77,7 +77,7 @@ pub(super) struct Vars(String);
 impl Vars {
     /// A text.
     pub(super) fn text(&mut self, name: &str, value: &str) {
-        self.line(format_args!("{name}: !unsafe {}", yaml(value)));
+        self.line(format_args!("{name}: {}", literal(value)));
     }
 
     /// A number.
@@ -89,7 +89,7 @@ impl Vars {
     pub(super) fn each(&mut self, name: &str, values: &BTreeMap<String, String>) {
         self.line(format_args!("{name}:"));
         for (host, value) in values {
-            self.line(format_args!("  {}: !unsafe {}", yaml(host), yaml(value)));
+            self.line(format_args!("  {}: {}", yaml(host), literal(value)));
         }
     }
 
@@ -131,9 +131,25 @@ pub(super) fn yaml(text: &str) -> String {
     out
 }
 
+/// A text that Ansible takes as it is. What could be a template is marked as none; anything else is not, because since
+/// ansible-core 2.19 what is marked and looks like a number is one: 1.10 would be 1.1.
+fn literal(text: &str) -> String {
+    format!("{}{}", if is_template(text) { "!unsafe " } else { "" }, yaml(text))
+}
+
+/// Whether Ansible would take a text for a template.
+fn is_template(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|sign| text.contains(sign))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_looks_like_a_number_is_a_text() {
+        assert_eq!(["1.10", "true", "a {{ b }}"].map(literal), ["\"1.10\"", "\"true\"", "!unsafe \"a {{ b }}\""]);
+    }
 
     #[test]
     fn what_is_written_is_read_back_as_it_was() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -138,10 +138,35 @@ struct Group(Child);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(leader) = self.0.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
-            // One that has ended already is what is wanted.
+            // It can't start anything any more. One that has ended already is what is wanted.
+            kill_process(leader, Signal::STOP).ok();
+            // Since ansible-core 2.19 workers are in sessions of their own.
+            for pid in descendants(leader) {
+                kill_process(pid, Signal::KILL).ok();
+            }
             kill_process_group(leader, Signal::KILL).ok();
         }
     }
+}
+
+/// Everything that a process has started and that has still a parent there, as far as `/proc` tells.
+fn descendants(of: Pid) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let parents: Vec<(i32, i32)> = numbers.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![of.as_raw_nonzero().get()];
+    let mut seen = 0;
+    while let Some(one) = found.get(seen).copied() {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == one).map(|(pid, _)| *pid));
+        seen += 1;
+    }
+    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program is in parentheses and may have any.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Where a program is on `PATH`.

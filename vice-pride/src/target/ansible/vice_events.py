@@ -11,7 +11,9 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import threading
+import time
 
 from ansible.plugins.callback import CallbackBase
 from ansible.release import __version__
@@ -36,15 +38,57 @@ FILE = 64 * 1024 * 1024
 OWN = "vice: "
 
 
+def parents():
+    """The parent of each process of this machine."""
+    found = {}
+    if os.path.isdir("/proc/self"):
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{int(name)}/stat", encoding="utf-8", errors="replace") as stat:
+                    found[int(name)] = int(stat.read().rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
+                pass
+        return found
+    listed = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False)
+    for line in listed.stdout.splitlines():
+        pid, parent = line.split()
+        found[int(pid)] = int(parent)
+    return found
+
+
+def descendants(of):
+    """Everything that a process has started and that has still a parent there, children before theirs."""
+    found, known = [of], parents()
+    for one in found:
+        found.extend(pid for pid, parent in known.items() if parent == one)
+    return found[1:]
+
+
+def end_all():
+    """Ends this process and what it has started. Since ansible-core 2.19 workers are in sessions of their own, so that the
+    group of processes is not all of it."""
+    for _ in range(20):
+        left = descendants(os.getpid())
+        if not left:
+            break
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        time.sleep(0.01)
+    os.killpg(0, signal.SIGKILL)
+
+
 def watch(fd, folder):
-    """Ends the group of processes when the other side of the pipe is closed or says nothing for too long."""
+    """Ends the run when the other side of the pipe is closed or says nothing for too long."""
     while True:
         ready, _, _ = select.select([fd], [], [], LIMIT)
         if not ready or not os.read(fd, 4096):
             break
     # Variables and secrets go first; nobody else would remove them.
     shutil.rmtree(folder, ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)
+    end_all()
 
 
 class CallbackModule(CallbackBase):
