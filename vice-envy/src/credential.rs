@@ -14,6 +14,7 @@ use vice_core::manifest::Project;
 use vice_core::port::command::{CommandOutput, CommandSpec, Ended, EnvValue, OUTPUT_BYTES_MAX};
 use vice_core::text::sanitize;
 use vice_core::{Code, Fault, Millis, Result, Secret};
+use vice_plugin::check_pin;
 use zeroize::Zeroizing;
 
 use crate::key::{Flaw, join};
@@ -121,6 +122,7 @@ impl Reference {
             return Err(Fault::new(Code::ConfigInvalid, format!("{} can be written by everybody.", program.display()))
                 .hint("It would be given secrets: chmod o-w."));
         }
+        check_pin(process, &program)?;
         Ok(program)
     }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use vice_core::app::ProcessEnv;
 use vice_core::{Code, Fault, Result};
 
+use crate::pins::check_pin;
+
 /// What the names of programs begin with, and what they are for.
 const KINDS: [(&str, &str); 3] =
     [("vice-backend-", "backend"), ("vice-credential-", "credential helper"), ("vice-", "command")];
@@ -27,6 +29,15 @@ pub enum Place {
     BuiltIn,
     /// Anybody on this machine could replace it, so that it is not started.
     Unsafe,
+    /// The project has locked its plug-ins, and this is none of them.
+    NotLocked,
+}
+
+impl Place {
+    /// Whether it is looked for no further: one that is not locked is refused, and no other is taken in its place.
+    const fn is_taken(self) -> bool {
+        matches!(self, Self::First | Self::NotLocked)
+    }
 }
 
 /// A program that looks like a plug-in.
@@ -51,11 +62,11 @@ pub fn find_all(env: &ProcessEnv, built_in: &dyn Fn(&str) -> bool) -> Vec<Found>
         let mut here = in_folder(&dir);
         here.sort_by(|one, two| one.path.cmp(&two.path));
         for mut found in here {
-            let same =
-                |other: &Found| other.kind == found.kind && other.name == found.name && other.place == Place::First;
+            let same = |other: &Found| other.kind == found.kind && other.name == found.name && other.place.is_taken();
             found.place = match found.place {
                 Place::First if found.kind == "command" && built_in(&found.name) => Place::BuiltIn,
                 Place::First if all.iter().any(same) => Place::Hidden,
+                Place::First if check_pin(env, &found.path).is_err() => Place::NotLocked,
                 place => place,
             };
             all.push(found);
@@ -67,7 +78,7 @@ pub fn find_all(env: &ProcessEnv, built_in: &dyn Fn(&str) -> bool) -> Vec<Found>
 /// The backend of that name, if there is one that can be started.
 ///
 /// # Errors
-/// `Usage` for one that anybody on this machine could replace by another one.
+/// `Usage` for one that anybody on this machine could replace by another one; what [`check_pin`] says.
 pub fn find(env: &ProcessEnv, name: &str) -> Result<Option<PathBuf>> {
     // A name with a slash would reach outside of PATH.
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -84,6 +95,7 @@ pub fn find(env: &ProcessEnv, name: &str) -> Result<Option<PathBuf>> {
         return Err(Fault::new(Code::Usage, message)
             .hint("Take write permission for others from the file and from its folder: chmod o-w."));
     }
+    check_pin(env, &path)?;
     Ok(Some(path))
 }
 

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod find;
+mod pins;
 mod pipe;
 mod port;
 mod process;
@@ -17,6 +18,7 @@ mod wire;
 mod tests;
 
 pub use find::{Found, Place, find, find_all};
+pub use pins::{LOCK_FILE, Pins, check_pin, digest, read_pins, write_pins};
 pub use port::Port;
 pub use process::{Plugin, Start};
 pub use wire::Described;

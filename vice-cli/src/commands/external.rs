@@ -21,6 +21,7 @@ pub(crate) fn run(env: &ProcessEnv, words: &[String]) -> Result<Outcome> {
         return Err(Fault::new(Code::Usage, "Which command?"));
     };
     let Some(program) = find(env, name) else { return Err(unknown(name)) };
+    vice_plugin::check_pin(env, &program)?;
     let error = std::process::Command::new(&program).args(arguments).current_dir(&env.dir).exec();
     Err(Fault::new(Code::Usage, format!("{} can't be started.", program.display())).because(error))
 }

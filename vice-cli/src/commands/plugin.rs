@@ -14,14 +14,14 @@ use vice_core::text::{Table, Tone};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Context, Fault, Result};
 use vice_plugin::suite::manners;
-use vice_plugin::{Found, Place, Plugin, Port, find, find_all};
+use vice_plugin::{Found, LOCK_FILE, Pins, Place, Plugin, Port, digest, find, find_all, read_pins, write_pins};
 use vice_pride::plugin::PluginTarget;
 
 use crate::args::Cli;
 
 /// Arguments of `vice plugin`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vice plugin list\n  vice plugin test folder")]
+#[command(after_help = "Examples:\n  vice plugin list\n  vice plugin test folder\n  vice plugin lock folder")]
 pub(crate) struct PluginArgs {
     #[command(subcommand)]
     command: PluginCommand,
@@ -32,6 +32,12 @@ enum PluginCommand {
     /// Programs on PATH that belong to vice, those that are hidden or can't be started too
     #[command(visible_alias = "ls")]
     List,
+    /// Note what plug-ins are in vice-plugins.lock: others, or the same with another content, are not started any more
+    Lock {
+        /// The names behind vice-backend-, vice-credential- or vice-
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
     /// Hold vice-backend-NAME to every rule of the port that it is for
     Test {
         /// The name behind vice-backend-
@@ -43,6 +49,7 @@ enum PluginCommand {
 pub(crate) async fn run(app: &App, args: PluginArgs) -> Result<Outcome> {
     match args.command {
         PluginCommand::List => Ok(list(app)),
+        PluginCommand::Lock { names } => lock(app, &names),
         PluginCommand::Test { name } => test(app, &name).await,
     }
 }
@@ -54,6 +61,7 @@ const fn word(place: Place) -> &'static str {
         Place::NotExecutable => "can't be executed",
         Place::BuiltIn => "is hidden by the command of vice",
         Place::Unsafe => "is not used, because anybody could replace it",
+        Place::NotLocked => "is not used, because vice-plugins.lock does not have it like this",
     }
 }
 
@@ -79,6 +87,40 @@ fn list(app: &App) -> Outcome {
         })
         .collect();
     Outcome::done(text, json!({ "plugins": listed }))
+}
+
+/// Notes the plug-ins of those names, as they are now, beside `vice.toml`.
+fn lock(app: &App, names: &[String]) -> Result<Outcome> {
+    let file = app.workspace.root.join(LOCK_FILE);
+    let mut pins = if file.symlink_metadata().is_ok() { read_pins(&file)? } else { Pins::new() };
+    let command = Cli::command();
+    let all = find_all(&app.env, &|name| command.find_subcommand(name).is_some());
+    let mut locked = Vec::new();
+    for name in names {
+        let usable = |found: &&Found| found.name == *name && matches!(found.place, Place::First | Place::NotLocked);
+        let found: Vec<&Found> = all.iter().filter(usable).collect();
+        if found.is_empty() {
+            return Err(no_program(&format!("vice-…{name}")));
+        }
+        for Found { path, .. } in found {
+            let program = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let digest = digest(path)?;
+            pins.insert(program.clone(), digest);
+            locked.push((program, digest));
+        }
+    }
+    write_pins(&file, &pins)?;
+    let lines = locked.iter().map(|(program, digest)| format!("{program} is locked as {}.\n", digest.short()));
+    let text = format!("{}Keep {LOCK_FILE} with the project.\n", lines.collect::<String>());
+    let listed: Vec<_> =
+        locked.iter().map(|(program, digest)| json!({ "program": program, "sha256": digest.to_string() })).collect();
+    Ok(Outcome::done(text, json!({ "file": file, "locked": listed })))
+}
+
+fn no_program(name: &str) -> Fault {
+    let shown: String = name.chars().take(80).collect();
+    Fault::new(Code::UnknownName, format!("There is no program {shown} on PATH that can be started."))
+        .hint("`vice plugin list` shows what there is.")
 }
 
 /// A plug-in that is tested, and a folder for what it keeps.
@@ -183,11 +225,7 @@ impl Tested {
 }
 
 async fn test(app: &App, name: &str) -> Result<Outcome> {
-    let program = find(&app.env, name)?.ok_or_else(|| {
-        let shown: String = name.chars().take(60).collect();
-        Fault::new(Code::UnknownName, format!("There is no program vice-backend-{shown} on PATH that can be started."))
-            .hint("`vice plugin list` shows what there is.")
-    })?;
+    let program = find(&app.env, name)?.ok_or_else(|| no_program(&format!("vice-backend-{name}")))?;
     let port = Plugin::port_of(name, program.clone(), Arc::clone(&app.env)).await?;
     let place = tempfile::Builder::new().prefix("vice-plugin-").tempdir();
     let place = place.context(Code::Io, || "There is no place for temporary files.".to_owned())?;

@@ -54,3 +54,5 @@ for line in sys.stdin.buffer:
         sys.exit(0)
     sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
+
+# one more line

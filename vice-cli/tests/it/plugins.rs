@@ -43,6 +43,39 @@ fn one_that_breaks_a_rule_is_told_which() {
     assert!(missing.stderr.contains("vice plugin list"), "{missing:?}");
 }
 
+/// Whoever changes a program on PATH after it was locked has it refused: as a target, as a command, and in the list.
+#[test]
+fn what_was_locked_and_has_changed_is_not_started() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new();
+    project(&lab, "", "");
+    let command = lab.path("bin/vice-greet");
+    std::fs::write(&command, "#!/bin/sh\necho hello\n").expect("a command");
+    std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let locked = vice(&lab, &[], &["plugin", "lock", "doomed"]).expect(0);
+    assert!(locked.stdout.contains("vice-backend-doomed is locked as"), "{locked:?}");
+    vice(&lab, &[], &["deploy", "shop@1"]).expect(0);
+    let refused = vice(&lab, &[], &["greet"]).expect(2);
+    assert!(refused.stderr.contains("is not in") && !refused.stdout.contains("hello"), "{refused:?}");
+    assert!(vice(&lab, &[], &["plugin", "lock", "greet"]).expect(0).stdout.contains("vice-greet"));
+    assert_eq!(vice(&lab, &[], &["greet"]).expect(0).stdout, "hello\n");
+
+    let program = lab.path("bin/vice-backend-doomed");
+    let text = std::fs::read_to_string(&program).expect("the plug-in");
+    std::fs::write(&program, format!("{text}\n# one more line\n")).expect("a change");
+    let refused = vice(&lab, &[], &["deploy", "shop@2"]).expect(2);
+    assert!(
+        refused.stderr.contains("is not the one") && refused.stderr.contains("vice plugin lock doomed"),
+        "{refused:?}"
+    );
+    assert!(runs(&lab).values().all(|version| version == "1"), "{:?}", runs(&lab));
+    let listed = vice(&lab, &[], &["plugin", "list"]).expect(0);
+    assert!(listed.stdout.contains("vice-plugins.lock does not have it like this"), "{listed:?}");
+    vice(&lab, &[], &["plugin", "lock", "doomed"]).expect(0);
+    vice(&lab, &[], &["deploy", "shop@2"]).expect(0);
+    assert!(vice(&lab, &[], &["plugin", "lock", "nobody"]).expect(2).stderr.contains("vice plugin list"));
+}
+
 #[test]
 fn a_kind_that_nobody_has_says_how_to_make_one() {
     let lab = Lab::new();

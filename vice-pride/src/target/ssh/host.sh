@@ -1,4 +1,4 @@
-# What vice does on a host. It is uploaded by its digest and run over ssh; it needs POSIX sh, flock, tar, cksum and sha256sum.
+# What vice does on a host. It is uploaded by its digest and run over ssh; it needs POSIX sh, flock, tar and sha256sum.
 # It owns one folder (ROOT) and everything in it:
 #
 #   epoch, epoch.lock, lock    who may change things; held while somebody does
@@ -14,10 +14,11 @@
 # An operation is carried out at one moment, when `pending` becomes `ops/KEY`. Whoever gets the lock and finds a
 # `pending` first brings back what ran before it. Exit statuses are listed in trouble.rs; what is said on standard
 # output with a status other than 0 is one sentence, then lines of the instance's own output.
+#
+# A deploy would start a hundred programs here, a millisecond each; so what the shell can say itself (`read`, `cd -P`,
+# /proc/uptime) it is asked.
 # shellcheck shell=sh
 # shellcheck disable=SC1007,SC1090,SC2086  # empty values, files of its own, and flags that are split on purpose
-# Each program that is started costs about what an ssh message does, and a deploy would start a hundred: what the shell can
-# say itself (`read`, `cd -P`, /proc/uptime) it is asked.
 # Begins with host_common.sh.
 back=no new=
 case $0 in */*) script=$0 ;; *) script=$root/bin/$0 ;; esac
