@@ -56,3 +56,5 @@ for line in sys.stdin.buffer:
     sys.stdout.buffer.flush()
 
 # one more line
+
+# one more line

@@ -215,6 +215,12 @@ impl Classes {
         self.ties.push(keys.iter().filter_map(|key| if let Key::Tie(tie) = key { Some(*tie) } else { None }));
     }
 
+    /// See [`crate::State::foresee`].
+    #[inline]
+    pub(crate) fn foresee(&self, class: ClassNo) {
+        std::hint::black_box(self.list[class as usize].stem);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }

@@ -342,6 +342,18 @@ impl Lanes {
         }
     }
 
+    /// See [`crate::State::foresee`]: reads the classes that will be woken when a unit of this class has changed.
+    #[inline]
+    pub(crate) fn foresee(&self, classes: &Classes, class: ClassNo) {
+        classes.each_limit(class, |limit| {
+            let woken = self.lines[limit as usize].head;
+            if let Some(lane) = self.lanes.get(woken as usize) {
+                classes.foresee(woken);
+                std::hint::black_box(self.next.get(lane.last as usize));
+            }
+        });
+    }
+
     /// A unit of the class begins to change.
     #[inline]
     pub(crate) fn acquire(&mut self, classes: &Classes, class: ClassNo) {

@@ -154,6 +154,12 @@ impl<T: Copy + Ord> Calendar<T> {
         self.today.last().map(|(at, _)| *at)
     }
 
+    /// The number of the day under way, and what is left of it, the last first.
+    #[inline]
+    pub fn today(&self) -> (u64, &[(u64, T)]) {
+        (self.day, &self.today)
+    }
+
     /// The next event with its time.
     #[inline]
     pub fn pop(&mut self) -> Option<(u64, T)> {

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::OperatorCommand;
 use vice_core::payload::simulation::SimulatedEnd;
-use vice_pride_engine::{CheckCounts, Course, Failure, Input, OpResult, Reason, State, step};
+use vice_pride_engine::{CheckCounts, Course, Failure, Input, OpResult, Reason, State, UnitNo, step};
 
 use crate::draw::{Luck, Purpose};
 use crate::due::{Due, Kind};
 use crate::trace::Trace;
 use crate::watch::{Nobody, Watch};
 use crate::world::{Bug, World};
-use desk::Desk;
+use desk::{Desk, is_large};
 
 /// Simulated time ends after this: what takes longer is not a rollout any more.
 pub const CUT_OFF_MS: u64 = 180 * 86_400_000;
@@ -74,7 +74,7 @@ impl<'w> Setting<'w> {
     pub fn watched<W: Watch>(self, run: u64, bug: Option<&'w Bug>, watch: &mut W) -> Run {
         let luck = Luck::new(self.seed, run);
         let desk = Desk::new(self, luck, bug, watch);
-        Machine { state: State::new(self.course.clone()), desk, inputs: Vec::new(), events: 0 }.go()
+        Machine::new(self.course, desk).go()
     }
 }
 
@@ -83,9 +83,15 @@ struct Machine<'w, 'o, W: Watch> {
     desk: Desk<'w, 'o, W>,
     inputs: Vec<Input>,
     events: u64,
+    /// The day of the calendar that was looked ahead to.
+    day: u64,
 }
 
-impl<W: Watch> Machine<'_, '_, W> {
+impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
+    fn new(course: &Course, desk: Desk<'w, 'o, W>) -> Self {
+        Self { state: State::new(course.clone()), desk, inputs: Vec::new(), events: 0, day: 0 }
+    }
+
     fn go(mut self) -> Run {
         let end = self.run_out();
         self.desk.finish(end, self.events)
@@ -162,10 +168,24 @@ impl<W: Watch> Machine<'_, '_, W> {
     /// Takes everything that is due at this moment.
     fn take(&mut self, at: u64) {
         self.desk.look_for_the_bug();
+        self.look_ahead();
         while self.inputs.len() < BATCH_MAX && self.desk.due.peek() == Some(at) {
             let Some((_, due)) = self.desk.due.pop() else { return };
             self.events += 1;
             self.hand_over(due);
+        }
+    }
+
+    /// Has the engine read what the rest of the day will need, once a day.
+    #[inline]
+    fn look_ahead(&mut self) {
+        let (day, today) = self.desk.due.today();
+        if day == self.day {
+            return;
+        }
+        self.day = day;
+        if is_large(self.state.course().unit_count()) {
+            self.state.foresee(today.iter().map(|(_, due)| (due.op(), UnitNo(due.unit()))));
         }
     }
 
@@ -221,6 +241,35 @@ mod tests {
     use vice_core::Millis;
     use vice_pride_engine::FailurePolicy;
 
+    /// What is looked ahead to is read and nothing else; whatever is asked for, nothing happens.
+    #[test]
+    fn looking_ahead_changes_nothing() {
+        let fleet = Fleet::regular(&[Level { name: "rack", each: 10, max_down: Some(2) }], 25).unwrap();
+        let failures = FailurePolicy { retries: 1, tolerate: 0 };
+        let course = fleet.course(growing_waves(250, 1, 2.0, Millis::ZERO), failures).unwrap();
+        let world = World::new(&toml::from_str("").unwrap(), fleet.layout.clone(), &Past::default()).unwrap();
+        let setting = Setting { world: &world, course: &course, start: Timestamp::UNIX_EPOCH, seed: 1 };
+        let plain = setting.run(0, None);
+        let mut nobody = Nobody;
+        let desk = Desk::new(setting, Luck::new(1, 0), None, &mut nobody);
+        let mut machine = Machine::new(&course, desk);
+        machine.inputs.push(Input::Begin { epoch: 1 });
+        machine.step();
+        while machine.state.outcome().is_none() {
+            let odd =
+                [(vice_pride_engine::OpNo(u32::MAX), UnitNo(u32::MAX)), (vice_pride_engine::OpNo(0), UnitNo(249))];
+            let today = machine.desk.due.today().1.to_vec();
+            machine.state.foresee(today.iter().map(|(_, due)| (due.op(), UnitNo(due.unit()))).chain(odd));
+            let at = machine.next_moment().unwrap();
+            machine.desk.advance(at);
+            machine.take(at);
+            machine.step();
+        }
+        let events = machine.events;
+        let run = machine.desk.finish(SimulatedEnd::Completed, events);
+        assert_eq!((run.total_ms, run.events, run.trace), (plain.total_ms, plain.events, plain.trace));
+    }
+
     #[test]
     fn the_state_of_a_run_takes_at_most_24_bytes_a_server() {
         // The shape of the benchmark, seed 1: six levels of constraints that cross, nearly every server a class.
@@ -242,7 +291,7 @@ mod tests {
         let setting = Setting { world: &world, course: &course, start: Timestamp::UNIX_EPOCH, seed: 1 };
         let mut nobody = Nobody;
         let desk = Desk::new(setting, Luck::new(1, 0), None, &mut nobody);
-        let mut machine = Machine { state: State::new(course.clone()), desk, inputs: Vec::new(), events: 0 };
+        let mut machine = Machine::new(&course, desk);
         assert_eq!(machine.run_out(), SimulatedEnd::Completed);
         assert!(machine.events > u64::from(units), "every server changed, and some twice");
         // Tables grow by doubling, and give nothing back: what they hold now is what they ever held.
