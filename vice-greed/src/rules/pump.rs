@@ -327,7 +327,7 @@ impl Engine {
             if is_taken(&event, taken) {
                 let Event { id, kind, subject, .. } = event;
                 let cause = Cause { seq: cursor, id: id.clone(), kind, subject };
-                self.bury(DeadLetter::stopped(id, rule, cause, TAKEN.to_owned()), &mut batch)?;
+                self.bury(&DeadLetter::stopped(id, rule, cause, TAKEN.to_owned()), &mut batch)?;
             } else {
                 batch.events.push(event);
             }
@@ -351,15 +351,15 @@ impl Engine {
             Outcome::Effect(effect) => {
                 batch.events.push(self.own_event(&self.stream, &Queued { key, rule, cause, effect })?);
             }
-            Outcome::Stopped(reason) => self.bury(DeadLetter::stopped(key, rule, cause, reason), batch)?,
+            Outcome::Stopped(reason) => self.bury(&DeadLetter::stopped(key, rule, cause, reason), batch)?,
             Outcome::Dropped | Outcome::Counted | Outcome::Late(None) | Outcome::Unclear(_) => {}
         }
         Ok(())
     }
 
-    fn bury(&self, letter: DeadLetter, batch: &mut Batch) -> Result<()> {
+    fn bury(&self, letter: &DeadLetter, batch: &mut Batch) -> Result<()> {
         batch.dead += 1;
-        batch.events.push(self.own_event(&dead_stream(self.project.name()), &letter)?);
+        batch.events.push(self.own_event(&dead_stream(self.project.name()), letter)?);
         Ok(())
     }
 

@@ -50,7 +50,7 @@ struct Entry {
 }
 
 /// An [`Entry`] as it is written down.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Written {
     started: i64,
     unit: UnitNo,
