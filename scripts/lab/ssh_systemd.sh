@@ -88,7 +88,7 @@ lab_systemd_boot() {
 }
 
 lab_systemd_start() {
-    local dir=$1 why sshd groups=() port
+    local dir=$1 why sshd groups=() port leash=
     why=$(lab_systemd_why_not)
     if [[ -n $why ]]; then
         lab_say "the host with systemd is left out: $why"
@@ -112,13 +112,15 @@ lab_systemd_start() {
         declare -f lab_systemd_boot
         printf 'lab_systemd_boot %q %s\n' "$dir" "${groups[*]}"
     } >"$dir/boot"
+    # Whoever is killed with this script takes the host along.
+    if setpriv --help 2>/dev/null | grep -q -- --pdeathsig; then leash='setpriv --pdeathsig KILL'; fi
     # Each time that it has ended it is started again, in groups of its own that are empty.
     cat >"$dir/power" <<POWER
 while :; do
     mkdir -p ${LAB_SYSTEMD_GROUPS[*]/%//d1}
     (
         for groups in ${LAB_SYSTEMD_GROUPS[*]}; do echo \$BASHPID >"\$groups/d1/cgroup.procs"; done
-        exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child bash '$dir/boot'
+        exec $leash unshare --mount --uts --ipc --cgroup --pid --fork --kill-child bash '$dir/boot'
     ) &
     host=\$!
     until pgrep -P \$host >'$dir/d1.new' || ! kill -0 \$host 2>/dev/null; do sleep 0.02; done
