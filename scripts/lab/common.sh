@@ -104,8 +104,8 @@ lab_cargo_deny() {
     printf '%s\n' "$binary"
 }
 
-# lab_ports N: prints N free TCP ports of 127.0.0.1, on one line.
-lab_ports() { python3 "$LAB_ROOT/scripts/lab/free_port.py" "$1"; }
+# lab_ports N: prints N free TCP ports of 127.0.0.1, on one line; never one twice, though servers begin to listen later.
+lab_ports() { python3 "$LAB_ROOT/scripts/lab/free_port.py" "$1" ${LAB_TMP:+"$LAB_TMP/ports"}; }
 
 # lab_wait SECONDS PID COMMAND...: until COMMAND succeeds. Fails when the time is over or the process PID has ended.
 lab_wait() {
