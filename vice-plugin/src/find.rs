@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use vice_core::app::ProcessEnv;
 use vice_core::{Code, Fault, Result};
 
-use crate::pins::check_pin;
+use crate::pins::{Lock, check_pin};
 
 /// What the names of programs begin with, and what they are for.
-const KINDS: [(&str, &str); 3] =
+pub(crate) const KINDS: [(&str, &str); 3] =
     [("vice-backend-", "backend"), ("vice-credential-", "credential helper"), ("vice-", "command")];
 
 /// Folders of `PATH` and programs in one of them that are looked at.
@@ -58,6 +58,12 @@ pub struct Found {
 #[must_use]
 pub fn find_all(env: &ProcessEnv, built_in: &dyn Fn(&str) -> bool) -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
+    let lock = Lock::of(env);
+    // Where the file can't be read, nothing is started.
+    let locked_out = |path: &Path| match &lock {
+        Ok(lock) => lock.as_ref().is_some_and(|lock| lock.check(path).is_err()),
+        Err(_) => true,
+    };
     for dir in std::env::split_paths(env.get("PATH").unwrap_or_default()).take(FOLDERS_MAX) {
         let mut here = in_folder(&dir);
         here.sort_by(|one, two| one.path.cmp(&two.path));
@@ -66,7 +72,7 @@ pub fn find_all(env: &ProcessEnv, built_in: &dyn Fn(&str) -> bool) -> Vec<Found>
             found.place = match found.place {
                 Place::First if found.kind == "command" && built_in(&found.name) => Place::BuiltIn,
                 Place::First if all.iter().any(same) => Place::Hidden,
-                Place::First if check_pin(env, &found.path).is_err() => Place::NotLocked,
+                Place::First if locked_out(&found.path) => Place::NotLocked,
                 place => place,
             };
             all.push(found);

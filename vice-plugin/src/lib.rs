@@ -18,7 +18,7 @@ mod wire;
 mod tests;
 
 pub use find::{Found, Place, find, find_all};
-pub use pins::{LOCK_FILE, Pins, check_pin, digest, read_pins, write_pins};
+pub use pins::{LOCK_FILE, Pins, check_pin, digest, file_name, read_pins, write_pins};
 pub use port::Port;
 pub use process::{Plugin, Start};
 pub use wire::Described;

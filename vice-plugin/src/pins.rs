@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use vice_core::app::ProcessEnv;
 use vice_core::{Code, Context, Digest, Fault, Result};
 
+use crate::find::KINDS;
+
 /// The name of the file.
 pub const LOCK_FILE: &str = "vice-plugins.lock";
 
@@ -73,34 +75,57 @@ pub fn digest(program: &Path) -> Result<Digest> {
     Ok(Digest::of(&bytes))
 }
 
+/// The pins that hold in a folder, and where they are written.
+pub(crate) struct Lock {
+    file: PathBuf,
+    pins: Pins,
+}
+
+impl Lock {
+    /// Those of the working folder; none where plug-ins are not locked.
+    ///
+    /// # Errors
+    /// What [`read_pins`] says.
+    pub(crate) fn of(env: &ProcessEnv) -> Result<Option<Self>> {
+        lock_file(env).map(|file| Ok(Self { pins: read_pins(&file)?, file })).transpose()
+    }
+
+    /// Lets a program pass that is among them.
+    pub(crate) fn check(&self, program: &Path) -> Result<()> {
+        let (name, file) = (file_name(program), self.file.display());
+        let short = KINDS.iter().find_map(|(prefix, _)| name.strip_prefix(prefix));
+        let again = format!("If that is meant, `vice plugin lock {}`.", short.unwrap_or(&name));
+        let program_shown = program.display();
+        let Some(pinned) = self.pins.get(&name) else {
+            let message = format!("The plug-in {program_shown} is not in {file}, so that it is not started.");
+            return Err(Fault::new(Code::Usage, message).hint(again));
+        };
+        let found = digest(program)?;
+        if found == *pinned {
+            return Ok(());
+        }
+        let message = format!(
+            "The plug-in {program_shown} is not the one that {file} has ({}, and this is {}), so that it is not started.",
+            pinned.short(),
+            found.short()
+        );
+        Err(Fault::new(Code::Usage, message).hint("Find out who changed it.").hint(again))
+    }
+}
+
+/// What a program is called in a file of pins.
+#[must_use]
+pub fn file_name(program: &Path) -> String {
+    program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Lets a program pass that the project's file names, or any where there is no such file. What is checked is what is
 /// started, unless somebody who may write it does so in between.
 ///
 /// # Errors
 /// `Usage` for one that is not named or has another content; what [`read_pins`] says.
 pub fn check_pin(env: &ProcessEnv, program: &Path) -> Result<()> {
-    let Some(file) = lock_file(env) else { return Ok(()) };
-    let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let short = ["vice-backend-", "vice-credential-", "vice-"].iter().find_map(|prefix| name.strip_prefix(prefix));
-    let again = format!("If that is meant, `vice plugin lock {}`.", short.unwrap_or(&name));
-    let pins = read_pins(&file)?;
-    let Some(pinned) = pins.get(&name) else {
-        let message =
-            format!("The plug-in {} is not in {}, so that it is not started.", program.display(), file.display());
-        return Err(Fault::new(Code::Usage, message).hint(again));
-    };
-    let found = digest(program)?;
-    if found == *pinned {
-        return Ok(());
-    }
-    let message = format!(
-        "The plug-in {} is not the one that {} has ({}, and this is {}), so that it is not started.",
-        program.display(),
-        file.display(),
-        pinned.short(),
-        found.short()
-    );
-    Err(Fault::new(Code::Usage, message).hint("Find out who changed it.").hint(again))
+    Lock::of(env)?.map_or(Ok(()), |lock| lock.check(program))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod lease;
 pub mod locator;
 pub mod metric;
 pub mod plugin;
+mod procfs;
 pub mod target;
 mod text_file;
 pub mod topology;

@@ -14,7 +14,9 @@ use vice_core::text::{Table, Tone};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Context, Fault, Result};
 use vice_plugin::suite::manners;
-use vice_plugin::{Found, LOCK_FILE, Pins, Place, Plugin, Port, digest, find, find_all, read_pins, write_pins};
+use vice_plugin::{
+    Found, LOCK_FILE, Pins, Place, Plugin, Port, digest, file_name, find, find_all, read_pins, write_pins,
+};
 use vice_pride::plugin::PluginTarget;
 
 use crate::args::Cli;
@@ -103,7 +105,7 @@ fn lock(app: &App, names: &[String]) -> Result<Outcome> {
             return Err(no_program(&format!("vice-…{name}")));
         }
         for Found { path, .. } in found {
-            let program = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let program = file_name(path);
             let digest = digest(path)?;
             pins.insert(program.clone(), digest);
             locked.push((program, digest));

@@ -58,3 +58,5 @@ for line in sys.stdin.buffer:
 # one more line
 
 # one more line
+
+# one more line

@@ -132,10 +132,9 @@ pub fn figures(runs: &[Run], since: Timestamp) -> Figures {
         deploys: deploys.len(),
         succeeded: count(RolloutOutcome::Succeeded),
         rolled_back: count(RolloutOutcome::RolledBack),
-        change_failures: [RolloutOutcome::RolledBack, RolloutOutcome::NotRestored, RolloutOutcome::Aborted]
-            .map(count)
-            .iter()
-            .sum(),
+        change_failures: count(RolloutOutcome::RolledBack)
+            + count(RolloutOutcome::NotRestored)
+            + count(RolloutOutcome::Aborted),
         changes: leads.len(),
         lead: middle(leads),
         median: middle(durations),

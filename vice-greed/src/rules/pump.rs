@@ -247,7 +247,7 @@ impl Engine {
     }
 
     /// Takes a page in; none when somebody else was faster. An event that rules make and whose id somebody has given to
-    /// other content, which only can be meant, becomes a dead letter: it holds nothing else up.
+    /// other content, which nobody does by accident, becomes a dead letter: it holds nothing else up.
     async fn take(&mut self, page: &[Recorded], at_the_end: bool) -> Result<Option<Batch>> {
         let mut taken = Taken::new();
         loop {

@@ -69,15 +69,17 @@ const ATTEMPT_MAX: u32 = (1 << 15) - 1;
 const STARTED_AT: u32 = 20;
 const STARTED_MAX: i64 = i64::MAX >> STARTED_AT;
 
-impl Entry {
+impl From<Written> for Entry {
     #[inline]
-    fn new(written: Written) -> Self {
+    fn from(written: Written) -> Self {
         let Written { started, unit, undoes, attempt, kind, status } = written;
         let started = started.clamp(-STARTED_MAX, STARTED_MAX) << STARTED_AT;
         let attempt = i64::from(attempt.min(ATTEMPT_MAX)) << ATTEMPT_AT;
         Self { unit, undoes, facts: started | attempt | (kind as i64) << KIND_AT | status as i64 }
     }
+}
 
+impl Entry {
     /// The bits from a place on.
     #[inline]
     const fn bits(self, at: u32, mask: u32) -> u32 {
@@ -109,12 +111,6 @@ impl Entry {
     #[inline]
     const fn started(self) -> i64 {
         self.facts >> STARTED_AT
-    }
-}
-
-impl From<Written> for Entry {
-    fn from(written: Written) -> Self {
-        Self::new(written)
     }
 }
 
@@ -157,7 +153,7 @@ impl Ops {
         };
         let started = now.as_millisecond();
         let status = OpStatus::Running;
-        self.entries.push_back(Entry::new(Written { started, unit, undoes, attempt: 1, kind, status }));
+        self.entries.push_back(Entry::from(Written { started, unit, undoes, attempt: 1, kind, status }));
         number
     }
 
@@ -221,7 +217,8 @@ impl Ops {
     /// It is sent once more.
     pub(crate) fn run_again(&mut self, op: OpNo) {
         if let Some(entry) = self.entry_mut(op).filter(|entry| entry.status() != OpStatus::Closed) {
-            *entry = Entry::new(Written { status: OpStatus::Running, attempt: entry.attempt() + 1, ..(*entry).into() });
+            *entry =
+                Entry::from(Written { status: OpStatus::Running, attempt: entry.attempt() + 1, ..(*entry).into() });
         }
     }
 
@@ -285,7 +282,7 @@ mod tests {
         for (started, attempt) in [(0, 1), (-5, 2), (1_764_430_000_123, 32_767), (STARTED_MAX, 1)] {
             for (kind, status) in KINDS.iter().flat_map(|kind| STATUSES.iter().map(|status| (*kind, *status))) {
                 let (unit, undoes) = (UnitNo(u32::MAX), OpNo(7));
-                let entry = Entry::new(Written { started, unit, undoes, attempt, kind, status });
+                let entry = Entry::from(Written { started, unit, undoes, attempt, kind, status });
                 assert_eq!((entry.started(), entry.attempt()), (started, attempt));
                 assert_eq!((entry.kind(), entry.status(), entry.unit, entry.undoes), (kind, status, unit, undoes));
             }
@@ -298,7 +295,7 @@ mod tests {
             kind: Kind::Undo,
             status: OpStatus::Doubt,
         };
-        let far = Entry::new(far);
+        let far = Entry::from(far);
         assert_eq!((far.started(), far.attempt(), far.status()), (-STARTED_MAX, ATTEMPT_MAX, OpStatus::Doubt));
     }
 

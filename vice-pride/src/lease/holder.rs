@@ -3,6 +3,8 @@
 use vice_core::app::App;
 use vice_core::payload::lease::Holder;
 
+use crate::procfs::{self, start_ticks};
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
@@ -48,32 +50,13 @@ pub(super) fn look_for(holder: &Holder, own: &Holder) -> Seen {
     if (holder.pid, holder.pid_start) == (own.pid, own.pid_start) {
         return Seen::Own;
     }
-    let lives = start_ticks(&read(&format!("/proc/{}/stat", holder.pid))) == Some(holder.pid_start);
+    let lives = procfs::stat(holder.pid).and_then(|stat| start_ticks(&stat)) == Some(holder.pid_start);
     if lives { Seen::Lives } else { Seen::Ended }
-}
-
-/// Field 22 of `/proc/PID/stat`: when the process started, in clock ticks since boot. The command name in field 2 may
-/// hold spaces and parentheses, so counting starts after its last parenthesis. None for a process that is only waited for.
-fn start_ticks(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    if matches!(fields.next(), Some("Z" | "X")) {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hostile_command_name_does_not_shift_the_fields() {
-        let fields: Vec<String> = (4..=25).map(|n| n.to_string()).collect();
-        let stat = |state: &str| format!("1 (a) b (c) ) {state} {}", fields.join(" "));
-        assert_eq!(start_ticks(&stat("S")), Some(22));
-        assert_eq!(start_ticks(&stat("Z")), None, "a zombie does not live");
-    }
 
     #[test]
     fn a_pid_means_something_only_on_its_machine_boot_and_space() {

@@ -19,6 +19,7 @@ use vice_core::{Code, Context, Fault, Result};
 
 use super::event::{self, Report};
 use super::trouble;
+use crate::procfs;
 
 /// The plug-in for Ansible that writes events.
 const CALLBACK: &str = include_str!("vice_events.py");
@@ -151,22 +152,15 @@ impl Drop for Group {
 
 /// Everything that a process has started and that has still a parent there, as far as `/proc` tells.
 fn descendants(of: Pid) -> Vec<Pid> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parents: Vec<(i32, i32)> = numbers.filter_map(|pid| Some((pid, parent(pid)?))).collect();
-    let mut found = vec![of.as_raw_nonzero().get()];
+    let parent = |pid: u32| procfs::parent(&procfs::stat(pid)?);
+    let parents: Vec<(u32, u32)> = procfs::pids().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![of.as_raw_nonzero().get().unsigned_abs()];
     let mut seen = 0;
     while let Some(one) = found.get(seen).copied() {
         found.extend(parents.iter().filter(|(_, parent)| *parent == one).map(|(pid, _)| *pid));
         seen += 1;
     }
-    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program is in parentheses and may have any.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    found.into_iter().skip(1).filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
 }
 
 /// Where a program is on `PATH`.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::procfs;
+
 /// How often a process that is not a child is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -21,14 +23,7 @@ pub(super) const TOKEN_VARIABLE: &str = "VICE_INSTANCE";
 /// When a process started, in ticks since the machine did; none when there is no such process or it is only waiting
 /// to be collected.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may contain spaces and brackets; everything after the last one is numbers.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    procfs::start_ticks(&procfs::stat(pid)?)
 }
 
 /// Whether the process of that pid is still the one that started then.
@@ -52,15 +47,13 @@ pub(super) struct Marked {
 /// The processes whose environment has a token that starts like this. Those of other users are not seen.
 pub(super) fn marked(prefix: &str) -> Vec<Marked> {
     let wanted = format!("{TOKEN_VARIABLE}={prefix}");
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| {
+    let carries = |pid: u32| {
         let environ = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
         let generation = environ.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(wanted.as_bytes()))?;
         let generation = std::str::from_utf8(generation).ok()?.parse().ok()?;
         Some(Marked { pid, start_time: start_time(pid)?, generation })
-    })
-    .collect()
+    };
+    procfs::pids().filter_map(carries).collect()
 }
 
 /// Sends a signal to the group that the process leads. Nobody there is no matter.

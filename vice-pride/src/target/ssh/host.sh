@@ -308,7 +308,7 @@ fail() {
 }
 
 # Asks for the health; what answers is read to its end (64 KiB of it), so that nobody is cut off in the middle. Sets `got` to
-# the status, or leaves it empty and sets `told`.
+# the status, empty for no answer. False where bash could not even ask: some are built without connections.
 ask_by_bash() {
     case $address in *:*) named=[$address]:$port ;; *) named=$address:$port ;; esac
     # The shell takes the last newline away and the program printf adds one. What bash itself writes goes out line by line, and
@@ -337,8 +337,8 @@ ask_by_bash() {
             while read -r -N 4096 -u 3 rest; do :; done
         fi' sh "$address" "$port" "$request" 2>/dev/null)
     # Without the dot it was not even begun.
-    case $got in .*) got=${got#.} ;; *) told="No such file" got= ;; esac
-    case $got in *[!0-9]*) told=$got got= ;; esac
+    case $got in .*"No such file"*) return 1 ;; .*) got=${got#.} ;; *) return 1 ;; esac
+    case $got in *[!0-9]*) got= ;; esac
 }
 
 # The same by what is there for it. Neither proxies nor what the user has set for curl have a say.
@@ -365,13 +365,7 @@ probe() {
         last="nothing listens on port $port"
         return 1
     fi
-    got= told=
-    if speaks_tcp; then
-        ask_by_bash
-        # Some are built without connections.
-        case $told in *"No such file"*) ;; *) told=bash ;; esac
-    fi
-    if [ "$told" != bash ]; then ask_by_program; fi
+    { speaks_tcp && ask_by_bash; } || ask_by_program
     case $got in
         2??) return 0 ;;
         '' | 000) last="it gave no answer" ;;

@@ -20,8 +20,8 @@ use super::trouble::{self, Said, status};
 /// What runs on hosts.
 const SCRIPT: &str = concat!(include_str!("../host_common.sh"), include_str!("host.sh"));
 
-/// Reads the script where it is, in the shell that is there already. It says by its exit status that the folder (90) or the script (91) is not there, or that
-/// somebody else could have written it (92).
+/// Reads the script where it is, in the shell that is there already. It says by its exit status that the folder (90) or the
+/// script (91) is not there, or that somebody else could have written it (92).
 const BOOT: &str = r#"c=$1 r=$2; shift 2; case $r in "~/"*) r=$HOME/${r#"~/"};; esac; w=$r/bin/$0; if [ -f "$w" ]; then if [ -L "$w" ]; then echo "$w"; exit 92; fi; for f in "$w" "$r/bin"; do [ -O "$f" ] || { echo "$f"; exit 92; }; done; set -- "$c" "$r" "$@"; . "$w"; elif [ -d "$r" ]; then exit 91; else exit 90; fi"#;
 
 /// Puts the script where it belongs, and looks for what it can't do without.
