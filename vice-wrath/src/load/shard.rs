@@ -274,14 +274,25 @@ struct Resting {
 }
 
 impl Waiting {
+    /// When the next arrival is due.
+    fn next(&self, shard: &Shard) -> Option<Instant> {
+        self.arrivals.borrow().peek().map(|at| shard.begun + at)
+    }
+
+    /// Takes the next arrival if it is due, and only then: two ask for it, the one who hands out and whoever gets free.
+    fn due(&self, shard: &Shard, now: Instant) -> Option<Instant> {
+        self.next(shard).filter(|due| *due <= now)?;
+        self.arrivals.borrow_mut().take().map(|at| shard.begun + at)
+    }
+
+    /// One that rests.
+    fn rested(&self) -> Option<Rc<Resting>> {
+        self.resting.borrow_mut().pop()
+    }
+
     /// An arrival that is due already and for which nobody was free.
     fn overdue(&self, shard: &Shard, now: Instant) -> Option<Instant> {
-        if shard.over(now) {
-            return None;
-        }
-        let mut arrivals = self.arrivals.borrow_mut();
-        arrivals.peek().filter(|at| shard.begun + *at <= now)?;
-        arrivals.take().map(|at| shard.begun + at)
+        if shard.over(now) { None } else { self.due(shard, now) }
     }
 }
 
@@ -295,23 +306,24 @@ async fn open(shard: &Rc<Shard>, process: &Process) -> Result<()> {
     let room = shard.part.of(plan.connections).max(1);
     let mut workers = JoinSet::new();
     loop {
-        let next = waiting.arrivals.borrow().peek();
-        let Some(at) = next.map(|at| shard.begun + at).filter(|at| *at < shard.end) else { break };
+        let Some(at) = waiting.next(shard).filter(|at| *at < shard.end) else { break };
         wait(shard, &pacer, at).await;
         if plan.is_stopped() {
             break;
         }
-        let resting = waiting.resting.borrow_mut().pop();
-        if resting.is_none() && workers.len() >= room {
+        if waiting.resting.borrow().is_empty() && workers.len() >= room {
             tokio::select! {
                 () = waiting.free.notified() => {}
                 () = sleep_until(shard.end) => break,
             }
             continue;
         }
-        let Some(due) = waiting.arrivals.borrow_mut().take().map(|at| shard.begun + at) else { break };
-        shard.tally.borrow_mut().lags.record(micros(Instant::now() - due));
-        match resting {
+        let now = Instant::now();
+        // One that got free meanwhile may have taken it. Whoever rests is called only when there is something for them:
+        // one who is called and told nothing would wait for ever.
+        let Some(due) = waiting.due(shard, now) else { continue };
+        shard.tally.borrow_mut().lags.record(micros(now - due));
+        match waiting.rested() {
             Some(resting) => {
                 resting.due.set(Some(due));
                 resting.wake.notify_one();
@@ -322,7 +334,7 @@ async fn open(shard: &Rc<Shard>, process: &Process) -> Result<()> {
             }
         }
     }
-    finish(shard, &waiting, workers).await;
+    finish(shard, &waiting, &pacer, workers).await;
     Ok(())
 }
 
@@ -335,11 +347,8 @@ async fn wait(shard: &Shard, pacer: &Pacer, at: Instant) {
 }
 
 /// What was due and nobody could send counts as such; then those that are under way are waited for.
-async fn finish(shard: &Rc<Shard>, waiting: &Waiting, mut workers: JoinSet<()>) {
-    let left = shard.end.saturating_duration_since(Instant::now());
-    if !shard.plan.is_stopped() && !left.is_zero() {
-        sleep_until(shard.end).await;
-    }
+async fn finish(shard: &Rc<Shard>, waiting: &Waiting, pacer: &Pacer, mut workers: JoinSet<()>) {
+    wait(shard, pacer, shard.end).await;
     let mut unsent = 0;
     let until = shard.end.min(Instant::now()) - shard.begun;
     while waiting.arrivals.borrow_mut().take().is_some_and(|at| at < until) {

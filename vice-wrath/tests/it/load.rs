@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Class, Code, Result};
 use vice_wrath::cmd::{WrathArgs, run};
@@ -95,6 +95,23 @@ async fn an_open_loop_sends_what_was_asked_for() {
     assert_eq!(server.requests.load(Ordering::SeqCst), 800);
     assert_eq!((number(&outcome.json, "/counts/requests"), number(&outcome.json, "/counts/failed")), (800.0, 0.0));
     assert_eq!(number(&outcome.json, "/statuses/200"), 800.0);
+}
+
+/// The last arrival is asked for by the one who hands out and by a connection that gets free in the same moment. Whoever
+/// comes second must leave those that rest in peace: one that was called for nothing waited for ever, in one short run of
+/// fifteen.
+#[tokio::test]
+async fn a_run_ends_whoever_takes_its_last_arrival() {
+    let server = keeping(HELLO, None).await;
+    for rate in ["2000/s", "4000/s", "8000/s"] {
+        for seed in 0..30 {
+            let seed = seed.to_string();
+            let words = ["load", &server.url, "--rate", rate, "--for", "10ms", "--connections", "6", "--seed", &seed];
+            let ended = timeout(Duration::from_secs(20), wrath(&words)).await;
+            let outcome = ended.unwrap_or_else(|_| panic!("a run at {rate} does not end")).unwrap();
+            assert_eq!(number(&outcome.json, "/counts/failed"), 0.0, "{:#}", outcome.json);
+        }
+    }
 }
 
 #[tokio::test]
