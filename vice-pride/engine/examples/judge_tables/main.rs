@@ -4,6 +4,7 @@
 
 mod extras;
 mod fixed;
+mod kinds;
 mod ours;
 mod rivals;
 mod rollout;
@@ -28,12 +29,13 @@ fn main() {
         |name: &str| arguments.iter().all(|one| one.starts_with("--")) || arguments.iter().any(|one| one == name);
     let size = if quick { Size { runs: 200, slow: 30 } } else { Size { runs: 1200, slow: 200 } };
     println!("Runs of a cell: {}; Kayenta, proofs and prices at a fixed share: {}.\n", size.runs, size.slow);
-    let tables: [(&str, Table); 5] = [
+    let tables: [(&str, Table); 6] = [
         ("false", fixed::false_rollbacks),
         ("delay", fixed::delays),
         ("rollout", rollout::table),
         ("proof", fixed::proofs),
         ("extras", extras::table),
+        ("kinds", kinds::table),
     ];
     for (name, table) in tables {
         if wanted(name) {
