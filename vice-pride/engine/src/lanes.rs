@@ -3,6 +3,7 @@
 //! It only counts and queues; which unit is offered and what beginning means is decided in `step`. Four bytes a unit,
 //! eight a class and twelve a limit: queues and lines are lists threaded through them, so that nothing is allocated.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::classes::{ClassNo, Classes, Gate, GateNo, Role};
@@ -270,7 +271,7 @@ impl Lanes {
     fn next_free_of_all(&mut self, classes: &Classes, back: bool) -> Option<(ClassNo, GateNo)> {
         loop {
             let (class, gate) = self.next_ready()?;
-            let Some(shut) = self.closed_gate(classes, class, back) else { return Some((class, gate)) };
+            let Some(shut) = self.closed_gate(classes, class, back, true) else { return Some((class, gate)) };
             if self.has_queue(class) {
                 self.stand_in_line(class, shut);
             }
@@ -301,26 +302,26 @@ impl Lanes {
         while self.wake_one(gate) {}
     }
 
-    /// The gate that a unit of this class would have to wait for.
+    /// The gate that a unit of this class would have to wait for; windows hold it back only where `hours` says so.
     #[inline]
-    pub(crate) fn closed_gate(&self, classes: &Classes, class: ClassNo, back: bool) -> Option<GateNo> {
+    pub(crate) fn closed_gate(&self, classes: &Classes, class: ClassNo, back: bool, hours: bool) -> Option<GateNo> {
         let full = classes.find_limit(class, |limit| self.places[limit as usize] <= 0);
         if full.is_some() || classes.only_limits() {
             return full;
         }
-        self.shut_tie(classes, class, back)
+        self.shut_tie(classes, class, back, hours)
     }
 
     /// The gate besides the limits that holds a class back. Apart from them, because fleets mostly have limits alone and
     /// look at those millions of times.
     #[inline(never)]
-    fn shut_tie(&self, classes: &Classes, class: ClassNo, back: bool) -> Option<GateNo> {
-        let shut = classes.ties(class).iter().find(|tie| self.is_shut(classes.gate(tie.gate), tie.role, back));
+    fn shut_tie(&self, classes: &Classes, class: ClassNo, back: bool, hours: bool) -> Option<GateNo> {
+        let shut = classes.ties(class).iter().find(|tie| self.is_shut(classes.gate(tie.gate), tie.role, back, hours));
         shut.map(|tie| tie.gate)
     }
 
     /// Going back, what came first waits for what followed, and no window holds anything up.
-    fn is_shut(&self, gate: Gate, role: Role, back: bool) -> bool {
+    fn is_shut(&self, gate: Gate, role: Role, back: bool, hours: bool) -> bool {
         let waits = if back { Role::First } else { Role::Then };
         match (gate, role) {
             (Gate::Exclusion(index), Role::Group(group)) => {
@@ -328,7 +329,9 @@ impl Lanes {
                 holder.units > 0 && holder.group != group
             }
             (Gate::Order(index), role) if role == waits => self.left[index] > 0,
-            (Gate::Window(index), Role::Inside) if !back => self.openings[index].is_some_and(|opening| !opening.open),
+            (Gate::Window(index), Role::Inside) if hours && !back => {
+                self.openings[index].is_some_and(|opening| !opening.open)
+            }
             _ => false,
         }
     }
@@ -422,6 +425,12 @@ impl Lanes {
     /// The opening of a window as it was last looked at.
     pub(crate) fn opening(&self, window: usize) -> Option<Opening> {
         self.openings[window]
+    }
+
+    /// When a window that was shut when it was last looked at opens.
+    pub(crate) fn opens_at(&self) -> Option<Timestamp> {
+        let shut = self.openings.iter().flatten().filter(|opening| !opening.open);
+        shut.map(|opening| opening.until).filter(|until| *until < Timestamp::MAX).min()
     }
 
     pub(crate) fn set_opening(&mut self, classes: &Classes, window: usize, opening: Option<Opening>) {

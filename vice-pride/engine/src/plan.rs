@@ -14,7 +14,7 @@ use crate::window::Window;
 
 /// The version of planner and engine together. It is raised when the same inputs would give another plan or other
 /// effects; a rollout of another version is resumed only if replaying its journal gives the same effects.
-pub const PLANNER_VERSION: u32 = 3;
+pub const PLANNER_VERSION: u32 = 4;
 
 /// What will be done, in which order, and within which limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

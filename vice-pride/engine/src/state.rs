@@ -27,7 +27,7 @@ pub struct State {
 /// How far the rollout is. It is apart from the plan so that a step can read the one while it changes the other.
 ///
 /// What grows with the fleet: 13 bytes a unit (`units` 5, `lanes` 4, `touched` 4), 8 for each class, 12 for each
-/// limit, and 24 for each operation under way or younger than the oldest that is.
+/// limit, and 16 for each operation under way or younger than the oldest that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     pub(crate) phase: Phase,
@@ -445,10 +445,15 @@ impl State {
         }
         let waiting = self.progress.waiting.and_then(|waiting| waiting.until);
         let measuring = self.progress.measures_at(&self.course);
-        match (waiting, measuring) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        [waiting, measuring, self.opens_at()].into_iter().flatten().min()
+    }
+
+    /// When a window opens: units may wait for it while others change. Where nobody changes that is what is waited for.
+    fn opens_at(&self) -> Option<Timestamp> {
+        let Progress { phase, fence, busy, doubts, paused, abandoned, lanes, .. } = &self.progress;
+        let goes_on = *fence == Fence::Up && doubts.is_empty() && !paused && !abandoned;
+        let changes = matches!(phase, Phase::Wave { .. }) && *busy > 0;
+        (changes && goes_on).then(|| lanes.opens_at()).flatten()
     }
 
     /// Whether checks have passed on what runs now, since the last change of it.

@@ -3,6 +3,8 @@
 //! A bug shows itself at rate `h` for each server-hour on the new release (exposure), so it is unfound while the
 //! exposure `A(t)`, the integral of the number of exposed servers, is small. Derivations: docs/simulation.md.
 
+use vice_pride_engine::next_wave;
+
 /// P(unfound at exposure `a`) with hazard `h` an hour: exp(-h a).
 #[must_use]
 pub fn unfound(h: f64, a: f64) -> f64 {
@@ -65,10 +67,9 @@ impl Ramp {
 pub fn geometric_waves(first: f64, growth: f64, n: f64) -> Vec<f64> {
     let mut waves = Vec::new();
     let mut size = first.clamp(1.0, n);
-    // A growth of at most 1 would never end; one server more each time is the slowest that does.
     while size < n && waves.len() < 100_000 {
         waves.push(size);
-        size = (size * growth).max(size + 1.0);
+        size = next_wave(size, growth);
     }
     waves.push(n);
     waves

@@ -6,7 +6,7 @@ use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::simulation::FleetNode;
 use vice_core::{Millis, Result};
-use vice_pride_engine::{Course, FailurePolicy, Limit, PLANNER_VERSION, Plan, UnitNo, UnitSet, Wave};
+use vice_pride_engine::{Course, FailurePolicy, Limit, PLANNER_VERSION, Plan, UnitNo, UnitSet, Wave, next_wave};
 
 use crate::layout::{Layout, check_size};
 
@@ -135,8 +135,7 @@ pub fn waves_of(units: &[UnitNo], first: u32, growth: f64, bake: Millis) -> Vec<
         let (wave, others) = rest.split_at(count);
         waves.push(Wave { bake, ..Wave::of(wave.to_vec()) });
         rest = others;
-        // A growth below 1 would need a wave for each unit; waves of one size are the slowest that is offered.
-        size *= growth.max(1.0);
+        size = next_wave(size, growth);
     }
     waves
 }

@@ -40,7 +40,7 @@ pub use fast::FastCourse;
 pub use interval::counted;
 pub use layout::{Layout, UNITS_MAX};
 pub use optimise::optimise;
-pub use price::{AFTERWARDS_HOURS, Priced, STRATA};
+pub use price::{AFTERWARDS_HOURS, Priced, Reaction, STRATA};
 pub use prior::{Counts, posterior};
 pub use report::{Title, left_out, report};
 pub use run::{CUT_OFF_MS, Run, Setting};

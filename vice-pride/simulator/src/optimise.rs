@@ -9,7 +9,7 @@ use crate::closed::{Price, Ramp, golden_section};
 use crate::fast::FastCourse;
 use crate::fleet::waves_of;
 use crate::interval::{mean, sorted_at};
-use crate::price::Priced;
+use crate::price::{Priced, Reaction};
 use crate::run::Run;
 use crate::study::{Study, parallel};
 use crate::trace::HOUR;
@@ -35,7 +35,7 @@ pub fn optimise(study: &Study<'_>) -> Result<Pareto> {
     let units: Vec<UnitNo> = plan.waves.iter().flat_map(|wave| wave.units.iter().copied()).collect();
     let first = u32::try_from(plan.waves.first().map_or(1, |wave| wave.units.len())).unwrap_or(1).max(1);
     let runs = runs_for(units.len(), study.runs);
-    let search = Search { study, runs };
+    let search = Search { study, runs, reaction: Reaction::of(setting.world, setting.course) };
     let mut points = Vec::with_capacity(GRID * GRID);
     for growth in grid(GROWTHS) {
         let course = regrouped(setting.course, plan, waves_of(&units, first, growth, Millis::ZERO))?;
@@ -91,6 +91,8 @@ fn shape(plan: &Plan) -> (f64, f64) {
 struct Search<'s, 'w> {
     study: &'s Study<'w>,
     runs: u64,
+    /// The limits of all plans that are looked at are the same.
+    reaction: Reaction,
 }
 
 impl Search<'_, '_> {
@@ -103,7 +105,7 @@ impl Search<'_, '_> {
         let setting = self.study.setting;
         let one = |run: u64| {
             let run = fast.run_with(setting.seed, run, said);
-            let impacts = impacts(setting.world, &run);
+            let impacts = impacts(setting.world, &run, self.reaction);
             #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
             (run.total_ms as f64, impacts)
         };
@@ -132,12 +134,11 @@ impl Search<'_, '_> {
 }
 
 /// The mean impact of a bad release and impacts at equally likely moments: bugs as likely as they are.
-fn impacts(world: &World, run: &Run) -> (f64, Vec<f64>) {
+fn impacts(world: &World, run: &Run, reaction: Reaction) -> (f64, Vec<f64>) {
     let total: f64 = world.bugs().iter().map(|bug| bug.probability).sum();
-    let back = world.profiles.iter().map(Profile::undo_mean_ms).fold(0.0, f64::max);
     let (mut mean, mut all) = (0.0, Vec::new());
     for bug in world.bugs() {
-        let priced = Priced::new(world, bug, &run.trace, (world.react.mean() + back) / HOUR);
+        let priced = Priced::new(world, bug, &run.trace, reaction);
         mean += priced.impact() * if total > 0.0 { bug.probability / total } else { 0.0 };
         all.extend(priced.strata().into_iter().map(|(_, impact)| impact));
     }

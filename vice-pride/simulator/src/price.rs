@@ -4,7 +4,8 @@
 
 use crate::spread::Sampler;
 use crate::trace::{HOUR, Trace};
-use crate::world::{Bug, World};
+use crate::world::{Bug, Profile, World};
+use vice_pride_engine::{Course, UnitNo};
 
 /// The bug is followed so long after the rollout is over; what is found later is nobody's rollout any more.
 pub const AFTERWARDS_HOURS: f64 = 30.0 * 24.0;
@@ -12,8 +13,60 @@ pub const AFTERWARDS_HOURS: f64 = 30.0 * 24.0;
 /// The impact's distribution is read at so many equally likely moments of discovery.
 pub const STRATA: usize = 100;
 
-/// Nodes for integrating over what all regions share.
+/// Nodes for integrating over what all regions share, where their law has no long tail.
 const NODES: usize = 64;
+
+/// So many where it has one; that is a deviation of about 13 times the mean, and beyond it they lie further apart.
+const NODES_MAX: usize = 5_000;
+
+/// How long a bug goes on after its first sign.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Reaction {
+    /// Hours until it is decided to go back.
+    pub react: f64,
+    /// Hours of bringing one unit back.
+    pub undo: f64,
+    /// Hours of bringing all units back, by the limit that lets fewest go back at once; at least those of one unit.
+    pub fleet: f64,
+    /// How many units that are.
+    pub units: f64,
+}
+
+impl Reaction {
+    /// Somebody reacts, and everything is back at once.
+    #[must_use]
+    pub fn at_once(react: f64) -> Self {
+        Self { react, ..Self::default() }
+    }
+
+    /// The usual one of a plan in a world, in mean durations. Limits hold on the way back as well.
+    #[must_use]
+    pub fn of(world: &World, course: &Course) -> Self {
+        let mean = |unit: UnitNo| world.profile(unit.0).undo_mean_ms();
+        let alike = world.profiles.len() == 1;
+        let narrowest = course.plan().limits.iter().map(|limit| {
+            let work = match limit.members.iter().next() {
+                Some(unit) if alike => mean(unit) * f64::from(limit.members.len()),
+                _ => limit.members.iter().map(mean).sum::<f64>(),
+            };
+            work / f64::from(limit.free().max(1))
+        });
+        let undo = world.profiles.iter().map(Profile::undo_mean_ms).fold(0.0, f64::max);
+        Self {
+            react: world.react.mean() / HOUR,
+            undo: undo / HOUR,
+            fleet: narrowest.fold(undo, f64::max) / HOUR,
+            units: f64::from(world.layout.units),
+        }
+    }
+
+    /// Hours for which a server that is exposed at the first sign stays so, on average over those that are: they go back one
+    /// after the other.
+    fn hours(self, exposed: f64) -> f64 {
+        let part = if self.units > 0.0 { (exposed / self.units).min(1.0) } else { 1.0 };
+        self.react + (self.undo + (self.fleet * part).max(self.undo)) / 2.0
+    }
+}
 
 /// When a bug would be found in one run, and what it would cost. Probabilities are of finding it, given that it is there.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +81,7 @@ pub struct Priced {
     harm: Vec<f64>,
     hit: Vec<f64>,
     severity: f64,
-    reaction_hours: f64,
+    reaction: Reaction,
 }
 
 /// Server-hours and servers of the cells that a bug hits, thinned by its share.
@@ -40,9 +93,9 @@ struct Matching {
 }
 
 impl Priced {
-    /// Prices a bug. `reaction_hours`: from its first sign until the last unit is back.
+    /// Prices a bug.
     #[must_use]
-    pub fn new(world: &World, bug: &Bug, trace: &Trace, reaction_hours: f64) -> Self {
+    pub fn new(world: &World, bug: &Bug, trace: &Trace, reaction: Reaction) -> Self {
         let matching = matching(world, bug, trace);
         let hazard = Hazard::new(bug);
         let row = |row: usize| &matching.regions[row * world.regions..(row + 1) * world.regions];
@@ -54,7 +107,7 @@ impl Priced {
             harm: matching.harm,
             hit: matching.hit,
             severity: bug.severity,
-            reaction_hours,
+            reaction,
         }
         .followed(&hazard, &matching.regions, world.regions)
     }
@@ -131,6 +184,13 @@ impl Priced {
         if hours > 0.0 { (self.harm[row] - self.harm[row - 1]) / hours } else { self.hit[row] }
     }
 
+    /// Server-hours that it could hit between its first sign, between the row before and this one, and the last unit's return.
+    fn afterwards(&self, row: usize) -> f64 {
+        let hours = float_ms(self.at[row] - self.at[row - 1]) / HOUR;
+        let exposed = if hours > 0.0 { (self.hours[row] - self.hours[row - 1]) / hours } else { self.exposed[row] };
+        self.between(row) * self.reaction.hours(exposed)
+    }
+
     /// The moment of discovery and the impact at the `STRATA` middles of equally likely parts; `None` where it is not
     /// found in the time that is looked at.
     #[must_use]
@@ -151,7 +211,7 @@ impl Priced {
             let harm = self.harm[low] + (self.harm[row] - self.harm[low]) * part;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between two moments")]
             let at = self.at[low] + (float_ms(self.at[row] - self.at[low]) * part) as u64;
-            (Some(at), self.severity * (harm + self.between(row) * self.reaction_hours))
+            (Some(at), self.severity * (harm + self.afterwards(row)))
         };
         (0..STRATA).map(stratum).collect()
     }
@@ -162,7 +222,7 @@ impl Priced {
         let mut sum = 0.0;
         for row in 1..self.unfound.len() {
             let harm = (self.harm[row - 1] + self.harm[row]) / 2.0;
-            let cost = self.severity * (harm + self.between(row) * self.reaction_hours);
+            let cost = self.severity * (harm + self.afterwards(row));
             sum += (self.unfound[row - 1] - self.unfound[row]) * cost;
         }
         let last = self.unfound.len().checked_sub(1);
@@ -293,16 +353,19 @@ impl Hazard {
     }
 }
 
-/// Nodes and weights of a gamma distribution with mean 1: equal steps of its logarithm, weights by the density.
+/// Nodes and weights of a gamma distribution with mean 1: equal steps of its logarithm, weights by the density. A shape
+/// below 1 reaches far to both sides: nearly all hazards are next to nothing, and few are many times the mean.
 fn gamma_nodes(variance: f64) -> Vec<(f64, f64)> {
     let k = 1.0 / variance;
-    let (low, high) = (-30.0 / k.max(1.0) - 5.0, 4.0);
+    let (low, high) = if k < 1.0 { (-15.0 / k - 5.0, libm::log1p(40.0 / k)) } else { (-30.0 / k - 5.0, 4.0) };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and bounded below")]
+    let nodes = (((high - low) * 2.0) as usize).clamp(NODES, NODES_MAX);
     let node = |i: usize| {
-        let s = low + (high - low) * (float(i) + 0.5) / float(NODES);
+        let s = low + (high - low) * (float(i) + 0.5) / float(nodes);
         let z = libm::exp(s);
         (z, libm::exp(k * s - k * z + k))
     };
-    let nodes: Vec<(f64, f64)> = (0..NODES).map(node).collect();
+    let nodes: Vec<(f64, f64)> = (0..nodes).map(node).collect();
     let sum: f64 = nodes.iter().map(|(_, weight)| weight).sum();
     nodes.into_iter().map(|(z, weight)| (z, weight / sum)).collect()
 }
@@ -347,7 +410,12 @@ mod tests {
         for g in [0.05, 0.5, 2.0] {
             let shape = closed::Ramp { n0: 10.0, n: 1e5, g };
             let world = world("hazard = \"0.001/h\"", 100_000);
-            let priced = Priced::new(&world, &world.bugs[0], &ramp(shape), 1.5);
+            let priced = Priced::new(
+                &world,
+                &world.bugs[0],
+                &ramp(shape),
+                Reaction { react: 0.5, undo: 1.0, fleet: 1.0, units: 1e5 },
+            );
             let near = |got: f64, want: f64, what: &str| {
                 assert!((got / want - 1.0).abs() < 0.01, "{what} at g = {g}: {got} instead of {want}");
             };
@@ -370,7 +438,7 @@ mod tests {
         for correlation in ["1.0", "0.999"] {
             let text = format!("hazard = \"0.001/h ~ 0.001/h\"\ncorrelation = {correlation}");
             let world = world(&text, 10_000);
-            let priced = Priced::new(&world, &world.bugs[0], &trace, 0.0);
+            let priced = Priced::new(&world, &world.bugs[0], &trace, Reaction::default());
             let last = trace.len() - 1;
             let want = closed::unfound_gamma(1.0, 1e-3, trace.hours[last]);
             let got = priced.unfound_at(trace.at[last]);
@@ -384,7 +452,7 @@ mod tests {
         let last = trace.at[trace.len() - 1];
         let unfound = |appears: &str| {
             let world = world(&format!("hazard = \"0.001/h\"\n{appears}"), 10_000);
-            Priced::new(&world, &world.bugs[0], &trace, 0.0).unfound_at(last)
+            Priced::new(&world, &world.bugs[0], &trace, Reaction::default()).unfound_at(last)
         };
         let (now, soon, late) = (unfound(""), unfound("appears = \"30m\""), unfound("appears = \"100h\""));
         assert!(now < soon && soon < late && late > 0.9999, "{now} {soon} {late}");

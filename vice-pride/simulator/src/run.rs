@@ -85,11 +85,18 @@ struct Machine<'w, 'o, W: Watch> {
     events: u64,
     /// The day of the calendar that was looked ahead to.
     day: u64,
+    /// Whether time alone can move the engine while operations are under way: metrics are read, or windows open.
+    time_moves: bool,
+    /// When the engine was stepped last.
+    stepped_at: Option<u64>,
 }
 
 impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
     fn new(course: &Course, desk: Desk<'w, 'o, W>) -> Self {
-        Self { state: State::new(course.clone()), desk, inputs: Vec::new(), events: 0, day: 0 }
+        let plan = course.plan();
+        let time_moves = plan.analysis.is_some() || !plan.windows.is_empty();
+        let state = State::new(course.clone());
+        Self { state, desk, inputs: Vec::new(), events: 0, day: 0, time_moves, stepped_at: None }
     }
 
     fn go(mut self) -> Run {
@@ -111,7 +118,11 @@ impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
             }
             self.desk.advance(at);
             self.take(at);
+            if self.inputs.is_empty() && self.wakes_at() == Some(at) {
+                self.inputs.push(Input::Tick);
+            }
             if !self.inputs.is_empty() {
+                self.stepped_at = Some(at);
                 self.step();
             }
         }
@@ -132,27 +143,33 @@ impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
         self.inputs.clear();
     }
 
-    /// When something happens next; asks a person where only that helps.
+    /// When something happens next; asks a person where one is needed.
+    #[inline]
     fn next_moment(&mut self) -> Option<u64> {
+        self.ask_a_person();
         let next = self.desk.due.peek();
-        let shows = self.desk.shows_at();
-        match (next, shows) {
-            (Some(next), Some(shows)) if shows < next => Some(shows),
-            (Some(next), _) => Some(next),
-            // A parked rollout waits for a person, and the bug may show itself before.
-            (None, shows) => {
-                self.ask_a_person().map_or(shows, |asked| Some(shows.map_or(asked, |shows| shows.min(asked))))
-            }
+        let others = [self.desk.shows_at(), self.wakes_at()];
+        others.into_iter().flatten().chain(next).min()
+    }
+
+    /// When time alone moves the engine next, as a driver asks it: windows of metrics are read while others change and while a
+    /// person is waited for. Where it had its chance at that moment there is nothing more to come of it.
+    #[inline]
+    fn wakes_at(&self) -> Option<u64> {
+        if !self.time_moves {
+            return None;
         }
+        let at = self.desk.after_start(self.state.wakes_at()?).max(self.desk.now);
+        (self.stepped_at != Some(at)).then_some(at)
     }
 
     /// Somebody answers what only a person can decide. A rollout that waits for a promotion is promoted, and a way back
     /// across a barrier is forced, because that is what people do; anything else stays as it is.
-    fn ask_a_person(&mut self) -> Option<u64> {
-        let waiting = self.state.waiting()?;
-        match waiting.reason {
-            Reason::NoProof { .. } | Reason::RollbackForbidden { .. } => Some(self.desk.call_a_person()),
-            _ => None,
+    #[inline]
+    fn ask_a_person(&mut self) {
+        let reason = self.state.waiting().map(|waiting| waiting.reason);
+        if let Some(Reason::NoProof { .. } | Reason::RollbackForbidden { .. }) = reason {
+            self.desk.call_a_person();
         }
     }
 
@@ -216,7 +233,10 @@ impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
             Kind::Measured => self.desk.measured(op, &mut self.inputs),
             Kind::Sits => self.desk.sits(due.unit()),
             Kind::Abort => self.inputs.push(Input::Operator { command: OperatorCommand::Abort }),
-            Kind::Answer => self.inputs.extend(self.answer().map(|command| Input::Operator { command })),
+            Kind::Answer => {
+                self.desk.answered();
+                self.inputs.extend(self.answer().map(|command| Input::Operator { command }));
+            }
             Kind::Tick => self.inputs.push(Input::Tick),
         }
     }

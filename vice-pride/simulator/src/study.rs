@@ -7,10 +7,10 @@ use vice_core::payload::simulation::{SimulatedEnd, SimulationMode};
 
 use crate::fast::FastCourse;
 use crate::picture::Waits;
-use crate::price::Priced;
+use crate::price::{Priced, Reaction};
 use crate::run::{Run, Setting};
-use crate::trace::{HOUR, Trace};
-use crate::world::{Bug, Profile};
+use crate::trace::Trace;
+use crate::world::Bug;
 
 /// So many runs are watched for what they waited for: it varies little, and watching is slow.
 const WATCHED_RUNS: u64 = 4;
@@ -75,13 +75,16 @@ impl<'w> Study<'w> {
     /// The healthy runs, in order.
     #[must_use]
     pub fn healthy(&self) -> Vec<Sample> {
+        let reaction = Reaction::of(self.setting.world, self.setting.course);
         match self.mode {
             SimulationMode::Exact => {
-                parallel(self.runs, self.threads, |run| self.healthy_sample(&self.setting.run(run, None)))
+                parallel(self.runs, self.threads, |run| self.healthy_sample(&self.setting.run(run, None), reaction))
             }
             SimulationMode::Fast => {
                 let fast = FastCourse::new(self.setting.world, self.setting.course);
-                parallel(self.runs, self.threads, |run| self.healthy_sample(&fast.run(self.setting.seed, run)))
+                parallel(self.runs, self.threads, |run| {
+                    self.healthy_sample(&fast.run(self.setting.seed, run), reaction)
+                })
             }
         }
     }
@@ -108,10 +111,8 @@ impl<'w> Study<'w> {
         (all, usize::try_from(runs).unwrap_or(1))
     }
 
-    fn healthy_sample(&self, run: &Run) -> Sample {
+    fn healthy_sample(&self, run: &Run, reaction: Reaction) -> Sample {
         let world = self.setting.world;
-        let mean_undo = world.profiles.iter().map(Profile::undo_mean_ms).fold(0.0, f64::max);
-        let reaction = (world.react.mean() + mean_undo) / HOUR;
         let units = f64::from(world.layout.units);
         let price = |bug: &Bug| {
             let priced = Priced::new(world, bug, &run.trace, reaction);

@@ -132,7 +132,7 @@ pub fn look_back(course: &Course, recorded: &[RecordedWindow], policy: &Analysis
     let (windows, left_out) = merged(&selected, original, policy)?;
     let run = run(&windows, policy, |_, window| (window.readings.clone(), window.share));
     let Some(end) = run.end else { return Err(nothing()) };
-    let departure = departure(course, &windows, &run.views);
+    let departure = departure(course, policy, &windows, &run.views);
     let moves = departure.is_some_and(|departure| departure.wanted.is_some());
     let scaled = if moves { scaled(course, &windows, policy, &run) } else { None };
     Ok(Hindsight { windows: run.views, end, promoted_before: run.promoted_before, departure, scaled, left_out })
@@ -190,22 +190,28 @@ fn run(
 }
 
 /// The first window after which the policy would have had another share than the one that was in force.
-fn departure(course: &Course, windows: &[RecordedWindow], views: &[WindowView]) -> Option<Departure> {
+fn departure(
+    course: &Course,
+    policy: &Analysis,
+    windows: &[RecordedWindow],
+    views: &[WindowView],
+) -> Option<Departure> {
+    let original = course.analysis.as_ref().unwrap_or(policy);
     views.iter().zip(windows).zip(windows.iter().skip(1)).find_map(|((view, window), next)| {
         let exposure = course.wave(window.wave).map_or(Exposure::Units, |wave| wave.exposure);
         let leaves = |wanted| Some(Departure { window: window.numbers.1, recorded: next.share, wanted });
         if exposure == Exposure::Ramp {
-            let (was, would_be) = (ramp_share(view.share, view.was), ramp_share(view.share, view.would_be));
+            let share = |analysis: &Analysis, ruling| ramp_share(&analysis.ramp, view.share, ruling);
+            let (was, would_be) = (share(original, view.was), share(policy, view.would_be));
             let passed = |ruling: &Ruling| ruling.verdict == Verdict::Proceed;
             let apart = was != would_be || passed(&view.was) != passed(&view.would_be);
             return if apart { leaves(Some(would_be)) } else { None };
         }
-        let alarmed = |ruling: &Ruling| matches!(ruling.cause, Cause::SoftAlarm { .. });
         let halves = matches!(exposure, Exposure::Share { .. });
         let apart = if next.wave > window.wave {
             !passes(course, window.wave, view.would_be)
         } else {
-            halves && alarmed(&view.was) != alarmed(&view.would_be)
+            halves && view.was.alarmed != view.would_be.alarmed
                 || !passes(course, window.wave, view.was) && passes(course, window.wave, view.would_be)
         };
         if apart { leaves(None) } else { None }
@@ -219,8 +225,11 @@ fn scaled(course: &Course, windows: &[RecordedWindow], policy: &Analysis, open: 
     let mut without_data = 0;
     let closed = run(windows, policy, |views, window| {
         let ramps = course.wave(window.wave).is_some_and(|wave| wave.exposure == Exposure::Ramp);
-        let share = views.last().filter(|_| ramps).map_or(window.share, |view| ramp_share(view.share, view.would_be));
-        match scaler.readings(window, share) {
+        let share = views
+            .last()
+            .filter(|_| ramps)
+            .map_or(window.share, |view| ramp_share(&policy.ramp, view.share, view.would_be));
+        match scaler.readings(policy, window, share) {
             Some(readings) => (readings, share),
             None => {
                 without_data += 1;

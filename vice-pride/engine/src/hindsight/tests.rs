@@ -44,7 +44,7 @@ fn scaling_keeps_the_sums_and_never_makes_more_bad_than_seen() {
         let mut scaler = Scaler::default();
         let (mut seen, mut bad) = (0, 0);
         for window in &windows {
-            for (_, reading) in scaler.readings(window, share).unwrap() {
+            for (_, reading) in scaler.readings(&policy(1.0), window, share).unwrap() {
                 let Reading::Counts { canary, .. } = reading else { panic!("counts") };
                 assert!(u64::from(canary.bad[0]) <= canary.seen);
                 (seen, bad) = (seen + canary.seen, bad + u64::from(canary.bad[0]));
@@ -55,17 +55,21 @@ fn scaling_keeps_the_sums_and_never_makes_more_bad_than_seen() {
         // What is cut off where a window would have more bad ones than exposures is lost for good: at most one a window.
         assert!((bad as f64 - exact(400 * 3)).abs() < 1.5, "{share}: {bad}");
     }
-    assert_eq!(Scaler::default().readings(&windows[0], 300).unwrap(), windows[0].readings, "the same share: the same");
+    assert_eq!(
+        Scaler::default().readings(&policy(1.0), &windows[0], 300).unwrap(),
+        windows[0].readings,
+        "the same share: the same"
+    );
 }
 
 #[test]
 fn what_had_no_traffic_can_not_be_scaled() {
     let analysis = policy(100.0);
     let none = &windows(&analysis, &[0], 1)[0];
-    assert!(Scaler::default().readings(none, 100).is_none());
-    assert!(Scaler::default().readings(none, 0).is_some());
+    assert!(Scaler::default().readings(&policy(1.0), none, 100).is_none());
+    assert!(Scaler::default().readings(&policy(1.0), none, 0).is_some());
     let all = &windows(&analysis, &[10_000], 1)[0];
-    assert!(Scaler::default().readings(all, 5_000).is_none(), "the old release had nothing");
+    assert!(Scaler::default().readings(&policy(1.0), all, 5_000).is_none(), "the old release had nothing");
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn the_recorded_policy_says_what_was_recorded_and_a_smaller_budget_leaves_the_pa
         if last.ruling.verdict == Verdict::Rollback {
             break;
         }
-        shares.push(ramp_share(last.share, last.ruling));
+        shares.push(ramp_share(&had.ramp, last.share, last.ruling));
     }
     let recorded = windows(&had, &shares, 3);
     let course = course(&had);

@@ -67,6 +67,9 @@ pub struct Ruling {
     /// The largest share that the budget allows now, without the limit on growth: a fixed step to a share of at most
     /// this is allowed.
     pub room: f64,
+    /// Whether an alarm is on, whatever else the cause names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alarmed: bool,
     /// The numbers.
     pub evidence: JudgeEvidence,
 }
@@ -113,6 +116,11 @@ pub enum Cause {
     },
     /// Hold: the new release has had no traffic.
     NoTraffic {
+        /// The metric.
+        metric: u16,
+    },
+    /// Hold: a stratum has had none of the new release's traffic, and would have by the share of the others.
+    SilentStratum {
         /// The metric.
         metric: u16,
     },
@@ -179,6 +187,8 @@ pub enum Missing {
     Deadline,
     /// No reading at all was handed in.
     Reading,
+    /// No traffic of the new release in a stratum where there should have been some.
+    Stratum,
 }
 
 impl Cause {
@@ -194,6 +204,7 @@ impl Cause {
             | Self::SharedTrouble { metric }
             | Self::NoErrors { metric }
             | Self::NoTraffic { metric }
+            | Self::SilentStratum { metric }
             | Self::NoBaseline { metric }
             | Self::NoSeries { metric }
             | Self::SourceFailed { metric }
@@ -230,6 +241,9 @@ impl Cause {
                  `floor` names a rate that would be negligible."
             ),
             Self::NoTraffic { .. } => format!("The metric `{name}` saw no traffic of the new release."),
+            Self::SilentStratum { .. } => {
+                format!("The metric `{name}` saw no traffic of the new release in one of its strata.")
+            }
             Self::NoBaseline { .. } => format!("The metric `{name}` saw no traffic of the old release."),
             Self::NoSeries { .. } => format!("The source of the metric `{name}` does not know its series."),
             Self::SourceFailed { .. } => format!("The source of the metric `{name}` does not answer."),
@@ -262,6 +276,7 @@ impl Missing {
             Self::Source => "the source does not answer",
             Self::Deadline => "no window was complete in time",
             Self::Reading => "nothing was read",
+            Self::Stratum => "no traffic of the new release in one of its strata",
         }
     }
 }

@@ -30,8 +30,11 @@ const BUDGETED_THRESHOLD: usize = 2;
 /// How many bad events the recent rate of the old release is worth against those of one window.
 const KNOWN_EVENTS: f64 = 20.0;
 
-/// What a batch of the old release still counts in the next one: about twenty are remembered.
+/// What a batch of a stratum of the old release still counts in its next one: about twenty are remembered.
 const RECENT: f64 = 0.95;
+
+/// A stratum that would have had so many exposures of the new release, by the share of all, and had none, is silent.
+const EXPECTED_MIN: f64 = 3.0;
 
 /// Stands for "no ratio is excluded from above".
 const RATIO_UNKNOWN: f64 = 1e6;
@@ -54,18 +57,31 @@ struct Slo {
     baseline: RateTest,
 }
 
-/// How much the counts of the old release vary beyond chance, from neighbouring windows: a slow change of the rate, such
-/// as a day's cycle, does not count as noise.
+/// How much the counts of the old release vary beyond chance, from neighbouring windows of the same stratum: a slow
+/// change of the rate, such as a day's cycle, does not count as noise, nor do strata that differ for good.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Dispersion {
-    #[serde(with = "super::exact::one")]
-    seen: f64,
-    #[serde(with = "super::exact::one")]
-    bad: f64,
     #[serde(with = "super::exact::one")]
     squares: f64,
     #[serde(with = "super::exact::one")]
     pairs: f64,
+}
+
+/// What is remembered of one stratum. Strata have rates of their own, so that nothing here is pooled.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct Stratum {
+    canary_seen: u64,
+    baseline_seen: u64,
+    /// Exposures and bad events of the old release in recent batches.
+    #[serde(with = "super::exact::one")]
+    recent_seen: f64,
+    #[serde(with = "super::exact::one")]
+    recent_bad: f64,
+    /// Exposures and bad events of the old release in the last batch that had any.
+    #[serde(with = "super::exact::one")]
+    last_seen: f64,
+    #[serde(with = "super::exact::one")]
+    last_bad: f64,
 }
 
 /// The state of one metric.
@@ -85,11 +101,8 @@ pub(crate) struct Metric {
     /// Bad events beyond what the old release would have had; below zero by chance.
     #[serde(with = "super::exact::one")]
     pub(crate) excess: f64,
-    /// Exposures and bad events of the old release in recent batches.
-    #[serde(with = "super::exact::one")]
-    recent_seen: f64,
-    #[serde(with = "super::exact::one")]
-    recent_bad: f64,
+    /// By its number, as far as strata have been read.
+    by_stratum: Vec<Stratum>,
     /// Exposures of both releases in the last window that had any.
     #[serde(with = "super::exact::one")]
     pub(crate) volume: f64,
@@ -101,6 +114,8 @@ pub(crate) struct Metric {
     #[serde(with = "super::exact::one")]
     open_volume: f64,
     usable: bool,
+    /// It has counts of the new release that only an absolute bound can be held against.
+    absolute: bool,
     complaint: Option<Missing>,
 }
 
@@ -126,14 +141,14 @@ impl Metric {
             canary_seen: 0,
             baseline_seen: 0,
             excess: 0.0,
-            recent_seen: 0.0,
-            recent_bad: 0.0,
+            by_stratum: Vec::new(),
             volume: 0.0,
             blind: 0,
             missing: None,
             strata: Vec::new(),
             open_volume: 0.0,
             usable: false,
+            absolute: false,
             complaint: None,
         }
     }
@@ -169,16 +184,24 @@ impl Metric {
         self.open_volume += canary.seen as f64 + baseline.seen as f64;
         self.canary_seen = self.canary_seen.saturating_add(canary.seen);
         self.baseline_seen = self.baseline_seen.saturating_add(baseline.seen);
-        let absolute = self.slo.is_some() || !self.negligible.is_empty();
         match (canary.seen, baseline.seen) {
             (0, _) => self.complain(Missing::Traffic),
-            (_, 0) if !absolute => self.complain(Missing::Baseline),
+            (_, 0) => {
+                self.complain(Missing::Baseline);
+                self.absolute |= self.slo.is_some() || !self.negligible.is_empty();
+            }
             _ => self.usable = true,
         }
-        self.fold(plan.kind, canary, baseline);
+        self.fold(plan.kind, usize::from(stratum), canary, baseline);
     }
 
-    fn fold(&mut self, kind: MetricKind, canary: &Arm, baseline: &Arm) {
+    fn fold(&mut self, kind: MetricKind, stratum: usize, canary: &Arm, baseline: &Arm) {
+        if self.by_stratum.len() <= stratum {
+            self.by_stratum.resize(stratum + 1, Stratum::default());
+        }
+        let own = &mut self.by_stratum[stratum];
+        own.canary_seen = own.canary_seen.saturating_add(canary.seen);
+        own.baseline_seen = own.baseline_seen.saturating_add(baseline.seen);
         let dispersion = self.divisor();
         for (at, count) in self.counts.iter_mut().enumerate() {
             let batch = Batch { canary: side(kind, canary, at), baseline: side(kind, baseline, at) };
@@ -190,7 +213,8 @@ impl Metric {
         let budgeted = if kind == MetricKind::Latency { BUDGETED_THRESHOLD } else { 0 };
         let batch = Batch { canary: side(kind, canary, budgeted), baseline: side(kind, baseline, budgeted) };
         if batch.compares() {
-            self.excess += batch.canary.bad - batch.canary.seen * self.rate_now(&batch.baseline);
+            let rate = self.by_stratum[stratum].rate_now(&batch.baseline);
+            self.excess += batch.canary.bad - batch.canary.seen * rate;
         }
         if let Some(slo) = &mut self.slo {
             slo.canary.fold(&batch.canary, dispersion);
@@ -200,18 +224,8 @@ impl Metric {
             test.fold(&side(kind, canary, at), dispersion);
         }
         if let Some(own) = &mut self.dispersion {
-            own.fold(&batch.baseline);
+            own.fold(&mut self.by_stratum[stratum], &batch.baseline);
         }
-    }
-
-    /// The old release's bad rate in this batch, drawn towards that of the last batches as if it had shown in
-    /// [`KNOWN_EVENTS`] more events: a shared incident counts at once, the noise of a few events hardly, and a rate
-    /// that moves slowly is followed.
-    fn rate_now(&mut self, batch: &Side) -> f64 {
-        self.recent_seen = self.recent_seen * RECENT + batch.seen;
-        self.recent_bad = self.recent_bad * RECENT + batch.bad;
-        let recent = (self.recent_bad + 0.5) / (self.recent_seen + 1.0);
-        (batch.bad + KNOWN_EVENTS) / (batch.seen + KNOWN_EVENTS / recent)
     }
 
     fn halves(&mut self, kind: MetricKind, left: &Arm, right: &Arm) {
@@ -248,7 +262,10 @@ impl Metric {
     /// Closes the window. `restart`: copies of the tests start now.
     pub(crate) fn close(&mut self, restart: bool) {
         if self.usable {
-            (self.blind, self.missing) = (0, None);
+            (self.blind, self.missing) = (0, self.silent_stratum());
+        } else if self.absolute && self.may_be_proven_alone() {
+            // It is not blind, and yet there is nothing to compare with.
+            (self.blind, self.missing) = (0, Some(Missing::Baseline));
         } else {
             self.blind = self.blind.saturating_add(1);
             self.missing = self.complaint.or(Some(Missing::Reading));
@@ -256,7 +273,7 @@ impl Metric {
         if self.open_volume > 0.0 {
             self.volume = self.open_volume;
         }
-        (self.usable, self.complaint, self.open_volume) = (false, None, 0.0);
+        (self.usable, self.absolute, self.complaint, self.open_volume) = (false, false, None, 0.0);
         self.strata.clear();
         if restart {
             self.counts.iter_mut().for_each(|count| count.worse.restart());
@@ -265,6 +282,28 @@ impl Metric {
                 slo.baseline.restart();
             }
         }
+    }
+
+    /// What a stratum lacks that has had none of the new release's traffic although it should have: whatever the others say,
+    /// nobody knows how the release does there.
+    fn silent_stratum(&self) -> Option<Missing> {
+        if self.baseline_seen == 0 {
+            return None;
+        }
+        let part = self.canary_seen as f64 / self.baseline_seen as f64;
+        let silent = |one: &Stratum| one.canary_seen == 0 && one.baseline_seen as f64 * part >= EXPECTED_MIN;
+        self.by_stratum.iter().any(silent).then_some(Missing::Stratum)
+    }
+
+    /// Whether an absolute bound can still decide without the old release: one that must not be broken, or a negligible rate
+    /// that the new release seems to stay below.
+    fn may_be_proven_alone(&self) -> bool {
+        self.slo.is_some() || self.negligible.iter().all(|test| test.log_e() > 0.0)
+    }
+
+    /// An operator lets it go on although it was blind.
+    pub(crate) fn look_again(&mut self) {
+        self.blind = 0;
     }
 
     /// By how much the evidence of the next batch is divided. It depends on the past only, so validity is kept.
@@ -311,7 +350,7 @@ impl Metric {
             ratio: if baseline > 0.0 { rate(worst.canary_bad, self.canary_seen) / baseline } else { 0.0 },
             ratio_high: shown.high.unwrap_or(RATIO_UNKNOWN),
             base_rate: self.base_rate(),
-            counted_high: counted.unwrap_or_else(|| self.ratio_by_rate(beta)).min(1.0 / self.base_rate()),
+            counted_high: counted.unwrap_or_else(|| self.ratio_by_rate(beta)).min(self.ratio_of_all()),
         }
     }
 
@@ -321,6 +360,12 @@ impl Metric {
         let divisor = self.divisor();
         let high = rate_high(self.budgeted().canary_bad / divisor, self.canary_seen as f64 / divisor, beta);
         1.0 + high / self.base_rate()
+    }
+
+    /// The ratio at which everything would be bad. Where the old release has had no traffic its rate is a guess: then all
+    /// that the new one gets is at stake.
+    fn ratio_of_all(&self) -> f64 {
+        if self.baseline_seen == 0 { 2.0 } else { 1.0 / self.base_rate() }
     }
 
     /// The logarithm of the evidence that the release may be promoted: that of the count which has least.
@@ -380,21 +425,33 @@ pub(crate) struct Standing {
     pub(crate) counted_high: f64,
 }
 
+impl Stratum {
+    /// The old release's bad rate in this batch, drawn towards that of the last batches as if it had shown in
+    /// [`KNOWN_EVENTS`] more events: a shared incident counts at once, the noise of a few events hardly, and a rate
+    /// that moves slowly is followed.
+    fn rate_now(&mut self, batch: &Side) -> f64 {
+        self.recent_seen = self.recent_seen * RECENT + batch.seen;
+        self.recent_bad = self.recent_bad * RECENT + batch.bad;
+        let recent = (self.recent_bad + 0.5) / (self.recent_seen + 1.0);
+        (batch.bad + KNOWN_EVENTS) / (batch.seen + KNOWN_EVENTS / recent)
+    }
+}
+
 impl Dispersion {
-    fn fold(&mut self, side: &Side) {
+    fn fold(&mut self, last: &mut Stratum, side: &Side) {
         if side.seen <= 0.0 {
             return;
         }
-        if self.seen > 0.0 {
-            let rate = (side.bad + self.bad) / (side.seen + self.seen);
-            let spread = rate * (1.0 / side.seen + 1.0 / self.seen);
-            let apart = side.bad / side.seen - self.bad / self.seen;
+        if last.last_seen > 0.0 {
+            let rate = (side.bad + last.last_bad) / (side.seen + last.last_seen);
+            let spread = rate * (1.0 / side.seen + 1.0 / last.last_seen);
+            let apart = side.bad / side.seen - last.last_bad / last.last_seen;
             if spread > 0.0 {
                 self.squares += apart * apart / spread;
                 self.pairs += 1.0;
             }
         }
-        (self.seen, self.bad) = (side.seen, side.bad);
+        (last.last_seen, last.last_bad) = (side.seen, side.bad);
     }
 
     /// At first bad news is expected: bursts of eight, as if eight pairs of windows had shown them.

@@ -26,6 +26,8 @@ pub struct Judge {
     peak: f64,
     /// Since an alarm: calm windows.
     alarm: Option<u32>,
+    /// How many windows had been closed when patience last began.
+    patient_from: u32,
     /// A rollback is for good.
     latched: Option<Cause>,
 }
@@ -47,7 +49,7 @@ impl Judge {
     #[must_use]
     pub fn new(analysis: &Analysis) -> Self {
         let metrics = analysis.metrics.iter().take(METRICS_MAX).map(|plan| Metric::new(analysis, plan)).collect();
-        Self { metrics, windows: 0, peak: f64::MIN, alarm: None, latched: None }
+        Self { metrics, windows: 0, peak: f64::MIN, alarm: None, patient_from: 0, latched: None }
     }
 
     /// Takes in one reading of the open window. A metric that does not exist is ignored.
@@ -73,7 +75,8 @@ impl Judge {
         let look = Look { analysis, standings: &standings, charge, share };
         let (verdict, cause, shown, halve) = self.decide(&look);
         let (next, room) = self.shares(&look, verdict, cause, halve);
-        Ruling { verdict, cause, share: next, room, evidence: self.evidence(&look, shown) }
+        let alarmed = self.alarm.is_some();
+        Ruling { verdict, cause, share: next, room, alarmed, evidence: self.evidence(&look, shown) }
     }
 
     /// Bad events beyond what the old release would have had, so far, by the metric that the budget counts most of; not
@@ -87,6 +90,13 @@ impl Judge {
     #[must_use]
     pub fn latched(&self) -> bool {
         self.latched.is_some()
+    }
+
+    /// An operator lets the rollout go on although nothing could be said: patience begins anew, and what was blind is waited
+    /// for once more. What was learned stays.
+    pub fn wait_longer(&mut self) {
+        self.patient_from = self.windows;
+        self.metrics.iter_mut().for_each(Metric::look_again);
     }
 
     /// Verdict, cause, the metric to show, and whether the share is to be halved.
@@ -158,7 +168,10 @@ impl Judge {
         if let Some((metric, _)) = standings().find(|(_, one)| one.untrusted) {
             return Some((Verdict::Inconclusive, Cause::Untrusted { metric }));
         }
-        let numbered = (0u16..).zip(&self.metrics).filter(|(_, one)| one.missing.is_some());
+        // Being below what is negligible needs nothing to compare with.
+        let proven = |at: u16| look.standings[usize::from(at)].log_proof >= -ln(look.analysis.beta);
+        let lacks = |at: u16, why: Missing| why != Missing::Baseline || !proven(at);
+        let numbered = (0u16..).zip(&self.metrics).filter(|(at, one)| one.missing.is_some_and(|why| lacks(*at, why)));
         // Of those that are blind for equally long the first one is named.
         if let Some((metric, one)) = numbered.max_by_key(|(at, one)| (one.blind, u16::MAX - at)) {
             let why = one.missing.unwrap_or(Missing::Reading);
@@ -176,7 +189,7 @@ impl Judge {
         let one = look.standings[usize::from(metric)];
         let between = one.ratio_low > 1.0 || one.ratio >= look.analysis.tolerance;
         let cause = if between { Cause::Undecided { metric } } else { Cause::Underpowered { metric } };
-        (self.windows >= look.analysis.windows_in(span)).then_some(cause)
+        (self.windows - self.patient_from >= look.analysis.windows_in(span)).then_some(cause)
     }
 
     /// What share comes next, and what the budget has room for.
@@ -329,6 +342,7 @@ fn lack(metric: u16, why: Missing) -> Cause {
     match why {
         Missing::Traffic => Cause::NoTraffic { metric },
         Missing::Baseline => Cause::NoBaseline { metric },
+        Missing::Stratum => Cause::SilentStratum { metric },
         Missing::Series => Cause::NoSeries { metric },
         Missing::Source => Cause::SourceFailed { metric },
         Missing::Deadline | Missing::Reading => Cause::Late { metric },

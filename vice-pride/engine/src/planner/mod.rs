@@ -16,6 +16,8 @@ mod sequence;
 mod tasks;
 mod waves;
 
+use std::collections::BTreeSet;
+
 use vice_core::manifest::{RolloutSpec, Strategy, TaskSpec};
 use vice_core::payload::ReleaseRef;
 use vice_core::payload::environment::Direction;
@@ -23,6 +25,7 @@ use vice_core::port::target::Inventory;
 use vice_core::{Code, Fault, Result};
 
 use crate::judge::Analysis;
+use crate::number::UnitNo;
 use crate::plan::{FailurePolicy, Limit, PLANNER_VERSION, Plan, Wave};
 use crate::topology::{Topology, intersection};
 use crate::unit_set::UnitSet;
@@ -31,6 +34,7 @@ use self::fleet::{Fleet, agreed};
 use self::waves::Shape;
 
 pub use self::bound::{LowerBound, lower_bound};
+pub use self::waves::next_wave;
 
 /// What a plan is made from.
 #[derive(Debug, Clone)]
@@ -185,6 +189,7 @@ fn beside_those_down(
     waves: &[Wave],
 ) -> Result<Vec<Limit>> {
     let first = waves.iter().find(|wave| !wave.units.is_empty()).map(|wave| wave.units.as_slice()).unwrap_or_default();
+    let first: BTreeSet<UnitNo> = first.iter().copied().collect();
     let later = UnitSet::from_units(fleet.down.iter().filter(|unit| !first.contains(unit)));
     for limit in &mut limits {
         limit.down_before = intersection(&limit.members, &later).len();

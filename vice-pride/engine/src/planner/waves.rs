@@ -22,6 +22,13 @@ const GROWTH: f64 = 2.0;
 /// a minute each are a week, and whoever has more units than that means larger waves.
 const WAVES_MAX: usize = 10_000;
 
+/// The size of the wave after one of this size; sizes are fractions until a wave is cut. Whatever the factor, a wave is larger
+/// than the one before it.
+#[must_use]
+pub fn next_wave(size: f64, growth: f64) -> f64 {
+    (size * growth).max(size + 1.0)
+}
+
 /// What decides about the waves beside the units' order.
 pub(super) struct Shape<'a> {
     pub(super) spec: &'a RolloutSpec,
@@ -142,8 +149,7 @@ impl Shape<'_> {
                 let (now, later) = rest.split_at((size.floor() as usize).clamp(1, rest.len()));
                 waves.push(self.watched(now.to_vec()));
                 rest = later;
-                // Whatever the factor, a wave is larger than the one before it.
-                size = (size * growth).max(size + 1.0);
+                size = next_wave(size, growth);
             }
         }
         // Nothing is left to compare with when the last wave is done.

@@ -172,7 +172,7 @@ impl<S: Sink> Turn<'_, S> {
             Phase::BackAfter { at } => self.back_after(at),
             Phase::BackSettle => self.back_settle(),
             Phase::BackCheck => self.back_check(),
-            Phase::Leaving => self.abandon(),
+            Phase::Leaving => self.left(),
             Phase::Over { .. } => Flow::Held(Reason::Finished),
         }
     }
@@ -234,13 +234,30 @@ impl<S: Sink> Turn<'_, S> {
     /// Ends where it is, as an operator said. Units stay as they are, and a share does not: nobody would move it any
     /// more. That is tried once; where it fails, the next rollout does it.
     fn abandon(&mut self) -> Flow {
-        if self.state.split && self.state.fence == Fence::Up && self.state.phase != Phase::Leaving {
-            self.drop_asides();
-            self.state.phase = Phase::Leaving;
-            self.issue(Work::Weigh { share: None });
-            return self.in_flight();
+        if let Some(flow) = self.give_traffic_back() {
+            return flow;
         }
         self.decide(Verdict::Hold, Reason::Abandoned);
         self.finish(RolloutOutcome::Aborted)
+    }
+
+    /// Before an end that takes nothing back: traffic follows the units again. None when that was tried, or is not needed.
+    fn give_traffic_back(&mut self) -> Option<Flow> {
+        if !self.state.split || self.state.fence != Fence::Up || self.state.phase == Phase::Leaving {
+            return None;
+        }
+        self.drop_asides();
+        self.state.phase = Phase::Leaving;
+        self.issue(Work::Weigh { share: None });
+        Some(self.in_flight())
+    }
+
+    /// Traffic was given back, as far as that went.
+    fn left(&mut self) -> Flow {
+        match self.state.halt {
+            _ if self.state.open > 0 => self.in_flight(),
+            Some(_) if !self.state.abandoned => self.end_untouched(),
+            _ => self.abandon(),
+        }
     }
 }

@@ -50,7 +50,7 @@ impl<S: Sink> Turn<'_, S> {
             return true;
         }
         if std::mem::take(&mut self.state.watch.asks) {
-            self.state.watch.since = Some(self.now);
+            self.watch_longer();
             return true;
         }
         match (self.state.phase, self.state.halt) {
@@ -58,9 +58,20 @@ impl<S: Sink> Turn<'_, S> {
                 self.try_given_up_again();
                 true
             }
+            // Those that are down for good hold everything up.
+            (Phase::Wave { .. }, _) if !self.state.given_up.is_empty() && self.state.busy == 0 => {
+                let units = self.take_up_given_up();
+                self.state.again.extend(units);
+                true
+            }
             (Phase::Barrier { .. }, Some(halt)) => {
                 self.state.phase = halt.from;
                 self.state.halt = None;
+                // Turning back ended the watch; what was watched is watched anew.
+                if matches!(halt.from, Phase::Watch { .. }) {
+                    self.watch_longer();
+                    self.state.watch.from = self.state.watch.judge.as_ref().map(|_| self.now);
+                }
                 true
             }
             _ => false,

@@ -55,7 +55,7 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     /// Units that were given up are not down for good any more.
-    fn take_up_given_up(&mut self) -> Vec<UnitNo> {
+    pub(super) fn take_up_given_up(&mut self) -> Vec<UnitNo> {
         let units = std::mem::take(&mut self.state.given_up);
         for unit in &units {
             let class = self.course.classes().of_unit(*unit);
@@ -92,8 +92,11 @@ impl<S: Sink> Turn<'_, S> {
             return self.in_flight();
         }
         if self.is_untouched() {
-            let said = matches!(self.state.cause(), Some(Reason::Aborted | Reason::Forced));
-            return self.finish(if said { RolloutOutcome::Aborted } else { RolloutOutcome::Failed });
+            // Where that is what failed, the next rollout does it.
+            if matches!(self.state.cause(), Some(Reason::WeighingFailed { .. })) {
+                return self.end_untouched();
+            }
+            return self.give_traffic_back().unwrap_or_else(|| self.end_untouched());
         }
         let crossed = self.course.forbid() & self.state.ever_done;
         if crossed != 0 && !self.state.forced {
@@ -102,6 +105,12 @@ impl<S: Sink> Turn<'_, S> {
             return self.enter(Phase::Barrier { task });
         }
         self.go_back()
+    }
+
+    /// Nothing was changed, so that nothing is taken back.
+    pub(super) fn end_untouched(&mut self) -> Flow {
+        let said = matches!(self.state.cause(), Some(Reason::Aborted | Reason::Forced));
+        self.finish(if said { RolloutOutcome::Aborted } else { RolloutOutcome::Failed })
     }
 
     pub(super) fn go_back(&mut self) -> Flow {

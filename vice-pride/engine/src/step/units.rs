@@ -108,10 +108,17 @@ impl<S: Sink> Turn<'_, S> {
             return Offer::Done;
         };
         let back = self.state.phase.is_back();
-        if let Some(gate) = self.state.lanes.closed_gate(self.course.classes(), class, back) {
+        let hours = self.state.lanes.windows() > 0 && !self.has_begun(unit);
+        if let Some(gate) = self.state.lanes.closed_gate(self.course.classes(), class, back, hours) {
             return Offer::Shut(gate);
         }
         self.begin_work(class, unit, at, work)
+    }
+
+    /// Whether something of the unit may have changed: then it is down, and is not left so until a window opens.
+    fn has_begun(&self, unit: UnitNo) -> bool {
+        let units = &self.state.units;
+        units.at(unit) > 0 || units.is_touched(unit) || self.state.failures.contains_key(&unit)
     }
 
     /// As [`Self::offer`], for a unit that nothing holds back.

@@ -8,7 +8,7 @@ use vice_core::payload::rollout::Verdict;
 use super::{Flow, Turn};
 use crate::course::{Course, WHOLE};
 use crate::input::{Failure, OpResult};
-use crate::judge::{Analysis, Cause, Reading, Ruling};
+use crate::judge::{Analysis, Cause, Ramp, Reading, Ruling};
 use crate::note::EngineNote;
 use crate::number::OpNo;
 use crate::plan::Exposure;
@@ -68,7 +68,7 @@ impl<S: Sink> Turn<'_, S> {
     pub(super) fn begin_watch(&mut self, wave: u32) -> Flow {
         let bake = self.course.wave(wave).map_or(Millis::ZERO, |wave| wave.bake);
         self.state.watch.since = Some(self.now);
-        // What was said of an earlier share does not let this one pass.
+        // What was said of an earlier share does not let this one pass; see also `measurement_done`.
         self.state.watch.ruling = None;
         if self.course.judges(wave) && self.state.watch.from.is_none() {
             self.state.watch.from = Some(self.now);
@@ -128,12 +128,13 @@ impl<S: Sink> Turn<'_, S> {
         match self.course.wave(wave)?.exposure {
             Exposure::Units => None,
             Exposure::Share { basis_points } => {
-                let alarmed = ruling.is_some_and(|ruling| matches!(ruling.cause, Cause::SoftAlarm { .. }));
+                let alarmed = ruling.is_some_and(|ruling| ruling.alarmed);
                 Some(if alarmed { basis_points.div_ceil(2) } else { basis_points })
             }
             Exposure::Ramp => {
                 let now = self.state.share.unwrap_or(0);
-                Some(ruling.map_or(now, |ruling| ramp_share(now, ruling)))
+                let ruled = ruling.zip(self.analysis());
+                Some(ruled.map_or(now, |(ruling, analysis)| ramp_share(&analysis.ramp, now, ruling)))
             }
         }
     }
@@ -149,6 +150,15 @@ impl<S: Sink> Turn<'_, S> {
             return Some(ruling.cause);
         }
         None
+    }
+
+    /// An operator wants to see more: patience begins anew, and nothing that was said so far decides.
+    pub(super) fn watch_longer(&mut self) {
+        self.state.watch.since = Some(self.now);
+        self.state.watch.ruling = None;
+        if let Some(judge) = self.state.watch.judge.as_mut() {
+            judge.wait_longer();
+        }
     }
 
     fn analysis(&self) -> Option<&Analysis> {
@@ -183,8 +193,14 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    /// All metrics have spoken; one that did not says nothing, which the judge knows how to take.
+    /// All metrics have spoken; one that did not says nothing, which the judge knows how to take. A window that was over
+    /// before the present share was in force can end the rollout, and does not let the share pass.
     pub(super) fn measurement_done(&mut self, op: OpNo, result: OpResult) {
+        let until = match self.state.ops.work(op) {
+            Some(Work::Measure { until, .. }) => Some(until),
+            _ => None,
+        };
+        let earlier = until.zip(self.state.watch.since).is_some_and(|(until, since)| until <= since);
         self.shut_aside(op);
         self.state.watch.measuring = None;
         let share = self.state.share.map_or(1.0, |share| f64::from(share) / f64::from(WHOLE));
@@ -197,7 +213,9 @@ impl<S: Sink> Turn<'_, S> {
         }
         let ruling = judge.close(analysis, share);
         self.sink.note(EngineNote::Judged { ruling });
-        self.ruled(ruling);
+        if !earlier || ruling.verdict == Verdict::Rollback {
+            self.ruled(ruling);
+        }
     }
 
     fn ruled(&mut self, ruling: Ruling) {
@@ -288,9 +306,13 @@ fn has_room(course: &Course, wave: u32, ruling: Ruling) -> bool {
 }
 
 /// The share of a ramp after a ruling, in basis points. How many requests a window has is chance: the share does not
-/// follow every one of them, because each move begins a new window.
-pub(crate) fn ramp_share(now: u32, ruling: Ruling) -> u32 {
-    let wanted = points(ruling.share);
+/// follow every one of them, because each move begins a new window. A release that is proven and still watched, because
+/// its bake is not over, goes no further than the cap: its units are made for that.
+pub(crate) fn ramp_share(ramp: &Ramp, now: u32, ruling: Ruling) -> u32 {
+    let wanted = match ruling.verdict {
+        Verdict::Proceed => points((f64::from(now) / f64::from(WHOLE) * ramp.growth).min(ramp.cap)).max(now),
+        Verdict::Hold | Verdict::Rollback | Verdict::Inconclusive => points(ruling.share),
+    };
     let small = wanted > 0 && wanted.abs_diff(now) * STEP_MIN < now;
     if small { now } else { wanted }
 }

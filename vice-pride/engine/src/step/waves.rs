@@ -131,8 +131,11 @@ impl<S: Sink> Turn<'_, S> {
         };
         let waits = limit.into_iter().chain(self.state.lanes.waited_for()).map(shut);
         // What time opens is said before what it does not.
-        let first = waits.min_by_key(|(_, until)| (until.is_none(), *until))?;
-        Some(Flow::Wait(first.0, first.1))
+        let (reason, until) = waits.min_by_key(|(_, until)| (until.is_none(), *until))?;
+        let given_up = number(self.state.given_up.len());
+        // What time does not open is held by units that are down for good.
+        let reason = if until.is_none() && given_up > 0 { Reason::GivenUp { units: given_up } } else { reason };
+        Some(Flow::Wait(reason, until))
     }
 
     pub(super) fn bake(&mut self, wave: u32, until: Timestamp) -> Flow {

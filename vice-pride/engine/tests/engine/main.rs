@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests as well")]
 
 mod faults;
+mod halfway;
 mod journal;
 mod judge;
 mod parked;
@@ -10,3 +11,4 @@ mod plans;
 mod properties;
 mod rules;
 mod support;
+mod traffic;

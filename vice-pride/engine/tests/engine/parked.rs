@@ -19,12 +19,12 @@ const fn arm(seen: u64, bad: u32) -> Arm {
     Arm { seen, bad: counts }
 }
 
-const fn reading(seen: u64, bad: u32) -> Reading {
+pub(crate) const fn reading(seen: u64, bad: u32) -> Reading {
     Reading::Counts { stratum: 0, canary: arm(seen, bad), baseline: arm(9_000, 90) }
 }
 
 /// Two units; the first one's wave gets a tenth of the traffic, judged in windows of 10 s that are read a second later.
-fn judged() -> Plan {
+pub(crate) fn judged() -> Plan {
     let mut plan = rolling(2);
     plan.waves[0].exposure = Exposure::Share { basis_points: 1_000 };
     plan.waves[0].judged = true;

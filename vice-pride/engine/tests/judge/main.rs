@@ -5,5 +5,6 @@
 mod compare;
 mod edges;
 mod gates;
+mod strata;
 mod support;
 mod world;

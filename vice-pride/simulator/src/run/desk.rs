@@ -45,7 +45,10 @@ pub(super) struct Desk<'w, 'o, W: Watch> {
     waves: Vec<(u64, Option<u64>)>,
     found: Option<(u64, f64)>,
     turned: Option<u64>,
+    /// A person was called and has not answered.
     called: bool,
+    /// How often one was.
+    calls: u32,
     going_back: bool,
     undone: u32,
     failed_tries: u32,
@@ -80,6 +83,7 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
             found: None,
             turned: None,
             called: false,
+            calls: 0,
             going_back: false,
             undone: 0,
             failed_tries: 0,
@@ -113,13 +117,19 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
         self.due.push(self.now.saturating_add(after), due);
     }
 
-    pub(super) fn call_a_person(&mut self) -> u64 {
-        let takes = self.world.approve.draw(self.luck.bits(Purpose::Person, u32::MAX, 0));
-        if !self.called {
-            self.called = true;
-            self.plan(takes, Due::plain(Kind::Answer));
+    /// Calls a person, unless one was called and has not answered yet.
+    pub(super) fn call_a_person(&mut self) {
+        if std::mem::replace(&mut self.called, true) {
+            return;
         }
-        self.due.peek().unwrap_or(self.now)
+        let takes = self.world.approve.draw(self.luck.bits(Purpose::Person, u32::MAX, self.calls));
+        self.calls += 1;
+        self.plan(takes, Due::plain(Kind::Answer));
+    }
+
+    /// A person has answered.
+    pub(super) fn answered(&mut self) {
+        self.called = false;
     }
 
     /// Whether notice or approval comes before the rollout; somebody then says when that is over.
@@ -256,7 +266,7 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
     }
 
     /// A moment as milliseconds after the start.
-    fn after_start(&self, at: Timestamp) -> u64 {
+    pub(super) fn after_start(&self, at: Timestamp) -> u64 {
         u64::try_from(at.as_millisecond() - self.start_ms).unwrap_or(0)
     }
 
@@ -268,7 +278,10 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
     fn decided(&mut self, verdict: Verdict, reason: Reason) {
         match verdict {
             Verdict::Rollback => {
-                self.find();
+                // What turns back because a unit failed has found no bug.
+                if matches!(reason, Reason::Judged { .. } | Reason::ChecksFailed { .. }) {
+                    self.find();
+                }
                 self.turned = self.turned.or(Some(self.now));
                 self.going_back = true;
                 self.exposed.note(self.now);

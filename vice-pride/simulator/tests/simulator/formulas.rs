@@ -102,7 +102,12 @@ fn what_is_integrated_is_what_is_drawn() {
     );
     let world = world(&model, Layout::flat(UNITS));
     let healthy = setting(&world, &course, 1).run(0, None);
-    let priced = vice_pride_simulator::Priced::new(&world, &world.bugs()[0], &healthy.trace, 0.0);
+    let priced = vice_pride_simulator::Priced::new(
+        &world,
+        &world.bugs()[0],
+        &healthy.trace,
+        vice_pride_simulator::Reaction::default(),
+    );
     let runs = runs(&world, &course);
     for (_, end) in healthy.waves.iter().skip(1) {
         let end = end.unwrap();

@@ -1,0 +1,159 @@
+//! Shares of the traffic and what moves them: a bake, an alarm, a late answer, an operator.
+
+use vice_core::Millis;
+use vice_core::manifest::{TaskPer, TaskRun};
+use vice_core::payload::environment::RolloutOutcome;
+use vice_core::payload::rollout::OperatorCommand as Say;
+use vice_pride_engine::judge::{Cause, Missing, Reading};
+use vice_pride_engine::{Effect, Exposure, Failure, Input, Plan, Reason, Rollback};
+
+use crate::parked::{GOOD, exposed, judged, reading, says};
+use crate::support::{Run, task};
+
+/// Until a share of the new release is in force that is watched.
+fn watched(plan: Plan) -> Run {
+    let mut run = Run::begun(plan);
+    while !matches!(run.waits_for(), Some(Reason::Watching { .. })) {
+        run.done();
+    }
+    run
+}
+
+/// The next window says this.
+fn window(run: &mut Run, reading: Reading) {
+    run.now = run.state.wakes_at().expect("a window is due");
+    run.tell(Input::Tick);
+    says(run, reading);
+    // The share follows.
+    while matches!(run.open.first(), Some(Effect::SetWeights { .. })) {
+        run.done();
+    }
+}
+
+#[test]
+fn a_ramp_that_is_proven_and_still_watched_stays_below_its_cap() {
+    let mut plan = judged();
+    plan.waves[0].exposure = Exposure::Ramp;
+    plan.waves[0].bake = Millis(3_600_000);
+    let mut run = watched(plan);
+    let began = run.now;
+    let mut highest = 0;
+    while run.state.share().is_some() && run.state.outcome().is_none() {
+        window(&mut run, GOOD);
+        highest = highest.max(run.state.share().unwrap_or(0));
+        assert!(highest <= 5_000, "half of the units carry at most half of the traffic: {highest}");
+    }
+    assert_eq!(highest, 5_000, "and it goes as far as that");
+    assert!(run.now.duration_since(began).as_secs() >= 3_600, "not before its time is over");
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
+}
+
+#[test]
+fn an_alarm_is_not_left_by_a_source_that_does_not_answer() {
+    let mut run = exposed();
+    window(&mut run, reading(1_000, 22));
+    let alarm = run.state.ruling().unwrap();
+    assert!(alarm.alarmed, "{alarm:?}");
+    assert_eq!(run.state.share(), Some(500), "halved");
+    window(&mut run, Reading::Failed);
+    assert!(matches!(run.state.ruling().unwrap().cause, Cause::SourceFailed { .. }));
+    assert_eq!(run.state.share(), Some(500), "and not given back in the dark");
+}
+
+#[test]
+fn a_window_of_an_earlier_share_does_not_let_the_next_one_pass() {
+    let mut plan = judged();
+    plan.waves[1].units = Vec::new();
+    plan.waves[1].exposure = Exposure::Share { basis_points: 3_000 };
+    plan.waves[1].judged = true;
+    plan.waves.push(vice_pride_engine::Wave::of(vec![vice_pride_engine::UnitNo(1)]));
+    let mut run = watched(plan);
+    // A window is being read; meanwhile an operator lets the first share pass.
+    run.now = run.state.wakes_at().unwrap();
+    run.tell(Input::Tick);
+    let measurement = run.take();
+    run.command(Say::Promote);
+    while run.state.share() != Some(3_000) {
+        run.done();
+    }
+    run.open.insert(0, measurement);
+    says(&mut run, GOOD);
+    assert_eq!(run.state.share(), Some(3_000), "what was seen of a tenth says nothing of three tenths");
+    assert_eq!(run.applied(), [0]);
+    let passed = (0..50).any(|_| {
+        window(&mut run, GOOD);
+        run.state.share() != Some(3_000)
+    });
+    assert!(passed, "its own windows do");
+}
+
+#[test]
+fn resume_waits_longer_when_the_judge_could_not_tell() {
+    let mut run = exposed();
+    for _ in 0..2 {
+        window(&mut run, Reading::NoTraffic);
+    }
+    let blind = Some(Reason::NoProof { cause: Cause::Blind { metric: 0, why: Missing::Traffic } });
+    assert_eq!(run.waits_for(), blind);
+    run.command(Say::Resume);
+    assert!(matches!(run.waits_for(), Some(Reason::Watching { .. })), "{:?}", run.held);
+    window(&mut run, Reading::NoTraffic);
+    assert!(matches!(run.waits_for(), Some(Reason::Judging { .. })), "once more: {:?}", run.held);
+    window(&mut run, Reading::NoTraffic);
+    assert_eq!(run.waits_for(), blind);
+}
+
+#[test]
+fn after_a_resume_at_a_barrier_it_is_measured_again() {
+    let mut plan = judged();
+    plan.tasks = vec![task("migrate", TaskRun::Before, TaskPer::Rollout, Rollback::Forbid)];
+    let mut run = watched(plan);
+    window(&mut run, GOOD_BUT_FEW);
+    run.command(Say::Abort);
+    assert!(matches!(run.waits_for(), Some(Reason::RollbackForbidden { .. })), "{:?}", run.held);
+    assert_eq!(run.state.wakes_at(), None);
+    run.later(600);
+    let resumed = run.now;
+    run.command(Say::Resume);
+    assert!(matches!(run.waits_for(), Some(Reason::Watching { .. })), "{:?}", run.held);
+    run.now = run.state.wakes_at().expect("a window will be due");
+    run.tell(Input::Tick);
+    let [Effect::Measure { from, .. }] = run.open[..] else { panic!("{:?}", run.open) };
+    assert_eq!(from, resumed, "what passed while it was to go back is nobody's");
+    for _ in 0..200 {
+        match run.open.first() {
+            Some(Effect::Measure { .. }) => drop(says(&mut run, GOOD)),
+            Some(_) => drop(run.done()),
+            None if run.state.outcome().is_some() => break,
+            None => {
+                run.now = run.state.wakes_at().expect("it goes on by itself");
+                run.tell(Input::Tick);
+            }
+        }
+    }
+    assert_eq!(run.state.outcome(), Some(RolloutOutcome::Succeeded));
+}
+
+/// Not enough for a proof.
+const GOOD_BUT_FEW: Reading = reading(100, 1);
+
+#[test]
+fn a_first_unit_that_fails_leaves_no_share_behind() {
+    let mut run = Run::begun(judged());
+    while !matches!(run.open.first(), Some(Effect::Apply { .. })) {
+        run.done();
+    }
+    assert_eq!(run.state.share(), Some(0), "traffic is kept away from what comes");
+    run.fail(Failure::Unhealthy);
+    assert!(matches!(run.open[..], [Effect::SetWeights { share: None, .. }]), "{:?}", run.open);
+    assert_eq!(run.done(), [Effect::Finish { outcome: RolloutOutcome::Failed }]);
+    assert!(!run.state.is_split());
+    // Where that fails as well, whoever comes next is told.
+    let mut run = Run::begun(judged());
+    while !matches!(run.open.first(), Some(Effect::Apply { .. })) {
+        run.done();
+    }
+    run.fail(Failure::Unhealthy);
+    assert_eq!(run.fail(Failure::Unreachable), [Effect::Finish { outcome: RolloutOutcome::Failed }]);
+    assert!(run.state.is_split());
+}
