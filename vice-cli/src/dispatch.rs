@@ -44,9 +44,22 @@ pub(crate) fn main() -> ExitCode {
     let terminal = Arc::new(Terminal::new(options(&cli.global, &env)));
     logging(&env, matches!(cli.command, Command::Agent { .. }));
     let result = check_variables(&cli.global, &env, &terminal).and_then(|()| run(cli, &env, &terminal));
-    match result.and_then(|outcome| terminal.finish(&outcome).map(|()| outcome.class)) {
+    match result.and_then(|outcome| finish(&terminal, &outcome)) {
         Ok(class) => ExitCode::from(class.exit_status()),
         Err(fault) => report(&terminal, &fault),
+    }
+}
+
+/// Prints the result. One that can't be written is a failure of its own, unless the command says that somebody has to
+/// look: that must not hide behind a full disk.
+fn finish(terminal: &Terminal, outcome: &Outcome) -> Result<Class> {
+    match (terminal.finish(outcome), outcome.class) {
+        (Ok(()), class) => Ok(class),
+        (Err(fault), class @ (Class::RolledBack | Class::InDoubt | Class::NotRestored)) => {
+            report(terminal, &fault);
+            Ok(class)
+        }
+        (Err(fault), _) => Err(fault),
     }
 }
 
@@ -85,8 +98,13 @@ fn usage(error: &clap::Error, words: &[String], env: &ProcessEnv) -> ExitCode {
         let terminal = Terminal::new(UiOptions { format, ..options_without_flags() });
         return report(&terminal, &command_line::explain(error, words));
     }
-    drop(error.print());
-    ExitCode::from(if harmless { Class::Done } else { Class::Usage }.exit_status())
+    let terminal = Terminal::new(options_without_flags());
+    match terminal.finish_help(error) {
+        // What does not fit is said on standard error; when that is closed there is nobody left to tell.
+        _ if !harmless => ExitCode::from(Class::Usage.exit_status()),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => report(&terminal, &fault),
+    }
 }
 
 fn options_without_flags() -> UiOptions {

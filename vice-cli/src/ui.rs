@@ -58,6 +58,8 @@ pub(crate) struct Terminal {
     no_echo: Mutex<Option<NoEcho>>,
     pulse: Mutex<Pulse>,
     known: Known,
+    /// Why something could not be written to standard output, until it is said.
+    unwritten: Mutex<Option<io::Error>>,
 }
 
 impl Terminal {
@@ -78,6 +80,7 @@ impl Terminal {
             no_echo: Mutex::default(),
             pulse: Mutex::new(Pulse::new(Instant::now())),
             known: Known::default(),
+            unwritten: Mutex::default(),
             options,
         }
     }
@@ -137,9 +140,35 @@ impl Terminal {
             }
             None => {
                 self.out(document);
-                Ok(())
+                self.written()
             }
         }
+    }
+
+    /// Prints the help or the version that clap has made.
+    pub(crate) fn finish_help(&self, help: &clap::Error) -> Result<()> {
+        self.note_written(help.print().and_then(|()| io::stdout().flush()));
+        self.written()
+    }
+
+    /// Fails when something, now or in the middle of the command, did not reach standard output. A reader who has gone
+    /// away has seen enough.
+    fn written(&self) -> Result<()> {
+        match self.unwritten.lock().ok().and_then(|mut unwritten| unwritten.take()) {
+            None => Ok(()),
+            Some(error) => Err(Fault::new(Code::Io, "The output could not be written.")
+                .because(error)
+                .hint("Only the output is missing: what the command does is done. `-o FILE` writes it elsewhere.")),
+        }
+    }
+
+    /// Keeps the first error that is one; false when nothing more can be written.
+    fn note_written(&self, written: io::Result<()>) -> bool {
+        let Err(error) = written else { return true };
+        if let (false, Ok(mut unwritten)) = (error.kind() == io::ErrorKind::BrokenPipe, self.unwritten.lock()) {
+            unwritten.get_or_insert(error);
+        }
+        false
     }
 
     /// Without styles, which only text for people has: in a document, a value may well contain an escape sequence.
@@ -150,7 +179,7 @@ impl Terminal {
         }
     }
 
-    /// Writes to standard output; false when nobody reads any more.
+    /// Writes to standard output; false when nobody reads any more, or nothing can be written.
     fn out(&self, text: &str) -> bool {
         let mut stdout = io::stdout().lock();
         let written = if self.color_out {
@@ -158,7 +187,9 @@ impl Terminal {
         } else {
             stdout.write_all(self.plain(text).as_bytes())
         };
-        written.and_then(|()| stdout.flush()).is_ok()
+        let written = written.and_then(|()| stdout.flush());
+        drop(stdout);
+        self.note_written(written)
     }
 
     /// Writes whole lines to standard error, above whatever progress is drawn.

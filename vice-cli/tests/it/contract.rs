@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{Lab, hello_project};
+use crate::lab::{Lab, Ran, hello_project, ran};
 
 const FIVE_LINES: &str = "name = \"shop\"\nartifact = \"dist\"\ncommand = [\"./run\"]\nhealth = \"/\"\n[env.dev]\n";
 
@@ -254,4 +254,42 @@ fn nobody_is_asked_without_a_terminal() {
     assert!(ran.stderr.contains("--confirm prod"), "{}", ran.stderr);
     lab.vice(&["deploy", "hello@1", "--env", "prod", "--confirm", "dev"]).expect(2);
     lab.vice(&["deploy", "hello@1", "--env", "prod", "--confirm", "prod"]).expect(0);
+}
+
+/// What a command says when its standard output is a disk without space.
+fn to_full_disk(lab: &Lab, args: &[&str]) -> Ran {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    ran(&lab.command(args).stdout(full).output().expect("vice runs"))
+}
+
+#[test]
+fn output_that_can_t_be_written_is_a_failure() {
+    let lab = Lab::new();
+    hello_project(&lab, 1);
+    lab.write("new.txt", "50/1000\n").write("old.txt", "5/1000\n");
+    let judge = ["pride", "judge", "--canary", "new.txt", "--baseline", "old.txt"];
+    for args in [&["plan"][..], &["schema"], &["version"], &["status"], &["--help"], &["--version"], &["help"], &judge]
+    {
+        for format in [&[][..], &["--format", "json"], &["--format", "ndjson"]] {
+            let ran = to_full_disk(&lab, &[args, format].concat()).expect(1);
+            let told = ["could not be written", "No space left", "[io]"].iter().all(|part| ran.stderr.contains(part));
+            assert!(told, "{args:?}: {}", ran.stderr);
+        }
+    }
+    // Lines of a running result are part of it.
+    lab.vice(&["greed", "append", "--type", "com.example.seen", "--id", "1"]).expect(0);
+    assert!(to_full_disk(&lab, &["greed", "log", "--format", "ndjson"]).expect(1).stderr.contains("[io]"));
+    assert_eq!(to_full_disk(&lab, &["status", "--no-such-flag"]).status, 2, "what does not fit is on standard error");
+}
+
+#[test]
+fn a_reader_who_goes_away_has_seen_enough() {
+    let lab = Lab::new();
+    lab.write("vice.toml", FIVE_LINES);
+    for args in [&["schema"][..], &["status"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ran = ran(&lab.command(args).stdout(writer).output().expect("vice runs")).expect(0);
+        assert_eq!(ran.stderr, "", "{args:?}");
+    }
 }
