@@ -127,6 +127,10 @@ fn a_tick_begins_what_waits_and_a_hold_is_respected_by_every_trigger() {
     let refused = lab.vice(&["deploy", "hello@1"]).expect(4);
     assert!(refused.stderr.contains("on hold"), "a held version can't even wait: {}", refused.stderr);
     lab.vice(&["deploy", "hello@3"]).expect(8);
+    let shown = lab.vice(&["status"]).expect(0).stdout;
+    assert!(shown.contains("hello.dev.3 waits for its turn with version 3"), "{shown}");
+    let said = lab.vice(&["pride", "hold", "place", "hello@2", "--reason", "late"]).expect(0).stdout;
+    assert!(said.contains("hello.dev.2 is rolling it out now") && said.contains("vice pride abort hello"), "{said}");
     first.kill().expect("a kill");
     first.wait().expect("an end");
     held("hello@3");

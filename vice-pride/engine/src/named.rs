@@ -23,6 +23,8 @@ pub trait Details {
     fn failure(&self, op: OpNo) -> Option<String>;
     /// What the checks said.
     fn suite(&self, op: OpNo) -> Option<SuiteResult>;
+    /// What the sources of the metrics said when they were read last, where something was wrong.
+    fn measured(&self) -> Option<String>;
     /// Who gave a command, and why.
     fn operator(&self, command: OperatorCommand) -> (String, Option<String>);
 }
@@ -39,6 +41,9 @@ impl Details for NoDetails {
         None
     }
     fn suite(&self, _: OpNo) -> Option<SuiteResult> {
+        None
+    }
+    fn measured(&self) -> Option<String> {
         None
     }
     fn operator(&self, _: OperatorCommand) -> (String, Option<String>) {
@@ -151,9 +156,18 @@ impl Namer<'_> {
         Note::Judged {
             verdict: ruling.verdict,
             metric: metric.map(|metric| metric.name.clone()),
-            reason: self.plan.cause(ruling.cause),
+            reason: self.with_what_sources_said(ruling.cause),
             share: (ruling.evidence.share.get() * f64::from(WHOLE)).round() as u32,
             evidence: serde_json::to_value(ruling.evidence).unwrap_or(Value::Null),
+        }
+    }
+
+    /// A cause that lacks figures, with why: the judge knows only that they are not there.
+    fn with_what_sources_said(&self, cause: Cause) -> String {
+        let sentence = self.plan.cause(cause);
+        match self.details.measured().filter(|_| cause.lacks_figures()) {
+            Some(said) => format!("{sentence} {said}"),
+            None => sentence,
         }
     }
 

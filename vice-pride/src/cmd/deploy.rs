@@ -286,6 +286,10 @@ fn parked(ended: &Ended, reason: &str, until: Option<jiff::Timestamp>, asks: Ask
             )
         ),
     );
+    if asks == Asks::Proof {
+        let promote = format!("vice pride promote {} --env {}", scope.project, scope.env);
+        text.push_str(&format!("  {} {}\n", paint(Tone::Faint, "without a proof:"), paint(Tone::Code, promote)));
+    }
     let mut value =
         json!({ "changed": true, "rollout": ended.id, "outcome": "waiting", "reason": reason, "until": until });
     let mut waiting = Class::Waiting;

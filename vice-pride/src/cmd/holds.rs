@@ -5,11 +5,12 @@ use serde_json::json;
 use vice_core::app::App;
 use vice_core::fold;
 use vice_core::fold::environment::EnvironmentState;
-use vice_core::id::Scope;
+use vice_core::fold::rollout::RolloutView;
+use vice_core::id::{RolloutId, Scope};
 use vice_core::payload::environment::{HoldPlaced, HoldReleased};
-use vice_core::payload::environment_stream;
+use vice_core::payload::{environment_stream, rollout_stream};
 use vice_core::store::{Append, Expected};
-use vice_core::text::{Table, Tone};
+use vice_core::text::{Table, Tone, paint};
 use vice_core::time::ago;
 use vice_core::ui::Outcome;
 use vice_core::{Code, Fault, Result};
@@ -111,5 +112,24 @@ async fn change(app: &App, args: ChangeArgs, place: bool) -> Result<Outcome> {
     };
     app.events.append(Append::of(vec![event]).expect(stream, Expected::from_version(at))).await?;
     let text = if place { "is on hold now" } else { "can be deployed again" };
-    Ok(Outcome::done(format!("Version {version} of {scope} {text}.\n"), json!({ "changed": true, "version": version })))
+    let mut text = format!("Version {version} of {scope} {text}.\n");
+    let mut value = json!({ "changed": true, "version": version });
+    if let Some(active) = state.active.as_ref().filter(|_| place)
+        && brings(app, active, &version).await?
+    {
+        value["rolling_out"] = json!(active);
+        let abort = format!("vice pride abort {} --env {}", scope.project, scope.env);
+        text.push_str(&format!(
+            "  {active} is rolling it out now, and goes on: a hold keeps a version from being deployed anew.\n  {} {}\n",
+            paint(Tone::Faint, "go back:"),
+            paint(Tone::Code, abort)
+        ));
+    }
+    Ok(Outcome::done(text, value))
+}
+
+/// Whether a rollout brings the version.
+async fn brings(app: &App, rollout: &RolloutId, version: &str) -> Result<bool> {
+    let (view, _) = fold::load::<RolloutView>(app.events.as_ref(), &rollout_stream(rollout)).await?;
+    Ok(view.to.is_some_and(|to| to.version == version || to.full_name() == version))
 }

@@ -254,6 +254,10 @@ fn remarks(row: &Row, units: bool, text: &mut String) {
             say(Tone::Plain, format!("{}: {said}", row.scope));
         }
     }
+    if let Some(queued) = &row.state.queued {
+        let version = queued.version.as_ref().map(|version| format!(" with version {version}")).unwrap_or_default();
+        say(Tone::Plain, format!("{}: {} waits for its turn{version}", row.scope, queued.rollout));
+    }
     for (version, hold) in &row.state.holds {
         say(Tone::Warn, format!("{}: version {version} is on hold: {}", row.scope, hold.reason));
     }

@@ -77,6 +77,8 @@ pub enum Asks {
     Nothing,
     /// Leave to go back over a task that forbids it.
     Leave,
+    /// Whether the release may go on without a proof.
+    Proof,
     /// What an operation did that nobody can tell.
     WhatHappened {
         /// Its number.

@@ -21,7 +21,7 @@ use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream, verific
 use vice_core::store::{EventStoreExt, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
 use vice_pride_engine::{
-    Answer, Course, Details, Effect, Input, OpNo, PLANNER_VERSION, Plan, Recorded, State, check_replay,
+    Answer, Course, Details, Effect, Input, OpNo, OpResult, PLANNER_VERSION, Plan, Recorded, State, check_replay,
 };
 
 /// One input as it is stored: the engine's value, and the texts that belong to it.
@@ -57,6 +57,8 @@ pub(crate) struct Texts {
     asked: BTreeMap<OpNo, Effect>,
     failures: BTreeMap<OpNo, String>,
     suites: BTreeMap<OpNo, SuiteResult>,
+    /// What the sources of the metrics said when they were read last.
+    measured: Option<String>,
     operators: Vec<(OperatorCommand, String, Option<String>)>,
 }
 
@@ -67,6 +69,11 @@ impl Texts {
 
     pub(crate) fn take(&mut self, stored: &StoredInput) {
         match &stored.input {
+            Input::EffectDone { op, result: OpResult::Done }
+                if matches!(self.asked.get(op), Some(Effect::Measure { .. })) =>
+            {
+                self.measured.clone_from(&stored.text);
+            }
             Input::EffectDone { op, .. } | Input::Verified { op, .. } | Input::Observed { op, .. } => {
                 if let Some(text) = &stored.text {
                     self.failures.insert(*op, text.clone());
@@ -105,6 +112,9 @@ impl Details for Texts {
     }
     fn suite(&self, op: OpNo) -> Option<SuiteResult> {
         self.suites.get(&op).cloned()
+    }
+    fn measured(&self) -> Option<String> {
+        self.measured.clone()
     }
     fn operator(&self, command: OperatorCommand) -> (String, Option<String>) {
         let found = self.operators.iter().rev().find(|(said, _, _)| *said == command);

@@ -57,7 +57,9 @@ impl Screen {
                 note if self.board.is_some() && is_of_one_unit(note) => continue,
                 // The last decision says the same as the end.
                 Note::Decided { .. } if over => continue,
-                Note::Held { reason, .. } if self.judged.as_ref() == Some(reason) => continue,
+                Note::Held { reason, .. } if self.judged.as_ref().is_some_and(|said| said.starts_with(reason)) => {
+                    continue;
+                }
                 Note::Judged { reason, evidence, .. } => {
                     self.judged = Some(reason.clone());
                     self.foretell(ui, evidence, plan);

@@ -15,7 +15,8 @@ use vice_core::port::target::Inventory;
 use vice_core::store::{Append, EventStoreExt, Expected, Query};
 use vice_core::{Code, Context, Fault, Millis, Result};
 use vice_pride_engine::{
-    Answer as Said, Effect, Input, Reason, Recorder, State, Waiting, Work, describe_reason, notes_named, step,
+    Answer as Said, Details as _, Effect, Input, Reason, Recorder, State, Waiting, Work, describe_reason, notes_named,
+    step,
 };
 
 use super::begin::{Asks, EndState, Ended};
@@ -322,9 +323,18 @@ impl Session {
         self.unheard.is_empty() && (self.told_to_stop || waiting.until.is_none_or(far))
     }
 
+    /// For what it waits; where figures are missing, with what their sources said.
+    fn waits_because(&self, waiting: Waiting) -> String {
+        let sentence = describe_reason(&waiting.reason, &self.performer.plan);
+        match (waiting.reason, self.texts.measured()) {
+            (Reason::NoProof { cause }, Some(said)) if cause.lacks_figures() => format!("{sentence} {said}"),
+            _ => sentence,
+        }
+    }
+
     /// Records that it waits; false when an operator spoke in between, so that there is something to do first.
     async fn says_that_it_waits(&mut self, waiting: Waiting) -> Result<bool> {
-        let reason = describe_reason(&waiting.reason, &self.performer.plan);
+        let reason = self.waits_because(waiting);
         let parked = RolloutWaiting { rollout: self.id.clone(), reason, until: waiting.until };
         let event = self.app.event(rollout_stream(&self.id), Some(&self.id.scope), &parked)?;
         self.append(vec![event]).await?;
@@ -332,12 +342,13 @@ impl Session {
     }
 
     async fn park(self, waiting: Waiting) -> Result<Ended> {
-        let reason = describe_reason(&waiting.reason, &self.performer.plan);
+        let reason = self.waits_because(waiting);
         // A command that comes from here on is heard by whoever takes the rollout up next.
         self.lease.release(&self.app).await?;
         let stopped = self.app.stop.raised();
         let asks = match waiting.reason {
             Reason::RollbackForbidden { .. } => Asks::Leave,
+            Reason::NoProof { .. } => Asks::Proof,
             Reason::InDoubt { op } => Asks::WhatHappened { op: op.0 },
             _ => Asks::Nothing,
         };

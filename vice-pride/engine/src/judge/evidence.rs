@@ -222,6 +222,20 @@ impl Cause {
         matches!(self, Self::Proven | Self::Gathering | Self::NoErrors { .. })
     }
 
+    /// Whether it is about figures that are not there.
+    #[must_use]
+    pub const fn lacks_figures(self) -> bool {
+        matches!(
+            self,
+            Self::NoTraffic { .. }
+                | Self::NoBaseline { .. }
+                | Self::NoSeries { .. }
+                | Self::SourceFailed { .. }
+                | Self::Late { .. }
+                | Self::Blind { .. }
+        )
+    }
+
     /// In a whole sentence, with the metric by its name.
     #[must_use]
     pub fn sentence(self, analysis: &Analysis) -> String {

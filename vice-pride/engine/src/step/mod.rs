@@ -38,7 +38,7 @@ pub const RETRY_PAUSE: Millis = Millis(2_000);
 /// `now` may run backwards; the engine then goes on with the latest time at which something changed.
 pub fn step(state: &mut State, now: Timestamp, inputs: &[Input], sink: &mut impl Sink) -> bool {
     let State { course, progress } = state;
-    let mut turn = Turn { now: now.max(progress.latest), state: progress, course, sink, changed: false };
+    let mut turn = Turn { now: now.max(progress.latest), state: progress, course, sink, changed: false, woken: false };
     for input in inputs {
         turn.take(*input);
     }
@@ -63,6 +63,8 @@ struct Turn<'a, S: Sink> {
     now: Timestamp,
     sink: &'a mut S,
     changed: bool,
+    /// Whether time or a takeover is among the inputs.
+    woken: bool,
 }
 
 impl<S: Sink> Turn<'_, S> {
@@ -73,6 +75,7 @@ impl<S: Sink> Turn<'_, S> {
             }
             return;
         }
+        self.woken |= matches!(input, Input::Tick | Input::Begin { .. } | Input::Resumed { .. });
         match input {
             Input::Tick => {}
             Input::Begin { epoch } => self.begin(epoch),

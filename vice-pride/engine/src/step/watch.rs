@@ -165,9 +165,14 @@ impl<S: Sink> Turn<'_, S> {
         self.course.analysis.as_ref()
     }
 
-    /// Reads the next window when it is time; beside whatever else goes on.
+    /// Reads the next window when it is time; beside whatever else goes on. Where a person is waited for, only time begins
+    /// it, not the end of the one before: a source that is slower than a window would leave no moment in which nothing is
+    /// under way, and a rollout that waits is driven by nobody.
     pub(super) fn measure_if_due(&mut self) {
-        let due = self.state.measures_at(self.course).is_some_and(|at| at <= self.now);
+        let asks = self.state.watch.asks
+            || self.state.watch.ruling.is_some_and(|ruling| ruling.verdict == Verdict::Inconclusive);
+        let due = self.state.measures_at(self.course).is_some_and(|at| at <= self.now)
+            && (self.woken || !(self.state.paused || asks));
         let (Some(analysis), Some(from), true) = (self.course.analysis.as_ref(), self.state.watch.from, due) else {
             return;
         };

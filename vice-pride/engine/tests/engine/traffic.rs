@@ -103,6 +103,44 @@ fn resume_waits_longer_when_the_judge_could_not_tell() {
     assert_eq!(run.waits_for(), blind);
 }
 
+/// A window is due long before the answer about the one before it.
+fn slow_window(run: &mut Run, reading: Reading) {
+    assert!(matches!(run.open[..], [Effect::Measure { .. }]), "{:?}", run.open);
+    run.later(15);
+    says(run, reading);
+}
+
+#[test]
+fn a_source_that_is_slower_than_its_windows_keeps_nobody_from_asking_a_person() {
+    let mut run = exposed();
+    run.later(11);
+    run.tell(Input::Tick);
+    slow_window(&mut run, Reading::Failed);
+    slow_window(&mut run, Reading::Failed);
+    let blind = Some(Reason::NoProof { cause: Cause::Blind { metric: 0, why: Missing::Source } });
+    assert_eq!(run.waits_for(), blind, "{:?}", run.held);
+    assert!(run.open.is_empty(), "nothing is under way");
+    // Time has it read again.
+    run.tell(Input::Tick);
+    slow_window(&mut run, Reading::Failed);
+    assert_eq!(run.waits_for(), blind);
+}
+
+#[test]
+fn a_source_that_is_slower_than_its_windows_does_not_hold_up_a_pause() {
+    let mut run = exposed();
+    run.later(11);
+    run.tell(Input::Tick);
+    run.command(Say::Pause);
+    slow_window(&mut run, GOOD);
+    assert_eq!(run.waits_for(), Some(Reason::Paused), "{:?}", run.held);
+    assert!(run.open.is_empty());
+    run.command(Say::Promote);
+    assert_eq!(run.waits_for(), Some(Reason::Paused), "a pause is lifted by resume alone");
+    run.command(Say::Resume);
+    assert_eq!(run.run_on(), Some(RolloutOutcome::Succeeded));
+}
+
 #[test]
 fn after_a_resume_at_a_barrier_it_is_measured_again() {
     let mut plan = judged();
