@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::number::UnitNo;
+use crate::number::{UnitNo, of_length};
 use crate::plan::Plan;
 use crate::unit_set::UnitSet;
 
@@ -83,12 +83,12 @@ impl<T> Flat<T> {
     }
 
     fn len(&self) -> u32 {
-        number(self.starts.len() - 1)
+        of_length(self.starts.len() - 1)
     }
 
     fn push(&mut self, items: impl Iterator<Item = T>) {
         self.items.extend(items);
-        self.starts.push(number(self.items.len()));
+        self.starts.push(of_length(self.items.len()));
     }
 
     #[inline]
@@ -134,7 +134,7 @@ impl Paths {
         self.keys.truncate(same);
         self.nodes.truncate(same + 1);
         for key in &here[same..] {
-            let (parent, new) = (self.nodes[self.nodes.len() - 1], number(self.classes.len()));
+            let (parent, new) = (self.nodes[self.nodes.len() - 1], of_length(self.classes.len()));
             let node = *self.children.entry((parent, *key)).or_insert(new);
             if node == new {
                 self.classes.push(NONE);
@@ -153,10 +153,10 @@ impl Paths {
 impl Classes {
     pub(crate) fn of(plan: &Plan, count: u32) -> Self {
         let counts = [
-            number(plan.limits.len()),
-            number(plan.exclusions.len()),
-            number(plan.orders.len()),
-            number(plan.windows.len()),
+            of_length(plan.limits.len()),
+            of_length(plan.exclusions.len()),
+            of_length(plan.orders.len()),
+            of_length(plan.windows.len()),
         ];
         let mut classes = Self {
             of_unit: Vec::with_capacity(count as usize),
@@ -177,8 +177,8 @@ impl Classes {
         let mut stems = BTreeMap::new();
         let mut here: Vec<Key> = Vec::new();
         let mut edges = edges.into_iter().peekable();
-        while number(self.of_unit.len()) < count {
-            let unit = number(self.of_unit.len());
+        while of_length(self.of_unit.len()) < count {
+            let unit = of_length(self.of_unit.len());
             while let Some(edge) = edges.next_if(|edge| edge.at <= unit) {
                 match (here.binary_search(&edge.key), edge.begins) {
                     (Err(place), true) => here.insert(place, edge.key),
@@ -187,7 +187,7 @@ impl Classes {
                 }
             }
             let next = edges.peek().map_or(count, |edge| edge.at.min(count));
-            let class = paths.class_of(&here, number(self.list.len()));
+            let class = paths.class_of(&here, of_length(self.list.len()));
             if class as usize == self.list.len() {
                 self.add(&here, &mut stems);
             }
@@ -297,10 +297,6 @@ impl Classes {
     pub(crate) fn first_window(&self) -> GateNo {
         self.counts[0] + self.counts[1] + self.counts[2]
     }
-}
-
-fn number(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 fn edges(plan: &Plan, count: u32, counts: [u32; 4]) -> Vec<Edge> {

@@ -33,6 +33,11 @@ macro_rules! number {
     };
 }
 
+/// The length of a list as a number; lists that are longer than a number are refused long before.
+pub(crate) fn of_length(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
 number!(
     /// A unit: its index in [`crate::Plan::units`].
     UnitNo,

@@ -96,7 +96,8 @@ impl Performer {
                 metric,
                 reading: engine_reading(reading),
             }));
-            notes.extend(metered.notes.into_iter().map(|note| format!("{name}: {note}")));
+            let named = |note: String| if note.starts_with(name) { note } else { format!("{name}: {note}") };
+            notes.extend(metered.notes.into_iter().map(named));
         }
         if !notes.is_empty() {
             answer.text = Some(notes.join(" ").chars().take(TEXT_CHARS_MAX).collect());

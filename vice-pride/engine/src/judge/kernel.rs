@@ -130,7 +130,8 @@ impl RatioTest {
                 self.mixture.fold(|k| rare(batch, weight, margin, (ratios[k], edges[k])) / dispersion);
             }
         }
-        // An hour of windows is remembered: a daily cycle moves the base rate, and chance should not.
+        // About sixty batches are remembered, an hour where a window is a minute: a daily cycle moves the base rate, and
+        // chance should not.
         self.past_seen = self.past_seen * (59.0 / 60.0) + batch.baseline.seen;
         self.past_bad = self.past_bad * (59.0 / 60.0) + batch.baseline.bad;
     }

@@ -11,6 +11,7 @@ use super::{Flow, Turn};
 use crate::classes::{Gate, GateNo};
 use crate::course::Errand;
 use crate::note::EngineNote;
+use crate::number::of_length;
 use crate::plan::Exposure;
 use crate::reason::Reason;
 use crate::sink::Sink;
@@ -122,17 +123,17 @@ impl<S: Sink> Turn<'_, S> {
     pub(super) fn shut_out(&self, limit: Option<GateNo>) -> Option<Flow> {
         let shut = |gate: GateNo| match self.course.classes().gate(gate) {
             Gate::Limit(_) => (Reason::AtLimit { limit: gate }, None),
-            Gate::Exclusion(exclusion) => (Reason::Excluded { exclusion: number(exclusion) }, None),
-            Gate::Order(order) => (Reason::WaitsForOrder { order: number(order) }, None),
+            Gate::Exclusion(exclusion) => (Reason::Excluded { exclusion: of_length(exclusion) }, None),
+            Gate::Order(order) => (Reason::WaitsForOrder { order: of_length(order) }, None),
             Gate::Window(window) => {
                 let until = self.state.lanes.opening(window).map(|opening| opening.until);
-                (Reason::OutsideWindow { window: number(window) }, until.filter(|until| *until < Timestamp::MAX))
+                (Reason::OutsideWindow { window: of_length(window) }, until.filter(|until| *until < Timestamp::MAX))
             }
         };
         let waits = limit.into_iter().chain(self.state.lanes.waited_for()).map(shut);
         // What time opens is said before what it does not.
         let (reason, until) = waits.min_by_key(|(_, until)| (until.is_none(), *until))?;
-        let given_up = number(self.state.given_up.len());
+        let given_up = of_length(self.state.given_up.len());
         // What time does not open is held by units that are down for good.
         let reason = if until.is_none() && given_up > 0 { Reason::GivenUp { units: given_up } } else { reason };
         Some(Flow::Wait(reason, until))
@@ -175,7 +176,7 @@ impl<S: Sink> Turn<'_, S> {
     /// The last verification is left out where the last wave was verified and nothing has run since.
     pub(super) fn last_check(&mut self) -> Flow {
         if !self.state.given_up.is_empty() {
-            let units = number(self.state.given_up.len());
+            let units = of_length(self.state.given_up.len());
             return Flow::Wait(Reason::GivenUp { units }, None);
         }
         if self.course.verifies() && !self.state.proven {
@@ -214,8 +215,4 @@ impl<S: Sink> Turn<'_, S> {
             failed => Reason::ChecksFailed { failed, of },
         });
     }
-}
-
-pub(super) fn number(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
