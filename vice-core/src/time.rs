@@ -53,7 +53,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A non-negative duration in whole milliseconds; written `300ms`, `10s`, `2h 30m` in files.
+/// A non-negative duration in whole milliseconds; written `300ms`, `10s`, `2h 30m` in the files of people, and as a number
+/// of milliseconds in JSON, which vice writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Millis(pub u64);
 
@@ -141,8 +142,15 @@ impl<'de> Deserialize<'de> for Millis {
             fn visit_u64<E: serde::de::Error>(self, millis: u64) -> Result<Millis, E> {
                 Ok(Millis(millis))
             }
-            fn visit_i64<E: serde::de::Error>(self, millis: i64) -> Result<Millis, E> {
-                u64::try_from(millis).map(Millis).map_err(|_| E::custom("a duration can't be negative"))
+            // What vice writes is JSON, whose whole numbers come as `u64`; those of TOML, which people write, are `i64`. A
+            // person may mean seconds, so that a number without a unit is not taken for anything.
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Millis, E> {
+                Err(E::custom(match u64::try_from(number) {
+                    Ok(_) => format!(
+                        "{number} has no unit: write a duration as text, such as \"{number}s\" or \"{number}ms\""
+                    ),
+                    Err(_) => "a duration can't be negative".to_owned(),
+                }))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -186,6 +194,27 @@ mod tests {
         for bad in ["", "10", "soon", "-5s", "ten seconds"] {
             assert!(bad.parse::<Millis>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_number_is_milliseconds_in_json_and_nothing_in_toml() {
+        #[derive(Debug, Deserialize)]
+        struct Flat {
+            #[serde(flatten)]
+            inner: std::collections::BTreeMap<String, Millis>,
+        }
+        for json in [r#"{"bake": 300}"#, r#"{"bake": "300ms"}"#] {
+            let value: serde_json::Value = serde_json::from_str(json).unwrap();
+            for flat in [serde_json::from_str::<Flat>(json).unwrap(), serde_json::from_value(value).unwrap()] {
+                assert_eq!(flat.inner["bake"], Millis(300), "{json}");
+            }
+        }
+        assert_eq!(serde_json::from_value::<Millis>(serde_json::json!(300_i64)).unwrap(), Millis(300));
+        let refused = |text: &str| toml::from_str::<Flat>(text).unwrap_err().to_string();
+        assert!(refused("bake = 300").contains("\"300s\""));
+        assert!(refused("bake = -5").contains("negative"));
+        assert!(refused("bake = 1.5").contains("\"300ms\""));
+        assert_eq!(toml::from_str::<Flat>("bake = \"5m\"").unwrap().inner["bake"], Millis(300_000));
     }
 
     #[test]

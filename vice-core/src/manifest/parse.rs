@@ -99,6 +99,8 @@ fn find(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::manifest::{Project, RollbackPolicy, Strategy};
 
@@ -155,6 +157,66 @@ health   = "/healthz"
     fn a_shell_line_is_refused_with_the_list_to_write() {
         let fault = parse("vice.toml", "command = \"./shop --port 1\"").unwrap_err();
         assert!(fault.chain().join(" ").contains(r#"["./shop", "--port", "1"]"#), "{fault:?}");
+    }
+
+    /// Finds where the schema has a duration, and makes a document for each that has a number there. `refs` has the
+    /// definitions that lead to a place, for some contain themselves.
+    #[derive(Default)]
+    struct Durations<'s> {
+        path: Vec<Option<&'s str>>,
+        refs: Vec<&'s str>,
+        documents: Vec<Value>,
+    }
+
+    impl<'s> Durations<'s> {
+        fn find(&mut self, schema: &'s Value, at: &'s Value) {
+            if !at.is_object() {
+                return;
+            }
+            let entries = |name: &str| at[name].as_object().into_iter().flatten();
+            let items = |name: &str| at[name].as_array().into_iter().flatten();
+            let keys = entries("properties").map(|(key, inner)| (Some(key.as_str()), inner));
+            let names = entries("patternProperties").map(|(_, inner)| inner).chain([&at["additionalProperties"]]);
+            let listed = items("prefixItems").chain([&at["items"]]);
+            for (key, inner) in
+                keys.chain(names.map(|inner| (Some("x"), inner))).chain(listed.map(|inner| (None, inner)))
+            {
+                self.path.push(key);
+                self.find(schema, inner);
+                self.path.pop();
+            }
+            ["anyOf", "oneOf", "allOf"].into_iter().flat_map(items).for_each(|inner| self.find(schema, inner));
+            match at["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/")) {
+                Some("Duration") => self.documents.push(self.document()),
+                Some(name) if !self.refs.contains(&name) => {
+                    self.refs.push(name);
+                    self.find(schema, &schema["$defs"][name]);
+                    self.refs.pop();
+                }
+                _ => {}
+            }
+        }
+
+        fn document(&self) -> Value {
+            self.path.iter().rev().fold(json!(300), |inner, key| match key {
+                Some(key) => json!({ *key: inner }),
+                None => json!([inner]),
+            })
+        }
+    }
+
+    #[test]
+    fn no_duration_is_taken_without_a_unit() {
+        let schema = serde_json::to_value(schemars::schema_for!(Manifest)).unwrap();
+        let mut durations = Durations::default();
+        durations.find(&schema, &schema);
+        assert!(durations.documents.len() > 20, "{:?}", durations.documents);
+        for document in durations.documents {
+            let text = toml::to_string(&document).unwrap();
+            let fault = parse("vice.toml", &text).unwrap_err();
+            assert!(fault.chain().join(" ").contains("write a duration as text, such as \"300s\""), "{text}{fault:?}");
+            assert!(fault.place().is_some(), "{text}");
+        }
     }
 
     #[test]
