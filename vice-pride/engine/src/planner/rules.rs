@@ -86,6 +86,14 @@ pub(super) fn rules(spec: &RolloutSpec, fleet: &Fleet<'_>, at_once: u32, stepwis
     Ok(rules)
 }
 
+/// When a window opens, and for which units: two that are alike but for one of these contradict each other by it.
+fn opens(window: &Window, units: Option<&Selector>) -> String {
+    let days: Vec<&str> = window.days.iter().map(|day| day.word()).collect();
+    let days = if days.is_empty() { String::new() } else { format!("on {} ", days.join(", ")) };
+    let units = units.map(|units| format!(" for {units}")).unwrap_or_default();
+    format!("{days}from {} until {} {}{units}", window.from, window.until, window.zone)
+}
+
 /// A fault of a selector, with the key that it stands under.
 fn about(key: &str, selector: &Selector, fault: &Fault) -> Fault {
     let message = format!("`rollout.{key}` is {selector}. {fault}");
@@ -211,7 +219,7 @@ impl Rules {
                 zone: window.zone.clone().unwrap_or_else(|| "UTC".to_owned()),
             };
             made.check().map_err(|fault| fault.detail("key", "window"))?;
-            let says = format!("from {} until {} {}", made.from, made.until, made.zone);
+            let says = opens(&made, window.units.as_ref());
             if window.days.as_ref().is_some_and(Vec::is_empty) {
                 let why = "has an empty list of days, so that it never opens".to_owned();
                 self.add(key, says, Kind::Never { why });

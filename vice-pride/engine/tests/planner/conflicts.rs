@@ -45,6 +45,16 @@ fn the_smallest_set_of_constraints_is_named() {
 }
 
 #[test]
+fn windows_that_contradict_each_other_say_by_what() {
+    let tree = tree(FLEET);
+    let text = r#"{ "window": [{ "days": ["mon", "tue"], "from": "09:00", "until": "10:00" },
+                               { "days": ["wed"], "from": "09:00", "until": "10:00", "units": "eu" }] }"#;
+    let said = on(&tree, text).unwrap_err().to_string();
+    assert!(said.contains("(on mon, tue from 09:00 until 10:00 UTC)"), "{said}");
+    assert!(said.contains("(on wed from 09:00 until 10:00 UTC for eu)"), "{said}");
+}
+
+#[test]
 fn what_does_not_contradict_is_planned() {
     let tree = tree(FLEET);
     for text in [
