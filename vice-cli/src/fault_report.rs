@@ -9,7 +9,7 @@ use vice_core::{Fault, Place};
 /// The whole text, ended by a newline.
 pub(crate) fn render(fault: &Fault, color: bool, width: usize) -> String {
     let chain = fault.chain();
-    let mut out = format!("{} {}\n", paint(Tone::Bad, "error:"), sanitize(&chain[0]));
+    let mut out = lines(&paint(Tone::Bad, "error:"), 7, &chain[0]);
     let drawn = fault.place().map(|place| snippet(place, color, width));
     for cause in &chain[1..] {
         // A label under the marked place already says this, where it could be drawn.
@@ -17,19 +17,29 @@ pub(crate) fn render(fault: &Fault, color: bool, width: usize) -> String {
         if labelled && drawn.as_ref().is_some_and(|drawn| drawn.contains(cause)) {
             continue;
         }
-        let mut lines = cause.lines();
-        out += &format!("  {} {}\n", paint(Tone::Faint, "because:"), sanitize(lines.next().unwrap_or("")));
-        for line in lines.take(20) {
-            out += &format!("           {}\n", sanitize(line));
-        }
+        out += &lines(&format!("  {}", paint(Tone::Faint, "because:")), 11, cause);
     }
     if let Some(drawn) = drawn {
         out += &drawn;
     }
     for hint in fault.hints() {
-        out += &format!("  {} {}\n", paint(Tone::Code, "help:"), sanitize(hint));
+        out += &lines(&format!("  {}", paint(Tone::Code, "help:")), 8, hint);
     }
     out += &format!("  {}\n", paint(Tone::Faint, format!("[{}]", fault.code())));
+    out
+}
+
+/// So many lines of one text are shown.
+const TEXT_LINES_MAX: usize = 21;
+
+/// A text behind what it is, its further lines below its first; nothing in it can move the cursor elsewhere.
+fn lines(what: &str, indent: usize, text: &str) -> String {
+    let mut lines = text.trim_end().lines().map(sanitize);
+    let mut out = format!("{what} {}\n", lines.next().unwrap_or_default());
+    for line in lines.take(TEXT_LINES_MAX - 1) {
+        out += format!("{:indent$}{line}", "").trim_end();
+        out.push('\n');
+    }
     out
 }
 
@@ -103,12 +113,25 @@ impl miette::Diagnostic for Pointed {
 
 #[cfg(test)]
 mod tests {
+    use vice_core::Code;
     use vice_core::manifest::parse;
 
     use super::*;
 
     fn shown(text: &str) -> String {
         render(&parse("vice.toml", text).unwrap_err(), false, 100)
+    }
+
+    #[test]
+    fn lines_are_lines_and_stay_in_their_place() {
+        let fault = Fault::new(Code::Usage, "p.toml does not parse:\n1 | x\u{1b}[2J\n  | ^\n")
+            .because("it ends\r\nhere\n\nand here")
+            .hint("Define it, for example:\n[metric.errors]\nfront = true");
+        let shown = anstream::adapter::strip_str(&render(&fault, false, 100)).to_string();
+        let expected = "error: p.toml does not parse:\n       1 | x\\u{1b}[2J\n         | ^\n  because: it ends\n           here\n\n           and here\n  help: Define it, for example:\n        [metric.errors]\n        front = true\n  [usage]\n";
+        assert_eq!(shown, expected);
+        let long = render(&Fault::new(Code::Usage, "x\n".repeat(1000)), false, 100);
+        assert!(long.lines().count() < 30, "{long}");
     }
 
     #[test]

@@ -15,6 +15,32 @@ fn broken_toml_points_at_the_line() {
 }
 
 #[test]
+fn an_example_in_a_hint_is_written_as_lines() {
+    let lab = Lab::new();
+    hello_project(&lab, 2);
+    lab.write(
+        "vice.toml",
+        &format!("{}[env.dev.rollout]\nstrategy = \"canary\"\nbake = \"1s\"\n", lab.read("vice.toml")),
+    );
+    lab.write("policy.toml", "bake = \nx");
+    for args in [&["plan"][..], &["pride", "simulate", "--policy", "policy.toml"]] {
+        let said = lab.vice(args);
+        assert!(!said.stderr.contains("\\n"), "{args:?}: {}", said.stderr);
+    }
+    let policy = lab.vice(&["pride", "simulate", "--policy", "policy.toml"]).expect(2);
+    assert!(policy.stderr.contains("\n         |\n       2 | x\n"), "{}", policy.stderr);
+}
+
+#[test]
+fn a_duration_has_a_unit() {
+    let lab = Lab::new();
+    hello_project(&lab, 2);
+    lab.write("vice.toml", &format!("{}[env.dev.rollout]\nbake = 300\n", lab.read("vice.toml")));
+    let ran = lab.vice(&["plan"]).expect(2);
+    assert!(ran.stderr.contains("\"300s\"") && ran.stderr.contains("vice.toml"), "{}", ran.stderr);
+}
+
+#[test]
 fn an_unknown_key_names_the_nearest() {
     let lab = Lab::new();
     lab.write("vice.toml", "name = \"shop\"\nartefact = \"x\"\n[env.dev]\n");
