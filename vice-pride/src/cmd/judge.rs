@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use vice_core::app::App;
 use vice_core::payload::rollout::Verdict;
-use vice_core::text::{Tone, paint};
+use vice_core::port::notifier::Severity;
+use vice_core::text::{Tone, count, paint};
 use vice_core::ui::Outcome;
 use vice_core::{Class, Code, Fault, Millis, Result, Secret};
 use vice_pride_engine::judge::compare::{
     Comparison, Finding, Method, Tolerances, compare_counts, compare_samples, kolmogorov_smirnov, median, median_test,
 };
 
-use crate::metric::{RangeQuery, Sample, parse_sample};
+use crate::metric::{RangeAnswer, RangeQuery, Sample, parse_sample};
 use crate::text_file;
 
 /// The largest file that is read, in bytes.
@@ -42,11 +43,11 @@ pub struct JudgeArgs {
     /// Ask this Prometheus for both
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
-    /// The beginning of the range
-    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    /// The beginning of the range, such as 2026-11-20T10:00:00Z
+    #[arg(long, value_name = "TIME", requires = "prometheus", value_parser = moment)]
     from: Option<Timestamp>,
     /// The end of the range; now when absent
-    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    #[arg(long, value_name = "TIME", requires = "prometheus", value_parser = moment)]
     until: Option<Timestamp>,
     /// The distance of two points
     #[arg(long, value_name = "DURATION", default_value = "1m")]
@@ -132,7 +133,30 @@ async fn from_prometheus(app: &App, args: &JudgeArgs, url: &str) -> Result<(Samp
     let range = RangeQuery::new(url, from, until, args.step, token.as_ref())?;
     let (canary, baseline) =
         futures::join!(range.ask("--canary", &args.canary), range.ask("--baseline", &args.baseline));
-    Ok((Sample::Values(canary?), Sample::Values(baseline?)))
+    Ok((sample(app, "--canary", canary?), sample(app, "--baseline", baseline?)))
+}
+
+/// What was answered as a sample; what is doubtful about it is said.
+fn sample(app: &App, name: &str, answer: RangeAnswer) -> Sample {
+    let RangeAnswer { values, left_out, warnings } = answer;
+    let warn = |text: String| app.ui.say(Severity::Warning, &text);
+    for warning in warnings {
+        warn(format!("The Prometheus says of {name}: {warning}"));
+    }
+    if left_out > 0 {
+        let all = count(values.len() + left_out, "point", "points");
+        warn(format!("{left_out} of {all} of {name} are no number (NaN) and were left out."));
+    } else if values.is_empty() {
+        warn(format!("The query of {name} matches no series in the range."));
+    }
+    Sample::Values(values)
+}
+
+/// A moment on the command line.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| {
+        "write a date, a time and a zone, such as 2026-11-20T10:00:00Z or 2026-11-20T11:00:00+01:00".to_owned()
+    })
 }
 
 fn class(verdict: Verdict) -> Class {

@@ -78,7 +78,7 @@ async fn exchange(request: RequestBuilder) -> Result<Answer, Trouble> {
     if status.is_redirection() {
         let known = response.headers().contains_key(LOCATION);
         let wants = if known { "elsewhere, perhaps to a login page" } else { "nowhere" };
-        return Err(Trouble::refused(format!(
+        return Err(Trouble::elsewhere(format!(
             "The answer is a redirect (status {}) {wants}; it is not followed.",
             status.as_u16()
         )));
@@ -118,7 +118,8 @@ pub(super) fn refused(status: StatusCode, said: &str) -> Trouble {
     let number = status.as_u16();
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
     match number {
-        401 | 403 => Trouble::refused(format!("The source does not let us in (status {number}){said}.")),
+        401 | 403 => Trouble::denied(format!("The source does not let us in (status {number}){said}.")),
+        404 | 405 | 410 => Trouble::elsewhere(format!("The source knows no such address (status {number}){said}.")),
         400..=499 if number != 408 && number != 429 => {
             Trouble::refused(format!("The source refuses the question (status {number}){said}."))
         }

@@ -155,14 +155,16 @@ async fn lab_victoria_metrics_is_read_the_same_way() {
 }
 
 #[tokio::test]
-async fn lab_ranges_are_samples_and_nothing_is_an_error() {
+async fn lab_ranges_are_samples_and_nothing_is_an_empty_one() {
     tls();
     for url in [lab("VICE_LAB_PROMETHEUS"), lab("VICE_LAB_VICTORIA")] {
         let now = SystemClock.now();
         let range =
             RangeQuery::new(&url, now - SignedDuration::from_mins(10), now, Millis::from_secs(60), None).unwrap();
-        assert_eq!(range.ask("--canary", "vector(2)").await.unwrap(), [2.0; 11]);
-        assert_eq!(range.ask("--canary", "absent_series_of_the_lab").await.unwrap_err().code(), Code::Usage);
+        assert_eq!(range.ask("--canary", "vector(2)").await.unwrap().values, [2.0; 11]);
+        assert!(range.ask("--canary", "absent_series_of_the_lab").await.unwrap().values.is_empty());
+        let both = "label_replace(vector(1), \"a\", \"b\", \"\", \"\") or vector(2)";
+        assert!(range.ask("--canary", both).await.unwrap_err().to_string().contains("2 series"));
         assert_eq!(range.ask("--canary", "sum(").await.unwrap_err().code(), Code::Usage);
     }
 }

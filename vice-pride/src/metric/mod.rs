@@ -41,7 +41,7 @@ use self::http::Http;
 use self::marks::MarkFile;
 use self::program::Program;
 use self::prometheus::Prometheus;
-pub use self::prometheus::RangeQuery;
+pub use self::prometheus::{RangeAnswer, RangeQuery};
 pub use self::sample::{Sample, parse_sample};
 use self::series::OwnSeries;
 use self::source::Source;

@@ -8,13 +8,13 @@ use serde_json::Value;
 use url::Url;
 use vice_core::capability::BackendInfo;
 use vice_core::manifest::{MetricKind, MetricSpec};
-use vice_core::{Code, Context, Fault, Millis, Result, Secret};
+use vice_core::{Code, Fault, Millis, Result, Secret};
 
 use super::http::{Http, bearer, refused};
 use super::number::{Histogram, Numbers, count};
 use super::scene::{Asked, seconds};
 use super::source::{Ask, Growth, Tally};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, bounded};
 
 /// The answer of the query API.
 #[derive(Debug, Deserialize)]
@@ -26,6 +26,8 @@ struct Reply {
     error_type: String,
     #[serde(default)]
     error: String,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,6 +35,9 @@ struct Reply {
 struct Data {
     result_type: String,
     result: Value,
+    /// What the server has to say of the answer, such as that a part of the data is missing.
+    #[serde(skip)]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,7 +64,7 @@ pub(super) struct Prometheus {
 impl Prometheus {
     pub(super) fn new(spec: &MetricSpec, http: Http) -> Result<Self> {
         let url = spec.prometheus.as_deref().unwrap_or_default();
-        let url = query_url(url)?;
+        let url = query_url(url, Code::ManifestInvalid)?;
         Ok(Self { http, spec: spec.clone(), url })
     }
 
@@ -148,14 +153,19 @@ pub(super) fn check_age(newest: f64, asked: Asked<'_>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Where instant queries go.
-pub(super) fn query_url(base: &str) -> Result<Url> {
-    let mut url =
-        Url::parse(base).context(Code::ManifestInvalid, || "The URL of a Prometheus is not valid.".to_owned())?;
+/// Where instant queries go. `code` is that of a URL which is none, by where it stands; no error repeats it.
+fn query_url(base: &str, code: Code) -> Result<Url> {
+    let scheme = "Write it with its scheme, such as http://127.0.0.1:9090.";
+    let mut url = Url::parse(base)
+        .map_err(|error| Fault::new(code, "The URL of a Prometheus is not valid.").because(error).hint(scheme))?;
+    // What is meant for a host and a port, such as localhost:9090, parses as a scheme and a path.
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Fault::new(code, "The URL of a Prometheus does not begin with http:// or https://.").hint(scheme));
+    }
     let path = format!("{}/api/v1/query", url.path().trim_end_matches('/'));
     url.set_path(&path);
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(Fault::new(Code::ManifestInvalid, "The URL of a Prometheus has no host."));
+        return Err(Fault::new(code, "The URL of a Prometheus has no host."));
     }
     Ok(url)
 }
@@ -173,7 +183,8 @@ fn data(status: reqwest::StatusCode, body: &[u8]) -> Result<Data, Trouble> {
     if !status.is_success() {
         return Err(refused(status, ""));
     }
-    reply.data.ok_or_else(|| Trouble::failed("The answer has no data."))
+    let data = reply.data.ok_or_else(|| Trouble::failed("The answer has no data."))?;
+    Ok(Data { warnings: reply.warnings, ..data })
 }
 
 /// The samples of an answer to an instant query.
@@ -196,6 +207,9 @@ fn samples(status: reqwest::StatusCode, body: &[u8]) -> Result<Vec<Sample>, Trou
 /// What the server said about a query: a broken one is the user's to mend, a busy server is not.
 fn refused_query(status: reqwest::StatusCode, reply: &Reply) -> Trouble {
     let text = format!("The query fails ({}): {}", reply.error_type, reply.error);
+    if matches!(status.as_u16(), 401 | 403) {
+        return Trouble::denied(text);
+    }
     let bad = reply.error_type == "bad_data" || (reply.error_type.is_empty() && status.is_client_error());
     // VictoriaMetrics writes the status where Prometheus has a word.
     if bad || matches!(status.as_u16(), 400 | 422) { Trouble::refused(text) } else { Trouble::failed(text) }
@@ -253,14 +267,28 @@ pub struct RangeQuery {
     range: [(&'static str, String); 3],
 }
 
+/// What a query found in a range.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RangeAnswer {
+    /// The values of its series in the order of time; none when nothing matches.
+    pub values: Vec<f64>,
+    /// How many points were left out because they are no number (0/0).
+    pub left_out: usize,
+    /// What the server says of the answer.
+    pub warnings: Vec<String>,
+}
+
 /// The most points of one query; Prometheus itself gives no more.
 const POINTS_OF_RANGE_MAX: u64 = 11_000;
+
+/// So many warnings of one answer are kept.
+const WARNINGS_MAX: usize = 4;
 
 impl RangeQuery {
     /// The range from `from` to `until`, a point every `step`.
     ///
     /// # Errors
-    /// `Usage` for a range that is empty or has too many points; `ManifestInvalid` for a URL that is none.
+    /// `Usage` for a range that is empty or has too many points, and for a URL that is none.
     pub fn new(base: &str, from: Timestamp, until: Timestamp, step: Millis, token: Option<&Secret>) -> Result<Self> {
         let length = Millis::between(from, until);
         let refuse = |what: String, hint: &str| Err(Fault::new(Code::Usage, what).hint(hint));
@@ -270,7 +298,7 @@ impl RangeQuery {
         if length.0 / step.0 > POINTS_OF_RANGE_MAX {
             return refuse(format!("The range has more than {POINTS_OF_RANGE_MAX} points."), "Give a longer --step.");
         }
-        let mut url = query_url(base)?;
+        let mut url = query_url(base, Code::Usage)?;
         url.set_path(&format!("{}_range", url.path()));
         let headers: Vec<(String, Secret)> = token.map(bearer).into_iter().collect();
         let range = [
@@ -281,37 +309,58 @@ impl RangeQuery {
         Ok(Self { http: Http::new(&MetricSpec::default(), &headers)?, url, range })
     }
 
-    /// All values of a query in the range. Points that are no number (0/0) are left out.
+    /// All values of a query in the range. Points that are no number are left out, and counted.
     ///
     /// # Errors
-    /// `Usage` for a query that is refused or matches nothing; `Unreachable`, `Backend`, `TimedOut`.
-    pub async fn ask(&self, name: &str, query: &str) -> Result<Vec<f64>> {
+    /// `Usage` for a query that is refused or gives several series; `Unreachable`, `Backend`, `TimedOut`.
+    pub async fn ask(&self, name: &str, query: &str) -> Result<RangeAnswer> {
         let mut form = vec![("query", query.to_owned())];
         form.extend(self.range.iter().cloned());
         let answered = self.http.post(self.url.as_str(), &form).await;
-        let values = answered.and_then(|answer| range_values(answer.status, &answer.body));
-        values.map_err(|trouble| trouble.into_question(name))
+        let rows = answered.and_then(|answer| range_rows(answer.status, &answer.body));
+        let question =
+            |trouble: Trouble| trouble.into_question(name, &format!("{}{}", shown(&self.url), self.url.path()));
+        let (mut rows, warnings) = rows.map_err(question)?;
+        if rows.len() > 1 {
+            // Points of several series are no sample of one thing: their differences would count as noise.
+            return Err(Fault::new(Code::Usage, format!("The query of {name} gives {} series.", rows.len()))
+                .hint("Make one of them, such as sum(…) or avg(…), or name the labels that leave one."));
+        }
+        let (values, left_out) = range_values(rows.pop()).map_err(question)?;
+        Ok(RangeAnswer { values, left_out, warnings })
     }
 }
 
-fn range_values(status: reqwest::StatusCode, body: &[u8]) -> Result<Vec<f64>, Trouble> {
-    #[derive(Deserialize)]
-    struct Row {
-        values: Vec<(f64, String)>,
-    }
+/// One series of a range.
+#[derive(Deserialize)]
+struct Row {
+    values: Vec<(f64, String)>,
+}
+
+/// The series of an answer, and what the server says of them.
+fn range_rows(status: reqwest::StatusCode, body: &[u8]) -> Result<(Vec<Row>, Vec<String>), Trouble> {
     let data = data(status, body)?;
-    let rows: Vec<Row> = serde_json::from_value(data.result)
-        .map_err(|error| Trouble::failed(format!("The answer's data make no sense: {error}.")))?;
-    if rows.is_empty() {
-        return Err(Trouble::no_series("The query matches no series in the range."));
+    if data.result_type != "matrix" {
+        let kind = bounded(&data.result_type);
+        return Err(Trouble::refused(format!("It gives a {kind}; a query must give a series over the range.")));
     }
-    let mut values = Vec::new();
-    for (_, text) in rows.into_iter().flat_map(|row| row.values) {
+    let rows = serde_json::from_value(data.result)
+        .map_err(|error| Trouble::failed(format!("The answer's data make no sense: {error}.")))?;
+    Ok((rows, data.warnings.iter().take(WARNINGS_MAX).map(|warning| bounded(warning)).collect()))
+}
+
+/// The numbers of a series, and how many points are none.
+fn range_values(row: Option<Row>) -> Result<(Vec<f64>, usize), Trouble> {
+    let points = row.map(|row| row.values).unwrap_or_default();
+    let all = points.len();
+    let mut values = Vec::with_capacity(all);
+    for (_, text) in points {
         match parse_value(&text)? {
             value if value.is_nan() => {}
             value if value.is_infinite() => return Err(Trouble::failed("A point of the query is infinite.")),
             value => values.push(value),
         }
     }
-    Ok(values)
+    let left_out = all - values.len();
+    Ok((values, left_out))
 }

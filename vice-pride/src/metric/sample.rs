@@ -99,20 +99,33 @@ fn lines(name: &str, text: &str, column: Option<&str>) -> Result<Sample> {
     let lines: Vec<(usize, &str)> =
         text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())).filter(used).collect();
     let Some((_, first)) = lines.first() else { return Ok(Sample::Values(Vec::new())) };
-    if let (None, Some(_)) = (column, fraction(first)) {
-        let mut sum = (0_u64, 0_u64);
-        for (at, line) in lines {
-            let (bad, total) =
-                fraction(line).ok_or_else(|| wrong(name, format!("has no bad/total on line {at}, as on the first")))?;
-            sum = (sum.0.saturating_add(total), sum.1.saturating_add(bad));
-        }
-        return Ok(Sample::Counts { seen: sum.0, bad: sum.1 });
+    let is_fraction = |at: usize| lines.get(at).is_some_and(|(_, line)| fraction(line).is_some());
+    let begin = usize::from(is_words(first) && is_fraction(1));
+    if column.is_none() && is_fraction(begin) {
+        return counts(name, &lines[begin..]);
     }
     let separator = [',', ';', '\t'].into_iter().find(|separator| first.contains(*separator));
     if separator.is_some() || column.is_some() || first.parse::<f64>().is_err() {
         return csv(name, &lines, separator.unwrap_or(','), column);
     }
     lines.iter().map(|(at, line)| number(name, *at, line)).collect::<Result<Vec<f64>>>().map(Sample::Values)
+}
+
+/// Whether a first line can be a heading. One with a digit may be an observation that is written badly, and one that is
+/// left out makes another sample.
+fn is_words(text: &str) -> bool {
+    text.parse::<f64>().is_err() && !text.contains(|c: char| c.is_ascii_digit())
+}
+
+/// The sum of `bad/total` lines.
+fn counts(name: &str, lines: &[(usize, &str)]) -> Result<Sample> {
+    let mut sum = (0_u64, 0_u64);
+    for (at, line) in lines {
+        let (bad, total) =
+            fraction(line).ok_or_else(|| wrong(name, format!("has no bad/total on line {at}, as before it")))?;
+        sum = (sum.0.saturating_add(total), sum.1.saturating_add(bad));
+    }
+    Ok(Sample::Counts { seen: sum.0, bad: sum.1 })
 }
 
 /// `3/100` as (bad, total).
@@ -125,46 +138,113 @@ fn number(name: &str, line: usize, text: &str) -> Result<f64> {
     let parsed = text.parse::<f64>().ok().filter(|value| value.is_finite());
     parsed.ok_or_else(|| {
         let shown: String = text.chars().take(40).collect();
-        wrong(name, format!("has {shown:?} on line {line}, which is not a finite number"))
+        let not =
+            if text.contains('/') { "neither a finite number nor a whole bad/total" } else { "not a finite number" };
+        wrong(name, format!("has {shown:?} on line {line}, which is {not}"))
     })
 }
 
-fn csv(name: &str, lines: &[(usize, &str)], separator: char, column: Option<&str>) -> Result<Sample> {
-    let cells = |line: &str| -> Vec<String> {
-        line.split(separator).map(|cell| cell.trim().trim_matches('"').to_owned()).collect()
-    };
-    let Some(((_, first), rest)) = lines.split_first() else { return Ok(Sample::Values(Vec::new())) };
-    let header = cells(first);
-    let has_header = header.iter().any(|cell| cell.parse::<f64>().is_err());
-    let place = |wanted: &str| header.iter().position(|cell| has_header && cell.eq_ignore_ascii_case(wanted));
-    let body = if has_header { rest } else { lines };
-    if let (None, Some(bad), Some(total)) = (column, place("bad"), place("total")) {
+/// A text in columns.
+struct Sheet<'t> {
+    name: &'t str,
+    separator: char,
+    /// The cells of the first line: names, or the first observation.
+    first: Vec<String>,
+    /// Where the first line stands.
+    first_at: usize,
+    /// Whether the first line has names; they are not observations.
+    has_names: bool,
+    /// Whether it has the names that are looked for, or only looks like names.
+    is_certain: bool,
+    body: &'t [(usize, &'t str)],
+}
+
+impl<'t> Sheet<'t> {
+    fn new(name: &'t str, lines: &'t [(usize, &'t str)], separator: char, column: Option<&str>) -> Option<Self> {
+        let ((first_at, line), rest) = lines.split_first()?;
+        let mut sheet = Self {
+            name,
+            separator,
+            first: Vec::new(),
+            first_at: *first_at,
+            has_names: true,
+            is_certain: true,
+            body: rest,
+        };
+        sheet.first = sheet.cells(line);
+        let has = |wanted: &str| wanted.parse::<f64>().is_err() && sheet.place(wanted).is_some();
+        sheet.is_certain = column.map_or_else(|| has("value") || (has("bad") && has("total")), has);
+        sheet.has_names = sheet.is_certain || (!rest.is_empty() && sheet.first.iter().all(|cell| is_words(cell)));
+        sheet.body = if sheet.has_names { rest } else { lines };
+        Some(sheet)
+    }
+
+    fn cells(&self, line: &str) -> Vec<String> {
+        line.split(self.separator).map(|cell| cell.trim().trim_matches('"').to_owned()).collect()
+    }
+
+    /// Where the column of that name is.
+    fn place(&self, wanted: &str) -> Option<usize> {
+        self.first.iter().position(|cell| self.has_names && cell.eq_ignore_ascii_case(wanted))
+    }
+
+    /// The columns `bad` and `total`, added up.
+    fn counts(&self, bad: usize, total: usize) -> Result<Sample> {
         let mut sum = (0_u64, 0_u64);
-        for (at, line) in body {
-            let cells = cells(line);
+        for (at, line) in self.body {
+            let cells = self.cells(line);
             let whole = |index: usize| cells.get(index).and_then(|cell| cell.parse::<u64>().ok());
             let (Some(bad), Some(total)) = (whole(bad), whole(total)) else {
-                return Err(wrong(name, format!("has no whole `bad` and `total` on line {at}")));
+                return Err(wrong(self.name, format!("has no whole `bad` and `total` on line {at}")));
             };
             sum = (sum.0.saturating_add(total), sum.1.saturating_add(bad));
         }
-        return Ok(Sample::Counts { seen: sum.0, bad: sum.1 });
+        Ok(Sample::Counts { seen: sum.0, bad: sum.1 })
     }
-    let by_number = |wanted: &str| wanted.parse::<usize>().ok().and_then(|at| at.checked_sub(1));
-    let index = match column {
-        Some(wanted) => place(wanted).or_else(|| by_number(wanted)).filter(|index| *index < header.len()),
-        None if header.len() == 1 => Some(0),
-        None => place("value"),
-    };
-    let Some(index) = index else {
-        let shown: Vec<&str> = header.iter().take(20).map(String::as_str).collect();
-        let which = if has_header { shown.join(", ") } else { format!("1 to {}", header.len()) };
-        return Err(
-            wrong(name, "does not say which column is meant").hint(format!("Give --column with one of: {which}."))
-        );
-    };
-    let cell = |(at, line): &(usize, &str)| number(name, *at, cells(line).get(index).map_or("", String::as_str));
-    body.iter().map(cell).collect::<Result<Vec<f64>>>().map(Sample::Values)
+
+    fn index(&self, column: Option<&str>) -> Result<usize> {
+        let by_number = |wanted: &str| wanted.parse::<usize>().ok().and_then(|at| at.checked_sub(1));
+        let index = match column {
+            Some(wanted) => self.place(wanted).or_else(|| by_number(wanted)).filter(|index| *index < self.first.len()),
+            None if self.first.len() == 1 => Some(0),
+            None => self.place("value"),
+        };
+        index.ok_or_else(|| {
+            let names = self.first.iter().any(|cell| cell.parse::<f64>().is_err());
+            let shown: Vec<&str> = self.first.iter().take(20).map(String::as_str).collect();
+            let which = if names { shown.join(", ") } else { format!("1 to {}", shown.len()) };
+            wrong(self.name, "does not say which column is meant").hint(format!("Give --column with one of: {which}."))
+        })
+    }
+
+    /// The numbers of a column. What only looks like a name is one only when numbers come below it.
+    fn values(&self, index: usize) -> Result<Sample> {
+        let cell = |line: &str| self.cells(line).get(index).cloned().unwrap_or_default();
+        let below = self.body.first().is_some_and(|(_, line)| cell(line).parse::<f64>().is_ok());
+        let first = (self.first_at, self.first.get(index).map_or("", String::as_str));
+        if self.has_names && !self.is_certain && !below {
+            return Err(number(self.name, first.0, first.1)
+                .err()
+                .unwrap_or_else(|| wrong(self.name, "has no numbers")));
+        }
+        let value = |(at, line): &(usize, &str)| {
+            let parsed = number(self.name, *at, &cell(line));
+            // The first line, which has digits and is no name that was looked for.
+            let doubt = *at == self.first_at;
+            parsed.map_err(
+                |fault| if doubt { fault.hint("Where it has the names of columns: --column NAME.") } else { fault },
+            )
+        };
+        self.body.iter().map(value).collect::<Result<Vec<f64>>>().map(Sample::Values)
+    }
+}
+
+fn csv(name: &str, lines: &[(usize, &str)], separator: char, column: Option<&str>) -> Result<Sample> {
+    let Some(sheet) = Sheet::new(name, lines, separator, column) else { return Ok(Sample::Values(Vec::new())) };
+    if let (None, Some(bad), Some(total)) = (column, sheet.place("bad"), sheet.place("total")) {
+        return sheet.counts(bad, total);
+    }
+    sheet.values(sheet.index(column)?)
 }
 
 #[cfg(test)]
@@ -189,6 +269,8 @@ mod tests {
             ("latency\n1\n2\n", values(&[1.0, 2.0])),
             ("time,value\nx,1\ny,2\n", values(&[1.0, 2.0])),
             ("bad;total\n3;100\n0;50\n", counts(3, 150)),
+            ("bad/total\n3/100\n0/50\n", counts(3, 150)),
+            ("p99,value\n1,7\n", values(&[7.0])),
             ("", values(&[])),
             ("[]", values(&[])),
         ];
@@ -198,6 +280,11 @@ mod tests {
         let column = |column| parse_sample("a.csv", "t,ms\n1,5\n2,6\n", Some(column)).unwrap();
         assert_eq!(column("ms"), values(&[5.0, 6.0]));
         assert_eq!(column("1"), values(&[1.0, 2.0]));
+        let digits = |column| parse_sample("a.csv", "p50,p99\n1,5\n2,6\n", Some(column));
+        assert_eq!(digits("p99").unwrap(), values(&[5.0, 6.0]));
+        assert!(digits("2").unwrap_err().hints().join(" ").contains("--column NAME"));
+        let labelled = parse_sample("a.csv", "host1,5\nhost2,6\n", Some("2")).unwrap();
+        assert_eq!(labelled, values(&[5.0, 6.0]), "the first line is an observation like the others");
     }
 
     #[test]
@@ -216,6 +303,17 @@ mod tests {
             ("t,ms\n1,5\n", "which column"),
             ("1,2\n3,4\n", "which column"),
             ("bad,total\n1,x\n", "line 2"),
+            ("-1/10\n", "\"-1/10\" on line 1"),
+            ("-1/10\n5/100\n", "line 1"),
+            ("1.5/10\n5/100\n", "line 1"),
+            ("99999999999999999999/999999999999999999999\n5/100\n", "line 1"),
+            ("5 ms\n6 ms\n", "line 1"),
+            ("5 ms\n6\n", "line 1"),
+            ("hello world\n", "line 1"),
+            ("hello\nworld\n1\n", "\"hello\" on line 1"),
+            ("NaN\n1\n", "line 1"),
+            ("latency\nNaN\n", "line 2"),
+            ("garbage\n5/100\n6\n", "line 3"),
         ] {
             let fault = parsed(text).unwrap_err();
             assert_eq!(fault.code(), Code::Usage, "{text:?}");

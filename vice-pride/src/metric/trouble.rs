@@ -11,6 +11,8 @@ const TEXT_CHARS_MAX: usize = 300;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Refused,
+    Denied,
+    Elsewhere,
     Unreachable,
     TimedOut,
     Failed,
@@ -34,7 +36,9 @@ impl Trouble {
     /// The reading that it becomes.
     pub(super) const fn reading(&self) -> MetricReading {
         match self.kind {
-            Kind::Refused | Kind::Unreachable | Kind::TimedOut | Kind::Failed => MetricReading::Failed,
+            Kind::Refused | Kind::Denied | Kind::Elsewhere | Kind::Unreachable | Kind::TimedOut | Kind::Failed => {
+                MetricReading::Failed
+            }
             Kind::NoSeries => MetricReading::NoSeries,
             Kind::NoTraffic => MetricReading::NoTraffic,
             Kind::Late => MetricReading::Late,
@@ -46,7 +50,9 @@ impl Trouble {
             Kind::Refused => Code::Usage,
             Kind::Unreachable => Code::Unreachable,
             Kind::TimedOut => Code::TimedOut,
-            Kind::Failed | Kind::NoSeries | Kind::NoTraffic | Kind::Late => Code::Backend,
+            Kind::Denied | Kind::Elsewhere | Kind::Failed | Kind::NoSeries | Kind::NoTraffic | Kind::Late => {
+                Code::Backend
+            }
         }
     }
 
@@ -63,6 +69,16 @@ impl Trouble {
     /// The source refuses the question: nobody but the user can help.
     pub(super) fn refused(text: impl Into<String>) -> Self {
         Self::new(Kind::Refused, text)
+    }
+
+    /// The source does not let us in.
+    pub(super) fn denied(text: impl Into<String>) -> Self {
+        Self::new(Kind::Denied, text)
+    }
+
+    /// Somebody answers, and nothing is known there of what was asked: most likely it is asked at another place.
+    pub(super) fn elsewhere(text: impl Into<String>) -> Self {
+        Self::new(Kind::Elsewhere, text)
     }
 
     /// The source does not answer.
@@ -95,12 +111,35 @@ impl Trouble {
         !matches!(self.reading(), MetricReading::Failed)
     }
 
-    /// As a fault of a question that somebody has just asked.
-    pub(super) fn into_question(self, name: &str) -> Fault {
-        let code = if self.kind == Kind::NoSeries { Code::Usage } else { self.code() };
-        Fault::new(code, format!("The query of {name} gives nothing to judge."))
-            .because(self.text)
-            .hint("Try the query in the Prometheus itself.")
+    /// As a fault of a question that somebody has just asked a Prometheus on the command line.
+    pub(super) fn into_question(self, name: &str, url: &str) -> Fault {
+        let (message, hint) = match self.kind {
+            Kind::Refused => (
+                format!("The query of {name} can't be judged."),
+                "Try the query in the Prometheus itself: it must give one series of numbers.",
+            ),
+            Kind::Denied => (
+                format!("{url} does not let the query of {name} in."),
+                "Give a token that is valid there with --bearer-file FILE.",
+            ),
+            Kind::Elsewhere => (
+                format!("{url} does not know the query of {name}."),
+                "Is --prometheus the right URL? It is what stands in front of /api/v1/query_range.",
+            ),
+            Kind::Unreachable => (
+                format!("{url} did not answer the query of {name}."),
+                "Is --prometheus the right URL, and does the server run?",
+            ),
+            Kind::TimedOut => (
+                format!("{url} did not answer the query of {name} in time."),
+                "Try again, or ask for less: a shorter range, or a longer --step.",
+            ),
+            Kind::Failed | Kind::NoSeries | Kind::NoTraffic | Kind::Late => (
+                format!("{url} gave no usable answer to the query of {name}."),
+                "Is it a Prometheus, and is it well? Try the query there.",
+            ),
+        };
+        Fault::new(self.code(), message).because(self.text).hint(hint)
     }
 
     /// As a fault, before anything has been changed.
