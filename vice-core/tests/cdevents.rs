@@ -250,6 +250,7 @@ fn the_events_of_a_rollout_follow_the_rules_of_custom_events() {
         mode: SimulationMode::Exact,
         assumed: 2,
         total_ms: Quantiles::default(),
+        unfinished: None,
         false_rollback: None,
         waves: Vec::new(),
     };

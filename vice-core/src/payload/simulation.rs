@@ -210,10 +210,17 @@ pub struct Story {
     /// What is wrong with it, in a few words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
+    /// The chance that a release is of this kind; only of an unhealthy story.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
     /// How the runs ended.
     pub outcomes: Vec<EndCount>,
-    /// From the start to the end, the way back included.
+    /// From the start to the end, the way back included. Runs of [`Story::unfinished`] count as later than all others: a
+    /// quantile that they reach is [`Unfinished::after_ms`] and means "more than that", and so does the mean.
     pub total_ms: Quantiles,
+    /// The runs that were not over; absent where all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
     /// Below which no schedule can come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower_bound: Option<LowerBound>,
@@ -265,6 +272,37 @@ pub enum SimulatedEnd {
     CutOff,
 }
 
+impl SimulatedEnd {
+    /// Whether it was not over: it stood still, or the simulated time was.
+    #[must_use]
+    pub const fn is_unfinished(self) -> bool {
+        matches!(self, Self::NeedsHuman | Self::CutOff)
+    }
+}
+
+/// Runs that stood still for a person who never came, or were not over at the end of the simulated time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unfinished {
+    /// How many.
+    pub runs: u64,
+    /// Of how many.
+    pub of: u64,
+    /// The end of the simulated time, after the start: they take longer.
+    pub after_ms: f64,
+    /// For what they waited then, the most frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Waited>,
+}
+
+/// For what runs waited that were not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waited {
+    /// For what, as a noun such as `the bake of wave 1`.
+    pub what: String,
+    /// How many runs.
+    pub runs: u64,
+}
+
 /// How many runs ended in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndCount {
@@ -274,13 +312,24 @@ pub struct EndCount {
     pub runs: u64,
 }
 
-/// The analytic lower bound of the time, and how far the simulated one is from it.
+/// The analytic lower bound of the mean time, and how far the simulated one is from it. Single runs, and with a skewed law
+/// the median of all, may lie below.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LowerBound {
-    /// The bound.
+    /// The bound: the mean time of no schedule is below it.
     pub total_ms: f64,
-    /// The median of the simulated time over the bound; at least 1.
+    /// The median of the simulated time over the bound; below 1 where the law is skewed.
     pub gap: f64,
+    /// The mean of the simulated time that the bound is one of: of the runs in which every unit was placed and nobody ended a
+    /// wave before its time. Absent where there are none, or some were not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_ms: Option<f64>,
+    /// The standard error of that mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_error_ms: Option<f64>,
+    /// That mean over the bound: below 1 only by chance, within a few standard errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_gap: Option<f64>,
     /// The constraint that makes the bound, such as `max_down of eu/dc1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<String>,
@@ -303,9 +352,13 @@ pub struct WaveFigures {
     pub share: Option<f64>,
     /// In how many of the runs it began, 0..=1.
     pub reached: f64,
+    /// In how many it ended, 0..=1; what is between went back in it, or was not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<f64>,
     /// When it begins, after the start.
     pub start_ms: Quantiles,
-    /// When it ends, its bake included.
+    /// When it ends, its bake included; where the rollout was not over in it, later than all others, as in
+    /// [`Story::total_ms`].
     pub end_ms: Quantiles,
     /// With which probability the bug is still unfound after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -454,8 +507,11 @@ pub struct Forecast {
     /// How many of the figures that it rests on are assumed.
     #[serde(default)]
     pub assumed: u32,
-    /// How long a healthy rollout takes.
+    /// How long a healthy rollout takes; see [`Story::total_ms`].
     pub total_ms: Quantiles,
+    /// The runs that were not over; absent where all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
     /// How often a good release is rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub false_rollback: Option<Probability>,
@@ -477,20 +533,34 @@ pub struct ForecastWave {
 }
 
 impl SimulationReport {
-    /// What is stored with a rollout: times of the healthy story, and what the first unhealthy one says of each wave.
+    /// The unhealthy stories with how likely each is among them; the weights sum to 1. Alike where nobody says.
+    #[must_use]
+    pub fn unhealthy(&self) -> Vec<(&Story, f64)> {
+        let bad = || self.stories.iter().filter(|story| story.kind == StoryKind::Unhealthy);
+        let count = f64::from(u32::try_from(bad().count()).unwrap_or(u32::MAX));
+        let total: f64 = bad().filter_map(|story| story.probability).sum();
+        let said = total > 0.0 && bad().all(|story| story.probability.is_some());
+        bad().map(|story| (story, if said { story.probability.unwrap_or(0.0) / total } else { 1.0 / count })).collect()
+    }
+
+    /// With which probability a bug is still unfound after a wave, whichever of the bugs it is.
+    #[must_use]
+    pub fn unfound_after(&self, wave: u32) -> Option<f64> {
+        let of = |story: &Story| story.waves.iter().find(|figures| figures.wave == wave)?.p_unfound_after;
+        let all = self.unhealthy();
+        let known: Vec<f64> = all.iter().filter_map(|(story, weight)| Some(of(story)? * weight)).collect();
+        (!all.is_empty() && known.len() == all.len()).then(|| known.iter().sum::<f64>().min(1.0))
+    }
+
+    /// What is stored with a rollout: times of the healthy story, and what the unhealthy ones say of each wave.
     /// None when there is no healthy story.
     #[must_use]
     pub fn forecast(&self) -> Option<Forecast> {
-        let of = |kind| self.stories.iter().find(move |story| story.kind == kind);
-        let healthy = of(StoryKind::Healthy)?;
-        let unfound = |wave: u32| {
-            let waves = &of(StoryKind::Unhealthy)?.waves;
-            waves.iter().find(|figures| figures.wave == wave)?.p_unfound_after
-        };
+        let healthy = self.stories.iter().find(|story| story.kind == StoryKind::Healthy)?;
         let wave = |figures: &WaveFigures| ForecastWave {
             wave: figures.wave,
             end_ms: figures.end_ms,
-            p_unfound_after: unfound(figures.wave),
+            p_unfound_after: self.unfound_after(figures.wave),
         };
         let assumed = self.assumptions.iter().filter(|one| one.source == AssumptionSource::Assumed).count();
         Some(Forecast {
@@ -499,6 +569,7 @@ impl SimulationReport {
             mode: self.mode,
             assumed: u32::try_from(assumed).unwrap_or(u32::MAX),
             total_ms: healthy.total_ms,
+            unfinished: healthy.unfinished.clone(),
             false_rollback: healthy.false_rollback,
             waves: healthy.waves.iter().map(wave).collect(),
         })

@@ -1,11 +1,12 @@
 //! What a simulation says, in sentences: the same words on the page, in the terminal and in Markdown.
 
 use vice_core::payload::simulation::{
-    AssumptionSource, Found, Probability, SimulatedEnd, SimulationMode, SimulationReport, Story, StoryKind,
+    AssumptionSource, Found, LowerBound, Probability, SimulatedEnd, SimulationMode, SimulationReport, Story, StoryKind,
+    Unfinished, WaveFigures,
 };
 
 use super::Mood;
-use super::figure::{duration, number, percent, whole};
+use super::figure::{NONE, days, duration, number, percent, time_of, whole};
 
 /// The first story of a kind.
 #[must_use]
@@ -16,9 +17,11 @@ pub fn story(report: &SimulationReport, kind: StoryKind) -> Option<&Story> {
 /// The whole answer in one sentence.
 #[must_use]
 pub fn sentence(report: &SimulationReport) -> String {
+    if report.fleet.units == 0 && report.stories.is_empty() {
+        return "The fleet has no units, so that there is nothing to roll out.".to_owned();
+    }
     let healthy = story(report, StoryKind::Healthy).map(healthy);
-    let unhealthy = story(report, StoryKind::Unhealthy).map(unhealthy);
-    match (healthy, unhealthy) {
+    match (healthy, unhealthy(report)) {
         (Some(one), Some(two)) => format!("{one}; {two}."),
         (Some(one), None) => format!("{one}."),
         // Sentences begin with a capital letter; this one has lost its first half.
@@ -33,34 +36,70 @@ fn healthy(story: &Story) -> String {
         0.0 => " and was never rolled back by mistake".to_owned(),
         value => format!(" and is rolled back by mistake in {} of the runs", percent(value)),
     });
-    format!(
-        "A healthy release takes {} (95 % of the runs: at most {}){mistake}",
-        duration(time.p50),
-        duration(time.p95)
-    )
+    let Some(unfinished) = &story.unfinished else {
+        let (median, late) = (duration(time.p50), duration(time.p95));
+        return format!("A healthy release takes {median} (95 % of the runs: at most {late}){mistake}");
+    };
+    let still = not_over(unfinished);
+    if time.p50 >= unfinished.after_ms {
+        // Of a release that is not over, not being rolled back is no praise.
+        let bad = story.false_rollback.is_some_and(|mistake| mistake.value > 0.0);
+        return format!("A healthy release {still}{}", if bad { format!(",{mistake}") } else { String::new() });
+    }
+    let late = (time.p95 < unfinished.after_ms).then(|| format!(" (95 % of the runs: at most {})", duration(time.p95)));
+    let (median, late) = (duration(time.p50), late.unwrap_or_default());
+    format!("A healthy release takes {median} in the median{late}{mistake}, but {still}")
 }
 
-fn unhealthy(story: &Story) -> String {
-    let Some(found) = &story.found else {
-        return format!("a bad one ends after {}", duration(story.total_ms.p50));
+/// That runs were not over, how many, and for what they waited, to stand behind a subject.
+#[must_use]
+pub fn not_over(unfinished: &Unfinished) -> String {
+    let share = percent(unfinished.runs as f64 / unfinished.of.max(1) as f64);
+    let waits = match unfinished.waits.as_slice() {
+        [] => String::new(),
+        [one] => format!(", waiting for {}", one.what),
+        [first, ..] => format!(", waiting most often for {}", first.what),
     };
-    let share = found.before.iter().find(|before| near(before.fleet_share, 0.1)).or(found.before.last());
-    let early = share.map_or_else(String::new, |before| {
-        let (share, p) = (percent(before.fleet_share), percent(before.probability.value));
-        format!("is found before {share} of the fleet has it in {p} of the runs")
+    format!("is not over after {} in {share} of the runs{waits}", days(unfinished.after_ms))
+}
+
+/// What becomes of a bad release, whichever of the bugs it has: each counts as it is likely.
+fn unhealthy(report: &SimulationReport) -> Option<String> {
+    let stories = report.unhealthy();
+    let name = match stories.len() {
+        0 => return None,
+        1 => "a bad one".to_owned(),
+        many => format!("a bad one, with one of {many} bugs as likely as each is,"),
+    };
+    let mut early: Option<(f64, f64)> = None;
+    let (mut through, mut otherwise) = (0.0, 0.0);
+    for (story, weight) in &stories {
+        let Some(found) = &story.found else {
+            return Some(format!("a bad one ends after {}", time_of(story.total_ms.p50, story.unfinished.as_ref())));
+        };
+        let share = found.before.iter().find(|before| near(before.fleet_share, 0.1)).or(found.before.last());
+        if let Some(before) = share {
+            let sum = early.map_or(0.0, |(_, sum)| sum);
+            early = Some((before.fleet_share, sum + weight * before.probability.value));
+        }
+        let (all, none) = unfound(story, found.never.value);
+        through += weight * all;
+        otherwise += weight * none;
+    }
+    let early = early.map_or_else(String::new, |(share, p)| {
+        format!("is found before {} of the fleet has it in {} of the runs", percent(share), percent(p.min(1.0)))
     });
-    let (through, otherwise) = unfound(story, found.never.value);
     let mut never = String::new();
     if through > 0.0 {
-        never.push_str(&format!(", and reaches every unit unfound in {}", percent(through)));
+        never.push_str(&format!(", and reaches every unit unfound in {}", percent(through.min(1.0))));
     }
     if otherwise > 0.0 {
         never.push_str(&format!(
             ", and in {} the rollout ends or stands still before anything is found",
-            percent(otherwise)
+            percent(otherwise.min(1.0))
         ));
     }
-    format!("a bad one {early}{never}")
+    Some(format!("{name} {early}{never}"))
 }
 
 /// Of the runs in which nobody finds the bug: the share that reaches every unit, and the share that ends before, for
@@ -145,14 +184,10 @@ pub fn parts(found: &Found) -> [(&'static str, f64); 4] {
 pub fn figures(story: &Story) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let time = &story.total_ms;
-    lines.push((
-        "total time",
-        format!("{} (5 to 95 %: {} to {})", duration(time.p50), duration(time.p5), duration(time.p95)),
-    ));
-    if let Some(bound) = &story.lower_bound {
-        let by = bound.binding.as_ref().map(|by| format!(", set by {by}")).unwrap_or_default();
-        lines.push(("lower bound", format!("{}, the median is {:.2}x of it{by}", duration(bound.total_ms), bound.gap)));
-    }
+    let shown = |ms: f64| time_of(ms, story.unfinished.as_ref());
+    lines.push(("total time", format!("{} (5 to 95 %: {} to {})", shown(time.p50), shown(time.p5), shown(time.p95))));
+    lines.extend(story.unfinished.as_ref().map(|unfinished| ("not over", still(unfinished))));
+    lines.extend(story.lower_bound.as_ref().map(|bound| ("lower bound", least(bound))));
     if let Some(mistake) = &story.false_rollback {
         lines.push(("false rollback", probability(mistake)));
     }
@@ -175,6 +210,37 @@ pub fn figures(story: &Story) -> Vec<(&'static str, String)> {
         lines.push(("impact", format!("{} {unit} (mean; 99 %: {})", number(impact.mean), number(impact.p99))));
     }
     lines
+}
+
+fn still(unfinished: &Unfinished) -> String {
+    let waits = unfinished.waits.iter().map(|waited| format!("{} ({})", waited.what, whole(waited.runs)));
+    let waits = waits.collect::<Vec<_>>().join("; ");
+    let runs = format!("{} of {} runs", whole(unfinished.runs), whole(unfinished.of));
+    let waits = if waits.is_empty() { waits } else { format!(", waiting for {waits}") };
+    format!("{runs} after {}{waits}", days(unfinished.after_ms))
+}
+
+/// The normal quantile of a 95 % interval.
+const NORMAL_95: f64 = 1.96;
+
+/// A bound of means beside a mean. Where the runs have none that it is a bound of, it stands alone.
+fn least(bound: &LowerBound) -> String {
+    let by = bound.binding.as_ref().map(|by| format!(", set by {by}")).unwrap_or_default();
+    let runs = bound.mean_ms.zip(bound.mean_gap).map(|(mean, gap)| {
+        let error = bound.mean_error_ms.unwrap_or(0.0) * NORMAL_95;
+        let (low, high) = (duration((mean - error).max(0.0)), duration(mean + error));
+        format!("; that of the runs is {} (95 %: {low} to {high}), {gap:.2}x of it", duration(mean))
+    });
+    format!("{} in the mean{}{by}", duration(bound.total_ms), runs.unwrap_or_default())
+}
+
+/// When a wave begins, and when it ends: the median, 5 and 95 %. What no run came to has no time.
+#[must_use]
+pub fn wave_times(wave: &WaveFigures, unfinished: Option<&Unfinished>) -> [String; 4] {
+    let ends = wave.reached > 0.0 && (wave.ended.is_none_or(|ended| ended > 0.0) || wave.end_ms.p95 > 0.0);
+    let end = |ms: f64| if ends { time_of(ms, unfinished) } else { NONE.to_owned() };
+    let begins = if wave.reached > 0.0 { duration(wave.start_ms.p50) } else { NONE.to_owned() };
+    [begins, end(wave.end_ms.p50), end(wave.end_ms.p5), end(wave.end_ms.p95)]
 }
 
 /// Where a figure comes from, in a word.

@@ -9,7 +9,7 @@ use vice_core::payload::rollout::Note;
 use vice_core::payload::simulation::{Forecast, Quantiles};
 
 use super::Standing;
-use super::figure::{duration, percent};
+use super::figure::{percent, time_of};
 
 /// The forecast of a rollout beside what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ pub fn expected(
 
 fn sentence(forecast: &Forecast, standing: Standing, took: Option<u64>) -> String {
     let time = &forecast.total_ms;
-    let (median, low, high) = (duration(time.p50), duration(time.p5), duration(time.p95));
+    let [median, low, high] = [time.p50, time.p5, time.p95].map(|ms| time_of(ms, forecast.unfinished.as_ref()));
     let said = format!("{median} were predicted (5 to 95 %: {low} to {high})");
     match (standing, took) {
         (Standing::Succeeded, Some(took)) => {

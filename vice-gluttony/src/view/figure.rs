@@ -1,6 +1,7 @@
 //! Numbers as people read them. What is not a finite number has nothing to say, and shows so.
 
 use vice_core::Millis;
+use vice_core::payload::simulation::Unfinished;
 
 /// What stands where there is no figure.
 pub const NONE: &str = "–";
@@ -13,6 +14,22 @@ pub fn duration(ms: f64) -> String {
     }
     let shown = millis(ms.abs()).to_string();
     if ms < 0.0 && millis(ms.abs()).0 > 0 { format!("-{shown}") } else { shown }
+}
+
+/// How long something takes: a time that is reached only by runs that were not over is more than the simulated time.
+#[must_use]
+pub fn time_of(ms: f64, unfinished: Option<&Unfinished>) -> String {
+    match unfinished {
+        Some(unfinished) if ms >= unfinished.after_ms => format!("more than {}", days(unfinished.after_ms)),
+        _ => duration(ms),
+    }
+}
+
+/// A simulated time, in days where it is whole ones.
+#[must_use]
+pub fn days(ms: f64) -> String {
+    let days = ms / 86_400_000.0;
+    if days >= 1.0 && days.fract() == 0.0 { format!("{days:.0} days") } else { duration(ms) }
 }
 
 /// Whole milliseconds; what is negative or not a number is zero.

@@ -202,6 +202,7 @@ pub(crate) async fn predicted(writer: &Writer, id: &RolloutId, total_ms: f64, wa
         mode: SimulationMode::Exact,
         assumed: 2,
         total_ms: crate::study::quantiles(total_ms, 0.2),
+        unfinished: None,
         false_rollback: Some(Probability { value: 0.003, ..Probability::default() }),
         waves: waves.collect(),
     };

@@ -48,7 +48,9 @@ pub use plan::{
     Exclusion, Exposure, FailurePolicy, Group, Limit, PLANNER_VERSION, Plan, Precedence, Rollback, Summary, TaskDoes,
     TaskPlan, UnitAction, UnitChange, UnitPlan, Wave,
 };
-pub use planner::{FleetRequest, LowerBound, PlanRequest, lower_bound, next_wave, plan, plan_fleet};
+pub use planner::{
+    FleetRequest, LowerBound, PlanRequest, Takes, lower_bound, mean_lower_bound, next_wave, plan, plan_fleet,
+};
 pub use reason::Reason;
 pub use replay::{Answer, Mismatch, Recorded, check_replay, replay};
 pub use sink::{Recorder, Sink};

@@ -1,50 +1,34 @@
-//! Below which no schedule can come: work over places, wave by wave. It uses means, so it bounds the mean time.
+//! Below which the mean time of no schedule can come: the engine's bound on mean durations, and what stands before it.
 
 use vice_core::manifest::TaskPer;
 use vice_core::payload::simulation::LowerBound;
-use vice_pride_engine::{Course, UnitNo, UnitSet};
+use vice_pride_engine::{Course, Plan, Takes, UnitNo, UnitSet, mean_lower_bound};
 
 use crate::world::World;
 
-/// The bound of a plan in a world, without the gap, which needs the simulated time. Waves follow each other, so their
-/// bounds add up: in each the most loaded limit works all the time with all its places, and no unit is faster than itself.
+/// The bound of a plan in a world, without what needs the simulated time.
 #[must_use]
 pub fn lower_bound(world: &World, course: &Course) -> LowerBound {
-    let plan = course.plan();
-    let free: Vec<f64> = plan.limits.iter().map(|limit| f64::from(limit.free().max(1))).collect();
-    let index = Members::new(plan.limits.iter().map(|limit| &limit.members), world.layout.units);
-    let mut load = vec![0.0; free.len()];
-    let mut total = 0.0;
-    let mut most: (f64, Option<usize>) = (0.0, None);
-    for wave in &plan.waves {
-        let mut slowest = (0.0_f64, None);
-        for unit in &wave.units {
-            let takes = world.profile(unit.0).mean_ms();
-            slowest.0 = slowest.0.max(takes);
-            for limit in index.of(*unit) {
-                load[*limit as usize] += takes;
-            }
-        }
-        for unit in &wave.units {
-            for limit in index.of(*unit) {
-                let at = *limit as usize;
-                let needs = std::mem::take(&mut load[at]) / free[at];
-                if needs > slowest.0 {
-                    slowest = (needs, Some(at));
-                }
-            }
-        }
-        if slowest.0 > most.0 {
-            most = slowest;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds of a bake")]
-        let bake = wave.bake.0 as f64;
-        total += slowest.0 + bake;
-    }
+    of_plan(world, course.plan())
+}
+
+/// The bound of what the fast mode keeps of a plan.
+pub(crate) fn fast_lower_bound(world: &World, course: &Course) -> LowerBound {
+    of_plan(world, &Plan { exclusions: Vec::new(), orders: Vec::new(), ..course.plan().clone() })
+}
+
+fn of_plan(world: &World, plan: &Plan) -> LowerBound {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds, not below 0")]
+    let takes = |unit: UnitNo| {
+        let profile = world.profile(unit.0);
+        Takes { mean_ms: profile.mean_ms() as u64, least_ms: profile.least_ms() as u64 }
+    };
+    let bound = mean_lower_bound(plan, takes);
     let once = plan.tasks.iter().filter(|task| task.per == TaskPer::Rollout);
-    total += once.map(|task| world.task(&task.name).mean()).sum::<f64>() + world.held_up_mean();
-    let binding = most.1.map(|limit| plan.limits[limit].name.clone());
-    LowerBound { total_ms: total, gap: 1.0, binding }
+    let besides = once.map(|task| world.task(&task.name).mean()).sum::<f64>() + world.held_up_mean();
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a rollout")]
+    let total_ms = bound.total_ms as f64 + besides;
+    LowerBound { total_ms, gap: 1.0, mean_ms: None, mean_error_ms: None, mean_gap: None, binding: bound.bottleneck }
 }
 
 /// For each unit the sets that it is in, as one flat table.

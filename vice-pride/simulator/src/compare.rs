@@ -19,6 +19,11 @@ pub fn compare(a: (&str, &Study<'_>), b: (&str, &Study<'_>)) -> PolicyComparison
         row("exposure_server_hours", "healthy", &one, &two, |sample| sample.exposure_hours),
         row("p_false_rollback", "healthy", &one, &two, |sample| if sample.turned { 1.0 } else { 0.0 }),
     ];
+    // Times of runs that were not over count as the simulated time, which says how long they take at least.
+    let unfinished = |sample: &Sample| if sample.end.is_unfinished() { 1.0 } else { 0.0 };
+    if one.iter().chain(&two).any(|sample| sample.end.is_unfinished()) {
+        rows.push(row("p_unfinished", "healthy", &one, &two, unfinished));
+    }
     for (at, bug) in a.1.setting.world.bugs().iter().enumerate() {
         // What the judge or the checks find can't be integrated; it has to be run.
         if is_judged(a.1) || is_judged(b.1) || bug.checks > 0.0 {

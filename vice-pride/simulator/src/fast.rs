@@ -15,7 +15,7 @@ use vice_pride_engine::{Course, UnitNo};
 
 use crate::bound::Members;
 use crate::draw::{Luck, Purpose};
-use crate::run::Run;
+use crate::run::{CUT_OFF_MS, Run};
 use crate::world::{Profile, World};
 use ends::FastExposed;
 use places::Places;
@@ -84,12 +84,17 @@ impl<'w> FastCourse<'w> {
     #[must_use]
     pub fn run_with(&self, seed: u64, run: u64, bake: Option<u64>) -> Run {
         let luck = Luck::new(seed, run);
-        let mut now = self.world.held_up(luck).unwrap_or(0) + self.task_time(luck, true);
+        let held_up = self.world.held_up(luck).unwrap_or(0);
+        let mut now = held_up.saturating_add(self.task_time(luck, true));
         let mut exposed = FastExposed::new(self.world);
         let mut waves = Vec::with_capacity(self.waves.len());
         let (mut failed_tries, mut given_up, mut events) = (0, 0, 0);
         let mut places = Places::default();
+        let mut waits_for = (held_up > CUT_OFF_MS).then(|| "notice and approval".to_owned());
         for (number, wave) in (0_u32..).zip(&self.waves) {
+            if now > CUT_OFF_MS {
+                break;
+            }
             let begun = now;
             exposed.begin(begun, wave.units.len());
             for group in &wave.groups {
@@ -105,13 +110,27 @@ impl<'w> FastCourse<'w> {
                 }
             }
             exposed.end(now);
-            now = now.saturating_add(bake.unwrap_or(wave.bake)) + self.verify_time(luck, number);
-            waves.push((begun, Some(now)));
+            let changed = now;
+            now = now.saturating_add(bake.unwrap_or(wave.bake)).saturating_add(self.verify_time(luck, number));
+            if now > CUT_OFF_MS && waits_for.is_none() {
+                let bakes = changed <= CUT_OFF_MS;
+                waits_for = bakes.then(|| format!("the bake of wave {}", number + 1));
+            }
+            waves.push((begun, Some(now).filter(|end| *end <= CUT_OFF_MS)));
         }
-        now += self.task_time(luck, false);
-        let turned = given_up > self.course.plan().failures.tolerate;
+        now = now.saturating_add(self.task_time(luck, false));
+        let cut_off = now > CUT_OFF_MS;
+        if cut_off {
+            now = CUT_OFF_MS;
+            waits_for = waits_for.or_else(|| Some("the last units of a wave, or a task".to_owned()));
+        }
+        let turned = !cut_off && given_up > self.course.plan().failures.tolerate;
         Run {
-            end: if turned { SimulatedEnd::RolledBack } else { SimulatedEnd::Completed },
+            end: match (cut_off, turned) {
+                (true, _) => SimulatedEnd::CutOff,
+                (false, true) => SimulatedEnd::RolledBack,
+                (false, false) => SimulatedEnd::Completed,
+            },
             total_ms: now,
             waves,
             found: None,
@@ -120,6 +139,8 @@ impl<'w> FastCourse<'w> {
             undone: 0,
             failed_tries,
             events,
+            waits_for,
+            asked: 0,
             trace: exposed.finish(now),
         }
     }

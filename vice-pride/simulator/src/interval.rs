@@ -8,9 +8,26 @@ const BARS: usize = 24;
 /// Quantiles of a sample, straight between neighbours; all zero for an empty one.
 #[must_use]
 pub(crate) fn quantiles(values: &[f64]) -> Quantiles {
+    quantiles_by(values, sorted_at)
+}
+
+/// Quantiles of times of which some are only known to be longer than `cut_off`. Nothing lies straight between a time and
+/// those: what reaches them is one of them.
+#[must_use]
+pub(crate) fn times(values: &[f64], cut_off: f64) -> Quantiles {
+    let at = |sorted: &[f64], p: f64| {
+        let place = sorted_at(sorted, p);
+        let known = sorted.partition_point(|time| *time < cut_off);
+        let last = known.checked_sub(1).map_or(f64::NEG_INFINITY, |last| sorted[last]);
+        if place > last && known < sorted.len() { cut_off } else { place }
+    };
+    quantiles_by(values, at)
+}
+
+fn quantiles_by(values: &[f64], at: impl Fn(&[f64], f64) -> f64) -> Quantiles {
     let mut sorted: Vec<f64> = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let at = |p: f64| sorted_at(&sorted, p);
+    let at = |p: f64| at(&sorted, p);
     Quantiles {
         mean: mean(values),
         p5: at(0.05),

@@ -259,6 +259,27 @@ fn label(reason: Reason, course: &Course) -> String {
     }
 }
 
+/// For what a rollout that is not over waits, as a noun that stands after `for`.
+pub(crate) fn waited_for(reason: Reason, course: &Course) -> String {
+    let plan = course.plan();
+    match reason {
+        Reason::Baking { wave } => format!("the bake of wave {wave}"),
+        Reason::NoProof { .. } => "a person, because nothing is proven".to_owned(),
+        Reason::GivenUp { units: 1 } => "a person, because a unit was given up".to_owned(),
+        Reason::GivenUp { units } => format!("a person, because {units} units were given up"),
+        Reason::RollbackForbidden { task } => {
+            let name = plan.tasks.get(task.index()).map_or("", |task| task.name.as_str());
+            format!("a person, because the task {name} forbids the way back")
+        }
+        Reason::OutsideWindow { window } => {
+            let name = plan.windows.get(window as usize).map_or("", |window| window.name.as_str());
+            format!("the window {name}").trim().to_owned()
+        }
+        Reason::Watching { .. } | Reason::Judging { .. } => "the judge, who wants to see more".to_owned(),
+        other => label(other, course),
+    }
+}
+
 impl Watch for Waits<'_> {
     const REASONS: bool = true;
 

@@ -1,19 +1,22 @@
 //! From samples to the report: quantiles, probabilities with their intervals, bottlenecks, pictures, warnings.
 
+use std::collections::BTreeMap;
+
 use vice_core::id::{EnvName, ProjectName};
 use vice_core::payload::propagation::Propagation;
 use vice_core::payload::simulation::{
     EndCount, Fleet, Found, FoundBefore, LowerBound, Named, Quantiles, SCHEMA, SimulatedEnd, SimulationMode,
-    SimulationReport, Story, StoryKind, WaveFigures,
+    SimulationReport, Story, StoryKind, Unfinished, Waited, WaveFigures,
 };
 
 use vice_pride_engine::Course;
 
-use crate::bound::lower_bound;
-use crate::interval::{counted, histogram, integrated, mean, quantiles};
+use crate::bound::{fast_lower_bound, lower_bound};
+use crate::interval::{counted, histogram, integrated, mean, quantiles, standard_error, times};
 use crate::layout::Layout;
 use crate::picture::{Picture, bottlenecks};
-use crate::study::{SHARES, Sample, Study};
+use crate::run::CUT_OFF_MS;
+use crate::study::{SHARES, Sample, Study, float};
 use crate::world::{Bug, World};
 
 /// More nodes than this are not shown by name.
@@ -34,9 +37,6 @@ pub struct Title {
 #[must_use]
 pub fn report(study: &Study<'_>, title: &Title) -> SimulationReport {
     let setting = study.setting;
-    let healthy = study.healthy();
-    let mut stories = vec![healthy_story(study, &healthy)];
-    stories.extend(setting.world.bugs.iter().enumerate().map(|(at, bug)| unhealthy_story(study, &healthy, at, bug)));
     SimulationReport {
         schema: SCHEMA.to_owned(),
         project: title.project.clone(),
@@ -49,11 +49,23 @@ pub fn report(study: &Study<'_>, title: &Title) -> SimulationReport {
         mode: study.mode,
         assumptions: setting.world.assumptions().to_vec(),
         fleet: fleet(&setting.world.layout),
-        stories,
+        stories: stories(study),
         compare: None,
         pareto: None,
         warnings: warnings(study),
     }
+}
+
+/// The stories of a plan, the healthy one first. Where there are no units there is nothing to tell: a rollout of nothing takes no
+/// time, and no bug is found in it.
+fn stories(study: &Study<'_>) -> Vec<Story> {
+    let world = study.setting.world;
+    if world.layout.units == 0 {
+        return Vec::new();
+    }
+    let healthy = study.healthy();
+    let bad = world.bugs.iter().enumerate().map(|(at, bug)| unhealthy_story(study, &healthy, at, bug));
+    std::iter::once(healthy_story(study, &healthy)).chain(bad).collect()
 }
 
 fn fleet(layout: &Layout) -> Fleet {
@@ -110,6 +122,7 @@ fn unhealthy_story(study: &Study<'_>, healthy: &[Sample], at: usize, bug: &Bug) 
         name: bug.name.clone(),
         kind: StoryKind::Unhealthy,
         about: Some(about(bug, world)),
+        probability: Some(bug.probability),
         waves: if by_chance_alone || samples.is_empty() {
             waves(study, if samples.is_empty() { healthy } else { &samples }, Some((healthy, at)))
         } else {
@@ -149,15 +162,40 @@ fn collect(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> Vec<f64> {
     samples.iter().map(figure).collect()
 }
 
+/// For what runs waited that were not over; so many causes are named.
+const WAITS_MAX: usize = 8;
+
+fn unfinished(samples: &[Sample]) -> Option<Unfinished> {
+    let mut waits: BTreeMap<&str, u64> = BTreeMap::new();
+    let still = || samples.iter().filter(|sample| sample.end.is_unfinished());
+    for what in still().filter_map(|sample| sample.waits_for.as_deref()) {
+        *waits.entry(what).or_default() += 1;
+    }
+    let mut waits: Vec<Waited> = waits.into_iter().map(|(what, runs)| Waited { what: what.to_owned(), runs }).collect();
+    waits.sort_by_key(|waited| std::cmp::Reverse(waited.runs));
+    waits.truncate(WAITS_MAX);
+    let runs = still().count() as u64;
+    (runs > 0).then(|| Unfinished { runs, of: samples.len() as u64, after_ms: float(CUT_OFF_MS), waits })
+}
+
+/// How long runs took, with those that were not over as later than all others.
+fn durations(values: &[f64]) -> Quantiles {
+    times(values, float(CUT_OFF_MS))
+}
+
 fn story(samples: &[Sample]) -> Story {
     let total = collect(samples, |sample| sample.total_ms);
+    let over: Vec<f64> =
+        samples.iter().filter(|sample| !sample.end.is_unfinished()).map(|sample| sample.total_ms).collect();
     let exposure = collect(samples, |sample| sample.exposure_hours);
     Story {
         name: String::new(),
         kind: StoryKind::Healthy,
         about: None,
+        probability: None,
         outcomes: outcomes(samples),
-        total_ms: quantiles(&total),
+        total_ms: durations(&total),
+        unfinished: unfinished(samples),
         lower_bound: None,
         waves: Vec::new(),
         found: None,
@@ -166,7 +204,7 @@ fn story(samples: &[Sample]) -> Story {
         impact_unit: None,
         false_rollback: None,
         bottlenecks: Vec::new(),
-        total_ms_histogram: histogram(&total),
+        total_ms_histogram: histogram(&over),
         exposure_server_hours_histogram: histogram(&exposure),
         propagation: None,
     }
@@ -181,13 +219,32 @@ fn outcomes(samples: &[Sample]) -> Vec<EndCount> {
 }
 
 fn bound(study: &Study<'_>, samples: &[Sample]) -> Option<LowerBound> {
-    let bound = lower_bound(study.setting.world, study.setting.course);
+    let (world, course) = (study.setting.world, study.setting.course);
+    let bound = match study.mode {
+        SimulationMode::Exact => lower_bound(world, course),
+        SimulationMode::Fast => fast_lower_bound(world, course),
+    };
     // It is the bound of placing every unit; a run that went back or was cut off did not.
-    let whole = samples.iter().filter(|sample| sample.end == SimulatedEnd::Completed);
-    let times: Vec<f64> = whole.map(|sample| sample.total_ms).collect();
-    let median = quantiles(&times).p50;
-    // The bound is one of means, and a median can lie a little below its mean.
-    (bound.total_ms > 0.0 && !times.is_empty()).then(|| LowerBound { gap: (median / bound.total_ms).max(1.0), ..bound })
+    let whole = || samples.iter().filter(|sample| sample.end == SimulatedEnd::Completed);
+    let times: Vec<f64> = whole().map(|sample| sample.total_ms).collect();
+    if bound.total_ms <= 0.0 || times.is_empty() {
+        return None;
+    }
+    let gap = quantiles(&times).p50 / bound.total_ms;
+    // A bound of means is compared with a mean. Without the longest runs that would be another one, and who is asked may end a
+    // wave before its bake is over.
+    let alone: Vec<f64> = whole().filter(|sample| sample.asked == 0).map(|sample| sample.total_ms).collect();
+    if alone.is_empty() || samples.iter().any(|sample| sample.end.is_unfinished()) {
+        return Some(LowerBound { gap, ..bound });
+    }
+    let mean_ms = mean(&alone);
+    Some(LowerBound {
+        gap,
+        mean_ms: Some(mean_ms),
+        mean_error_ms: Some(standard_error(&alone)),
+        mean_gap: Some(mean_ms / bound.total_ms),
+        ..bound
+    })
 }
 
 fn waves(study: &Study<'_>, samples: &[Sample], priced: Option<(&[Sample], usize)>) -> Vec<WaveFigures> {
@@ -197,7 +254,13 @@ fn waves(study: &Study<'_>, samples: &[Sample], priced: Option<(&[Sample], usize
     for (at, wave) in plan.waves.iter().enumerate() {
         after += wave.units.len() as u64;
         let began: Vec<f64> = samples.iter().filter_map(|sample| sample.waves.get(at)).map(|wave| wave.0).collect();
-        let ended: Vec<f64> = samples.iter().filter_map(|sample| sample.waves.get(at)?.1).collect();
+        // What was not over in this wave is later than all others; what went back in it says nothing of its end.
+        let end = |sample: &Sample| {
+            let still = sample.end.is_unfinished() && !sample.turned;
+            sample.waves.get(at)?.1.or(still.then_some(float(CUT_OFF_MS)))
+        };
+        let ended: Vec<f64> = samples.iter().filter_map(end).collect();
+        let over = samples.iter().filter(|sample| sample.waves.get(at).is_some_and(|wave| wave.1.is_some())).count();
         let hours: Vec<f64> = samples.iter().filter_map(|sample| sample.wave_hours.get(at).copied()).collect();
         let unfound = priced.map(|(healthy, bug)| {
             let of = |sample: &Sample| sample.priced.get(bug)?.after_wave.get(at).copied();
@@ -210,8 +273,9 @@ fn waves(study: &Study<'_>, samples: &[Sample], priced: Option<(&[Sample], usize
             units_after: after,
             share: share(wave.exposure),
             reached: ratio(began.len(), samples.len()),
+            ended: Some(ratio(over, samples.len())),
             start_ms: quantiles(&began),
-            end_ms: quantiles(&ended),
+            end_ms: durations(&ended),
             p_unfound_after: unfound,
             exposure_server_hours: (!hours.is_empty()).then(|| mean(&hours)),
         });
@@ -291,7 +355,7 @@ pub(crate) fn impact_integrated(healthy: &[Sample], at: usize) -> Quantiles {
 
 /// The run whose time is nearest to the median, run again and watched.
 fn picture(study: &Study<'_>, samples: &[Sample], bug: Option<&Bug>) -> Option<Propagation> {
-    let median = quantiles(&collect(samples, |sample| sample.total_ms)).p50;
+    let median = durations(&collect(samples, |sample| sample.total_ms)).p50;
     let distance = |sample: &Sample| (sample.total_ms - median).abs();
     let nearest = samples.iter().enumerate().min_by(|one, two| distance(one.1).total_cmp(&distance(two.1)))?.0;
     let run = u64::try_from(nearest).unwrap_or(0);

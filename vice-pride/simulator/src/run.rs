@@ -7,12 +7,13 @@ mod tries;
 
 use jiff::Timestamp;
 use vice_core::payload::environment::RolloutOutcome;
-use vice_core::payload::rollout::OperatorCommand;
+use vice_core::payload::rollout::{OperatorCommand, Verdict};
 use vice_core::payload::simulation::SimulatedEnd;
 use vice_pride_engine::{CheckCounts, Course, Failure, Input, OpResult, Reason, State, UnitNo, step};
 
 use crate::draw::{Luck, Purpose};
 use crate::due::{Due, Kind};
+use crate::picture::waited_for;
 use crate::trace::Trace;
 use crate::watch::{Nobody, Watch};
 use crate::world::{Bug, World};
@@ -23,6 +24,10 @@ pub const CUT_OFF_MS: u64 = 180 * 86_400_000;
 
 /// So many answers of one moment go into one step: as a driver does, and bounded.
 const BATCH_MAX: usize = 256;
+
+/// While a person is waited for, metrics are looked at later by one part in so many of the time that passed since: late by
+/// less than two per cent, and a few hundred looks instead of tens of thousands.
+const LOOKS: u64 = 64;
 
 /// How one run ended and what it cost.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +50,10 @@ pub struct Run {
     pub failed_tries: u32,
     /// How many events were handled.
     pub events: u64,
+    /// For what it waited when it was not over, as a noun; only where it stands still or was cut off.
+    pub waits_for: Option<String>,
+    /// How often a person was asked to decide: who answers may end a wave before its time.
+    pub asked: u32,
     /// Who was exposed when.
     pub trace: Trace,
 }
@@ -101,7 +110,22 @@ impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
 
     fn go(mut self) -> Run {
         let end = self.run_out();
-        self.desk.finish(end, self.events)
+        if end == SimulatedEnd::CutOff {
+            // Whatever is exposed stays so until nobody looks any more.
+            self.desk.advance(CUT_OFF_MS);
+        }
+        let waits_for = matches!(end, SimulatedEnd::CutOff | SimulatedEnd::NeedsHuman).then(|| self.waits_for());
+        Run { waits_for, ..self.desk.finish(end, self.events) }
+    }
+
+    fn waits_for(&self) -> String {
+        let proven = self.state.ruling().is_some_and(|ruling| ruling.verdict == Verdict::Proceed);
+        match self.state.waiting().map(|waiting| waiting.reason) {
+            // What is proven and still watched waits for its time alone.
+            Some(Reason::Judging { .. } | Reason::Watching { .. }) if proven => "a bake".to_owned(),
+            Some(reason) => waited_for(reason, self.state.course()),
+            None => "the last units of a wave, or a task".to_owned(),
+        }
     }
 
     fn run_out(&mut self) -> SimulatedEnd {
@@ -159,8 +183,26 @@ impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
         if !self.time_moves {
             return None;
         }
-        let at = self.desk.after_start(self.state.wakes_at()?).max(self.desk.now);
+        let due = self.desk.after_start(self.state.wakes_at()?);
+        // By when it was due and not by when it is looked at, or it would be put off for ever.
+        let rest = if self.asks_a_person() { self.rest(due) } else { 0 };
+        let at = due.saturating_add(rest).max(self.desk.now);
         (self.stepped_at != Some(at)).then_some(at)
+    }
+
+    /// Whether a person is to look at what the judge can't tell.
+    #[inline]
+    fn asks_a_person(&self) -> bool {
+        self.state.waiting().is_some_and(|waiting| matches!(waiting.reason, Reason::NoProof { .. }))
+    }
+
+    /// By how much a look at the metrics may be late while a person is waited for, in whole windows. A person may take days, in
+    /// which nothing but a rollback can come of thousands of windows: the engine reads what is over as one, as it does after
+    /// an outage of its driver, and what they count together is the same.
+    fn rest(&self, due: u64) -> u64 {
+        let interval = self.state.course().plan().analysis.as_ref().map_or(1, |analysis| analysis.interval.0.max(1));
+        let waited = due.saturating_sub(self.desk.called_at().unwrap_or(due));
+        waited / LOOKS / interval * interval
     }
 
     /// Somebody answers what only a person can decide. A rollout that waits for a promotion is promoted, and a way back

@@ -112,6 +112,18 @@ impl Sampler {
         Self { kind: if cells.is_empty() { Kind::Fixed(0) } else { Kind::Listed(cells) }, mean }
     }
 
+    /// What it is at least, in milliseconds.
+    #[must_use]
+    pub(crate) fn least(&self) -> f64 {
+        match &self.kind {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a duration that a person types")]
+            Kind::Fixed(value) => *value as f64,
+            Kind::Table(_, Law::Uniform { from, .. }) => *from,
+            Kind::Table(..) => 0.0,
+            Kind::Listed(values) => values.iter().min().map_or(0.0, |least| f64::from(*least)),
+        }
+    }
+
     /// The mean in milliseconds.
     #[must_use]
     pub const fn mean(&self) -> f64 {

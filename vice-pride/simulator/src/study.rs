@@ -8,7 +8,7 @@ use vice_core::payload::simulation::{SimulatedEnd, SimulationMode};
 use crate::fast::FastCourse;
 use crate::picture::Waits;
 use crate::price::{Priced, Reaction};
-use crate::run::{Run, Setting};
+use crate::run::{CUT_OFF_MS, Run, Setting};
 use crate::trace::Trace;
 use crate::world::Bug;
 
@@ -33,8 +33,12 @@ pub struct Study<'w> {
 pub struct Sample {
     /// How it ended.
     pub end: SimulatedEnd,
-    /// From the start to the end.
+    /// From the start to the end; the end of the simulated time where it was not over.
     pub total_ms: f64,
+    /// For what it waited when it was not over.
+    pub waits_for: Option<String>,
+    /// How often a person was asked to decide.
+    pub asked: u32,
     /// Each wave's beginning and end.
     pub waves: Vec<(f64, Option<f64>)>,
     /// Server-hours on the new release at the end of each wave that ended.
@@ -138,7 +142,10 @@ impl<'w> Study<'w> {
         let ends = run.waves.iter().filter_map(|(_, end)| *end);
         Sample {
             end: run.end,
-            total_ms: float(run.total_ms),
+            // Nobody comes in all that time: standing still is not being quick.
+            total_ms: float(if run.end.is_unfinished() { CUT_OFF_MS } else { run.total_ms }),
+            waits_for: run.waits_for.clone(),
+            asked: run.asked,
             wave_hours: ends.map(|end| hours_at(&run.trace, end)).collect(),
             waves: run.waves.iter().map(|(start, end)| (float(*start), end.map(float))).collect(),
             exposure_hours: run.turned_ms.map_or_else(|| run.trace.total_hours(), |at| hours_at(&run.trace, at)),

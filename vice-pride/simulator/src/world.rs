@@ -234,6 +234,11 @@ impl Profile {
         self.drain.mean() + self.install.mean() + self.check.mean() + stuck * self.unstick.mean()
     }
 
+    /// What a try takes at least.
+    pub(crate) fn least_ms(&self) -> f64 {
+        self.drain.least() + self.install.least() + self.check.least()
+    }
+
     /// The mean time of bringing a unit back.
     pub(crate) fn undo_mean_ms(&self) -> f64 {
         self.undo.as_ref().map_or_else(|| self.drain.mean() + self.install.mean() + self.check.mean(), Sampler::mean)

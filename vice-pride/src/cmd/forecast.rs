@@ -8,7 +8,7 @@ use vice_core::app::App;
 use vice_core::manifest::ModelSpec;
 use vice_core::payload::environment::Direction;
 use vice_core::payload::simulation::{
-    AssumptionSource, Forecast, Quantiles, SimulatedEnd, SimulationMode, SimulationReport, StoryKind,
+    AssumptionSource, Forecast, Quantiles, SimulatedEnd, SimulationMode, SimulationReport, StoryKind, Unfinished,
 };
 use vice_core::text::{Tone, paint};
 use vice_core::{Fault, Millis, Result};
@@ -55,9 +55,12 @@ pub(super) struct Foretold {
     /// What is stored with the rollout.
     #[serde(flatten)]
     pub(super) forecast: Forecast,
-    /// If it has a bug: units times hours on the new release until that is decided.
+    /// If it has a bug, the likeliest one: units times hours on the new release until that is decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exposure_server_hours: Option<Quantiles>,
+    /// Whether there is more than one bug, so that the exposure of one says little of a bad release.
+    #[serde(skip)]
+    pub(super) several_bugs: bool,
     /// In so many of the healthy runs somebody has to decide.
     pub(super) needs_human: u64,
     /// The keys whose values nobody said.
@@ -120,13 +123,17 @@ fn affordable(setting: Setting<'_>) -> u64 {
 }
 
 fn of(report: &SimulationReport) -> Option<Foretold> {
-    let story = |kind| report.stories.iter().find(move |story| story.kind == kind);
+    let healthy = report.stories.iter().find(|story| story.kind == StoryKind::Healthy)?;
+    let bad = report.unhealthy();
+    // The first of those that are as likely, which `max_by` would not give.
+    let likeliest = bad.iter().rev().max_by(|one, two| one.1.total_cmp(&two.1));
     let asks = |end: &&vice_core::payload::simulation::EndCount| end.end == SimulatedEnd::NeedsHuman;
     let assumed = report.assumptions.iter().filter(|one| one.source == AssumptionSource::Assumed);
     Some(Foretold {
         forecast: report.forecast()?,
-        exposure_server_hours: story(StoryKind::Unhealthy).and_then(|story| story.exposure_server_hours),
-        needs_human: story(StoryKind::Healthy)?.outcomes.iter().find(asks).map_or(0, |end| end.runs),
+        exposure_server_hours: likeliest.and_then(|(story, _)| story.exposure_server_hours),
+        several_bugs: bad.len() > 1,
+        needs_human: healthy.outcomes.iter().find(asks).map_or(0, |end| end.runs),
         assumed_keys: assumed.map(|one| one.key.clone()).collect(),
     })
 }
@@ -139,14 +146,17 @@ pub(super) fn render(foretold: &Result<Foretold, String>) -> String {
     };
     let forecast = &foretold.forecast;
     let total = &forecast.total_ms;
-    let mut text = format!(
-        "{} {} ({} to {} in nine of ten runs)",
-        paint(Tone::Strong, "Forecast:"),
-        time(total.p50),
-        time(total.p5),
-        time(total.p95),
-    );
-    if let Some(false_rollback) = &forecast.false_rollback {
+    let heading = paint(Tone::Strong, "Forecast:");
+    let mut text = match &forecast.unfinished {
+        Some(still) => format!("{heading} {}", unfinished(still, total)),
+        None => {
+            let [median, low, high] = [total.p50, total.p5, total.p95].map(time);
+            format!("{heading} {median} ({low} to {high} in nine of ten runs)")
+        }
+    };
+    // Of a rollout that is never over, not being rolled back is no praise.
+    let over = forecast.unfinished.as_ref().is_none_or(|still| still.runs < still.of);
+    if let Some(false_rollback) = forecast.false_rollback.as_ref().filter(|_| over) {
         text.push_str(&format!(
             "; a good release is rolled back with {}{}",
             percent(false_rollback.value),
@@ -177,6 +187,14 @@ pub(super) fn render(foretold: &Result<Foretold, String>) -> String {
     text
 }
 
+/// What is said of a rollout that is not over in some runs: how long the others take never stands alone.
+fn unfinished(still: &Unfinished, total: &Quantiles) -> String {
+    let (runs, of, days) = (still.runs, still.of, time(still.after_ms));
+    let waits = still.waits.first().map(|waited| format!(", waiting for {}", waited.what)).unwrap_or_default();
+    let not_over = format!("not over after {days} in {runs} of {of} runs{waits}");
+    if total.p50 >= still.after_ms { not_over } else { format!("{} in the median, but {not_over}", time(total.p50)) }
+}
+
 /// What would become of a bug, where one is modelled.
 fn bug(foretold: &Foretold) -> String {
     let unfound = |wave: &vice_core::payload::simulation::ForecastWave| {
@@ -190,7 +208,7 @@ fn bug(foretold: &Foretold) -> String {
         [first, second, .., last] if waves.len() > 4 => format!("{first}, {second}, … {last}"),
         all => all.join(", "),
     };
-    let exposure = foretold.exposure_server_hours.map(|exposure| {
+    let exposure = foretold.exposure_server_hours.filter(|_| !foretold.several_bugs).map(|exposure| {
         format!(
             "; until then it runs for {:.2} server-hours ({:.2} in the worst of twenty)",
             exposure.p50, exposure.p95

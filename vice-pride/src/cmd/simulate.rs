@@ -113,6 +113,10 @@ fn simulate(project: &Project, scope: &Scope, args: &SimulateArgs, past: &Past) 
     let title = Title { project: project.name().clone(), env: scope.env.clone(), policy: Some(words(&name, &spec)) };
     let one = study(&first.course);
     let mut report = report(&one, &title);
+    // Of no units there is nothing to compare or to search.
+    if first.layout.units == 0 {
+        return Ok(report);
+    }
     if let Some((other, second)) = &second {
         report.compare = Some(compare((&name, &one), (other, &study(&second.course))));
     }

@@ -1,11 +1,12 @@
 //! What was predicted, beside what happened.
 
 use serde::Serialize;
+use vice_core::payload::simulation::Quantiles;
 
 use super::plots::Interval;
 use crate::view::answer::count_of;
 use crate::view::expected::{Expected, ExpectedWave};
-use crate::view::figure::{NONE, duration, percent};
+use crate::view::figure::{NONE, duration, percent, time_of};
 
 /// Waves that a reader goes through.
 const ROWS_MAX: usize = 60;
@@ -35,14 +36,14 @@ impl Outlook {
         });
         let longest = ends.fold(1.0, f64::max);
         let scale = Interval::axis(longest);
+        let predicted = |end: &Quantiles| {
+            let [median, low, high] =
+                [end.p50, end.p5, end.p95].map(|ms| time_of(ms, expected.forecast.unfinished.as_ref()));
+            format!("{median} ({low} to {high})")
+        };
         let row = |wave: &ExpectedWave| Row {
             name: wave.wave.to_string(),
-            predicted: format!(
-                "{} ({} to {})",
-                duration(wave.end_ms.p50),
-                duration(wave.end_ms.p5),
-                duration(wave.end_ms.p95)
-            ),
+            predicted: predicted(&wave.end_ms),
             actual: wave.actual_ms.map_or_else(|| NONE.to_owned(), |actual| duration(actual as f64)),
             interval: Interval::predicted(&scale, &wave.end_ms, wave.actual_ms.map(|actual| actual as f64)),
             place: wave.place.word(),

@@ -8,7 +8,7 @@ use vice_core::payload::simulation::{
 use vice_core::text::sanitize;
 
 use super::shape::{Scale, Tick, px, short};
-use crate::view::figure::{duration, named, number};
+use crate::view::figure::{duration, named, number, time_of};
 
 /// Points that a person can tell apart; of more, those on the front come first.
 const POINTS_MAX: usize = 500;
@@ -92,13 +92,13 @@ impl Distribution {
 
     /// Those of which there is anything to see.
     pub(super) fn all(report: &SimulationReport) -> Vec<Self> {
-        let time = Self::new(report, Shown::Time, time_of);
+        let time = Self::new(report, Shown::Time, times_of);
         let exposure = Self::new(report, Shown::Hours, exposure_of);
         time.into_iter().chain(exposure).collect()
     }
 }
 
-fn time_of(story: &Story) -> Option<(&Histogram, &Quantiles)> {
+fn times_of(story: &Story) -> Option<(&Histogram, &Quantiles)> {
     Some((story.total_ms_histogram.as_ref()?, &story.total_ms))
 }
 
@@ -162,8 +162,13 @@ fn panel(
         Bar { x: px(x), y: px(floor - height), w: px((end - x - 0.6).max(0.8)), h: px(height), title }
     };
     let bars = histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(bar).collect();
-    let median = scale.place(quantiles.p50);
-    let full = |value: f64| if what == Shown::Time { duration(value) } else { what.axis(value) };
+    let last = histogram.edges.last().copied().unwrap_or(quantiles.p50);
+    // Runs that were not over are not drawn; a median among them lies beyond what is.
+    let median = scale.place(quantiles.p50.min(last));
+    let full = |value: f64| match what {
+        Shown::Time => time_of(value, story.unfinished.as_ref()),
+        Shown::Hours => what.axis(value),
+    };
     Panel {
         class: story_class(story.kind),
         name: short(&story.name, 40),

@@ -12,7 +12,7 @@ use super::script::Script;
 use super::shape::px;
 use super::spread::Spread;
 use crate::view::answer::{self, count_of};
-use crate::view::figure::{NONE, duration, named, percent, title, whole};
+use crate::view::figure::{NONE, duration, named, percent, time_of, title, whole};
 
 /// Rows of any table: what nobody reads is not written.
 const ROWS_MAX: usize = 200;
@@ -220,7 +220,7 @@ fn story_card(story: &Story) -> StoryCard {
         (StoryKind::Unhealthy, Some(found)) => {
             (percent(1.0 - found.never.value), "of the runs find the bug before it is everywhere")
         }
-        _ => (duration(story.total_ms.p50), "from start to end, in the median"),
+        _ => (time_of(story.total_ms.p50, story.unfinished.as_ref()), "from start to end, in the median"),
     };
     let fact = |(label, value): (&'static str, String)| Fact { label, value: kept(&value) };
     StoryCard {
@@ -299,20 +299,16 @@ fn waves(report: &SimulationReport) -> Option<Waves> {
     let units = report.fleet.units.max(1) as f64;
     let row = |wave: &WaveFigures| {
         let bad = unhealthy.and_then(|story| story.waves.iter().find(|bad| bad.wave == wave.wave));
-        let unfound = bad.and_then(|bad| bad.p_unfound_after);
+        let unfound = report.unfound_after(wave.wave);
+        let [begins, ends, early, late] = answer::wave_times(wave, healthy.unfinished.as_ref());
         let name = wave.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         WaveRow {
             wave: sanitize(&format!("{}{name}", wave.wave)),
             units: whole(wave.units),
             after: percent(wave.units_after as f64 / units),
             share: wave.share.map_or_else(|| NONE.to_owned(), percent),
-            begins: duration(wave.start_ms.p50),
-            ends: format!(
-                "{} ({} to {})",
-                duration(wave.end_ms.p50),
-                duration(wave.end_ms.p5),
-                duration(wave.end_ms.p95)
-            ),
+            begins,
+            ends: if ends == NONE { ends } else { format!("{ends} ({early} to {late})") },
             interval: Interval::wave(&scale, &wave.start_ms, &wave.end_ms),
             unfound: unfound.map_or_else(|| NONE.to_owned(), percent),
             unfound_w: px(unfound.filter(|p| p.is_finite()).unwrap_or(0.0).clamp(0.0, 1.0) * 80.0),
@@ -322,7 +318,7 @@ fn waves(report: &SimulationReport) -> Option<Waves> {
     let hidden = healthy.waves.len().saturating_sub(WAVES_MAX);
     Some(Waves {
         rows: healthy.waves.iter().take(WAVES_MAX).map(row).collect(),
-        has_bug: unhealthy.is_some_and(|story| story.waves.iter().any(|wave| wave.p_unfound_after.is_some())),
+        has_bug: healthy.waves.iter().any(|wave| report.unfound_after(wave.wave).is_some()),
         has_share: healthy.waves.iter().any(|wave| wave.share.is_some()),
         hidden: (hidden > 0).then(|| format!("… and {} more waves, in the JSON.", whole(hidden as u64))),
         scale_end: duration(longest),

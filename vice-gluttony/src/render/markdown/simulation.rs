@@ -40,13 +40,11 @@ fn waves(page: &mut Page, report: &SimulationReport) {
     let Some(healthy) = answer::story(report, StoryKind::Healthy).filter(|story| !story.waves.is_empty()) else {
         return;
     };
-    let unhealthy = answer::story(report, StoryKind::Unhealthy);
     let units = report.fleet.units.max(1) as f64;
     let row = |wave: &WaveFigures| {
-        let bad = unhealthy.and_then(|story| story.waves.iter().find(|bad| bad.wave == wave.wave));
-        let unfound = bad.and_then(|bad| bad.p_unfound_after).map_or_else(|| NONE.to_owned(), percent);
+        let unfound = report.unfound_after(wave.wave).map_or_else(|| NONE.to_owned(), percent);
         let after = percent(wave.units_after as f64 / units);
-        let [begins, ends, late] = [wave.start_ms.p50, wave.end_ms.p50, wave.end_ms.p95].map(duration);
+        let [begins, ends, _, late] = answer::wave_times(wave, healthy.unfinished.as_ref());
         vec![wave.wave.to_string(), whole(wave.units), after, begins, ends, late, unfound]
     };
     page.heading("Waves");

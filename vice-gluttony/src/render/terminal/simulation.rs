@@ -148,21 +148,20 @@ fn waves(out: &mut String, report: &SimulationReport, width: usize) {
     if healthy.waves.is_empty() {
         return;
     }
-    let unhealthy = answer::story(report, StoryKind::Unhealthy);
     heading(out, "Waves");
     let places = if width < 80 { 0 } else { 10 };
     let mut table = Table::with_heading(&["  wave", "units", "of fleet", "begins", "ends", "95 %", "unfound"]);
     let units = report.fleet.units.max(1) as f64;
     let mut row = |wave: &WaveFigures| {
-        let bad = unhealthy.and_then(|story| story.waves.iter().find(|bad| bad.wave == wave.wave));
-        let unfound = bad.and_then(|bad| bad.p_unfound_after);
+        let unfound = report.unfound_after(wave.wave);
+        let [begins, ends, _, late] = answer::wave_times(wave, healthy.unfinished.as_ref());
         table.row([
             (Tone::Plain, format!("  {}", wave.wave)),
             (Tone::Plain, whole(wave.units)),
             (Tone::Plain, percent(wave.units_after as f64 / units)),
-            (Tone::Plain, duration(wave.start_ms.p50)),
-            (Tone::Plain, duration(wave.end_ms.p50)),
-            (Tone::Faint, duration(wave.end_ms.p95)),
+            (Tone::Plain, begins),
+            (Tone::Plain, ends),
+            (Tone::Faint, late),
             (Tone::Plain, unfound.map_or_else(|| NONE.to_owned(), |p| format!("{} {}", bar(p, places), percent(p)))),
         ]);
     };

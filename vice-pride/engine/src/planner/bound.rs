@@ -22,14 +22,34 @@ pub struct LowerBound {
     pub bottleneck: Option<String>,
 }
 
+/// How long the change of a unit takes, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    /// On average.
+    pub mean_ms: u64,
+    /// At least.
+    pub least_ms: u64,
+}
+
 /// The bound for a plan whose units take `duration_ms` each.
 #[must_use]
 pub fn lower_bound(plan: &Plan, duration_ms: impl Fn(UnitNo) -> u64) -> LowerBound {
+    mean_lower_bound(plan, |unit| {
+        let time = duration_ms(unit);
+        Takes { mean_ms: time, least_ms: time }
+    })
+}
+
+/// The bound of the mean time of a plan whose units take so long by chance. All that it consists of is convex in the
+/// durations, so that the bound of their means is at most the mean of the bounds (Jensen); only whole rounds are not, and
+/// those count with what a change takes at least.
+#[must_use]
+pub fn mean_lower_bound(plan: &Plan, takes: impl Fn(UnitNo) -> Takes) -> LowerBound {
     let mut bounder = Bounder::new(plan);
     let mut shares: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut total, mut bakes) = (0_u64, 0_u64);
     for wave in &plan.waves {
-        let (time, reason) = bounder.wave(wave, &duration_ms);
+        let (time, reason) = bounder.wave(wave, &takes);
         if let Some(reason) = reason {
             let share = shares.entry(reason).or_default();
             *share = share.saturating_add(time);
@@ -64,11 +84,11 @@ struct Load {
 }
 
 impl Load {
-    fn add(&mut self, time: u64) {
-        self.shortest = if self.count == 0 { time } else { self.shortest.min(time) };
+    fn add(&mut self, time: Takes) {
+        self.shortest = if self.count == 0 { time.least_ms } else { self.shortest.min(time.least_ms) };
         self.count += 1;
-        self.sum = self.sum.saturating_add(time);
-        self.longest = self.longest.max(time);
+        self.sum = self.sum.saturating_add(time.mean_ms);
+        self.longest = self.longest.max(time.mean_ms);
     }
 
     /// With so many at once. Equal times come in whole rounds.
@@ -103,11 +123,11 @@ impl<'a> Bounder<'a> {
     }
 
     /// The bound of one wave and the name of the constraint that gives it.
-    fn wave(&mut self, wave: &Wave, duration_ms: &impl Fn(UnitNo) -> u64) -> (u64, Option<&'a str>) {
+    fn wave(&mut self, wave: &Wave, takes: &impl Fn(UnitNo) -> Takes) -> (u64, Option<&'a str>) {
         let plan = self.plan;
-        let (mut best, limit) = self.limited(&wave.units, |_| true, duration_ms);
+        let (mut best, limit) = self.limited(&wave.units, |_| true, takes);
         let mut reason = limit.map(|limit| plan.limits[limit as usize].name.as_str());
-        let mut of = |members: &UnitSet| self.limited(&wave.units, |unit| members.contains(unit), duration_ms).0;
+        let mut of = |members: &UnitSet| self.limited(&wave.units, |unit| members.contains(unit), takes).0;
         for exclusion in &plan.exclusions {
             let sum = exclusion.groups.iter().map(|group| of(&group.members)).fold(0, u64::saturating_add);
             if sum > best {
@@ -128,12 +148,12 @@ impl<'a> Bounder<'a> {
         &mut self,
         units: &[UnitNo],
         counts: impl Fn(UnitNo) -> bool,
-        duration_ms: &impl Fn(UnitNo) -> u64,
+        takes: &impl Fn(UnitNo) -> Takes,
     ) -> (u64, Option<u32>) {
         let mut longest = 0;
         for unit in units.iter().copied().filter(|unit| counts(*unit)) {
-            let time = duration_ms(unit);
-            longest = longest.max(time);
+            let time = takes(unit);
+            longest = longest.max(time.mean_ms);
             for layer in &self.layers {
                 let limit = layer.get(unit.index()).copied().unwrap_or(NONE);
                 if let Some(load) = self.loads.get_mut(limit as usize) {

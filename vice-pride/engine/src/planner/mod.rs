@@ -33,7 +33,7 @@ use crate::unit_set::UnitSet;
 use self::fleet::{Fleet, agreed};
 use self::waves::Shape;
 
-pub use self::bound::{LowerBound, lower_bound};
+pub use self::bound::{LowerBound, Takes, lower_bound, mean_lower_bound};
 pub use self::waves::next_wave;
 
 /// What a plan is made from.

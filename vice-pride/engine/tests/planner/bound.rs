@@ -1,6 +1,6 @@
 //! The lower bound of a plan's duration against closed forms worked out by hand.
 
-use vice_pride_engine::lower_bound;
+use vice_pride_engine::{Takes, lower_bound, mean_lower_bound};
 
 use crate::support::{local, on, running, tree};
 
@@ -55,4 +55,13 @@ fn waves_are_barriers() {
     assert_eq!(bound.total_ms, 3 * (SECOND + 10 * SECOND), "1, 2 and 4 units, each wave baked");
     let none = local(0, &running::<&str>([], "1"), "{}").unwrap();
     assert_eq!(lower_bound(&none, |_| SECOND).total_ms, 0);
+}
+
+#[test]
+fn of_means_only_what_a_change_takes_at_least_comes_in_whole_rounds() {
+    let names = ["1", "2", "3"].map(str::to_owned);
+    let plan = local(3, &running(&names, "1"), r#"{ "strategy": "all-at-once", "max_down": 2 }"#).unwrap();
+    let bound = |least_ms| mean_lower_bound(&plan, |_| Takes { mean_ms: 10 * SECOND, least_ms }).total_ms;
+    // Three units with two places: two rounds where each takes as long, and 15 s of work for each place where they do not.
+    assert_eq!([0, 8 * SECOND, 10 * SECOND].map(bound), [15 * SECOND, 16 * SECOND, 20 * SECOND]);
 }

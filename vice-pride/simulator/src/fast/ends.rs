@@ -149,7 +149,9 @@ impl<'w> FastExposed<'w> {
         self.trace.hours.extend_from_slice(&self.hours);
     }
 
+    /// Ends it at a moment, or later where a unit ended later: a run is cut off in the middle of a wave.
     pub(super) fn finish(mut self, at: u64) -> Trace {
+        let at = at.max(self.since);
         self.advance(at);
         self.note(at);
         self.trace

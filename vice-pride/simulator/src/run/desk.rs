@@ -45,8 +45,8 @@ pub(super) struct Desk<'w, 'o, W: Watch> {
     waves: Vec<(u64, Option<u64>)>,
     found: Option<(u64, f64)>,
     turned: Option<u64>,
-    /// A person was called and has not answered.
-    called: bool,
+    /// Since when a person is called who has not answered.
+    called: Option<u64>,
     /// How often one was.
     calls: u32,
     going_back: bool,
@@ -82,7 +82,7 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
             waves: Vec::new(),
             found: None,
             turned: None,
-            called: false,
+            called: None,
             calls: 0,
             going_back: false,
             undone: 0,
@@ -119,9 +119,10 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
 
     /// Calls a person, unless one was called and has not answered yet.
     pub(super) fn call_a_person(&mut self) {
-        if std::mem::replace(&mut self.called, true) {
+        if self.called.is_some() {
             return;
         }
+        self.called = Some(self.now);
         let takes = self.world.approve.draw(self.luck.bits(Purpose::Person, u32::MAX, self.calls));
         self.calls += 1;
         self.plan(takes, Due::plain(Kind::Answer));
@@ -129,7 +130,12 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
 
     /// A person has answered.
     pub(super) fn answered(&mut self) {
-        self.called = false;
+        self.called = None;
+    }
+
+    /// Since when one is waited for.
+    pub(super) const fn called_at(&self) -> Option<u64> {
+        self.called
     }
 
     /// Whether notice or approval comes before the rollout; somebody then says when that is over.
@@ -251,6 +257,8 @@ impl<'w, 'o, W: Watch> Desk<'w, 'o, W> {
             undone: self.undone,
             failed_tries: self.failed_tries,
             events,
+            waits_for: None,
+            asked: self.calls,
             trace: self.exposed.finish(self.now),
         }
     }

@@ -1,9 +1,10 @@
 //! The fast mode against the exact one, on the same luck.
 
 use vice_core::Millis;
-use vice_pride_engine::{Course, FailurePolicy};
+use vice_core::payload::simulation::SimulationMode;
+use vice_pride_engine::{Course, Exclusion, FailurePolicy, Group, Limit, UnitSet};
 use vice_pride_simulator::fleet::{Fleet, Level, growing_waves};
-use vice_pride_simulator::{FastCourse, World};
+use vice_pride_simulator::{FastCourse, Study, Title, World, report};
 
 use crate::support::{setting, world};
 
@@ -64,4 +65,38 @@ fn no_schedule_beats_the_bound() {
     // Equal durations: d * ceil(n / floor(f n)) in each wave, which is at most one d more than the work over the places.
     assert!(total >= bound - 1.0, "{total} {bound}");
     assert!(total <= bound + 60_000.0 * 10.0, "{total} {bound}");
+}
+
+#[test]
+fn the_bound_of_means_is_compared_with_a_mean() {
+    // Seed 3, 4,000 runs of six units one after the other: their mean is that of the durations, and the median of the skewed law
+    // lies below it.
+    let fleet = Fleet { layout: vice_pride_simulator::Layout::flat(6), limits: Vec::new() };
+    let mut plan = fleet.plan(growing_waves(6, 6, 1.0, Millis(0)), FailurePolicy { retries: 5, tolerate: 0 });
+    let members = UnitSet::range(0, 6);
+    plan.limits.push(Limit { name: "environment".into(), members, max_down: 1, down_before: 0 });
+    let course = Course::unnamed(plan.clone(), 6).unwrap();
+    let world = world("install = \"30s ~ 60s\"\nfails = 0.0", fleet.layout.clone());
+    let bound = |course: &Course, mode| {
+        let study = Study { setting: setting(&world, course, 3), runs: 4_000, threads: 4, mode };
+        let title = Title { project: "shop".parse().unwrap(), env: "prod".parse().unwrap(), policy: None };
+        report(&study, &title).stories[0].lower_bound.clone().unwrap()
+    };
+    let one = bound(&course, SimulationMode::Exact);
+    let (mean, error) = (one.mean_ms.unwrap(), one.mean_error_ms.unwrap());
+    assert!((mean - one.total_ms).abs() < 3.0 * error && error < 0.02 * mean, "{one:?}");
+    assert!((one.mean_gap.unwrap() - 1.0).abs() < 0.05 && one.gap < 0.97, "{one:?}");
+    assert_eq!(one.binding.as_deref(), Some("environment"));
+
+    // Groups that exclude each other add up, each with the longest of its units; the fast mode does not keep them.
+    plan.limits.clear();
+    let group = |name: &str, low, high| Group { name: name.into(), members: UnitSet::range(low, high) };
+    let groups = vec![group("a", 0, 2), group("b", 2, 4), group("c", 4, 6)];
+    plan.exclusions.push(Exclusion { name: "apart".into(), groups });
+    let apart = Course::unnamed(plan, 6).unwrap();
+    let exact = bound(&apart, SimulationMode::Exact);
+    let fast = bound(&apart, SimulationMode::Fast);
+    assert!((exact.total_ms / fast.total_ms - 3.0).abs() < 1e-9, "{exact:?} {fast:?}");
+    assert_eq!((exact.binding.as_deref(), fast.binding), (Some("apart"), None));
+    assert!(exact.mean_gap.unwrap() > 1.0 && fast.mean_gap.unwrap() > 1.0);
 }

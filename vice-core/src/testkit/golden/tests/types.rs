@@ -279,6 +279,7 @@ fn rollouts() {
         mode: SimulationMode::Fast,
         assumed: 2,
         total_ms: quantiles,
+        unfinished: None,
         false_rollback: Some(Probability { value: 0.5, k: Some(5), n: Some(10), lo: Some(0.25), hi: Some(0.75) }),
         waves: vec![ForecastWave { wave: 1, end_ms: quantiles, p_unfound_after: Some(0.125) }],
     };
