@@ -145,12 +145,31 @@ fn fault(rules: &[Rule], smallest: &[usize]) -> Fault {
                 several.iter().map(|rule| format!("`rollout.{}` ({})", rule.key, rule.says)).collect();
             let (last, others) = named.split_last().map_or(("", &[][..]), |(last, others)| (last.as_str(), others));
             let message = format!("No rollout can keep {} and {last} together.", others.join(", "));
-            Fault::new(Code::ManifestInvalid, message).hint("Change or remove one of them.")
+            Fault::new(Code::ManifestInvalid, message).hint(way_out(several))
         }
     };
     let keys: Vec<String> = chosen.iter().map(|rule| rule.key.clone()).collect();
     let whole = keys.first().and_then(|key| key.split(['[', '.']).next()).unwrap_or_default().to_owned();
     fault.detail("conflict", keys).detail("key", whole)
+}
+
+/// What to do about rules that contradict each other. A listed order is often only too coarse: what has to come first can be
+/// listed before the whole that it is a part of.
+fn way_out(rules: &[&Rule]) -> String {
+    let listed = rules.iter().any(|rule| rule.key.starts_with("order["));
+    let others = rules.iter().any(|rule| !rule.key.starts_with("order[") && !rule.key.starts_with("after["));
+    let first = rules.iter().find_map(|rule| match rule.kind {
+        Kind::After { .. } => rule.says.split_once(" before ").map(|(first, _)| first),
+        _ => None,
+    });
+    match first {
+        Some(first) if listed && !others => {
+            format!(
+                "Name {first} at the head of `order`, also where it is a part of what comes later, or remove one of them."
+            )
+        }
+        _ => "Change or remove one of them.".to_owned(),
+    }
 }
 
 /// A rule that can't be kept even alone.

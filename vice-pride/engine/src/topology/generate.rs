@@ -18,6 +18,9 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 /// The longest pattern of label values, with weights written out.
 const PATTERN_MAX: usize = 10_000;
 
+/// A label and its values, which are dealt out in turn.
+type Label = (Arc<str>, Arc<[String]>);
+
 /// One level of a line.
 #[derive(Debug)]
 struct Segment {
@@ -25,7 +28,7 @@ struct Segment {
     /// The symbols of the names.
     base: u32,
     count: u32,
-    labels: Vec<(Arc<str>, Arc<[String]>)>,
+    labels: Vec<Label>,
 }
 
 /// The tree of one or more lines, side by side below the root.
@@ -139,7 +142,7 @@ fn segment(line: &str, text: &str, build: &mut Builder) -> Result<Segment> {
         "" => Vec::new(),
         braces => {
             let inside = braces.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(usage)?;
-            inside.split(',').map(|label| self::label(line, label.trim())).collect::<Result<_>>()?
+            labels(line, inside)?
         }
     };
     Ok(Segment { level: level.to_owned(), base, count, labels })
@@ -189,8 +192,22 @@ fn once(line: &str, seen: &mut BTreeSet<String>, name: &str) -> Result<()> {
     if seen.insert(name.to_owned()) { Ok(()) } else { Err(wrong(line, format!("the name {name:?} is there twice"))) }
 }
 
+/// The labels of a level; each is there once, because a second value would replace the first without a word.
+fn labels(line: &str, inside: &str) -> Result<Vec<Label>> {
+    let mut labels: Vec<Label> = Vec::new();
+    for text in inside.split(',') {
+        let (key, values) = label(line, text.trim())?;
+        if labels.iter().any(|(other, _)| *other == key) {
+            return Err(wrong(line, format!("the label {key} is there twice"))
+                .hint("Several values of one label are dealt out in turn: service=web|db."));
+        }
+        labels.push((key, values));
+    }
+    Ok(labels)
+}
+
 /// `service=web*3|db`: web, web, web, db, and again.
-fn label(line: &str, text: &str) -> Result<(Arc<str>, Arc<[String]>)> {
+fn label(line: &str, text: &str) -> Result<Label> {
     let usage = || wrong(line, format!("{text:?} is no label with values such as service=web*3|db"));
     let (key, values) = text.split_once('=').ok_or_else(usage)?;
     let key = key.trim();

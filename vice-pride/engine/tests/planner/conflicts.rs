@@ -89,3 +89,21 @@ fn slips_in_a_rollout_name_their_key() {
         assert!(!fault.hints().is_empty(), "{fault}");
     }
 }
+
+#[test]
+fn an_order_that_contradicts_a_need_is_refused_and_the_way_out_works() {
+    let tree = tree(FLEET);
+    let after = r#""after": [{ "first": "us/host1", "then": "eu/host1" }]"#;
+    let fault = on(&tree, &format!(r#"{{ "order": ["eu", "us"], {after} }}"#)).unwrap_err();
+    assert_eq!(conflict(&fault), ["after[0]", "order[0]", "order[1]"], "{fault}");
+    assert!(fault.hints()[0].contains("Name us/host1 at the head of `order`"), "{:?}", fault.hints());
+    let plan = on(&tree, &format!(r#"{{ "order": ["us/host1", "eu", "us"], "wave": 1, {after} }}"#)).unwrap();
+    let names = plan.waves.iter().flat_map(|wave| &wave.units).map(|unit| plan.units[unit.index()].name.as_str());
+    let names: Vec<&str> = names.collect();
+    assert!(names[0].contains("us") && names[1..4].iter().all(|name| name.contains("eu")), "{names:?}");
+    // What is not listed gives way: it is needed, and comes before what needs it and before its like.
+    let plan = on(&tree, &format!(r#"{{ "order": ["eu"], "wave": 1, {after} }}"#)).unwrap();
+    let units: Vec<u32> = plan.waves.iter().flat_map(|wave| &wave.units).map(|unit| unit.0).collect();
+    let place = |wanted: u32| units.iter().position(|unit| *unit == wanted).unwrap();
+    assert!(place(3) < place(0) && place(0) < place(4) && place(0) < place(5), "{units:?}");
+}

@@ -190,6 +190,8 @@ fn fleets_that_can_not_be_read_say_why() {
         ("rack[a b]", "can't be the name"),
         ("rack[]", "can't be the name"),
         ("rack[2]{x}", "no label"),
+        ("dc[2]{x=1,x=2} > server[3]", "the label x is there twice"),
+        ("rack[2]{x=1, y=2, x=1}", "the label x is there twice"),
         ("rack[2]{x=a*0}", "no label"),
         ("rack[2] x", "no level with its names"),
         ("[2]", "can't be the name"),
