@@ -1,7 +1,7 @@
 //! The exposure of a fast run, from the ends of the units of each wave. They are counted by slots of time instead of
 //! being kept and sorted, which costs the same few instructions for each unit whatever the size of the fleet.
 
-use crate::trace::{HOUR, MOMENTS, Trace};
+use crate::trace::{HOUR, MOMENTS, Rows, Trace};
 use crate::world::{Profile, World};
 
 /// The most slots of a wave: several for each row of the trace, and small enough to stay in the cache.
@@ -32,7 +32,7 @@ pub(super) struct FastExposed<'w> {
     since: u64,
     /// A row is kept whenever so many units have ended.
     drift: u32,
-    trace: Trace,
+    rows: Rows,
     /// When the wave under way began, and its slots, by time and cell.
     begun: u64,
     slots: Vec<Slot>,
@@ -53,7 +53,7 @@ impl<'w> FastExposed<'w> {
             hours: vec![0.0; cells],
             since: 0,
             drift: ((f64::from(world.layout.units) / MOMENTS) as u32).max(1),
-            trace: Trace { cells, ..Trace::default() },
+            rows: Rows::new(cells),
             begun: 0,
             slots: Vec::new(),
             length: 0,
@@ -131,7 +131,7 @@ impl<'w> FastExposed<'w> {
                 self.hours[cell] += (u64::from(ended.count) * after - ended.sum) as f64 / HOUR;
             }
         }
-        self.note(until);
+        self.rows.offer(until, &self.now, &self.hours);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
@@ -143,18 +143,11 @@ impl<'w> FastExposed<'w> {
         self.since = at;
     }
 
-    fn note(&mut self, at: u64) {
-        self.trace.at.push(at);
-        self.trace.exposed.extend_from_slice(&self.now);
-        self.trace.hours.extend_from_slice(&self.hours);
-    }
-
     /// Ends it at a moment, or later where a unit ended later: a run is cut off in the middle of a wave.
     pub(super) fn finish(mut self, at: u64) -> Trace {
         let at = at.max(self.since);
         self.advance(at);
-        self.note(at);
-        self.trace
+        self.rows.finish(at, &self.now, &self.hours)
     }
 }
 
