@@ -34,6 +34,7 @@ mod rules_kill;
 mod scenarios;
 mod serve;
 mod shared;
+mod simulate;
 mod ssh;
 mod stores;
 mod supersede;

@@ -10,6 +10,7 @@ mod holds;
 mod judge;
 mod lock;
 mod logs;
+mod metric_change;
 mod plan;
 mod power;
 mod prune;

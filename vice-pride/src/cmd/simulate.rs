@@ -1,5 +1,6 @@
 //! `vice pride simulate`: how the project's own plan would go in a modelled world. Asks no target and changes nothing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
@@ -16,14 +17,17 @@ use vice_core::payload::simulation::{SimulationMode, SimulationReport};
 use vice_core::payload::{ReleaseRef, environment_stream, rollout_stream};
 use vice_core::port::painter::PictureFormat;
 use vice_core::port::target::{Inventory, UnitHealth, UnitState};
+use vice_core::suggest::nearest;
 use vice_core::ui::{Format, Outcome};
 use vice_core::{Code, Context, Fault, Millis, Result};
+use vice_pride_engine::judge::Analysis;
 use vice_pride_engine::{Course, FleetRequest, PlanRequest, plan, plan_fleet};
 use vice_pride_simulator::{
     Counts, Layout, Past, Setting, Study, Title, World, compare, left_out, optimise, posterior, report,
 };
 
 use super::ScopeArgs;
+use super::metric_change::{self, MetricChange};
 use crate::driver::analysis;
 use crate::text_file;
 
@@ -50,7 +54,7 @@ pub struct SimulateArgs {
     /// The seed; the same seed gives the same report, byte for byte
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Run this policy instead: a TOML file with the keys of [env.NAME.rollout], or the name of another environment
+    /// Run this policy instead: a TOML file with the keys of [env.NAME.rollout] and [metric.NAME], or the name of another environment
     #[arg(long, value_name = "FILE|ENV")]
     policy: Option<String>,
     /// Compare two policies on the same random numbers; `env` is the one of the environment
@@ -91,17 +95,18 @@ pub async fn run(app: &App, args: SimulateArgs) -> Result<Outcome> {
 }
 
 fn simulate(project: &Project, scope: &Scope, args: &SimulateArgs, past: &Past) -> Result<SimulationReport> {
-    let (name, spec) = match (&args.policy, &args.compare) {
-        (Some(policy), _) => (policy.clone(), policy_of(project, scope, policy)?),
-        (None, Some(pair)) => (pair[0].clone(), policy_of(project, scope, &pair[0])?),
-        (None, None) => ("env".to_owned(), policy_of(project, scope, "env")?),
+    let name = match (&args.policy, &args.compare) {
+        (Some(policy), _) => policy.clone(),
+        (None, Some(pair)) => pair[0].clone(),
+        (None, None) => "env".to_owned(),
     };
-    let first = Prepared::new(project, scope, &spec)?;
+    let policy = Policy::named(project, scope, &name)?;
+    let first = Prepared::new(project, scope, &policy)?;
     let model = project.env(&scope.env)?.model.clone().unwrap_or_default();
     let world =
         World::new(&model, first.layout.clone(), past).map_err(|fault| at_model(fault, project, scope, &model))?;
     let second = match &args.compare {
-        Some(pair) => Some((&pair[1], Prepared::new(project, scope, &policy_of(project, scope, &pair[1])?)?)),
+        Some(pair) => Some((&pair[1], Prepared::new(project, scope, &Policy::named(project, scope, &pair[1])?)?)),
         None => None,
     };
     let study = |course| Study {
@@ -110,9 +115,13 @@ fn simulate(project: &Project, scope: &Scope, args: &SimulateArgs, past: &Past) 
         threads: args.threads.unwrap_or_else(threads),
         mode: if args.fast { SimulationMode::Fast } else { SimulationMode::Exact },
     };
-    let title = Title { project: project.name().clone(), env: scope.env.clone(), policy: Some(words(&name, &spec)) };
+    let title =
+        Title { project: project.name().clone(), env: scope.env.clone(), policy: Some(words(&name, &policy.rollout)) };
     let one = study(&first.course);
     let mut report = report(&one, &title);
+    if !policy.metrics.is_empty() && first.course.plan().analysis.is_none() {
+        report.warnings.push("The policy's [metric.NAME] changes nothing: no metric judges this plan.".to_owned());
+    }
     // Of no units there is nothing to compare or to search.
     if first.layout.units == 0 {
         return Ok(report);
@@ -153,24 +162,71 @@ fn words(name: &str, spec: &RolloutSpec) -> String {
     if name == "env" { text } else { format!("{name}: {text}") }
 }
 
-/// The policy that a word means: the environment's own, another environment's, or the one in a file.
-fn policy_of(project: &Project, scope: &Scope, word: &str) -> Result<RolloutSpec> {
-    if word == "env" {
-        return Ok(project.env(&scope.env)?.rollout.clone());
+/// How a rollout goes, and what is changed of the metrics that judge it.
+struct Policy {
+    rollout: RolloutSpec,
+    metrics: BTreeMap<String, MetricChange>,
+}
+
+impl Policy {
+    fn of_env(rollout: &RolloutSpec) -> Self {
+        Self { rollout: rollout.clone(), metrics: BTreeMap::new() }
     }
-    let named = word.parse::<EnvName>().ok().and_then(|name| project.manifest.env.get(&name));
-    if let Some(env) = named {
-        return Ok(env.rollout.clone());
+
+    /// The policy that a word means: the environment's own, another environment's, or the one in a file.
+    fn named(project: &Project, scope: &Scope, word: &str) -> Result<Self> {
+        if word == "env" {
+            return Ok(Self::of_env(&project.env(&scope.env)?.rollout));
+        }
+        let named = word.parse::<EnvName>().ok().and_then(|name| project.manifest.env.get(&name));
+        if let Some(env) = named {
+            return Ok(Self::of_env(&env.rollout));
+        }
+        let path = project.root.join(word);
+        let path = if Path::new(word).is_file() { Path::new(word) } else { path.as_path() };
+        let policy = || format!("The policy {word} could not be read.");
+        // A word that names nothing is a mistake of the command line.
+        let text = text_file::read(path, word, POLICY_BYTES_MAX).context(Code::Usage, policy).map_err(|fault| {
+            fault.hint("Name a TOML file with the keys of [env.NAME.rollout], or an environment of the project.")
+        })?;
+        Self::parsed(&text)
+            .map_err(|error| Fault::new(Code::ManifestInvalid, format!("The policy {word} does not parse: {error}")))
     }
-    let path = project.root.join(word);
-    let path = if Path::new(word).is_file() { Path::new(word) } else { path.as_path() };
-    let policy = || format!("The policy {word} could not be read.");
-    // A word that names nothing is a mistake of the command line.
-    let text = text_file::read(path, word, POLICY_BYTES_MAX).context(Code::Usage, policy).map_err(|fault| {
-        fault.hint("Name a TOML file with the keys of [env.NAME.rollout], or an environment of the project.")
-    })?;
-    let value = toml::Deserializer::parse(&text).and_then(RolloutSpec::deserialize);
-    value.map_err(|error| Fault::new(Code::ManifestInvalid, format!("The policy {word} does not parse: {error}")))
+
+    fn parsed(text: &str) -> Result<Self, toml::de::Error> {
+        let mut table = toml::from_str::<toml::Table>(text)?;
+        let metrics = metric_change::take(&mut table)?;
+        // From the text where that is possible: then an error shows its place.
+        let rollout = match metrics.is_empty() {
+            true => RolloutSpec::deserialize(toml::Deserializer::parse(text)?)?,
+            false => table.try_into()?,
+        };
+        Ok(Self { rollout, metrics })
+    }
+
+    /// Lays the changes of metrics over an analysis.
+    fn applied_to(&self, project: &Project, env: &EnvName, mut analysis: Analysis) -> Result<Analysis> {
+        let defined = crate::metric::specs(project, env, false);
+        for (name, change) in &self.metrics {
+            let known = || defined.iter().map(|(name, _)| name.as_str());
+            if !known().any(|other| other == name) {
+                let fault =
+                    Fault::new(Code::Usage, format!("The policy has [metric.{name}], and {env} no such metric."));
+                return Err(match nearest(name, known()) {
+                    Some(near) => fault.hint(format!("Did you mean {near:?}?")),
+                    None => fault.hint("A policy changes how a metric of the project judges; it defines none."),
+                });
+            }
+            analysis.metrics.iter_mut().filter(|metric| metric.name == *name).for_each(|metric| change.apply(metric));
+        }
+        match analysis.problems().into_iter().next() {
+            None => Ok(analysis),
+            Some(problem) => {
+                let message = format!("The policy makes no sense: `{}`: {}", problem.key, problem.message);
+                Err(Fault::new(Code::Usage, message))
+            }
+        }
+    }
 }
 
 /// A plan, ready, with the fleet that it is for.
@@ -180,13 +236,15 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(project: &Project, scope: &Scope, rollout: &RolloutSpec) -> Result<Self> {
+    fn new(project: &Project, scope: &Scope, policy: &Policy) -> Result<Self> {
+        let rollout = &policy.rollout;
         let spec = project.env(&scope.env)?;
         let mut project = project.clone();
         if let Some(env) = project.manifest.env.get_mut(&scope.env) {
             env.rollout = rollout.clone();
         }
         let analysis = analysis(&project, &scope.env)?;
+        let analysis = analysis.map(|analysis| policy.applied_to(&project, &scope.env, analysis)).transpose()?;
         let tasks = project.manifest.task.iter().map(|(name, task)| (name.as_str(), task)).collect();
         let applies = |check: &CheckSpec| check.only.is_empty() || check.only.contains(&scope.env);
         let has_checks = project.manifest.check.values().any(applies);
@@ -237,7 +295,7 @@ fn inventory(units: &[String]) -> Inventory {
         since: None,
         restarts: 0,
         url: None,
-        facts: std::collections::BTreeMap::new(),
+        facts: BTreeMap::new(),
     };
     Inventory { units: units.iter().map(unit).collect(), url: None, metrics: None, epoch: 0 }
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
 use toml::{Table, Value};
 use vice_core::manifest::RolloutSpec;
 use vice_core::suggest::nearest;
 use vice_core::{Code, Fault, Result};
 use vice_pride_engine::judge::{Analysis, MetricPlan};
 
+use crate::cmd::metric_change::{self, MetricChange};
 use crate::text_file;
 
 /// The keys of `[env.NAME.rollout]` that change what the judge says of readings that are there already.
@@ -29,18 +29,6 @@ pub(super) struct Policy {
     pub(super) ignored: Vec<String>,
     /// Where it comes from, for people.
     pub(super) name: String,
-}
-
-/// What a policy changes of one metric.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MetricChange {
-    critical: Option<bool>,
-    weight: Option<f64>,
-    margin: Option<f64>,
-    slo: Option<f64>,
-    floor: Option<f64>,
-    bursty: Option<bool>,
 }
 
 impl Policy {
@@ -64,10 +52,7 @@ impl Policy {
     }
 
     fn of(mut table: Table, name: String) -> Result<Self> {
-        let metrics = match table.remove("metric") {
-            Some(metrics) => metrics.try_into().map_err(|error| refused(&name, "[metric.NAME]", &error))?,
-            None => BTreeMap::new(),
-        };
+        let metrics = metric_change::take(&mut table).map_err(|error| refused(&name, "[metric.NAME]", &error))?;
         let ignored = table.keys().filter(|key| !JUDGING.contains(&key.as_str())).cloned().collect();
         let spec: RolloutSpec = Value::Table(table).try_into().map_err(|error| refused(&name, "a policy", &error))?;
         spec.check().map_err(|(key, what)| Fault::new(Code::Usage, format!("In {name}, `{key}` {what}.")))?;
@@ -107,18 +92,6 @@ impl Policy {
                 Err(Fault::new(Code::Usage, message))
             }
         }
-    }
-}
-
-impl MetricChange {
-    fn apply(&self, metric: &mut MetricPlan) {
-        metric.critical = self.critical.unwrap_or(metric.critical);
-        metric.weight = self.weight.unwrap_or(metric.weight);
-        metric.margin = self.margin.unwrap_or(metric.margin);
-        metric.slo = self.slo.or(metric.slo);
-        // As in `vice.toml`, 0 means that no rate is negligible.
-        metric.floor = self.floor.or(metric.floor).filter(|floor| *floor > 0.0);
-        metric.bursty = self.bursty.unwrap_or(metric.bursty);
     }
 }
 
