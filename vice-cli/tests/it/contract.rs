@@ -279,6 +279,9 @@ fn output_that_can_t_be_written_is_a_failure() {
     // Lines of a running result are part of it.
     lab.vice(&["greed", "append", "--type", "com.example.seen", "--id", "1"]).expect(0);
     assert!(to_full_disk(&lab, &["greed", "log", "--format", "ndjson"]).expect(1).stderr.contains("[io]"));
+    // Where the status says that somebody has to look, that is not hidden.
+    lab.write("new.txt", "0/1000\n").write("old.txt", "0/1000\n");
+    assert!(to_full_disk(&lab, &judge).expect(7).stderr.contains("could not be written"));
     assert_eq!(to_full_disk(&lab, &["status", "--no-such-flag"]).status, 2, "what does not fit is on standard error");
 }
 

@@ -159,3 +159,26 @@ pub(super) fn bounded(text: &str) -> String {
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_who_was_asked_and_only_a_bad_one_is_a_mistake_of_the_user() {
+        for (trouble, code, help) in [
+            (Trouble::refused("x"), Code::Usage, "Try the query"),
+            (Trouble::denied("x"), Code::Backend, "--bearer-file"),
+            (Trouble::elsewhere("x"), Code::Backend, "--prometheus"),
+            (Trouble::unreachable("x"), Code::Unreachable, "--prometheus"),
+            (Trouble::timed_out("x"), Code::TimedOut, "--step"),
+            (Trouble::failed("x"), Code::Backend, "Is it a Prometheus"),
+        ] {
+            let fault = trouble.into_question("--canary", "http://prom:9090");
+            assert_eq!(fault.code(), code, "{fault:?}");
+            assert!(fault.hints().join(" ").contains(help), "{fault:?}");
+            assert!(fault.to_string().contains("--canary"), "{fault}");
+            assert_eq!(fault.to_string().contains("http://prom:9090"), code != Code::Usage, "{fault}");
+        }
+    }
+}
