@@ -310,7 +310,7 @@ async fn version(app: &App, project: &Project, scope: &Scope, want: &Want) -> Re
             Code::ConfirmationNeeded,
             format!("{} is of production class: which version?", scope.env),
         )
-        .hint(format!("Write it out: vice deploy {}@VERSION --env {}.", scope.project, scope.env)));
+        .hint(format!("Write it out: {}@VERSION --env {}.", scope.project, scope.env)));
     }
     if let Some(version) = &project.manifest.version {
         check_version(version).map_err(|fault| fault.at(project.place(&["version"], "")))?;

@@ -305,8 +305,7 @@ async fn open(shard: &Rc<Shard>, process: &Process) -> Result<()> {
     let pacer = Pacer::new()?;
     let room = shard.part.of(plan.connections).max(1);
     let mut workers = JoinSet::new();
-    loop {
-        let Some(at) = waiting.next(shard).filter(|at| *at < shard.end) else { break };
+    while let Some(at) = waiting.next(shard).filter(|at| *at < shard.end) {
         wait(shard, &pacer, at).await;
         if plan.is_stopped() {
             break;
