@@ -422,7 +422,8 @@ pub struct PolicyComparison {
     pub rows: Vec<ComparedFigure>,
 }
 
-/// One figure of both policies with the paired difference `b - a`.
+/// One figure of both policies with the paired difference `b - a`. Times are those of the pairs in which both rollouts were over;
+/// where some were not, `p_unfinished` says how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComparedFigure {
     /// What it is: the name of a field of [`Story`], unit last, such as `total_ms` or `p_found`. A name that begins

@@ -262,9 +262,11 @@ fn waves(study: &Study<'_>, samples: &[Sample], priced: Option<(&[Sample], usize
         let ended: Vec<f64> = samples.iter().filter_map(end).collect();
         let over = samples.iter().filter(|sample| sample.waves.get(at).is_some_and(|wave| wave.1.is_some())).count();
         let hours: Vec<f64> = samples.iter().filter_map(|sample| sample.wave_hours.get(at).copied()).collect();
-        let unfound = priced.map(|(healthy, bug)| {
+        // After a wave that ended in no run there is nothing to say.
+        let unfound = priced.and_then(|(healthy, bug)| {
             let of = |sample: &Sample| sample.priced.get(bug)?.after_wave.get(at).copied();
-            mean(&healthy.iter().filter_map(of).collect::<Vec<_>>())
+            let after: Vec<f64> = healthy.iter().filter_map(of).collect();
+            (!after.is_empty()).then(|| mean(&after))
         });
         figures.push(WaveFigures {
             wave: u32::try_from(at + 1).unwrap_or(u32::MAX),

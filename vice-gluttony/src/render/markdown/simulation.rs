@@ -4,7 +4,7 @@ use vice_core::payload::simulation::{AssumptionSource, SimulationReport, StoryKi
 
 use super::{Page, code, escape};
 use crate::view::answer;
-use crate::view::figure::{NONE, duration, named, number, percent, title, whole};
+use crate::view::figure::{NONE, duration, named, number, percent, time_of, title, whole};
 
 /// Rows of any table.
 const ROWS_MAX: usize = 30;
@@ -57,13 +57,14 @@ fn waves(page: &mut Page, report: &SimulationReport) {
 
 fn front(page: &mut Page, report: &SimulationReport) {
     let Some(pareto) = &report.pareto else { return };
+    let unfinished = answer::story(report, StoryKind::Healthy).and_then(|story| story.unfinished.as_ref());
     page.heading("Time against impact");
     let marked = [(&pareto.best, "least whole cost"), (&pareto.current, "this plan")];
     let marked = marked.into_iter().filter_map(|(point, word)| Some((point.as_ref()?, word)));
     let efficient = pareto.points.iter().filter(|point| point.efficient).take(ROWS_MAX).map(|point| (point, ""));
     let row = |(point, word): (&vice_core::payload::simulation::ParetoPoint, &str)| {
         let policy = format!("x{}, bake {}", number(point.growth), duration(point.bake_ms));
-        let figures = [duration(point.time_ms), number(point.impact), number(point.impact_p99)];
+        let figures = [time_of(point.time_ms, unfinished), number(point.impact), number(point.impact_p99)];
         [policy].into_iter().chain(figures).chain([word.to_owned()]).collect()
     };
     page.table(&["Policy", "Time", "Mean impact", "99 %", ""], marked.chain(efficient).map(row));

@@ -2,14 +2,14 @@
 
 use vice_core::payload::simulation::{
     Assumption, AssumptionSource, Bottleneck, Histogram, Pareto, PolicyComparison, SimulationReport, Story, StoryKind,
-    WaveFigures,
+    Unfinished, WaveFigures,
 };
 use vice_core::text::{Table, Tone, paint, sanitize};
 
 use super::spread::spread;
 use super::{cut, fact, heading, item, pad, tone, wrap};
 use crate::view::answer;
-use crate::view::figure::{NONE, duration, named, number, percent, title as titled, whole};
+use crate::view::figure::{NONE, duration, named, number, percent, time_of, title as titled, whole};
 
 /// Rows of any list; the page has all of them.
 const ROWS_MAX: usize = 12;
@@ -31,7 +31,8 @@ pub fn simulation(report: &SimulationReport, width: usize) -> String {
     waves(&mut out, report, width);
     bottlenecks(&mut out, report, width);
     if let Some(pareto) = &report.pareto {
-        front(&mut out, pareto, width);
+        let healthy = answer::story(report, StoryKind::Healthy);
+        front(&mut out, pareto, healthy.and_then(|story| story.unfinished.as_ref()), width);
     }
     if let Some(compared) = &report.compare {
         compare(&mut out, compared, width);
@@ -195,7 +196,7 @@ fn bottlenecks(out: &mut String, report: &SimulationReport, width: usize) {
     }
 }
 
-fn front(out: &mut String, pareto: &Pareto, width: usize) {
+fn front(out: &mut String, pareto: &Pareto, unfinished: Option<&Unfinished>, width: usize) {
     let unit = sanitize(pareto.impact_unit.as_deref().unwrap_or("impact"));
     heading(out, &cut(&format!("Time against impact in {unit}"), width));
     let mut table = Table::with_heading(&["  policy", "time", "mean", "99 %", ""]);
@@ -210,7 +211,7 @@ fn front(out: &mut String, pareto: &Pareto, width: usize) {
         let policy = format!("  x{}, bake {}", number(point.growth), duration(point.bake_ms));
         table.row([
             (Tone::Plain, policy),
-            (Tone::Plain, duration(point.time_ms)),
+            (Tone::Plain, time_of(point.time_ms, unfinished)),
             (Tone::Plain, number(point.impact)),
             (Tone::Faint, number(point.impact_p99)),
             (Tone::Strong, word.to_owned()),

@@ -2,11 +2,11 @@
 
 use vice_core::Millis;
 use vice_core::payload::rollout::Verdict;
-use vice_core::payload::simulation::{SimulatedEnd, SimulationMode, SimulationReport};
+use vice_core::payload::simulation::{PolicyComparison, SimulatedEnd, SimulationMode, SimulationReport};
 use vice_pride_engine::judge::{Analysis, MetricKind, MetricPlan};
 use vice_pride_engine::{Course, Exposure, FailurePolicy, Plan, Reason, Wave};
 use vice_pride_simulator::fleet::{Fleet, growing_waves};
-use vice_pride_simulator::{CUT_OFF_MS, Layout, Run, Study, Title, Watch, report};
+use vice_pride_simulator::{CUT_OFF_MS, Layout, Run, Study, Title, Watch, compare, report};
 
 use crate::support::{setting, world};
 
@@ -48,6 +48,8 @@ fn what_is_cut_off_is_later_than_everything_and_says_for_what_it_waited() {
             assert_eq!((story.total_ms.p5, story.total_ms.p50), (CUT_OFF, CUT_OFF), "{mode:?} {waits}");
             assert_eq!(story.outcomes[0].end, SimulatedEnd::CutOff);
             assert!(story.lower_bound.is_none() && story.total_ms_histogram.is_none());
+            let last = &report.stories[1].waves[2];
+            assert_eq!(last.p_unfound_after, None, "{mode:?} {waits}: it never ended");
             assert_eq!(report.forecast().unwrap().unfinished.as_ref(), Some(unfinished));
         }
     }
@@ -170,4 +172,23 @@ fn a_fleet_of_nothing_tells_no_story() {
     let report = told(&none, 0, "", SimulationMode::Exact);
     assert!(report.stories.is_empty() && report.forecast().is_none(), "{:?}", report.stories);
     assert!(report.warnings.iter().any(|warning| warning.contains("no units")));
+}
+
+#[test]
+fn two_policies_are_compared_by_the_runs_that_were_over() {
+    let world = world("stuck = \"2%\"\nunstick = \"99999h\"\nfails = 0.0", Layout::flat(7));
+    let course = Course::unnamed(plan(7, Millis(0)), 7).unwrap();
+    let never = Course::unnamed(plan(7, Millis(366 * DAY)), 7).unwrap();
+    let study =
+        |course| Study { setting: setting(&world, course, 1), runs: 100, threads: 2, mode: SimulationMode::Exact };
+    let figure = |rows: &PolicyComparison, name: &str| {
+        rows.rows.iter().find(|row| row.figure == name && row.story == "healthy").cloned()
+    };
+    let same = compare(("a", &study(&course)), ("b", &study(&course)));
+    let unfinished = figure(&same, "p_unfinished").unwrap();
+    assert!(unfinished.a > 0.02 && unfinished.a < 0.5, "{unfinished:?}");
+    assert!(figure(&same, "total_ms").unwrap().a < 3_600_000.0, "nobody lends 180 days to a mean");
+    let other = compare(("a", &study(&course)), ("b", &study(&never)));
+    assert_eq!(figure(&other, "total_ms"), None, "there is no pair in which both were over");
+    assert!((figure(&other, "p_unfinished").unwrap().b - 1.0).abs() < 1e-9);
 }
