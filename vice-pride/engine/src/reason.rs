@@ -271,6 +271,9 @@ impl Reason {
             Self::NoProof { cause } => {
                 format!("{} Promote goes on all the same, resume waits longer, abort goes back.", names.cause(cause))
             }
+            Self::GivenUp { units: 1 } => {
+                "One unit failed too often. Resume tries it again, abort goes back, abandon leaves it.".to_owned()
+            }
             Self::GivenUp { units } => {
                 format!(
                     "{units} units failed too often. Resume tries them again, abort goes back, abandon leaves them."

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use vice_core::Millis;
 
 use crate::course::Course;
-use crate::judge::{Analysis, Judge, Ruling};
+use crate::judge::{Analysis, Cause, Judge, Ruling};
 use crate::number::OpNo;
 use crate::state::{Phase, Progress, State};
 
@@ -26,8 +26,8 @@ pub(crate) struct Watch {
     pub(crate) since: Option<Timestamp>,
     /// Whether an operator let the present wave pass.
     pub(crate) promoted: bool,
-    /// Whether a person was asked, and has not answered.
-    pub(crate) asks: bool,
+    /// Why a person was asked who has not answered. It stays the reason also when figures come in again meanwhile.
+    pub(crate) asks: Option<Cause>,
 }
 
 impl Eq for Watch {}
@@ -42,7 +42,7 @@ impl Watch {
             ruling: None,
             since: None,
             promoted: false,
-            asks: false,
+            asks: None,
         }
     }
 

@@ -114,8 +114,8 @@ pub(crate) struct Metric {
     #[serde(with = "super::exact::one")]
     open_volume: f64,
     usable: bool,
-    /// It has counts of the new release that only an absolute bound can be held against.
-    absolute: bool,
+    /// It has counts of the new release and none of the old one.
+    alone: bool,
     complaint: Option<Missing>,
 }
 
@@ -148,7 +148,7 @@ impl Metric {
             strata: Vec::new(),
             open_volume: 0.0,
             usable: false,
-            absolute: false,
+            alone: false,
             complaint: None,
         }
     }
@@ -188,7 +188,7 @@ impl Metric {
             (0, _) => self.complain(Missing::Traffic),
             (_, 0) => {
                 self.complain(Missing::Baseline);
-                self.absolute |= self.slo.is_some() || !self.negligible.is_empty();
+                self.alone = true;
             }
             _ => self.usable = true,
         }
@@ -263,7 +263,7 @@ impl Metric {
     pub(crate) fn close(&mut self, restart: bool) {
         if self.usable {
             (self.blind, self.missing) = (0, self.silent_stratum());
-        } else if self.absolute && self.may_be_proven_alone() {
+        } else if self.alone && self.may_be_proven_alone() {
             // It is not blind, and yet there is nothing to compare with.
             (self.blind, self.missing) = (0, Some(Missing::Baseline));
         } else {
@@ -273,7 +273,7 @@ impl Metric {
         if self.open_volume > 0.0 {
             self.volume = self.open_volume;
         }
-        (self.usable, self.absolute, self.complaint, self.open_volume) = (false, false, None, 0.0);
+        (self.usable, self.alone, self.complaint, self.open_volume) = (false, false, None, 0.0);
         self.strata.clear();
         if restart {
             self.counts.iter_mut().for_each(|count| count.worse.restart());
@@ -295,10 +295,10 @@ impl Metric {
         self.by_stratum.iter().any(silent).then_some(Missing::Stratum)
     }
 
-    /// Whether an absolute bound can still decide without the old release: one that must not be broken, or a negligible rate
-    /// that the new release seems to stay below.
+    /// Whether the new release can be proven without the old one: it seems to stay below a rate that is negligible. That it
+    /// does not break an absolute bound ends nothing.
     fn may_be_proven_alone(&self) -> bool {
-        self.slo.is_some() || self.negligible.iter().all(|test| test.log_e() > 0.0)
+        !self.negligible.is_empty() && self.negligible.iter().all(|test| test.log_e() > 0.0)
     }
 
     /// An operator lets it go on although it was blind.

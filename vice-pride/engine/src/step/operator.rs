@@ -49,7 +49,7 @@ impl<S: Sink> Turn<'_, S> {
             self.settle_doubts();
             return true;
         }
-        if std::mem::take(&mut self.state.watch.asks) {
+        if self.state.watch.asks.take().is_some() {
             self.watch_longer();
             return true;
         }
@@ -124,10 +124,15 @@ impl<S: Sink> Turn<'_, S> {
         }
     }
 
-    /// Lets the wave pass that is being watched, whatever the judge still wants to see.
+    /// Lets the wave pass that is being watched, whatever the judge still wants to see. The next one is watched with the
+    /// patience that it would have had.
     fn promote(&mut self) -> bool {
         let watched = matches!(self.state.phase, Phase::Watch { .. } | Phase::Bake { .. });
-        watched && !self.state.abandoned && !std::mem::replace(&mut self.state.watch.promoted, true)
+        let heard = watched && !self.state.abandoned && !std::mem::replace(&mut self.state.watch.promoted, true);
+        if heard && let Some(judge) = self.state.watch.judge.as_mut() {
+            judge.wait_longer();
+        }
+        heard
     }
 
     /// Somebody has looked at what an operation in doubt did: it is settled as if the target had said so.

@@ -99,7 +99,7 @@ impl<S: Sink> Turn<'_, S> {
     }
 
     fn watched(&mut self, wave: u32) -> Flow {
-        self.state.watch.asks = false;
+        self.state.watch.asks = None;
         if self.course.wave(wave).is_some_and(|wave| wave.exposure == Exposure::Units) {
             return self.enter(Phase::Check { wave });
         }
@@ -145,11 +145,12 @@ impl<S: Sink> Turn<'_, S> {
         let patience = self.analysis()?.patience;
         let over =
             patience.zip(self.state.watch.since).is_some_and(|(patience, since)| patience.after(since) <= self.now);
-        if self.state.watch.asks || over || ruling.verdict == Verdict::Inconclusive {
-            self.changed |= !std::mem::replace(&mut self.state.watch.asks, true);
-            return Some(ruling.cause);
+        let asked = self.state.watch.asks;
+        if ruling.verdict == Verdict::Inconclusive || (over && asked.is_none()) {
+            self.state.watch.asks = Some(ruling.cause);
+            self.changed |= asked != self.state.watch.asks;
         }
-        None
+        self.state.watch.asks
     }
 
     /// An operator wants to see more: patience begins anew, and nothing that was said so far decides.
@@ -169,7 +170,7 @@ impl<S: Sink> Turn<'_, S> {
     /// it, not the end of the one before: a source that is slower than a window would leave no moment in which nothing is
     /// under way, and a rollout that waits is driven by nobody.
     pub(super) fn measure_if_due(&mut self) {
-        let asks = self.state.watch.asks
+        let asks = self.state.watch.asks.is_some()
             || self.state.watch.ruling.is_some_and(|ruling| ruling.verdict == Verdict::Inconclusive);
         let due = self.state.measures_at(self.course).is_some_and(|at| at <= self.now)
             && (self.woken || !(self.state.paused || asks));

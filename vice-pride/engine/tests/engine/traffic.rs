@@ -103,6 +103,43 @@ fn resume_waits_longer_when_the_judge_could_not_tell() {
     assert_eq!(run.waits_for(), blind);
 }
 
+#[test]
+fn the_next_wave_of_one_that_was_promoted_is_watched_anew() {
+    let mut plan = judged();
+    plan.waves[1].units = Vec::new();
+    plan.waves[1].exposure = Exposure::Share { basis_points: 3_000 };
+    plan.waves[1].judged = true;
+    plan.waves.push(vice_pride_engine::Wave::of(vec![vice_pride_engine::UnitNo(1)]));
+    let mut run = watched(plan);
+    for _ in 0..2 {
+        window(&mut run, Reading::NoTraffic);
+    }
+    let blind = Some(Reason::NoProof { cause: Cause::Blind { metric: 0, why: Missing::Traffic } });
+    assert_eq!(run.waits_for(), blind);
+    run.command(Say::Promote);
+    while run.state.share() != Some(3_000) {
+        run.done();
+    }
+    window(&mut run, Reading::NoTraffic);
+    assert!(matches!(run.waits_for(), Some(Reason::Judging { .. })), "{:?}", run.held);
+    window(&mut run, Reading::NoTraffic);
+    assert_eq!(run.waits_for(), blind);
+}
+
+#[test]
+fn why_a_person_was_asked_stays_the_reason_when_figures_come_in_again() {
+    let mut run = exposed();
+    for _ in 0..2 {
+        window(&mut run, Reading::Failed);
+    }
+    let blind = Some(Reason::NoProof { cause: Cause::Blind { metric: 0, why: Missing::Source } });
+    assert_eq!(run.waits_for(), blind);
+    window(&mut run, GOOD_BUT_FEW);
+    assert_eq!(run.waits_for(), blind, "{:?}", run.held);
+    run.command(Say::Resume);
+    assert!(matches!(run.waits_for(), Some(Reason::Watching { .. })), "{:?}", run.held);
+}
+
 /// A window is due long before the answer about the one before it.
 fn slow_window(run: &mut Run, reading: Reading) {
     assert!(matches!(run.open[..], [Effect::Measure { .. }]), "{:?}", run.open);

@@ -44,6 +44,19 @@ fn without_an_old_release_to_compare_with_a_floor_makes_nothing_healthy() {
 }
 
 #[test]
+fn a_bound_that_is_not_broken_proves_nothing_without_an_old_release() {
+    let mut analysis = shipped();
+    analysis.metrics[0].slo = Some(0.02);
+    let mut judge = Judge::new(&analysis);
+    let asks = (1..100)
+        .find(|_| window(&mut judge, &analysis, counts((1_000, 5), (0, 0)), 0.1).verdict == Verdict::Inconclusive);
+    assert_eq!(asks, Some(analysis.blind_after), "a person is asked as without a bound");
+    let broken = (1..100)
+        .find(|_| window(&mut judge, &analysis, counts((1_000, 100), (0, 0)), 0.1).verdict == Verdict::Rollback);
+    assert!(broken.is_some_and(|windows| windows < 5), "and one that is broken goes back: {broken:?}");
+}
+
+#[test]
 fn a_release_that_is_proven_to_stay_below_the_floor_needs_no_old_one() {
     let analysis = floored();
     let mut judge = Judge::new(&analysis);
