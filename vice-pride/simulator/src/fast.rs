@@ -15,6 +15,7 @@ use vice_pride_engine::{Course, UnitNo};
 
 use crate::bound::Members;
 use crate::draw::{Luck, Purpose};
+use crate::picture::CHANGING;
 use crate::run::{CUT_OFF_MS, Run};
 use crate::world::{Profile, World};
 use ends::FastExposed;
@@ -122,7 +123,7 @@ impl<'w> FastCourse<'w> {
         let cut_off = now > CUT_OFF_MS;
         if cut_off {
             now = CUT_OFF_MS;
-            waits_for = waits_for.or_else(|| Some("the last units of a wave, or a task".to_owned()));
+            waits_for = waits_for.or_else(|| Some(CHANGING.to_owned()));
         }
         let turned = !cut_off && given_up > self.course.plan().failures.tolerate;
         Run {

@@ -239,9 +239,12 @@ fn level_of(name: &str) -> String {
     name.rsplit_once(' ').map_or(name, |(level, _)| level).trim().to_owned()
 }
 
+/// For what a rollout waits while something changes.
+pub(crate) const CHANGING: &str = "the last units of a wave, or a task";
+
 fn label(reason: Reason, course: &Course) -> String {
     match reason {
-        Reason::InFlight { .. } | Reason::AtLimit { .. } => "the last units of a wave, or a task".to_owned(),
+        Reason::InFlight { .. } | Reason::AtLimit { .. } => CHANGING.to_owned(),
         Reason::Baking { .. } => "bakes".to_owned(),
         Reason::Watching { .. } | Reason::Judging { .. } | Reason::Measuring => "the judge".to_owned(),
         Reason::NoProof { .. } | Reason::RollbackForbidden { .. } => "a person".to_owned(),

@@ -13,7 +13,7 @@ use vice_pride_engine::{CheckCounts, Course, Failure, Input, OpResult, Reason, S
 
 use crate::draw::{Luck, Purpose};
 use crate::due::{Due, Kind};
-use crate::picture::waited_for;
+use crate::picture::{CHANGING, waited_for};
 use crate::trace::Trace;
 use crate::watch::{Nobody, Watch};
 use crate::world::{Bug, World};
@@ -124,7 +124,7 @@ impl<'w, 'o, W: Watch> Machine<'w, 'o, W> {
             // What is proven and still watched waits for its time alone.
             Some(Reason::Judging { .. } | Reason::Watching { .. }) if proven => "a bake".to_owned(),
             Some(reason) => waited_for(reason, self.state.course()),
-            None => "the last units of a wave, or a task".to_owned(),
+            None => CHANGING.to_owned(),
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::Table;
-use vice_pride_engine::judge::MetricPlan;
+use vice_core::{Code, Fault, Result};
+use vice_pride_engine::judge::{Analysis, MetricPlan};
 
 /// What a policy changes of one metric: how it judges, never where its numbers come from.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -35,6 +36,20 @@ impl MetricChange {
 ///
 /// # Errors
 /// What is unknown or of another kind.
-pub(super) fn take(policy: &mut Table) -> Result<BTreeMap<String, MetricChange>, toml::de::Error> {
+pub(super) fn take(policy: &mut Table) -> std::result::Result<BTreeMap<String, MetricChange>, toml::de::Error> {
     policy.remove("metric").map_or_else(|| Ok(BTreeMap::new()), toml::Value::try_into)
+}
+
+/// What a policy makes of an analysis, if its numbers make sense together; `name` is what the policy is called.
+///
+/// # Errors
+/// `Usage` with the first key that does not.
+pub(super) fn sensible(analysis: Analysis, name: &str) -> Result<Analysis> {
+    match analysis.problems().into_iter().next() {
+        None => Ok(analysis),
+        Some(problem) => {
+            let message = format!("{name} makes no sense: `{}`: {}", problem.key, problem.message);
+            Err(Fault::new(Code::Usage, message))
+        }
+    }
 }

@@ -219,13 +219,7 @@ impl Policy {
             }
             analysis.metrics.iter_mut().filter(|metric| metric.name == *name).for_each(|metric| change.apply(metric));
         }
-        match analysis.problems().into_iter().next() {
-            None => Ok(analysis),
-            Some(problem) => {
-                let message = format!("The policy makes no sense: `{}`: {}", problem.key, problem.message);
-                Err(Fault::new(Code::Usage, message))
-            }
-        }
+        metric_change::sensible(analysis, "The policy")
     }
 }
 

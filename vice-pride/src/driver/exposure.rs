@@ -96,8 +96,7 @@ impl Performer {
                 metric,
                 reading: engine_reading(reading),
             }));
-            let named = |note: String| if note.starts_with(name) { note } else { format!("{name}: {note}") };
-            notes.extend(metered.notes.into_iter().map(named));
+            notes.extend(metered.notes);
         }
         if !notes.is_empty() {
             answer.text = Some(notes.join(" ").chars().take(TEXT_CHARS_MAX).collect());

@@ -112,8 +112,7 @@ impl Judge {
         if let Some((verdict, cause)) = self.hindrance(look) {
             return (verdict, cause, cause.metric().unwrap_or(weakest), rising);
         }
-        let proven = look.standings.iter().all(|one| one.log_proof >= -ln(look.analysis.beta));
-        if self.alarm.is_none() && proven {
+        if self.alarm.is_none() && look.standings.iter().all(|one| look.is_proven(one)) {
             return (Verdict::Proceed, Cause::Proven, weakest, false);
         }
         if let Some(cause) = self.out_of_patience(look, weakest) {
@@ -169,8 +168,8 @@ impl Judge {
             return Some((Verdict::Inconclusive, Cause::Untrusted { metric }));
         }
         // Being below what is negligible needs nothing to compare with.
-        let proven = |at: u16| look.standings[usize::from(at)].log_proof >= -ln(look.analysis.beta);
-        let lacks = |at: u16, why: Missing| why != Missing::Baseline || !proven(at);
+        let lacks =
+            |at: u16, why: Missing| why != Missing::Baseline || !look.is_proven(&look.standings[usize::from(at)]);
         let numbered = (0u16..).zip(&self.metrics).filter(|(at, one)| one.missing.is_some_and(|why| lacks(*at, why)));
         // Of those that are blind for equally long the first one is named.
         if let Some((metric, one)) = numbered.max_by_key(|(at, one)| (one.blind, u16::MAX - at)) {
@@ -277,6 +276,10 @@ impl Look<'_> {
     fn weakest(&self) -> Option<u16> {
         let proofs = (0u16..).zip(self.standings);
         proofs.min_by(|one, two| one.1.log_proof.total_cmp(&two.1.log_proof)).map(|(at, _)| at)
+    }
+
+    fn is_proven(&self, one: &Standing) -> bool {
+        one.log_proof >= -ln(self.analysis.beta)
     }
 
     fn budgeted(&self) -> impl Iterator<Item = u16> {

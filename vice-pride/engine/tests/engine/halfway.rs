@@ -3,7 +3,7 @@
 use vice_core::manifest::{TaskPer, TaskRun};
 use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::OperatorCommand as Say;
-use vice_pride_engine::{Effect, Failure, FailurePolicy, Input, Plan, Reason, Rollback, Window};
+use vice_pride_engine::{Effect, Failure, FailurePolicy, Input, Plan, Reason, Rollback, UnitNo, UnitSet, Window};
 
 use crate::support::{Run, at_once, task};
 
@@ -60,7 +60,7 @@ fn a_window_that_opens_while_others_change_is_not_slept_through() {
     plan.windows = morning(at_once(1, 1)).windows;
     plan.windows[0].from = "08:30".parse().unwrap();
     plan.windows[0].until = "09:30".parse().unwrap();
-    plan.windows[0].members = Some(vice_pride_engine::UnitSet::from_units([vice_pride_engine::UnitNo(1)]));
+    plan.windows[0].members = Some(UnitSet::from_units([UnitNo(1)]));
     let mut run = Run::begun(plan);
     assert_eq!(run.applied(), [0], "the other one has to wait");
     let opens = run.state.wakes_at().expect("its window opens while the first one changes");

@@ -5,7 +5,7 @@ use vice_core::manifest::{TaskPer, TaskRun};
 use vice_core::payload::environment::RolloutOutcome;
 use vice_core::payload::rollout::OperatorCommand as Say;
 use vice_pride_engine::judge::{Cause, Missing, Reading};
-use vice_pride_engine::{Effect, Exposure, Failure, Input, Plan, Reason, Rollback};
+use vice_pride_engine::{Effect, Exposure, Failure, Input, Plan, Reason, Rollback, UnitNo, Wave};
 
 use crate::parked::{GOOD, exposed, judged, reading, says};
 use crate::support::{Run, task};
@@ -28,6 +28,25 @@ fn window(run: &mut Run, reading: Reading) {
     while matches!(run.open.first(), Some(Effect::SetWeights { .. })) {
         run.done();
     }
+}
+
+/// A tenth of the traffic, then three tenths, each judged; then the second unit.
+fn in_two_steps() -> Plan {
+    let mut plan = judged();
+    plan.waves[1].units = Vec::new();
+    plan.waves[1].exposure = Exposure::Share { basis_points: 3_000 };
+    plan.waves[1].judged = true;
+    plan.waves.push(Wave::of(vec![UnitNo(1)]));
+    plan
+}
+
+/// One window without traffic is borne, with the second one a person is asked.
+fn until_blind(run: &mut Run) {
+    window(run, Reading::NoTraffic);
+    assert!(matches!(run.waits_for(), Some(Reason::Judging { .. })), "{:?}", run.held);
+    window(run, Reading::NoTraffic);
+    let blind = Cause::Blind { metric: 0, why: Missing::Traffic };
+    assert_eq!(run.waits_for(), Some(Reason::NoProof { cause: blind }));
 }
 
 #[test]
@@ -62,12 +81,7 @@ fn an_alarm_is_not_left_by_a_source_that_does_not_answer() {
 
 #[test]
 fn a_window_of_an_earlier_share_does_not_let_the_next_one_pass() {
-    let mut plan = judged();
-    plan.waves[1].units = Vec::new();
-    plan.waves[1].exposure = Exposure::Share { basis_points: 3_000 };
-    plan.waves[1].judged = true;
-    plan.waves.push(vice_pride_engine::Wave::of(vec![vice_pride_engine::UnitNo(1)]));
-    let mut run = watched(plan);
+    let mut run = watched(in_two_steps());
     // A window is being read; meanwhile an operator lets the first share pass.
     run.now = run.state.wakes_at().unwrap();
     run.tell(Input::Tick);
@@ -90,40 +104,21 @@ fn a_window_of_an_earlier_share_does_not_let_the_next_one_pass() {
 #[test]
 fn resume_waits_longer_when_the_judge_could_not_tell() {
     let mut run = exposed();
-    for _ in 0..2 {
-        window(&mut run, Reading::NoTraffic);
-    }
-    let blind = Some(Reason::NoProof { cause: Cause::Blind { metric: 0, why: Missing::Traffic } });
-    assert_eq!(run.waits_for(), blind);
+    until_blind(&mut run);
     run.command(Say::Resume);
     assert!(matches!(run.waits_for(), Some(Reason::Watching { .. })), "{:?}", run.held);
-    window(&mut run, Reading::NoTraffic);
-    assert!(matches!(run.waits_for(), Some(Reason::Judging { .. })), "once more: {:?}", run.held);
-    window(&mut run, Reading::NoTraffic);
-    assert_eq!(run.waits_for(), blind);
+    until_blind(&mut run);
 }
 
 #[test]
 fn the_next_wave_of_one_that_was_promoted_is_watched_anew() {
-    let mut plan = judged();
-    plan.waves[1].units = Vec::new();
-    plan.waves[1].exposure = Exposure::Share { basis_points: 3_000 };
-    plan.waves[1].judged = true;
-    plan.waves.push(vice_pride_engine::Wave::of(vec![vice_pride_engine::UnitNo(1)]));
-    let mut run = watched(plan);
-    for _ in 0..2 {
-        window(&mut run, Reading::NoTraffic);
-    }
-    let blind = Some(Reason::NoProof { cause: Cause::Blind { metric: 0, why: Missing::Traffic } });
-    assert_eq!(run.waits_for(), blind);
+    let mut run = watched(in_two_steps());
+    until_blind(&mut run);
     run.command(Say::Promote);
     while run.state.share() != Some(3_000) {
         run.done();
     }
-    window(&mut run, Reading::NoTraffic);
-    assert!(matches!(run.waits_for(), Some(Reason::Judging { .. })), "{:?}", run.held);
-    window(&mut run, Reading::NoTraffic);
-    assert_eq!(run.waits_for(), blind);
+    until_blind(&mut run);
 }
 
 #[test]

@@ -85,13 +85,7 @@ impl Policy {
             metrics,
             ..had.clone()
         };
-        match analysis.problems().into_iter().next() {
-            None => Ok(analysis),
-            Some(problem) => {
-                let message = format!("{} makes no sense: `{}`: {}", self.name, problem.key, problem.message);
-                Err(Fault::new(Code::Usage, message))
-            }
-        }
+        metric_change::sensible(analysis, &self.name)
     }
 }
 
